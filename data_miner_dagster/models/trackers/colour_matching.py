@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.domain.colours import Colours, colour_distance, unit_colours
+from data_miner_dagster.domain.colours import NUM_COLOUR_BINS, Colours, colour_distance, unit_colours
 
 Matrix = npt.NDArray[np.float64]
 
@@ -141,7 +141,7 @@ class ColourMatching:
 
     def _distances(self, overlaps: Matrix, tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> _Distances:
         """Return the distance of each box from each track, or from a mixture with a track that may hide part of it."""
-        values = np.full(overlaps.shape, np.nan)
+        values = _plain_distances(tracks, sight)
         is_unsure = np.zeros(overlaps.shape[1], np.bool_)
         colours = [None if each is None else unit_colours(each) for each in sight.colours]
         for column, seen in enumerate(colours):
@@ -156,11 +156,11 @@ class ColourMatching:
                 and not _may_be_found(tracks[row], overlaps[row], colours, column)
             ]
             is_unsure[column] = len(hiding) > 1
-            for row, track in enumerate(tracks):
-                if track.colours is not None:
-                    is_there = overlaps[row, column] >= _HIDDEN_OVERLAP
-                    mixtures = [(tracks[other].colours, share) for other, share in hiding if is_there and other != row]
-                    values[row, column] = _mixed_distance(seen, track.colours, mixtures)
+            for row in np.flatnonzero(overlaps[:, column] >= _HIDDEN_OVERLAP).tolist():
+                own = tracks[row].colours
+                if own is not None:
+                    mixtures = [(tracks[other].colours, share) for other, share in hiding if other != row]
+                    values[row, column] = _mixed_distance(seen, own, mixtures)
         return _Distances(values, is_unsure)
 
     def _is_expected(self, track: _Known, pts_seconds: float) -> bool:
@@ -191,6 +191,15 @@ class ColourMatching:
                 covered = float(_covered_shares(box, np.array(unseen).reshape(-1, 4)).max(initial=0))
                 known.see(unit_colours(colours), covered)
         self._expected = {}
+
+
+def _plain_distances(tracks: Sequence[_Known], sight: Sight) -> Matrix:
+    """Return (tracks, boxes) the distances of their colours, NaN if either are unknown."""
+    unknown = np.full(NUM_COLOUR_BINS, np.nan)
+    of_tracks = np.array([unknown if track.colours is None else track.colours for track in tracks])
+    of_boxes = np.array([unknown if each is None else unit_colours(each) for each in sight.colours])
+    distances: Matrix = np.sqrt(np.clip(1 - of_tracks @ of_boxes.T, 0, None))
+    return distances
 
 
 def _covered_shares(box: Matrix, others: Matrix) -> Matrix:

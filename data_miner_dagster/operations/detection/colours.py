@@ -89,9 +89,9 @@ def colours_of(
     overlaps = np.full(len(best), np.nextafter(_SAME_BOX_IOU, 0))
     for of_detector in stored:
         ious = iou_matrix(found.detections.boxes_xyxy, of_detector.boxes)
+        names = np.array(of_detector.class_names, np.object_)
         for row, class_index in enumerate(found.detections.class_indices.tolist()):
-            is_other = [name != classes[class_index].class_name for name in of_detector.class_names]
-            ious[row, is_other] = 0
+            ious[row, names != classes[class_index].class_name] = 0
             column = int(ious[row].argmax()) if ious.shape[1] else -1
             if column >= 0 and ious[row, column] > overlaps[row]:
                 colours = of_detector.colours[column]
