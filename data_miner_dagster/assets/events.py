@@ -1,4 +1,4 @@
-"""Reporting of many materializations from one step, without repeating the step's data in each.
+"""Report many materializations from one step, without repeating the step's data in each.
 
 An event that `context.log_event` writes contains the step's handles and tags. These take half a kilobyte and do not
 concern the item, and SQLite stores each event twice.

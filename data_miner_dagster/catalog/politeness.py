@@ -29,7 +29,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The result of requesting a download: its start time (already counted), or the time of the next try, and why."""
+    """A decision on a download: `start_at`, already counted against the budgets, or `wait_until` with the reason."""
 
     start_at: datetime | None
     wait_until: datetime | None = None

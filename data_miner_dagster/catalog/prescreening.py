@@ -1,4 +1,4 @@
-"""Stored scores of candidates' pictures, so that each picture is scored only once."""
+"""Stored similarities of candidates' pictures to prompts, so that each picture is compared only once."""
 
 from dataclasses import asdict, dataclass
 
@@ -19,7 +19,7 @@ class PictureScore:
 
 
 def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:
-    """Return the scores with this fingerprint of encoder and prompts, by video key."""
+    """Return the stored similarities with this fingerprint of encoder and prompts, by video key."""
     query = select(PrescreeningRow).where(
         PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
     )
@@ -30,7 +30,7 @@ def read_scores(database: Database, project: str, fingerprint: str) -> dict[str,
 
 
 def save_score(database: Database, project: str, video_key: str, score: PictureScore, fingerprint: str) -> None:
-    """Store a score. An earlier one is replaced."""
+    """Store the similarity of a candidate. An earlier one is replaced."""
     key = {"project_name": project, "video_key": video_key}
     values = {**asdict(score), "fingerprint": fingerprint, "scored_at": utc_now()}
     with database.transaction() as session:

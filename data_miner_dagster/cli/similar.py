@@ -95,7 +95,8 @@ def _show(found: "SimilarFrames") -> None:
     if len(found.frames) > _MOST_ROWS:
         echo(f"{_MOST_ROWS} of them are shown; --json lists all")
     if found.num_without_embeddings:
-        echo(f"left out: {counted(found.num_without_embeddings, 'video')} without embeddings by {found.encoder} so far")
+        without = counted(found.num_without_embeddings, "video")
+        echo(f"left out: {without} without embeddings from {found.encoder} so far")
     for line in found.left_out:
         echo(f"left out: {line}", err=True)
 

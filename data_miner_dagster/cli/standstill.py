@@ -1,4 +1,4 @@
-"""Listing of projects whose stage failed and of project files that were refused, both of which may need a person."""
+"""List the projects whose stage failed and the project files that were refused, both of which may need a person."""
 
 from shlex import quote
 from typing import TYPE_CHECKING

@@ -52,7 +52,7 @@ def delete_project(
     echo(f"project {project} removed")
     _remove_partitions(platform)
     if count.num_videos > count.num_shared:
-        echo(f"next: data-miner cleanup-orphans{said_again()} removes videos that no project wants now")
+        echo(f"next: data-miner cleanup-orphans{said_again()} removes videos that no project wants any longer")
 
 
 def delete_videos(

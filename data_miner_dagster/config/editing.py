@@ -1,4 +1,4 @@
-"""Editing of individual settings in the text of a project file. All other text, such as comments, stays unchanged."""
+"""Edit individual settings in the text of a project file. All other text, such as comments, stays unchanged."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""Loading of configuration: YAML, interpolation, environment variables and validation by the pydantic models.
+"""Load the configuration: YAML, interpolation, environment variables and validation by the pydantic models.
 
 Every mistake becomes a one-line `ConfigError` with file, key, value and remedy. Belongs here: reading files and
 environment variables. Does not belong here: fields and ranges (the other modules of this folder), or code that acts on
@@ -129,7 +129,10 @@ def _platform_path() -> Path | None:
 
 
 def _platform_content(path: Path | None) -> _Content:
-    """Return the resolved, validated `platform` section of a file as plain values. Empty without a file or section."""
+    """Return the resolved, validated `platform` section of a file as plain values.
+
+    The result is empty if there is no file or no section.
+    """
     if path is None:
         return {}
     unresolved, resolved = _read(path)

@@ -48,7 +48,7 @@ class Origin(StrEnum):
 
     @property
     def is_of_site(self) -> bool:
-        """True if the video is requested from a site, which has pages and whose limits must be respected."""
+        """True if the video is requested from a site, so that the limits for sites apply."""
         return self in (Origin.OWN, Origin.FOREIGN)
 
 

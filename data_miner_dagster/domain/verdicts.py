@@ -91,7 +91,8 @@ class Verdict:
     """One answer by one person. It never changes, but it can be undone or replaced by a later answer.
 
     Raises:
-        ConfigError: a part is missing, or is not allowed for this word.
+        ConfigError: a field that the word requires is missing, a field that it does not allow is set, or a box is
+            not valid.
     """
 
     answer_id: str  # chosen by the client; an answer that is sent twice is stored once

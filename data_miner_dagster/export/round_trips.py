@@ -127,7 +127,7 @@ class _WithShown:
 
 
 def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], problems: Verifier) -> Codec:
-    """Return the codec of an annotation tool's format. It also writes and reads back the tables in `shown/`."""
+    """Return the codec of an annotation tool's format. Besides the tool's file, it covers the tables in `shown/`."""
     return Codec(lambda to: _WithShown(open_writer, to), (problems, shown_problems))
 
 

@@ -1,4 +1,4 @@
-"""Streaming for the formats that contain the images: a split continues in another file when its file is full.
+"""Stream the formats that contain the images: a split continues in another file when its file is full.
 
 Belongs here: when a shard is full. Does not belong here: the contents of a shard (huggingface.py, webdataset.py,
 lance.py).

@@ -93,7 +93,9 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
                 row = json.loads(sample["json"])
                 name = PurePosixPath(row["file_name"])
                 if sample["__key__"] != name.stem.replace(".", "~"):
-                    raise ValueError(f"{path.name}: the sample {sample['__key__']} contains the image {name}")
+                    raise ValueError(
+                        f"{path.name}: the name of the sample {sample['__key__']} does not match its image {name}"
+                    )
                 yield row | {"image": sample[name.suffix.removeprefix(".")]}
         except tarfile.TarError as error:
             raise ValueError(f"{path.name} is damaged: {error}") from error

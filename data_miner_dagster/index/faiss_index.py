@@ -53,7 +53,7 @@ class FaissIndex:
 class ClusteredFaissIndex:
     """An index of float16 vectors in k-means clusters, of which each query visits the nearest `num_probes`.
 
-    A pair is missed if its older member is in a cluster that the query does not visit. Callers measure how often this
+    A pair is missed if its older vector is in a cluster that the query does not visit. Callers measure how often this
     happens. Training is seeded, so the same sample yields the same clusters.
     """
 

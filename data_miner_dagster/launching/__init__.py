@@ -1,1 +1,1 @@
-"""Launching of runs: the resources that a run requests from a cluster, and the launchers that pass them on."""
+"""Launch runs: the resources that a run requests from a cluster, and the launchers that pass them on."""

@@ -1,4 +1,4 @@
-"""Messages that say what to install for a cluster. They have their own module, which imports none of these packages."""
+"""Messages that name the package to install for a cluster. This module does not import those packages."""
 
 from typing import Final
 

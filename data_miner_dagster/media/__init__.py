@@ -1,1 +1,1 @@
-"""Decoding, encoding and drawing of pictures with PyAV, OpenCV and Pillow."""
+"""Decode, encode and draw pictures with PyAV, OpenCV and Pillow."""

@@ -1,4 +1,4 @@
-"""Opening of video files and iteration over their packets."""
+"""Open video files, and iterate over their packets."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -69,7 +69,7 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         if max_pixels is not None and codec.width * codec.height > max_pixels:
             raise VideoPermanentError(
                 VideoErrorKind.LIMIT_EXCEEDED,
-                f"frames of {codec.width}x{codec.height} exceed extraction.limits.max_pixels={max_pixels}; "
+                f"frames of {codec.width}x{codec.height} exceed platform.extraction.limits.max_pixels={max_pixels}; "
                 "raise this limit to accept them",
             )
         codec.thread_count = num_threads

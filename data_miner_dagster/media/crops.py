@@ -1,4 +1,4 @@
-"""Cropping of pictures to the part and size that a model receives."""
+"""Crop pictures to the part and size that a model receives."""
 
 import cv2
 import numpy as np

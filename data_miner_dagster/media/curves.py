@@ -1,4 +1,4 @@
-"""Drawing of line charts of values from 0 to 1 over the whole numbers from 0, such as epochs."""
+"""Draw line charts of values from 0 to 1 over the whole numbers from 0, such as epochs."""
 
 import io
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Decoding of exactly the pictures that a plan requests."""
+"""Decode exactly the pictures that a plan requests."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,7 +138,7 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
         if max_frames is not None and len(pts) >= max_frames:
             raise VideoPermanentError(
                 VideoErrorKind.LIMIT_EXCEEDED,
-                f"the video has more frames than extraction.limits.max_source_frames={max_frames}; "
+                f"the video has more frames than platform.extraction.limits.max_source_frames={max_frames}; "
                 "raise this limit to accept it",
             )
         pts.append(frame.pts)

@@ -1,4 +1,4 @@
-"""Decoding of untrusted pictures, and conversion to files that every reader interprets alike.
+"""Decode untrusted pictures, and convert them to files that every reader interprets alike.
 
 Readers differ in how they handle orientation tags, transparency, 16-bit grey and CMYK. Pictures with any of these are
 re-encoded, so that code which reads stored pictures need not handle them.
@@ -63,8 +63,8 @@ _TURNS: Final = {
 """The transpositions that turn pictures upright, by Exif orientation. Source: CIPA DC-008 (Exif 3.0), 4.6.5.1.6."""
 _ON_ITS_SIDE: Final = frozenset({5, 6, 7, 8})
 _MOST_PIXELS_SHOWN: Final = 1 << 28
-"""The maximum number of pixels of a picture in a sheet or page. `extraction.limits.max_pixels`, which may be higher,
-limits stored pictures."""
+"""The maximum number of pixels of a picture in a sheet or page. `platform.extraction.limits.max_pixels`, which may be
+higher, limits stored pictures."""
 _SHALLOW_MODES: Final = frozenset({"1", "L", "P", "RGB"})
 _DEEP_GREYS: Final = ("I;16", "I;16L", "I;16B")
 _WHITE: Final = (255, 255, 255, 255)

@@ -1,4 +1,4 @@
-"""Decoding of stored images, verified against their checksums. Untrusted images belong in `foreign_pictures.py`."""
+"""Decode stored images after verifying their checksums. Untrusted images belong in `foreign_pictures.py`."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Reading of a video file's index (times and kinds of all or some of its packets) without decoding."""
+"""Read a video file's index (times and kinds of all or some of its packets) without decoding."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -179,7 +179,7 @@ def _check_num_packets(num_packets: int, max_frames: int | None) -> None:
     if max_frames is not None and num_packets > max_frames:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"the video has more frames than extraction.limits.max_source_frames={max_frames}; "
+            f"the video has more frames than platform.extraction.limits.max_source_frames={max_frames}; "
             "raise this limit to accept it",
         )
 

@@ -1,4 +1,4 @@
-"""Reading of a foreign file from start to end, to find its actual content whatever its header says.
+"""Read a foreign file from start to end, to find its actual content whatever its header says.
 
 The cost is proportional to the number of packets, never to the times that they claim.
 """

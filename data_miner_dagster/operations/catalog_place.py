@@ -1,4 +1,4 @@
-"""Finding the database of a root's catalog: from the settings, from a record of a move, or SQLite under the root."""
+"""Find the database of a root's catalog: from the settings, from a record of a move, or SQLite under the root."""
 
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE
 from data_miner_dagster.domain.errors import CatalogError, ConfigError
@@ -21,9 +21,12 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
     moved = read_moved_catalog(layout)
     if moved is None or not moved.is_in_use:
         return given
-    where = f"the catalog of {layout.root} has been in {moved.url} since {moved.since}"
     if moved.state is MoveState.SWITCHING:
-        raise CatalogError(f"{where}, but the move was interrupted; run `data-miner migrate-to` again with that URL")
+        raise CatalogError(
+            f"the move of the catalog of {layout.root} to {moved.url} was interrupted; run `data-miner migrate-to` "
+            "again with that URL"
+        )
+    where = f"the catalog of {layout.root} has been in {moved.url} since {moved.since}"
     if given is not None:
         if given.startswith("postgresql"):
             return given

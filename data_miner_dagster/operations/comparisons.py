@@ -1,4 +1,4 @@
-"""Checking and resolving the names in `against_projects` and `against_releases`, before any work.
+"""Check and resolve the names in `against_projects` and `against_releases`, before any work.
 
 Belongs here: looking a name up in the catalog and the folders. Imports are light, because Dagster's definitions import
 this module. Does not belong here: the frames behind a name (deduplication/others.py).

@@ -1,4 +1,4 @@
-"""Choosing the device for the models of this process. Each run on a machine takes a different one if it can.
+"""Choose the device for the models of this process. Each run on a machine takes a different one if it can.
 
 A device is taken by a claim that this process holds until it ends, so a killed process frees its device immediately.
 The claims belong to the machine, whatever container a process runs in.

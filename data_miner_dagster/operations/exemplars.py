@@ -73,7 +73,7 @@ def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[st
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return the part of a fingerprint that exemplars add: their digests, encoder and weight. Empty without any."""
+    """Return the part of a fingerprint that exemplars add (their digests, encoder and weight), or an empty one."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 

@@ -139,7 +139,7 @@ def fault_of(error: Exception) -> ItemFault:
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Return whether an error comes from the system (an unreadable file, lack of memory), and therefore may pass."""
+    """Return whether an error comes from the system (an unreadable file, lack of memory), so it may be temporary."""
     return _outage_of(error) is not None
 
 

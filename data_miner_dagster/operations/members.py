@@ -1,4 +1,4 @@
-"""Sorting a project's videos into those that its stages can work on now and those that lack something.
+"""Sort a project's videos into those that its stages can work on now and those that lack something.
 
 Every stage after embedding starts from this result. It combines the catalog (the members and their states) with the
 files (what exists and is current), so that no two stages disagree about a project's videos.
@@ -27,7 +27,7 @@ from data_miner_dagster.storage.vectors import read_vectors_fingerprint
 
 @dataclass(frozen=True, slots=True)
 class MemberFrames:
-    """The frames of one member video, and their current embeddings by the project's filter encoder."""
+    """The frames of one member video, and their current embeddings from the project's filter encoder."""
 
     video_key: str
     frames_fingerprint: str
@@ -50,7 +50,7 @@ class ProjectMembers:
     """All members of a project except rejected ones, by video key. Each is in exactly one list."""
 
     ready: tuple[MemberFrames, ...]
-    not_embedded: tuple[str, ...]  # videos with frames whose embeddings by the filter encoder are missing or stale
+    not_embedded: tuple[str, ...]  # videos with frames whose embeddings from the filter encoder are missing or stale
     unsettled: tuple[str, ...]  # videos that are not downloaded or extracted yet
     failed: tuple[FailedMember, ...]
 

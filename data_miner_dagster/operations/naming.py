@@ -29,7 +29,7 @@ def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
 
     Args:
         row: the video.
-        most_frames: `extraction.max_frames_per_video`.
+        most_frames: `platform.extraction.max_frames_per_video`.
     """
     is_folder = row.key.startswith(FRAMES_PREFIX) and row.status is VideoStatus.EXTRACTED
     if not is_folder or row.duration_seconds is None or row.num_frames is None:

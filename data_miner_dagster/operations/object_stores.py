@@ -1,4 +1,4 @@
-"""Opening places outside the root that a user names, and finding their credentials."""
+"""Open places outside the root that a user names, and find their credentials."""
 
 from collections.abc import Callable
 from pathlib import Path

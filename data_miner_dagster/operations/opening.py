@@ -1,4 +1,4 @@
-"""Opening a platform. Commands, Dagster's processes, tests and scripts all use this module."""
+"""Open a platform. Commands, Dagster's processes, tests and scripts all use this module."""
 
 import os
 from functools import lru_cache

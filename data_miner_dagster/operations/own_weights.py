@@ -1,4 +1,4 @@
-"""Fetching a user's own models from buckets into the model cache.
+"""Fetch a user's own models from buckets into the model cache.
 
 Files are pinned by sha256, downloads resume, and pickles are refused.
 """

@@ -169,7 +169,8 @@ class Platform:
             check_place_of_sqlite(database.file)
         if self.layout.restoring.exists():
             raise CatalogError(
-                f"a restore of a backup into {self.root} is running or was interrupted; run `data-miner restore` again"
+                f"a restore of a backup into {self.root} is running or was interrupted; wait for it, or run "
+                "`data-miner restore` again"
             )
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self.catalog_url is None and not file.exists()
@@ -202,9 +203,9 @@ class Platform:
             config = ProjectConfig.from_snapshot(row.config)
         except ValidationError as error:
             raise ConfigError(
-                f"project {project!r}, as registered, does not fit this version: "
-                f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'}, and then "
-                "run it or `data-miner populate` it again"
+                f"the stored settings of project {project!r} do not fit this version: "
+                f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'}, and "
+                "register it again with `data-miner populate --config FILE`"
             ) from None
         for value, reference in config.interpolations.values:
             remember_reference(value, reference)  # this process must never log the value
@@ -242,7 +243,7 @@ class Platform:
             record_bases(session, WorkStage.EMBEDDING, dict.fromkeys(embedded))
 
     def remove_unreadable(self, path: Path) -> None:
-        """Remove a derived file of a video, so that it is recreated. The caller holds the video's claim."""
+        """Remove an unreadable derived file of a video, so that it is recreated. The caller must hold its claim."""
         path.unlink(missing_ok=True)
         self._removed_files.append(path)
 

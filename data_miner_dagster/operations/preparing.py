@@ -1,4 +1,4 @@
-"""Preparing the models of builds while their videos are still being processed.
+"""Prepare the models of builds while their videos are still being processed.
 
 Belongs here: work that is the same for all videos and always needed. Does not belong here: anything that a stage
 decides or writes.

@@ -1,4 +1,4 @@
-"""Writing the results of a calibration into the project's file."""
+"""Write the results of a calibration into the project's file."""
 
 import shutil
 from collections.abc import Mapping

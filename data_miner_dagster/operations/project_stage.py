@@ -25,7 +25,7 @@ _ORDER = list(ProjectStage)
 
 
 class StageRun:
-    """One stage's work on one project. The caller holds the project's claim."""
+    """One stage's work on one project. The caller must hold the project's claim."""
 
     def __init__(self, platform: Platform, project: str, stage: ProjectStage) -> None:
         self._platform = platform

@@ -132,7 +132,8 @@ def mean_over_templates(
         length = float(np.linalg.norm(mean))
         if length < _SHORTEST:
             raise ModelError(
-                f"the vectors of the sentences of prompt {text!r} by {encoder_name!r} cancel out; rephrase the prompt"
+                f"the vectors that {encoder_name!r} computes for the sentences of prompt {text!r} cancel out; rephrase "
+                "the prompt"
             )
         vectors.append((mean / length).astype(np.float32))
     return np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)

@@ -308,7 +308,7 @@ class Room:
             return 0
 
     def remove_source_held(self, row: VideoRow) -> int:
-        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller holds the claim."""
+        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller must hold the claim."""
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
             return 0

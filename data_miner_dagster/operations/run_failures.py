@@ -1,4 +1,4 @@
-"""Classifying the exception that ended a run: its scope, its kind, and a line for people.
+"""Classify the exception that ended a run: its scope, its kind, and a line for people.
 
 Belongs here: the classification of exceptions. Does not belong here: the consequences for items (catalog/charges.py),
 and exceptions of single items (item_faults.py).

@@ -1,4 +1,4 @@
-"""Processing the shards of one project, in the run that leads and in runs that join it.
+"""Process the shards of one project, in the run that leads and in runs that join it.
 
 Every shard is processed under its own claim, and its results are written in parts that carry the claim's name. The
 leading run processes shards itself and takes over those of dead workers, so it does not depend on others. It continues

@@ -1,4 +1,4 @@
-"""Storing the version of each stage that made a project's results, for display. Fingerprints do not reveal it.
+"""Store the version of each stage that made a project's results, for display. Fingerprints do not reveal it.
 
 Belongs here: storing the versions. Does not belong here: the consequences of a new version (stages/upgrading.py).
 """
@@ -16,7 +16,7 @@ def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
 
 
 def record_stage_versions(platform: Platform, project: str, **versions: int) -> None:
-    """Store the versions that made the project's results of these stages. The caller holds the project's claim."""
+    """Store the versions that made the project's results of these stages. The caller must hold the project's claim."""
     kept = _kept(platform, project)
     if {**kept, **versions} != kept:
         write_json(platform.layout.stage_versions(project), {**kept, **versions})

@@ -1,4 +1,4 @@
-"""Trying a stage on any folder of pictures: reading them, and the result of such a trial.
+"""Try a stage on any folder of pictures: read the pictures, and define the result of a trial.
 
 No catalog or root is needed, and nothing is stored except the contact sheet, if it is requested. The stages and models
 are the real ones.

@@ -1,4 +1,4 @@
-"""Importing people's verdicts into the catalog from files of earlier versions.
+"""Import people's verdicts into the catalog from files of earlier versions.
 
 Does not belong here: verdicts in the catalog (catalog/verdicts.py).
 """

@@ -297,7 +297,9 @@ class SiteClient:
             return refusal
         if errand.is_expired:
             seconds = self._config.max_wall_seconds
-            return VideoTransientError(VideoErrorKind.TRANSIENT, f"the download exceeded max_wall_seconds={seconds:g}")
+            return VideoTransientError(
+                VideoErrorKind.TRANSIENT, f"the download exceeded platform.downloading.max_wall_seconds={seconds:g}"
+            )
         return explained(translate(error), errand.site)
 
     def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:

@@ -119,7 +119,9 @@ def is_page(info: Mapping[str, Any]) -> bool:
 def too_large(config: DownloadingConfig) -> VideoPermanentError:
     """Return the error for a file larger than the configuration allows."""
     return VideoPermanentError(
-        VideoErrorKind.TOO_LARGE, f"the file is larger than max_size_bytes={config.max_size_bytes}"
+        VideoErrorKind.TOO_LARGE,
+        f"the file is larger than platform.downloading.max_size_bytes={config.max_size_bytes}; raise the limit to "
+        "accept it",
     )
 
 
@@ -135,7 +137,8 @@ def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
     if duration is not None and duration > config.max_duration_seconds:
         raise VideoPermanentError(
             VideoErrorKind.TOO_LARGE,
-            f"the video lasts {duration:.0f} s, more than max_duration_seconds={config.max_duration_seconds:g}",
+            f"the video lasts {duration:.0f} s, more than platform.downloading.max_duration_seconds="
+            f"{config.max_duration_seconds:g}; raise the limit to accept it",
         )
     if (clean_number(info.get("filesize")) or 0) > config.max_size_bytes:
         raise too_large(config)

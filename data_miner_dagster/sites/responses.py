@@ -1,4 +1,4 @@
-"""Reading of responses from sites: decompression and complete reads within limits, and counting of bytes."""
+"""Read responses from sites: decompress and read them completely within limits, and count their bytes."""
 
 import io
 import time

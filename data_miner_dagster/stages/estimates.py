@@ -26,7 +26,7 @@ _CONFIDENCE: Final = 0.95
 
 
 def stratum_of(scores: Float64Array, edges: Float64Array) -> Int64Array:
-    """Return the stratum of each score. Strata include their lower edge but not their upper edge."""
+    """Return the stratum of each value. Strata include their lower edge but not their upper edge."""
     strata: Int64Array = np.searchsorted(edges, scores, side="right") - 1
     return strata
 

@@ -135,7 +135,7 @@ class SimilaritiesWriter:
 def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: str) -> Iterator[SimilaritiesWriter]:
     """Yield a writer. The table appears if the block ends without an error.
 
-    The same videos yield the same bytes, whether their scores are new or reused.
+    The same videos yield the same bytes, whether their similarities are new or reused.
     """
     with table_writer(
         path,

@@ -1,4 +1,4 @@
-"""Reading and writing of Parquet tables whose metadata contains a fingerprint of their inputs."""
+"""Read and write Parquet tables whose metadata contains a fingerprint of their inputs."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

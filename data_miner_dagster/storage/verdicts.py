@@ -78,7 +78,7 @@ def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
 
 
 def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
-    """Return the metadata for a table that records the verdicts applied to its rows. Empty without verdicts."""
+    """Return the metadata for a table that records the verdicts applied to its rows; empty if there are none."""
     rows = [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 

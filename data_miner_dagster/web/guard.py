@@ -122,7 +122,7 @@ class Guard:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers by name. Joins the values of a repeated header, which is malformed, with a comma."""
+    """Return the headers by name. Joins repeated values with a comma, so that a repeated Host or Origin is refused."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")

@@ -45,9 +45,10 @@ class WorkerFaultError(Exception):
 
 
 class CallerError(BaseException):
-    """Ends a job in a worker because the caller's function raised an exception, which stays with the caller.
+    """Ends a job in a worker because a function that the job asked the caller to run raised an exception.
 
-    This is not an `Exception`, so no library handles it.
+    The caller keeps that exception and raises it once the job has ended. This is not an `Exception`, so no library
+    handles it.
     """
 
 

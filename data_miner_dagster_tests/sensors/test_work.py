@@ -336,7 +336,7 @@ def test_wanted_work__a_project_that_cannot_be_planned_holds_up_no_other(
     add_members(platform, ["generic-a"])
     tick(instance)  # asks for the video
     reason = reason_of(tick(instance))
-    assert "broken: project 'broken', as registered, does not fit this version" in reason
+    assert "broken: the stored settings of project 'broken' do not fit this version" in reason
     assert "street: 0 of 1 new video is ready" in reason
 
 

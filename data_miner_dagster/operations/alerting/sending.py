@@ -1,4 +1,4 @@
-"""Sending messages to targets independently: a target that fails is retried and does not delay the others.
+"""Send messages to targets independently: a target that fails is retried and does not delay the others.
 
 References to targets in the settings are resolved for each message, and their values are never shown.
 """

@@ -1,4 +1,4 @@
-"""Removing old backups from a place. The content of a file is removed only if no remaining snapshot needs it."""
+"""Remove old backups from a place. The content of a file is removed only if no remaining snapshot needs it."""
 
 import logging
 import tempfile

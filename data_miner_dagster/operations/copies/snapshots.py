@@ -107,13 +107,15 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
     """
     found = read_snapshots(store)
     if not found:
-        raise ConfigError(f"{store.shown} has no complete backup; `data-miner backup --to` makes one")
+        raise ConfigError(f"{store.shown} has no complete backup; `data-miner backup --to {store.shown}` makes one")
     if snapshot_id is None:
         return found[-1]
     for snapshot in found:
         if snapshot.id == snapshot_id:
             return snapshot
-    raise ConfigError(f"{store.shown} has no backup {snapshot_id!r}; `data-miner backups --at` lists them")
+    raise ConfigError(
+        f"{store.shown} has no backup {snapshot_id!r}; `data-miner backups --at {store.shown}` lists its backups"
+    )
 
 
 # --- tables of files ---

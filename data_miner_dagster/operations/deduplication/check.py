@@ -1,4 +1,4 @@
-"""Checking a project's deduplicated table, without the indexes used to make it.
+"""Check a project's deduplicated table, without the indexes used to make it.
 
 The table guarantees that each duplicate is within reach of its representative, and that no two representatives are
 near-duplicates.

@@ -1,4 +1,4 @@
-"""Deduplicating one project: choosing representatives among the frames that filtering kept.
+"""Deduplicate one project: choose representatives among the frames that filtering kept.
 
 Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first. The
 result therefore depends on the frames, the settings and the published releases, but not on the runs in between.

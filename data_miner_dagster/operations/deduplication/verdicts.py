@@ -24,7 +24,7 @@ class PairVerdicts:
 
     @property
     def content(self) -> dict[str, object]:
-        """The part of a fingerprint that covers the verdicts; empty without verdicts."""
+        """The part of a fingerprint that covers the verdicts; empty if there are none."""
         if not self.different and not self.chosen:
             return {}
         places = {

@@ -62,7 +62,7 @@ def windows_fingerprint(config: ExtractionConfig, video_sha256: str | None) -> s
 
 
 class Neighbours:
-    """The pictures around the frames of one project. The caller holds the project's claim."""
+    """The pictures around the frames of one project. The caller must hold the project's claim."""
 
     def __init__(
         self,
@@ -168,7 +168,7 @@ class Neighbours:
     def _lacks_pictures(self, row: VideoRow) -> bool:
         """Return whether a video must be decoded.
 
-        This is the case if its list of pictures is missing, outdated or incomplete, or if its pictures were removed
+        This is the case if its list of pictures is missing, stale or incomplete, or if its pictures were removed
         before all of them were examined.
         """
         video_key = row.key

@@ -1,4 +1,4 @@
-"""Deciding whether a download may start now. Disk space, the root's quota or the site may delay it."""
+"""Decide whether a download may start now. Disk space, the root's quota or the site may delay it."""
 
 import shutil
 from datetime import datetime, timedelta
@@ -41,7 +41,8 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
         raise _postponed(
             platform,
             row,
-            f"only {free} bytes are free under {platform.root}; free some space, or lower downloading.min_free_bytes "
+            f"only {free} bytes are free under {platform.root}; free some space, or lower "
+            f"platform.downloading.min_free_bytes "
             f"({config.min_free_bytes})",
         )
 

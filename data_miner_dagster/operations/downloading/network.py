@@ -1,4 +1,4 @@
-"""Detecting, from the downloads of one run, that the whole network is down.
+"""Detect, from the downloads of one run, that the whole network is down.
 
 Belongs here: failures of the network that no single site causes. Does not belong here: refusals or failures of one
 site (operations/politeness.py).

@@ -1,4 +1,4 @@
-"""Fetching one video from a bucket into the folder of its attempt, from which a later attempt can continue."""
+"""Fetch one video from a bucket into the folder of its attempt, from which a later attempt can continue."""
 
 import time
 from collections.abc import Callable
@@ -82,6 +82,7 @@ def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
     if found.size_bytes > max_size_bytes:
         raise VideoPermanentError(
             VideoErrorKind.TOO_LARGE,
-            f"{store.shown} has {found.size_bytes} bytes, more than max_size_bytes {max_size_bytes}",
+            f"{store.shown} has {found.size_bytes} bytes, more than platform.downloading.max_size_bytes="
+            f"{max_size_bytes}; raise the limit to accept it",
         )
     return store.download("", target).identity

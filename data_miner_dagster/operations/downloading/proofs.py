@@ -1,4 +1,4 @@
-"""Checking the content of a downloaded file before the file is published as a video."""
+"""Check the content of a downloaded file before the file is published as a video."""
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.downloading import DownloadingConfig

@@ -1,4 +1,4 @@
-"""Recording downloads in the catalog, in transactions that start once the files are in place."""
+"""Record downloads in the catalog, in transactions that start once the files are in place."""
 
 import shutil
 from collections.abc import Collection, Mapping

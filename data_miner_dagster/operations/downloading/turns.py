@@ -1,4 +1,4 @@
-"""Distributing videos to threads so that no thread waits for one site while another site is free.
+"""Distribute videos to threads so that no thread waits for one site while another site is free.
 
 Does not belong here: whether a request to a site is allowed now (operations/politeness.py).
 """
@@ -66,7 +66,7 @@ class Turns:
             return None
 
     def done(self, key: str) -> None:
-        """Free the slot of a video that was taken."""
+        """Free the slot of a video that `take` returned."""
         with self._changed:
             self._lines[self._site_by_key[key]].num_at_work -= 1
             self._changed.notify_all()

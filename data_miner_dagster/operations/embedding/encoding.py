@@ -1,4 +1,4 @@
-"""Running the frames of open tasks through an encoder, in batches of one video each."""
+"""Run the frames of open tasks through an encoder, in batches of one video each."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing

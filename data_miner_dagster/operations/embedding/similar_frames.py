@@ -1,4 +1,4 @@
-"""Finding the stored frames most similar to a frame, a picture or a text, for `data-miner similar`.
+"""Find the stored frames most similar to a frame, a picture or a text, for `data-miner similar`.
 
 All embeddings of the filter encoder are read and compared, one video at a time and on all cores, so there is no index
 to maintain that could become stale.
@@ -66,7 +66,7 @@ class SimilarFrames:
     num_videos: int
     """The number of videos whose frames were compared."""
     num_without_embeddings: int
-    """The number of videos that have frames but no embeddings by this encoder."""
+    """The number of videos that have frames but no embeddings from this encoder."""
     left_out: tuple[str, ...]
     """Videos whose embeddings cannot be read, with the reason."""
 
@@ -81,7 +81,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
         project: search only the videos that this project wants.
 
     Raises:
-        ConfigError: no video has embeddings by this encoder, or the project, frame or picture does not exist or cannot
+        ConfigError: no video has embeddings from this encoder, or the project, frame or picture does not exist or cannot
             be read.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
@@ -92,7 +92,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
     if not keys:
         where = f"video of project {project!r}" if project is not None else "video"
         raise ConfigError(
-            f"no {where} has embeddings by {encoder.name!r}, the filter encoder of this root; materialize "
+            f"no {where} has embeddings from {encoder.name!r}, the filter encoder of this root; materialize "
             "`frame_embeddings`, or run `data-miner run`"
         )
     query, vector = _query(platform, encoder, what)

@@ -1,4 +1,4 @@
-"""Computing the missing vectors of chosen frames. A project embeds only the frames that it needs.
+"""Compute the missing vectors of chosen frames. A project embeds only the frames that it needs.
 
 Does not belong here: all frames of a video (embed_frames.py).
 """
@@ -120,11 +120,11 @@ def load_stored(
     """
     stored = _current(platform, encoder, video_key)
     if stored is None:
-        raise PermanentError(f"{video_key} has no embeddings by {encoder.name}; embed its frames first")
+        raise PermanentError(f"{video_key} has no embeddings from {encoder.name}; embed its frames first")
     rows = rows_of_indices(
         np.asarray(frame_indices, np.int32),
         stored.frame_indices,
-        table=f"the embeddings file of {video_key} by {encoder.name}",
+        table=f"the embeddings file of {video_key} from {encoder.name}",
         remedy="embed its frames first",
     )
     return np.asarray(stored.vectors[rows], np.float16)

@@ -1,4 +1,4 @@
-"""Reading the stored vectors of chosen frames by an image encoder, and its threshold for near-duplicates."""
+"""Read the stored vectors of chosen frames, and the image encoder's threshold for near-duplicates."""
 
 from collections.abc import Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""Making a folder of frames from one video file: index, targets, plan, pictures, manifest.
+"""Make a folder of frames from one video file: index, targets, plan, pictures, manifest.
 
 Belongs here: the work of one process on one video. It uses neither the catalog nor claims, so it can run in a separate
 process.

@@ -1,4 +1,4 @@
-"""Making a folder of frames from existing pictures, with the same manifest as for a video file.
+"""Make a folder of frames from existing pictures, with the same manifest as for a video file.
 
 The picture at position i, counted from 0, becomes the frame at i seconds. A picture that is unreadable or too large is
 left out and reported with the reason.

@@ -1,4 +1,4 @@
-"""Writing a folder of frames: each picture's file and row, and the manifest that makes the folder valid."""
+"""Write a folder of frames: each picture's file and row, and the manifest that makes the folder valid."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -131,8 +131,8 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
     if num_frames > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"{counted(num_frames, 'frame')} exceed extraction.limits.max_sampled_frames={limit}; "
-            "set max_frames_per_video, or sample fewer frames",
+            f"{counted(num_frames, 'frame')} exceed platform.extraction.limits.max_sampled_frames={limit}; "
+            "set platform.extraction.max_frames_per_video, or sample fewer frames",
         )
 
 
@@ -146,5 +146,6 @@ def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
     if width * height > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"a picture of {width}x{height} pixels exceeds extraction.limits.max_pixels={limit}; raise the limit",
+            f"a picture of {width}x{height} pixels exceeds platform.extraction.limits.max_pixels={limit}; raise the "
+            "limit",
         )

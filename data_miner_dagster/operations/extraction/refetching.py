@@ -1,4 +1,4 @@
-"""Downloading files again that were removed to free space, and estimating the cost.
+"""Download files again that were removed to free space, and estimate the cost.
 
 A file is needed again to make frames that are missing, damaged, made with other settings, or forced. If a site now
 delivers different bytes, they are accepted, and frames are made from them.

@@ -29,7 +29,7 @@ class _NotTheSameError(DataMinerError):
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
-    """Return the key of the first other video with the same bytes and frames of this fingerprint; None without one."""
+    """Return the key of the first other video with the same bytes and frames of this fingerprint, or None."""
     if row.sha256 is None or not row.file_name:
         return None
     with platform.database.reading() as session:

@@ -78,8 +78,8 @@ class FrameWorkers:
             return answer
         except WorkerLimitError as error:
             reason = {
-                "wall": f"took longer than extraction.limits.max_seconds={limits.max_seconds:g}",
-                "memory": f"needs more than extraction.limits.max_memory_bytes={limits.max_memory_bytes}",
+                "wall": f"took longer than platform.extraction.limits.max_seconds={limits.max_seconds:g}",
+                "memory": f"needs more than platform.extraction.limits.max_memory_bytes={limits.max_memory_bytes}",
             }.get(error.which, str(error))
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"decoding {reason}") from error
         except WorkerDiedError as error:

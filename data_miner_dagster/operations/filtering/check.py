@@ -1,4 +1,4 @@
-"""Counting the decisions that break a guarantee of filtered.parquet, for its asset check."""
+"""Count the decisions that break a guarantee of filtered.parquet, for its asset check."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Checking whether videos added after a calibration have positive similarities like the videos that it covers.
+"""Check whether videos added after a calibration have positive similarities like the videos that it covers.
 
 `calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos that it
 covers. Filtering compares all other videos with the reference. Without a reference, or if it was made with another

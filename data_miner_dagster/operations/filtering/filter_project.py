@@ -1,4 +1,4 @@
-"""Writing filtered.parquet: the frames that a project keeps, and the reasons for dropping the others.
+"""Write filtered.parquet: the frames that a project keeps, and the reasons for dropping the others.
 
 Files come first: similarities, then decisions, each written atomically. Statuses and counts follow in one transaction.
 Current files are not rewritten. If a kill left the rows out of date, the next run updates them.

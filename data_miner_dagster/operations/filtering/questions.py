@@ -71,7 +71,10 @@ def plan_calibration(
         DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed.
     """
     if not len(frames.headroom):
-        raise DataMinerError(f"project {config.name!r} has no frame whose decision depends on the positive threshold")
+        raise DataMinerError(
+            f"project {config.name!r} has no frame whose decision depends on the positive threshold; see the funnel in "
+            "`data-miner status`, and add videos or change the prompts"
+        )
     rules = rules_of(platform, config.filtering)
     plan = None if restart else stored_plan(platform, config, rules)
     if plan is None:

@@ -1,4 +1,4 @@
-"""Computing similarities.parquet: the similarities of stored frame embeddings to prompts.
+"""Compute similarities.parquet: the similarities of stored frame embeddings to prompts.
 
 Only videos whose embeddings have changed are compared again. Other videos' rows are copied from the existing table.
 """
@@ -85,7 +85,7 @@ def score_project(
 ) -> int:
     """Update the table of similarities at `path`. Return the number of videos that were compared with the prompts.
 
-    The caller holds the project's claim.
+    The caller must hold the project's claim.
 
     Raises:
         VideosLeftOutError: frames or embeddings of some videos are unreadable, or changed after the members were
@@ -158,7 +158,7 @@ class _Carried:
 
 
 def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
-    """Return the indices of a member's frames that have a vector by the filter encoder; empty without a file."""
+    """Return the indices of a member's embedded frames; empty if the member has no embeddings file."""
     stored = read_embeddings(member.embeddings_file)
     return [] if stored is None else stored.frame_indices.tolist()
 

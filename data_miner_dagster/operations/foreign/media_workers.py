@@ -1,4 +1,4 @@
-"""Reading untrusted files and pictures in separate processes, under limits that are set before the first byte is read.
+"""Read untrusted files and pictures in separate processes, under limits that are set before the first byte is read.
 
 The workers serve the jobs of extraction too (`extraction/jobs.py`), so a job that makes frames does not have to import
 its modules again. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are

@@ -1,4 +1,4 @@
-"""Parsing a file of the watched folder in a worker. This module is the entry point of the worker process.
+"""Parse a file of the watched folder in a worker. This module is the entry point of the worker process.
 
 The caller resolves `${...}`, because it has the variables. This process has neither variables nor secrets.
 """

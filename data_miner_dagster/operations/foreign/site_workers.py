@@ -142,7 +142,7 @@ class SiteWorkers(PooledWorkers):
         except WorkerLimitError as error:
             raise VideoPermanentError(
                 VideoErrorKind.LIMIT_EXCEEDED,
-                f"the site's answer {self._of_limit(error, 'max_wall_seconds', seconds)}",
+                f"the site's answer {self._of_limit(error, 'platform.downloading.max_wall_seconds', seconds)}",
             ) from None
         except WorkerDiedError as error:
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
@@ -185,7 +185,7 @@ class SiteWorkers(PooledWorkers):
         try:
             return self._call(job, arguments, address, seconds, on_call)
         except WorkerLimitError as error:
-            said = self._of_limit(error, "the limit for one listing", seconds)
+            said = self._of_limit(error, "the limit for a listing or picture", seconds)
             raise SourceError(f"{redact_url(address.text)}: the site's answer {said}") from None
         except WorkerDiedError as error:
             raise SourceError(f"{redact_url(address.text)}: the process that read the answer {error}") from None
@@ -205,14 +205,14 @@ class SiteWorkers(PooledWorkers):
         )
 
     def _of_limit(self, error: WorkerLimitError, name_of_time: str, seconds: float) -> str:
-        limits = self._config.limits
+        limits, section = self._config.limits, "platform.downloading.limits"
         match error.which:
             case "wall":
                 return f"was still being read after {seconds:g} s, which is {name_of_time}"
             case "cpu":
-                return f"takes more CPU time to read than limits.max_cpu_seconds {limits.max_cpu_seconds:g}"
+                return f"takes more CPU time to read than {section}.max_cpu_seconds {limits.max_cpu_seconds:g}"
             case "memory":
-                return f"takes more memory to read than limits.max_memory_bytes {limits.max_memory_bytes}"
+                return f"takes more memory to read than {section}.max_memory_bytes {limits.max_memory_bytes}"
         return str(error)
 
 

@@ -1,4 +1,4 @@
-"""Reading picture files. All code uses this module, because the origin of the bytes decides where they are decoded.
+"""Read picture files. All code uses this module, because the origin of the bytes decides where they are decoded.
 
 Frames of video files were encoded by this package, so this process decodes them. Pictures from folders, and those that
 a user names, have somebody else's bytes, so worker processes decode them within limits.

@@ -188,7 +188,7 @@ def stored_inputs(
 ) -> Iterator[None]:
     """Store the inputs of a release that the block publishes, and remove them again if the block fails.
 
-    Inputs that were stored before are kept. The caller holds the project's claim. Removing the inputs frees space:
+    Inputs that were stored before are kept. The caller must hold the project's claim. Removing the inputs frees space:
     otherwise the claim could not be released on a full disk.
     """
     path = platform.layout.release_inputs(config.name, version_name)

@@ -96,7 +96,7 @@ class FunnelCount:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """All steps of one project, in order. `release` is the version that the last steps describe; None without one."""
+    """All steps of one project, in order. `release` is the version that the last steps describe, if there is one."""
 
     project: str
     steps: tuple[FunnelCount, ...]

@@ -65,7 +65,7 @@ def write_report(
 ) -> Path:
     """Write the report of a release unless it is current, and return the path of its page.
 
-    The caller holds the project's claim.
+    The caller must hold the project's claim.
 
     Args:
         platform: the platform of one root.
@@ -118,7 +118,7 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
-    """Rewrite the report of the current release if it is not current. The caller holds the project's claim.
+    """Rewrite the report of the current release if it is not current. The caller must hold the project's claim.
 
     A withdrawal, a new evaluation or a new version of the report makes it out of date.
 

@@ -1,4 +1,4 @@
-"""Adding one video to a project by hand, bypassing its sources and rules."""
+"""Add one video to a project by hand, bypassing its sources and rules."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Listing the sources of a project file without storing anything, to show which videos the project would get."""
+"""List the sources of a project file without storing anything, to show which videos the project would get."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Running a project's queries, several at once. One query's failure does not affect the others.
+"""Run a project's queries, several at once. One query's failure does not affect the others.
 
 Does not belong here: the queries (queries.py), and what happens to their results (list_sources.py).
 """

@@ -1,4 +1,4 @@
-"""Listing the videos of buckets that a user named. Addresses from sites are never used here (domain/object_urls.py)."""
+"""List the videos of buckets that a user named. Addresses from sites are never used here (domain/object_urls.py)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Registering a project file: loading it, checking it, and storing a snapshot. Nothing is listed or downloaded."""
+"""Register a project file: load it, check it, and store a snapshot. Nothing is listed or downloaded."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Comparing the bases in the catalog with the files, when this version first opens a root and gradually afterwards.
+"""Compare the bases in the catalog with the files, when this version first opens a root and gradually afterwards.
 
 A basis identifies the inputs that a result was made from. Planners trust the bases in the catalog. Changes to files
 that bypass the catalog are detected here, or by the code that uses those files.

@@ -1,4 +1,4 @@
-"""Counting the files under a root that could be removed without loss, and listing them for removal.
+"""Count the files under a root that could be removed without loss, and list them for removal.
 
 Belongs here: counts and lists. Does not belong here: which files may be removed, and removing them
 (operations/room.py).

@@ -1,4 +1,4 @@
-"""Counting the items that a removal would remove, and those that stay for other projects. Changes nothing."""
+"""Count the items that a removal would remove, and those that stay for other projects. Changes nothing."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""Checking the parts of this machine that the platform needs: one line each, with a remedy if something is wrong.
+"""Check the parts of this machine that the platform needs: one line each, with a remedy if something is wrong.
 
 Nothing is changed, except that a probe file is created under an existing root and removed again. Does not belong here:
 whether the catalog agrees with the files (inspection.py).
@@ -125,7 +125,8 @@ def _disk(platform: Platform) -> Iterator[Part]:
     value = f"{size_text(usage.free)} of {size_text(usage.total)} are free"
     if usage.free < least:
         remedy = "no download starts; free some space with `data-miner clean`, or lower the setting"
-        yield Part("disk", State.PROBLEM, f"{value}, less than downloading.min_free_bytes {size_text(least)}", remedy)
+        value = f"{value}, less than platform.downloading.min_free_bytes {size_text(least)}"
+        yield Part("disk", State.PROBLEM, value, remedy)
     elif usage.free < 5 * least:
         yield Part(
             "disk", State.WARNING, value, "set platform.room.quota, or free some space before videos and frames fill it"

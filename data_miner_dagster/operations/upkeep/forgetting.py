@@ -1,4 +1,4 @@
-"""Forgetting a video or channel: afterwards nothing under the root shows or names it, and no listing adds it again.
+"""Forget a video or channel: afterwards nothing under the root shows or names it, and no listing adds it again.
 
 Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for
 leftovers (traces.py).

@@ -1,4 +1,4 @@
-"""Comparing the catalog with the files: differences, and how to repair them.
+"""Compare the catalog with the files: differences, and how to repair them.
 
 Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli/doctor.py compares them).
 """
@@ -228,7 +228,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Finding]:
-    """Yield old partial files without a live writer. Writers create them at most two levels below these folders.
+    """Yield old partial files without a live writer, from the root's folders and two levels of subfolders.
 
     An interrupted download of a video without a file is not included, because the next attempt continues it.
     """

@@ -1,4 +1,4 @@
-"""Removing videos and projects: rows first, then files, so that no row ever refers to a missing file.
+"""Remove videos and projects: rows first, then files, so that no row ever refers to a missing file.
 
 A kill in between leaves stray files, which `inspection.py` finds and removes.
 """

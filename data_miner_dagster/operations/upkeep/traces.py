@@ -1,4 +1,4 @@
-"""Searching a root for traces of a video: its names, in paths and in files and rows of any format.
+"""Search a root for traces of a video: its names, in paths and in files and rows of any format.
 
 Belongs here: searching. Does not belong here: removing (forgetting.py).
 """

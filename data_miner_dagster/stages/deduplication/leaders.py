@@ -9,7 +9,7 @@ Two frames are within reach of each other if their files are equal, their percep
 (`appearances.py`), or their cosine is at or above the threshold (`cosines.py`), unless they count as different
 (`distinctions.py`).
 
-Belongs here: which frames are kept, and why. Does not belong here: the source of vectors and frames.
+Belongs here: which frames become representatives, and why. Does not belong here: the source of vectors and frames.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Assignment:
 
     @property
     def is_representative(self) -> BoolArray:
-        """(N,) True where the newcomer is kept."""
+        """(N,) True where the newcomer is a representative."""
         own = np.arange(len(self.representative_ids)) + self.num_leaders
         return np.asarray(self.representative_ids == own)
 

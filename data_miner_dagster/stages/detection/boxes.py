@@ -48,7 +48,7 @@ def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageD
 def iou_matrix(
     first_xyxy: Float32Array | npt.NDArray[np.float64], second_xyxy: Float32Array | npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the (N, M) intersections over unions of two sets of boxes: 0 where both boxes have no area."""
+    """Return the (N, M) intersection over union (IoU) of each pair of boxes from two sets; 0 if neither has an area."""
     first, second = first_xyxy.astype(np.float64), second_xyxy.astype(np.float64)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])

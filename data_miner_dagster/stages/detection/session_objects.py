@@ -128,7 +128,7 @@ def _overlap(one: SeenObject, other: SeenObject) -> float:
 class SessionTracker:
     """An `ObjectTracker` that assigns each box to the object that a video network has detected at its position.
 
-    A box elsewhere becomes an object of its own if it has at least `start_confidence`.
+    A box that matches no object becomes an object of its own if its confidence is at least `start_confidence`.
     """
 
     def __init__(self, *, start_confidence: float) -> None:

@@ -10,14 +10,14 @@ from data_miner_dagster.domain.records import Float32Array, ImageDetections
 from data_miner_dagster.stages.detection.boxes import take_rows
 
 Window = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels. Right and bottom are exclusive."""
+"""A tile: (left, top, right, bottom) in pixels. Right and bottom are exclusive."""
 
 
 def tile_windows(image_wh: tuple[int, int], *, side: int, overlap: float, include_whole: bool) -> list[Window]:
-    """Return evenly spaced windows that cover the image, row by row, each at most `side` wide and high.
+    """Return evenly spaced tiles that cover the image, row by row, each at most `side` wide and high.
 
-    A window is smaller only if the image is. Neighbours share at least `overlap` of a side. An image no larger than a
-    tile is one window. If `include_whole` is true, the whole image comes first.
+    A tile is smaller only if the image is. Neighbours share at least `overlap` of a side. An image no larger than a
+    tile becomes a single tile. If `include_whole` is true, the whole image comes first.
 
     Example:
         >>> tile_windows((1000, 600), side=640, overlap=0.2, include_whole=True)
@@ -44,15 +44,15 @@ def _starts(length: int, side: int, overlap: float) -> list[int]:
 def merge_tiles(
     found: Sequence[ImageDetections], windows: Sequence[Window], image_wh: tuple[int, int], *, merge_iou: float
 ) -> ImageDetections:
-    """Merge the detections of all windows into detections of the image.
+    """Merge the detections on all tiles into detections on the image.
 
-    Two boxes of a class from different windows are one object if they share more than `merge_iou` of the smaller
+    Two boxes of a class from different tiles are one object if they share more than `merge_iou` of the smaller
     box's area. If an inner tile edge cuts only one of them, the other is kept, and otherwise the more confident one.
     Masks are moved along with their boxes.
 
     Args:
-        found: the detections of each window, in pixels of the window.
-        windows: as `tile_windows` returned them.
+        found: the detections on each tile, in pixels of the tile.
+        windows: the tiles, as `tile_windows` returned them.
         image_wh: width and height of the image.
         merge_iou: the minimum share of the smaller box's area, exclusive.
     """

@@ -264,7 +264,7 @@ def _curve(population: Float64Array, judged: JudgedBoxes) -> tuple[ThresholdPrec
 
 
 def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
-    """Return (confidence, probability) pairs for `probabilities`, ascending in both. Empty with too few answers.
+    """Return (confidence, probability) pairs for `probabilities`, ascending in both; empty if answers are too few.
 
     The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum has a
     smaller share than the stratum below, both get their common share.

@@ -1,9 +1,9 @@
 """Estimate a threshold and its uncertainty from keep-or-drop answers on a few frames. Pure functions, no model.
 
-Scores are *headroom*: positive similarity minus the current threshold, so the decision changes at 0. Frames are
-sampled at random within strata, which are narrow near the threshold and wide far from it. The score of every frame
-is known, so each answer represents a known number of frames. A candidate threshold splits the stratum it falls into.
-stages/estimates.py derives shares from answers.
+Frames are compared by *headroom*: positive similarity minus the current threshold, so the decision changes at 0. They
+are sampled at random within strata, which are narrow near the threshold and wide far from it. The headroom of every
+frame is known, so each answer represents a known number of frames. A candidate threshold splits the stratum it falls
+into. stages/estimates.py derives shares from answers.
 """
 
 import zlib
@@ -37,7 +37,7 @@ _MOST_CANDIDATES: Final = 100
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
-    """Return (S+1,) ascending edges of half-open strata that cover all scores. One edge is 0, the current threshold.
+    """Return (S+1,) ascending edges of half-open strata that cover all headroom. One edge is 0, the current threshold.
 
     Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the ratio 1 : 3 : 9 : 27 outwards.
     """
@@ -88,7 +88,7 @@ def draw_in_strata(
     """Choose which of N items to ask about, at random within strata.
 
     Args:
-        headroom: (N,) scores of the items minus the threshold.
+        headroom: (N,) headroom of the items: similarity or confidence minus the threshold.
         edges: (S+1,) edges of the strata.
         numbers: (N,) sampling numbers. Within a stratum, the items with the lowest numbers come first.
         num_questions: number of wanted questions.
@@ -198,9 +198,9 @@ def calibrate(
     """Find the threshold for a wanted precision or recall.
 
     Args:
-        headroom: (N,) scores of all frames whose decision depends on the positive threshold.
+        headroom: (N,) headroom of all frames whose decision depends on the positive threshold.
         edges: (S+1,) edges of the strata that the questions were drawn from.
-        answered_headroom: (A,) scores of the answered frames.
+        answered_headroom: (A,) headroom of the answered frames.
         answers: (A,) True for keep.
         goal: the measure to reach.
         wanted: the value to reach, in 0..1.

@@ -1,4 +1,4 @@
-"""Detect whether new scores are distributed differently from the scores of a calibration. Pure functions."""
+"""Detect whether new similarities are distributed differently from those of a calibration. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ DRIFTED_PSI: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class ScoreDistribution:
-    """A histogram whose inner edges are percentiles of the original scores."""
+    """A histogram whose inner edges are percentiles of the original similarities."""
 
     edges: tuple[float, ...]  # ascending, without the infinite ones
     counts: tuple[int, ...]  # one more than edges
 
 
 def distribution_of(scores: Float64Array) -> ScoreDistribution:
-    """Return the distribution of finite scores, with edges at their percentiles."""
+    """Return the distribution of finite similarities, with edges at their percentiles."""
     edges = np.quantile(scores, np.arange(1, _NUM_BINS) / _NUM_BINS) if len(scores) else np.zeros(_NUM_BINS - 1)
     return ScoreDistribution(tuple(edges.tolist()), tuple(counts_within(edges.tolist(), scores).tolist()))
 
 
 def counts_within(edges: Sequence[float], scores: Float64Array) -> npt.NDArray[np.int64]:
-    """Return the number of scores in each half-open bin. The first and last bins are unbounded."""
+    """Return the number of similarities in each half-open bin. The first and last bins are unbounded."""
     return np.bincount(np.searchsorted(np.asarray(edges), scores, side="right"), minlength=len(edges) + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The difference between new scores and the reference.
+    """The difference between new similarities and the reference.
 
     `psi` is the population stability index over ten bins (usually interpreted as: below 0.1 the same population, above
     0.25 a different one). `ks` is the largest difference between the cumulative shares, 0..1. `noise` is the PSI
@@ -55,7 +55,7 @@ class Drift:
 
 
 def drift(reference: ScoreDistribution, new_counts: npt.NDArray[np.int64]) -> Drift | None:
-    """Compare new scores, counted in the reference's bins, with the reference. None if either has no frames."""
+    """Compare new similarities, counted in the reference's bins, with the reference. None if either has no frames."""
     old_counts = np.asarray(reference.counts)
     num_old, num_new = int(old_counts.sum()), int(new_counts.sum())
     if not num_old or not num_new:

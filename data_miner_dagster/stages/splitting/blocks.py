@@ -13,9 +13,10 @@ _LARGEST_GUARD: Final = 0.05  # fraction of the time that the images span, if no
 
 
 def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_seconds: float | None) -> str | None:
-    """Return the blocks of one video as `text_of_cut` writes them. None with a single split, or if one would be empty.
+    """Return the blocks of one video as `text_of_cut` writes them.
 
-    The first split has the first block, and the others follow in order. Images in the gaps are left out.
+    Return None if there is only one split, or if a block would be empty. The first split has the first block, and the
+    others follow in order. Images in the gaps are left out.
 
     Args:
         times: the times of the video's images in seconds, ascending.

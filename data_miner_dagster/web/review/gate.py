@@ -68,7 +68,10 @@ class Gate:
         self._cookie_name = cookie_name(port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an admitted request on, and add missing headers to the response."""
+        """Pass a request on if its visitor is logged in or its path needs no login. Answer any other request with 401.
+
+        Headers for security and caching that are missing from a response are added.
+        """
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

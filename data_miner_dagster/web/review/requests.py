@@ -1,4 +1,4 @@
-"""Parsing of requests: JSON objects of limited size, and the parameters of addresses."""
+"""Parse requests: JSON objects of limited size, and the parameters of addresses."""
 
 import json
 from enum import StrEnum

@@ -76,7 +76,7 @@ def test_find_similar__what_cannot_be_compared_is_named(platform: Platform) -> N
 
 def test_find_similar__nothing_to_compare(tmp_path: Path) -> None:
     platform = build_platform(tmp_path / "root")
-    with pytest.raises(ConfigError, match="no video has embeddings by 'lite-conse', the filter encoder of this root"):
+    with pytest.raises(ConfigError, match="no video has embeddings from 'lite-conse', the filter encoder of this root"):
         find_similar(platform, "a bicycle")
 
 

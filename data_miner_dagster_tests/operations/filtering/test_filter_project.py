@@ -393,5 +393,5 @@ def test_embed_prompts__an_encoder_that_finds_no_meaning(platform: PlantedPlatfo
         return np.zeros((1, 4), np.float32)
 
     platform.encoder.embed_texts = meaningless  # type: ignore[method-assign]
-    with pytest.raises(ModelError, match=r"sentences of prompt 'cat' by .* cancel out"):
+    with pytest.raises(ModelError, match=r"sentences of prompt 'cat' cancel out"):
         embed_prompts(platform, ["cat"])

@@ -91,7 +91,7 @@ def test_inspect_environment__short_disk_missing_gpu_and_models(
     models = {"device": "cuda:7", "dedup_encoder": "dinov3"}  # which asks for a token
     parts = parts_of(tmp_path / "root", downloading={"min_free_bytes": 10**15}, models=models)
     assert parts["disk"].state is State.PROBLEM
-    assert "less than downloading.min_free_bytes" in parts["disk"].value
+    assert "less than platform.downloading.min_free_bytes" in parts["disk"].value
     assert parts["model cache"].state is State.WARNING
     if parts["GPU"].value.startswith("none"):
         assert parts["GPU"].state is State.PROBLEM
