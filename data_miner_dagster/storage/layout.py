@@ -269,7 +269,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Return the path of the folder of questions about frames near the threshold, the answers, and the similarities."""
+        """Return the path of the folder of a calibration: the questions, the answers, and the similarities."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
@@ -285,7 +285,7 @@ class StorageLayout(PublishedLayout):
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """Return the path of the file with the similarities that the project's frames had when the threshold was chosen."""
+        """Return the path of the file with the similarities of the project's frames when the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def box_calibration(self, project: str) -> Path:
