@@ -296,10 +296,8 @@ class SiteClient:
         if refusal is not None:
             return refusal
         if errand.is_expired:
-            seconds = self._config.max_wall_seconds
-            return VideoTransientError(
-                VideoErrorKind.TRANSIENT, f"the download exceeded platform.downloading.max_wall_seconds={seconds:g}"
-            )
+            said = f"the download exceeded platform.downloading.max_wall_seconds={self._config.max_wall_seconds:g}"
+            return VideoTransientError(VideoErrorKind.TRANSIENT, said)
         return explained(translate(error), errand.site)
 
     def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:
