@@ -166,7 +166,7 @@ def test_migrate_to__killed_at_any_step_and_said_again(
     in_between = reopened(platform)
     is_switching = step == "history"
     if is_switching:
-        with pytest.raises(CatalogError, match="the move of the catalog of .* was interrupted"):
+        with pytest.raises(CatalogError, match=r"the move of the catalog of .* was interrupted"):
             _ = in_between.database
     else:  # it is as it was, and goes on
         save_snapshot(in_between.database, "trams", {}, "0", None)
