@@ -81,8 +81,8 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
         project: search only the videos that this project wants.
 
     Raises:
-        ConfigError: no video has embeddings from this encoder, or the project, frame or picture does not exist or cannot
-            be read.
+        ConfigError: no video has embeddings from this encoder, or the project, frame or picture does not exist or
+            cannot be read.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:
