@@ -7,6 +7,7 @@ import typer
 
 _UsageError: Final = typer.BadParameter.__base__ or typer.BadParameter  # typer gives it no public name
 PROGRAM: Final = "data-miner"
+_PYDANTIC_PREFIX: Final = "Value error, "
 _PYDANTIC: Final = re.compile(r"^Input should (be .*?)(, unable to parse .*)?$")
 
 
@@ -31,7 +32,7 @@ def _problem(error: Any) -> str:
     errors = getattr(error.__cause__, "errors", None)  # of pydantic's ValidationError, which takes long to import
     match = _PYDANTIC.match(error.message)
     if errors is None or match is None:
-        return str(error.format_message())
+        return str(error.format_message()).replace(_PYDANTIC_PREFIX, "")
     names = [*error.param.opts, error.param.metavar or ""]
     name = next((name for name in names if name.startswith("--")), names[-1])
     return f"`{name} {errors()[0]['input']}` is wrong: it should {match[1]}"

@@ -30,6 +30,10 @@ def errors_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pyt
             "`--count many` is wrong: it should be a valid integer; see `data-miner select --help`",
         ),
         (
+            ["select", "p", "--count", "5", "--balance", "clas"],
+            "invalid value for '--balance': 'clas' is not one of 'class'; see `data-miner select --help`",
+        ),
+        (
             ["try", "detect", "pictures", "--threshold", "3"],
             "`--threshold 3` is wrong: it should be less than or equal to 1; see `data-miner try detect --help`",
         ),
