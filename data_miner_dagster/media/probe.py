@@ -98,7 +98,11 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
             raise _bad(VideoErrorKind.UNDECODABLE, "the codec of the video is not supported; re-encode the video")
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
-            raise _bad(VideoErrorKind.LIMIT_EXCEEDED, f"frames of {width}x{height} exceed max_pixels={max_pixels}")
+            raise _bad(
+                VideoErrorKind.LIMIT_EXCEEDED,
+                f"frames of {width}x{height} exceed platform.downloading.max_pixels={max_pixels}; raise the limit to "
+                "accept them",
+            )
         try:
             return _prove(path, container, stream)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:

@@ -93,8 +93,8 @@ def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None)
     if layout.restoring.exists():
         if wanted not in (None, snapshot.id):
             raise ConfigError(
-                f"backup {snapshot.id} is being restored into {layout.root}; wait until that has finished, or remove "
-                "the folder"
+                f"backup {snapshot.id} is being restored into {layout.root}; finish that restore first, or remove the "
+                "folder to restore another backup"
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []

@@ -54,7 +54,8 @@ def fetch_object(
         check()
         if time.monotonic() > deadline:
             raise VideoTransientError(
-                VideoErrorKind.TRANSIENT, f"{url} took longer than max_wall_seconds {config.max_wall_seconds:g}"
+                VideoErrorKind.TRANSIENT,
+                f"{url} took longer than platform.downloading.max_wall_seconds={config.max_wall_seconds:g}",
             )
 
     extension = url.name.rpartition(".")[2].lower()

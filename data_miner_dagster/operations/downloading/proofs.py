@@ -36,8 +36,8 @@ def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetche
     if probed.duration_seconds > config.max_duration_seconds:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"the video lasts {probed.duration_seconds:.0f} s, more than max_duration_seconds "
-            f"{config.max_duration_seconds:g}",
+            f"the video lasts {probed.duration_seconds:.0f} s, more than platform.downloading.max_duration_seconds="
+            f"{config.max_duration_seconds:g}; raise the limit to accept it",
         )
     said = fetched.candidate.duration_seconds
     if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):

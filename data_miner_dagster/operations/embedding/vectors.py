@@ -80,8 +80,8 @@ def _checked(vectors: npt.NDArray[np.float16], encoder: EncoderRole, video_key: 
     is_unit = np.abs(lengths - 1) <= _LENGTH_TOLERANCE  # false for NaN
     if not np.all(is_unit):
         raise PermanentError(
-            f"embeddings of {video_key} by {encoder.name} are not unit vectors ({np.count_nonzero(~is_unit)} of "
+            f"embeddings of {video_key} from {encoder.name} are not unit vectors ({np.count_nonzero(~is_unit)} of "
             f"{len(vectors)}, the first of length {lengths[~is_unit][0]:.4g}); the model is broken, or half precision "
-            "overflows: try another device"
+            "overflows; try another device"
         )
     return vectors

@@ -129,7 +129,7 @@ def lacking_files(
         name, fingerprint = encoder
         file = platform.layout.embedding_file(name, key)
         if read_vectors_fingerprint(file) != embeddings_fingerprint_of(found.fingerprint, fingerprint):
-            yield f"embeddings of {key} by {name}: missing; `data-miner run` recreates them"
+            yield f"embeddings of {key} from {name}: missing; `data-miner run` recreates them"
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Decisions of downloading: handling failed videos, the duration of an open breaker, and recognizing the same video.
+"""Decisions of downloading: how to handle failed videos, how long a breaker stays open, and which videos are the same.
 
 Pure functions.
 """
