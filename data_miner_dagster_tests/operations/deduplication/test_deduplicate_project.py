@@ -192,7 +192,7 @@ def test_deduplicate_project__goes_on_without_a_video_whose_embeddings_are_broke
     assert reasons["site-b"] == ("FILTERED", None)
     assert reasons["site-a"][0] == "FAILED"
     assert str(reasons["site-a"][1]).startswith(
-        "internal_error: embeddings of site-a by axis are not unit vectors (1 of 2"
+        "internal_error: embeddings of site-a from axis are not unit vectors (1 of 2"
     )
     assert check_deduplication(platform, "pets").holds
     # a table that lacks a video is looked at again, and is the same while the video is

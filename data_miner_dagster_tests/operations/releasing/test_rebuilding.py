@@ -133,7 +133,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
         "model colours",
         "images of files-x0",
         "images of files-x1",
-        "embeddings of files-x1 by axis",
+        "embeddings of files-x1 from axis",
         "frames of files-x5",
         "release v001",
     ]
