@@ -44,10 +44,8 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     from data_miner_dagster.domain.sizes import size_text
 
     listing, forecast, rates = found.listing, found.forecast, found.forecast.rates
-    rejected = ", ".join(f"{rule.value} {number:,}" for rule, number in listing.num_by_rule.items())
-    prescreened = "thumbnails will reject more" if found.prescreens else ""
     yield "candidates listed", f"{listing.num_listed:,}", f"{counted(listing.num_requests, 'request')} just now"
-    yield "videos to add", f"{forecast.num_videos:,}", "; ".join(filter(None, (rejected, prescreened)))
+    yield "videos accepted", f"{forecast.num_videos:,}", "; ".join(_not_accepted(found))
     yield "  of these to download", f"{forecast.num_to_download:,}", _sites(forecast.downloads_by_site)
     unknown = forecast.num_unknown_durations
     guessed = f"{unknown:,} of unknown duration ({rates.seconds_per_video.origin})" if unknown else "as listed"
@@ -68,6 +66,21 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
         yield "passes of the tracker", f"{found.num_tracked:,}", examined
     yield "images to expect", f"{forecast.num_images:,}", rates.images_per_frame.origin
     yield "boxes to expect", f"{forecast.num_boxes:,}", rates.boxes_per_image.origin
+
+
+def _not_accepted(found: "Plan") -> "Iterator[str]":
+    """Yield why fewer videos are accepted than were listed."""
+    listing = found.listing
+    lost = [
+        *((number, rule.value) for rule, number in listing.num_by_rule.items()),
+        (listing.num_repeated, "listed more than once"),
+        (listing.num_forgotten, "removed on request"),
+        (found.num_given_up, "failed earlier and are not retried"),
+    ]
+    if any(number for number, _ in lost):
+        yield "without " + ", ".join(f"{number:,} {reason}" for number, reason in lost if number)
+    if found.prescreens:
+        yield "thumbnails will reject more"
 
 
 def _sites(by_site: "Mapping[str, int]") -> str:

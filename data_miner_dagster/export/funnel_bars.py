@@ -26,7 +26,7 @@ def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Funn
     """
     units = {
         "Videos": ("candidates", "videos", "extracted"),
-        "Frames": ("frames", "filtered", "unique", "detected", "released_images"),
+        "Frames": ("frames", "filtered", "unique", "detected", "settled", "released_images"),
         "Boxes": ("boxes", "boxes_releasable", "released_boxes"),
     }
     by_name = {step["step"]: step for step in steps}

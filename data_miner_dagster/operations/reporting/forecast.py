@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.seen import Seen, seen
+from data_miner_dagster.catalog.videos import due_at
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.addresses import Origin
@@ -43,6 +44,7 @@ class Plan:
     project: str
     listing: DryListing
     forecast: Forecast
+    num_given_up: int  # accepted videos that failed and are not retried, so that the forecast excludes them
     prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
     num_neighbours: int | None = None  # pictures around frames to decode and examine for tracking; None without it
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
@@ -69,6 +71,7 @@ class Plan:
             "listed": listing.num_listed,
             "repeated": listing.num_repeated,
             "forgotten": listing.num_forgotten,
+            "given_up": self.num_given_up,
             "rejected": {rule.value: number for rule, number in listing.num_by_rule.items()},
             "prescreens": self.prescreens,
             "failed_sources": [
@@ -91,7 +94,8 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
     with _with_catalog(platform) as asked:
         listing = list_without_keeping(asked, config, config_file)
         rates = rates_of(asked, config.name)
-    videos = [_listed(candidate, listing.rows.get(candidate.video_key)) for candidate in listing.wanted]
+    known = [(candidate, listing.rows.get(candidate.video_key)) for candidate in listing.wanted]
+    videos = [_listed(candidate, row) for candidate, row in known if not _is_given_up(row)]
     sites = {video.site for video in videos if video.site is not None}
     forecast = forecast_of(videos, rates, {site: _limits_of(site, platform) for site in sites})
     tracking = config.detection.tracking
@@ -100,6 +104,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
         config.name,
         listing,
         forecast,
+        len(known) - len(videos),
         config.sourcing.prescreening.enabled,
         num_neighbours,
         tracking is not None and tracking.whole_clip,
@@ -135,6 +140,12 @@ def _listed(candidate: VideoCandidate, row: VideoRow | None) -> ListedVideo:
         has_file=row is not None and row.status in _STORED,
         has_frames=row is not None and row.status is VideoStatus.EXTRACTED,
     )
+
+
+def _is_given_up(row: VideoRow | None) -> bool:
+    """Return whether a video failed, and waits for a person."""
+    has_failed = row is not None and row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
+    return row is not None and has_failed and due_at(row.error_kind, row.internal_error_version, row.retry_after) is None
 
 
 def _size_of(path: Path) -> int | None:

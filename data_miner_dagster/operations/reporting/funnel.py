@@ -341,6 +341,14 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
             FunnelStep.RELEASED_BOXES,
             manifest["num_boxes"],
             kinds=manifest["boxes_by_class"],
-            note=manifest.get("verifier", {}).get("line", ""),
+            note="; ".join(filter(None, (manifest.get("verifier", {}).get("line", ""), _only_on_images(manifest)))),
         ),
     ]
+
+
+def _only_on_images(manifest: Mapping[str, Any]) -> str:
+    """Return why a release has fewer boxes than reach their thresholds, or an empty text."""
+    name = FunnelStep.BOXES_RELEASABLE.name.lower()
+    num_releasable = next((step["count"] for step in manifest.get("funnel", ()) if step["step"] == name), None)
+    is_less = num_releasable is not None and manifest["num_boxes"] < num_releasable
+    return "only those on released images" if is_less else ""

@@ -7,7 +7,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.cli.main import app
+from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.reporting.forecast import rates_of
 from data_miner_dagster.stages.forecast import DEFAULT
@@ -69,10 +73,25 @@ def test_plan__lists_and_fetches_nothing_and_leaves_nothing(
 def test_plan__a_table_and_the_next_step(project_file: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
     lines = {line.split("  ")[0].strip(): line for line in result.output.splitlines()}
-    assert "words 1" in lines["videos to add"]
+    assert "without 1 words, 1 listed more than once" in lines["videos accepted"]
     assert "budgets and pauses of 127.0.0.1" in lines["days at least"]
     assert lines["boxes to expect"].rstrip().endswith("default")
     assert result.output.splitlines()[-1].startswith("No video was fetched. Next: data-miner run --config ")
+
+
+def test_plan__leaves_out_videos_that_failed_and_are_not_retried(project_file: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    runner = CliRunner()
+    assert runner.invoke(app, ["populate", "--config", str(project_file), "--root", str(root)]).exit_code == 0
+    database = build_platform(root).database
+    with database.transaction() as session:
+        row = next(row for row in session.query(VideoRow) if row.origin is Origin.LOCAL)
+        row.status, row.error_kind, row.error = VideoStatus.FAILED, VideoErrorKind.NOT_A_VIDEO, "planted"
+    database.dispose()
+    command = ["plan", str(project_file), "--root", str(root)]
+    found = json.loads(runner.invoke(app, [*command, "--json"], catch_exceptions=False).output)
+    assert (found["num_videos"], found["num_to_download"], found["given_up"]) == (2, 2, 1)
+    assert "1 failed earlier and are not retried" in runner.invoke(app, command, catch_exceptions=False).output
 
 
 def test_plan__says_what_following_objects_costs(project_file: Path, tmp_path: Path) -> None:

@@ -109,6 +109,16 @@ def test_write_report__shows_counts_reasons_and_provenance(platform: Platform) -
         assert phrase in text, phrase
 
 
+def test_write_report__says_how_many_frames_wait_and_why_boxes_are_missing(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root", releasing={"unsure": "hold"})
+    release_project(platform, "cyclists")
+    html = _html(platform)
+    funnel = re.sub(r"\s+", " ", _Page(html).text.partition("From videos to boxes")[2].partition("Labels and splits")[0])
+    assert re.search(r"frames settled 6 1 waiting for review", funnel)
+    assert "only those on released images" in funnel
+    assert "`data-miner review" not in html  # commands are marked as code
+
+
 def test_write_report__foreign_text_stays_text(tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>"
     platform = build_project(
