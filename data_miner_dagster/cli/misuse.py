@@ -9,6 +9,7 @@ _UsageError: Final = typer.BadParameter.__base__ or typer.BadParameter  # typer 
 PROGRAM: Final = "data-miner"
 _PYDANTIC_PREFIX: Final = "Value error, "
 _PYDANTIC: Final = re.compile(r"^Input should (be .*?)(, unable to parse .*)?$")
+_EXTRA: Final = re.compile(r"^Got unexpected extra arguments?(?:\(s\))? \(([^ )]+).*\)$")
 
 
 def is_misuse(error: Exception) -> bool:
@@ -29,6 +30,8 @@ def misuse_line(error: Any) -> str:
 
 
 def _problem(error: Any) -> str:
+    if extra := _EXTRA.match(error.message):
+        return f"`{extra[1]}` is not expected here{_as_project(error, extra[1])}"
     errors = getattr(error.__cause__, "errors", None)  # of pydantic's ValidationError, which takes long to import
     match = _PYDANTIC.match(error.message)
     if errors is None or match is None:
@@ -36,3 +39,9 @@ def _problem(error: Any) -> str:
     names = [*error.param.opts, error.param.metavar or ""]
     name = next((name for name in names if name.startswith("--")), names[-1])
     return f"`{name} {errors()[0]['input']}` is wrong: it should {match[1]}"
+
+
+def _as_project(error: Any, word: str) -> str:
+    """Return a suggestion for a project's name that was given without its option, or an empty text."""
+    options = error.ctx.command.params if error.ctx is not None else ()
+    return f"; did you mean `--project {word}`?" if any("--project" in option.opts for option in options) else ""

@@ -23,7 +23,9 @@ from data_miner_dagster.config.models import PROFILE_NAMES, checked_profile
 if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
-RootOption = Annotated[Path | None, typer.Option("--root", help="The folder for all data.")]
+RootOption = Annotated[
+    Path | None, typer.Option("--root", help="The folder for all data. Default: $DATA_MINER_ROOT, or .data_miner.")
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: $DATA_MINER_CONFIG.")
 ]

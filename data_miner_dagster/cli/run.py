@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ProfileOption
+from data_miner_dagster.cli.options import ProfileOption, RootOption
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 from data_miner_dagster.domain.phrases import counted
@@ -14,7 +14,7 @@ from data_miner_dagster.domain.phrases import counted
 
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="The project file.")],
-    root: Annotated[Path | None, typer.Option("--root", help="The folder for all data.")] = None,
+    root: RootOption = None,
     profile: ProfileOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build the dataset again even if it is current.")] = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
-from data_miner_dagster.cli.options import PlatformOptions, ProfileOption, platform_options
+from data_miner_dagster.cli.options import PlatformOptions, ProfileOption, RootOption, platform_options
 from data_miner_dagster.cli.ports import check_port
 from data_miner_dagster.cli.progress import console
 from data_miner_dagster.cli.review import WhoOption, reviewer
@@ -39,7 +39,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def up(
-    root: Annotated[Path | None, typer.Option("--root", help="The folder for all data.")] = None,
+    root: RootOption = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="A file with a `platform` section.")] = None,
     profile: ProfileOption = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of the web server.")] = 3000,

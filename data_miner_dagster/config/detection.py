@@ -71,6 +71,15 @@ def _class_of_phrases(value: Any) -> Any:
     return value if isinstance(value, Mapping | ClassConfig) else {"text": value}
 
 
+def _checked_classes(value: Any) -> Any:
+    """Return the classes for the field to check. A list of names, or one name, is refused with the correct form."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+        written = ", ".join(f"{name}: []" for name in names)
+        raise ValueError(f"a class needs a list of phrases, [] for its name alone; write {{{written}}}")
+    return checked_names(value)
+
+
 class TilingConfig(ConfigModel):
     """The `detection.tiling` section: detection on full-resolution tiles of a frame, for objects a few pixels wide."""
 
@@ -90,7 +99,7 @@ class DetectionConfig(ConfigModel):
     """The `detection` section of a project."""
 
     classes: Annotated[
-        Mapping[Phrase, Annotated[ClassConfig, BeforeValidator(_class_of_phrases)]], BeforeValidator(checked_names)
+        Mapping[Phrase, Annotated[ClassConfig, BeforeValidator(_class_of_phrases)]], BeforeValidator(_checked_classes)
     ] = Field(min_length=1)
     """The classes by name, each with the phrases that describe it, or with `text` and `images`. If the list of phrases
     is empty, the name is the phrase. The order determines the class ids."""

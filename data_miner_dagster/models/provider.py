@@ -165,7 +165,7 @@ class ModelProvider:
             ConfigError: the configured name is unknown, or its model cannot compare images with text.
         """
         name = self.config.filter_encoder or PROFILES[self.config.profile].filter_encoder
-        return self._role("filter_encoder", name, Capability.IMAGE_TEXT_ENCODER)
+        return self._role("platform.models.filter_encoder", name, Capability.IMAGE_TEXT_ENCODER)
 
     @cached_property
     def dedup_encoder(self) -> EncoderRole:
@@ -175,7 +175,9 @@ class ModelProvider:
             ConfigError: the configured name is unknown, or its model is not an encoder.
         """
         name = self.config.dedup_encoder or PROFILES[self.config.profile].dedup_encoder
-        return self._role("dedup_encoder", name, Capability.IMAGE_ENCODER, Capability.IMAGE_TEXT_ENCODER)
+        return self._role(
+            "platform.models.dedup_encoder", name, Capability.IMAGE_ENCODER, Capability.IMAGE_TEXT_ENCODER
+        )
 
     @cached_property
     def detector(self) -> DetectorRole:
@@ -184,7 +186,8 @@ class ModelProvider:
         Raises:
             ConfigError: the configured name is unknown, or its model is not a detector.
         """
-        return self._detector(self.config.detector or PROFILES[self.config.profile].detector)
+        name = self.config.detector or PROFILES[self.config.profile].detector
+        return self._role("platform.models.detector", name, Capability.DETECTOR)
 
     @property
     def roles(self) -> tuple[ModelRole[ImageTextEncoder], EncoderRole, DetectorRole]:
@@ -201,10 +204,8 @@ class ModelProvider:
         Raises:
             ConfigError: a name is unknown, or its model is not a detector.
         """
-        return tuple(self._detector(name) for name in names) if names else (self.detector,)
-
-    def _detector(self, name: str) -> DetectorRole:
-        return self._role("detector", name, Capability.DETECTOR)
+        own = tuple(self._role("detection.detectors", name, Capability.DETECTOR) for name in names)
+        return own or (self.detector,)
 
     def video_tracker(self, name: str) -> TrackerRole:
         """Return the role of the model that a project's `detection.tracking.tracker_model` names.
@@ -213,7 +214,7 @@ class ModelProvider:
             ConfigError: the name is unknown, or the model does not follow objects.
         """
         able = (Capability.DETECTOR, Capability.VIDEO_TRACKER)
-        role = self._role("registry", name, *able, used_as="detection.tracking.tracker_model")
+        role = self._role("detection.tracking.tracker_model", name, *able)
         return replace(role, entry=as_video_tracker(role.entry))
 
     def verifier(self, name: str) -> VerifierRole:
@@ -222,7 +223,7 @@ class ModelProvider:
         Raises:
             ConfigError: the name is unknown, or the model does not examine crops.
         """
-        return self._role("registry", name, Capability.VERIFIER, used_as="detection.verifier.model")
+        return self._role("detection.verifier.model", name, Capability.VERIFIER)
 
     def config_with_students(self) -> ModelsConfig:
         """Return the settings with all students added to the user's own models, which take precedence."""
@@ -230,11 +231,11 @@ class ModelProvider:
         registry = {**students, **self.config.registry}
         return self.config.model_copy(update={"registry": registry}) if students else self.config
 
-    def _role(self, setting: str, name: str, *able: Capability, used_as: str = "") -> ModelRole[Any]:
+    def _role(self, setting: str, name: str, *able: Capability) -> ModelRole[Any]:
         is_known = name in BUILT_IN or name in self.config.registry
         config = self.config if is_known else self.config_with_students()
         entry = find_entry(config, name, setting=setting, capabilities=frozenset(able))
-        return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, used_as or setting))
+        return ModelRole(entry, self._device, refusal=refusal_of(entry, self.config, setting))
 
     def check_allowed(
         self, detectors: Sequence[str] = (), verifier: str | None = None, tracker: str | None = None

@@ -286,7 +286,7 @@ def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
 
 
 def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: frozenset[Capability]) -> ModelEntry:
-    """Return the entry that `setting` names.
+    """Return the entry that `setting` names, which is a dotted key.
 
     Raises:
         ConfigError: the name is unknown, or the entry lacks the required capability.
@@ -296,7 +296,7 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
     entry = entries.get(name)
     if entry is None or entry.capability not in capabilities:
         problem = "is not in the model registry" if entry is None else f"is of kind {entry.capability.value}"
-        raise ConfigError(f"platform.models.{setting}: {name!r} {problem}; choose one of: {', '.join(able)}")
+        raise ConfigError(f"{setting}: {name!r} {problem}; choose one of: {', '.join(able)}")
     return entry
 
 

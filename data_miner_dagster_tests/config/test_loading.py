@@ -131,6 +131,17 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
             "filtering.positive is 'a bicycle': must be a list, one entry per line, each after '- '",
         ),
         ("detection:\n  classes: {bicycle: []}\n", "", "detection is missing: Which classes to label"),
+        (
+            "classes: {bicycle: []}",
+            "classes: [bicycle, car]",
+            "detection.classes: a class needs a list of phrases, [] for its name alone; write {bicycle: [], car: []}",
+        ),
+        (
+            "classes: {bicycle: []}",
+            "classes: bicycle",
+            "detection.classes is 'bicycle': a class needs a list of phrases, [] for its name alone; "
+            "write {bicycle: []}",
+        ),
         ("type: files", "type: filez", "sourcing.sources.0.type is 'filez'; did you mean 'files'?"),
         ("paths:", "pathz:", "unknown key 'pathz' in sourcing.sources.0; did you mean 'paths'?"),  # and not: missing
         (

@@ -84,8 +84,9 @@ def test_provider__models_that_earlier_roots_name_are_those_of_then() -> None:
 def test_check_allowed__another_licence_is_one_line_and_never_loads() -> None:
     open_only = ModelsConfig(allowed_licences=("apache-2.0", "MIT"), dedup_encoder="dinov3")
     refused = (
-        "platform.models.allowed_licences allows only apache-2.0, MIT; the licence of dinov3 (dedup_encoder) is "
-        "DINOv3 licence: choose dinov2-base or lite-efficientnet, or add this licence to the list"
+        "platform.models.allowed_licences allows only apache-2.0, MIT; the licence of dinov3 "
+        "(platform.models.dedup_encoder) is DINOv3 licence: "
+        "choose dinov2-base or lite-efficientnet, or add this licence to the list"
     )
     with pytest.raises(ConfigError) as raised:
         ModelProvider(open_only).check_available()
@@ -97,7 +98,8 @@ def test_check_allowed__another_licence_is_one_line_and_never_loads() -> None:
 def test_check_allowed__every_licence_of_a_model_has_to_be_let_in() -> None:
     lite = ModelsConfig(profile="lite", allowed_licences=("Apache-2.0", "MIT", "Darknet"))
     with pytest.raises(
-        ConfigError, match=r"of lite-conse .filter_encoder. is Apache-2.0 and MIT and Darknet and WordNet"
+        ConfigError,
+        match=r"of lite-conse .platform.models.filter_encoder. is Apache-2.0 and MIT and Darknet and WordNet",
     ):
         ModelProvider(lite).check_allowed()
     ModelProvider(
@@ -109,10 +111,10 @@ def test_check_allowed__own_models_and_a_projects_detectors() -> None:
     own = ModelEntryConfig(architecture="ultralytics", source="ultralytics:/models/own.pt")
     config = ModelsConfig(allowed_licences=("Apache-2.0",), registry={"yolo": own})
     ModelProvider(config).check_allowed()
-    with pytest.raises(ConfigError, match=r"the licence of yolo \(detector\) is AGPL-3.0"):
+    with pytest.raises(ConfigError, match=r"the licence of yolo \(detection.detectors\) is AGPL-3.0"):
         ModelProvider(config).check_allowed(["yolo"])
     bought = own.model_copy(update={"licence": "Ultralytics Enterprise"})
-    with pytest.raises(ConfigError, match=r"of yolo \(detector\) is Ultralytics Enterprise"):
+    with pytest.raises(ConfigError, match=r"of yolo \(detection.detectors\) is Ultralytics Enterprise"):
         ModelProvider(config.model_copy(update={"registry": {"yolo": bought}})).check_allowed(["yolo"])
     eyes = ModelEntryConfig(architecture="qwen3-vl", source="file:/nowhere", licence="Secret")
     looked_at = ModelProvider(config.model_copy(update={"registry": {"eyes": eyes}}))
@@ -148,8 +150,22 @@ def test_detectors__a_projects_own_or_the_platforms() -> None:
     assert models.detectors() == (models.detector,)
     named = models.detectors(["grounding-dino-base", "lite-yolov3-tiny"])
     assert [role.name for role in named] == ["grounding-dino-base", "lite-yolov3-tiny"]
-    with pytest.raises(ConfigError, match="detector: 'lite-conse' is of kind image_text_encoder; choose one of"):
+    with pytest.raises(
+        ConfigError, match=r"^detection.detectors: 'lite-conse' is of kind image_text_encoder; choose one of"
+    ):
         models.detectors(["lite-conse"])
+
+
+def test_detectors__an_unknown_name_is_reported_under_the_key_that_has_it() -> None:
+    models = ModelProvider(ModelsConfig(profile="lite"))
+    with pytest.raises(
+        ConfigError, match=r"^detection\.detectors: 'yolo11' is not in the model registry; choose one of"
+    ):
+        models.detectors(("yolo11",))
+    with pytest.raises(ConfigError, match=r"^detection\.verifier\.model: 'qwen' is not in the model registry"):
+        models.verifier("qwen")
+    with pytest.raises(ConfigError, match=r"^platform\.models\.detector: 'yolo11' is not in the model registry"):
+        _ = ModelProvider(ModelsConfig(detector="yolo11")).detector
 
 
 def test_calibration__is_of_encoders() -> None:

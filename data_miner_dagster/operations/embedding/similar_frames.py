@@ -131,8 +131,10 @@ def _check_is_text(what: str) -> None:
     """Ensure that a text is not a mistyped frame or path. The similarity of its words would mean nothing.
 
     Raises:
-        ConfigError: the text has the form of a frame id or of a picture's path.
+        ConfigError: the text is blank, or has the form of a frame id or of a picture's path.
     """
+    if not what.strip():
+        raise ConfigError("the text to search for is empty; give a frame, the path of a picture, or words")
     if _FRAME_ID.fullmatch(what):
         raise ConfigError(f"there is no frame {what}: the catalog has no video {what.rpartition('/')[0]}")
     if Path(what).suffix.lower() in _PICTURE_SUFFIXES:

@@ -144,8 +144,9 @@ def _listed(candidate: VideoCandidate, row: VideoRow | None) -> ListedVideo:
 
 def _is_given_up(row: VideoRow | None) -> bool:
     """Return whether a video failed, and waits for a person."""
-    has_failed = row is not None and row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
-    return row is not None and has_failed and due_at(row.error_kind, row.internal_error_version, row.retry_after) is None
+    if row is None or row.status not in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
+        return False
+    return due_at(row.error_kind, row.internal_error_version, row.retry_after) is None
 
 
 def _size_of(path: Path) -> int | None:

@@ -91,6 +91,7 @@ def test_find_similar__a_picture_that_is_none(platform: Platform, tmp_path: Path
     [
         ("files-absent/000001", "there is no frame files-absent/000001: the catalog has no video files-absent"),
         ("/pictures/absent.JPG", "there is no picture /pictures/absent.JPG; correct the path"),
+        ("  ", "the text to search for is empty; give a frame, the path of a picture, or words"),
     ],
 )
 def test_find_similar__a_mistyped_frame_or_path_is_no_text(platform: Platform, what: str, why: str) -> None:

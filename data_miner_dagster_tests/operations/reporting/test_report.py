@@ -113,7 +113,9 @@ def test_write_report__says_how_many_frames_wait_and_why_boxes_are_missing(tmp_p
     platform = build_project(tmp_path / "root", releasing={"unsure": "hold"})
     release_project(platform, "cyclists")
     html = _html(platform)
-    funnel = re.sub(r"\s+", " ", _Page(html).text.partition("From videos to boxes")[2].partition("Labels and splits")[0])
+    funnel = re.sub(
+        r"\s+", " ", _Page(html).text.partition("From videos to boxes")[2].partition("Labels and splits")[0]
+    )
     assert re.search(r"frames settled 6 1 waiting for review", funnel)
     assert "only those on released images" in funnel
     assert "`data-miner review" not in html  # commands are marked as code

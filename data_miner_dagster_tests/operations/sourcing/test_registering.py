@@ -37,7 +37,7 @@ def test_register_project_file__a_model_whose_licence_is_not_allowed(platform: P
     strict = Platform(platform.config.model_copy(update={"models": models}), platform.root)
     path = tmp_path / "bikes.yaml"
     path.write_text(PROJECT.replace("{classes", "{detectors: [sam3], classes"))
-    with pytest.raises(ConfigError, match=r"the licence of sam3 \(detector\) is SAM licence"):
+    with pytest.raises(ConfigError, match=r"the licence of sam3 \(detection.detectors\) is SAM licence"):
         register_project_file(strict, path)
     path.write_text(PROJECT)
     assert register_project_file(strict, path).is_changed
