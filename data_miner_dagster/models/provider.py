@@ -204,8 +204,10 @@ class ModelProvider:
         Raises:
             ConfigError: a name is unknown, or its model is not a detector.
         """
-        own = tuple(self._role("detection.detectors", name, Capability.DETECTOR) for name in names)
-        return own or (self.detector,)
+        return tuple(self._detector(name) for name in names) if names else (self.detector,)
+
+    def _detector(self, name: str) -> DetectorRole:
+        return self._role("detection.detectors", name, Capability.DETECTOR)
 
     def video_tracker(self, name: str) -> TrackerRole:
         """Return the role of the model that a project's `detection.tracking.tracker_model` names.
