@@ -2,6 +2,7 @@
 
     python -m benchmarks.crossing            # 20 draws of 30 s, at .25 s and at .1 s
     python -m benchmarks.crossing --quick    # 2 draws
+    python -m benchmarks.crossing --first 100    # draws on which no threshold was chosen
     python -m benchmarks.crossing --json
 
 Four shapes of one class move straight and bounce off the edges, over a textured background. 30 % of their boxes are
@@ -279,20 +280,20 @@ def _count(
     outcome.num_draws_with_switches += switches > 0
 
 
-def measure(num_draws: int) -> Iterator[tuple[str, float, Mapping[str, float]]]:
+def measure(draws: range) -> Iterator[tuple[str, float, Mapping[str, float]]]:
     """Yield a tracker's name, the seconds between pictures, and its figures."""
     warnings.simplefilter("ignore")  # the library's own, about its interface
     cv2.setNumThreads(1)
     for every in INTERVALS:
         for name, palette in PALETTES.items():
             outcome, colours = Outcome(), _Colours(palette)
-            for seed in range(num_draws):
+            for seed in draws:
                 _count(outcome, seed, every, partial(_platform_tracker, every), colours)
             per_box = {"colours_cpu_ms_per_box": round(1000 * colours.cpu_seconds / max(colours.num_boxes, 1), 3)}
             yield f"ByteTrack and colours, {name}", every, outcome.as_row() | per_box
         for name, make in _trackers().items():
             outcome = Outcome()
-            for seed in range(num_draws):
+            for seed in draws:
                 _count(outcome, seed, every, lambda make=make, every=every: _LibraryTracker(make(every)))  # type: ignore[misc]
             yield name, every, outcome.as_row()
 
@@ -306,10 +307,12 @@ def main() -> None:
     """Print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="2 draws")
+    parser.add_argument("--first", type=int, default=0, help="the first draw; thresholds were chosen on 0 to 19")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     rows = []
-    for name, every, figures in measure(2 if options.quick else NUM_DRAWS):
+    draws = range(options.first, options.first + (2 if options.quick else NUM_DRAWS))
+    for name, every, figures in measure(draws):
         rows.append({"tracker": name, "every_seconds": every, **figures})
         if not options.json:
             said = ", ".join(f"{value} {key.replace('_', ' ')}" for key, value in figures.items())
