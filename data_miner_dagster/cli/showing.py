@@ -69,9 +69,9 @@ def _print_status(
     print_standing_still(content["standing_still"])
     print_next(platform, content["projects"], content["standing_still"])
     echo("")
-    columns = ["videos that are", "reason", "count", "of them stuck", "next try"]
+    columns = ["videos that are", "reason", "count", "failed repeatedly", "next try"]
     rows = [list(_with_words(row).values()) for row in content["videos"]]
-    print_table(columns, rows, numbers=["count", "of them stuck"])
+    print_table(columns, rows, numbers=["count", "failed repeatedly"])
     if project is not None:
         echo("")
         rows = [list(_with_words(row).values()) for row in content["members"]]
