@@ -125,7 +125,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
                 "%s: took over the claim of process %s on %s, which has ended or stopped renewing it",
                 resource,
                 held.pid,
-                held.host,
+                held.host.partition("|")[0],
             )
     return claim
 

@@ -66,12 +66,16 @@ def test_try_claim__live_worker_on_another_host_keeps_it(database: Database) -> 
     assert try_claim(database, "video/a") is None
 
 
-def test_try_claim__expired_lease_of_another_host_is_taken(database: Database) -> None:
+def test_try_claim__expired_lease_of_another_host_is_taken(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "data_miner_dagster")
     old = try_claim(database, "video/a")
     assert old is not None
-    set_row(database, "video/a", host="elsewhere", expires_at=utc_now() - timedelta(seconds=1))
+    set_row(database, "video/a", host="elsewhere|boot|pid:[1]", expires_at=utc_now() - timedelta(seconds=1))
     new = try_claim(database, "video/a")
     assert new is not None
+    assert " on elsewhere, which has ended" in caplog.text
     release_claim(database, old)  # too late: it must not take the new holder's claim away
     assert resources(database) == ["video/a"]
     assert renew_claims(database, [old.token, new.token]) == {new.token}
