@@ -161,12 +161,16 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
     Raises:
         ConfigError: a key belongs to no video, or its video does not belong to the project.
     """
+    from data_miner_dagster.catalog.projects import find_project
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.domain.errors import ConfigError
 
     distinct = list(dict.fromkeys(keys))
     known = {row.key for row in find_videos(platform.database, distinct)}
     if unknown := [key for key in distinct if key not in known]:
+        named = next((name for name in unknown if find_project(platform.database, name) is not None), None)
+        if named is not None:
+            raise ConfigError(f"{named} is a project, not the key of a video; write --project {named}")
         raise ConfigError(f"{_some(unknown)}: not in the catalog; `data-miner videos` lists the keys")
     if project is not None:
         wanted = {row.key for row in find_videos(platform.database, distinct, project=project)}

@@ -67,6 +67,7 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
     [
         ((), "name video keys, a --project or a --stage"),
         (("files-zzz",), "files-zzz: not in the catalog"),
+        (("cyclists",), "cyclists is a project, not the key of a video; write --project cyclists"),
         (("files-bbb", "--project", "walkers"), "files-bbb: not in project 'walkers'"),
         (("--keys-file", "none.txt"), "none.txt does not exist"),
         (("--keys-file", "empty.txt"), "contains no video key"),
