@@ -49,7 +49,7 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     yield "  of these to download", f"{forecast.num_to_download:,}", _sites(forecast.downloads_by_site)
     unknown = forecast.num_unknown_durations
     guessed = f"{unknown:,} of unknown duration ({rates.seconds_per_video.origin})" if unknown else "as listed"
-    yield "hours of video", f"{forecast.hours:,.1f}", guessed
+    yield "hours of video", f"{forecast.hours:,.1f}" if forecast.hours >= 1 else f"{forecast.hours:.2g}", guessed
     yield "requests to sites", f"{forecast.num_requests:,}", rates.requests_per_video.origin
     slowest = f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no requests are needed"
     yield "days at least", f"{forecast.days:,.2f}", slowest
