@@ -9,7 +9,7 @@ _UsageError: Final = typer.BadParameter.__base__ or typer.BadParameter  # typer 
 PROGRAM: Final = "data-miner"
 _PYDANTIC_PREFIX: Final = "Value error, "
 _PYDANTIC: Final = re.compile(r"^Input should (be .*?)(, unable to parse .*)?$")
-_EXTRA: Final = re.compile(r"^Got unexpected extra arguments?(?:\(s\))? \(([^ )]+).*\)$")
+_EXTRA: Final = re.compile(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$")
 
 
 def is_misuse(error: Exception) -> bool:
@@ -44,4 +44,5 @@ def _problem(error: Any) -> str:
 def _as_project(error: Any, word: str) -> str:
     """Return a suggestion for a project's name that was given without its option, or an empty text."""
     options = error.ctx.command.params if error.ctx is not None else ()
-    return f"; did you mean `--project {word}`?" if any("--project" in option.opts for option in options) else ""
+    is_name = " " not in word and any("--project" in option.opts for option in options)
+    return f"; did you mean `--project {word}`?" if is_name else ""

@@ -85,7 +85,9 @@ def delete_videos(
     echo(f"{count}{'' if force or not count.num_wanted_by else ': these stay without --force'}")
     if dry_run:
         return
-    confirm(f"Remove {counted(len(keys), 'video')} from {platform.root}?", yes=yes)
+    num_removable = count.num_videos if force else count.num_videos - count.num_wanted
+    if num_removable:
+        confirm(f"Remove {counted(num_removable, 'video')} from {platform.root}?", yes=yes)
     removal = remove_videos(platform, keys, force=force)
     _print_removal(removal)
     if force and removal.removed:

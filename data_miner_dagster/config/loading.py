@@ -217,6 +217,12 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
     return unresolved, _with_text_keys(resolved)
 
 
+def _is_at_tab(path: Path, mark: yaml.Mark | None) -> bool:
+    """Return whether a position in a file is that of a tab, which libyaml's message does not say."""
+    lines = path.read_bytes().split(b"\n")
+    return mark is not None and mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == b"\t"
+
+
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
     """Convert errors of parsing and interpolation to a `ConfigError` of one line that names the file.
@@ -231,7 +237,10 @@ def _one_line(path: Path) -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         problem = (error.problem or error.context or "syntax error").replace("\n", " ")
-        raise ConfigError(f"{path}: {where}not valid YAML: {problem}; check indentation, colons and quotes") from None
+        remedy = (
+            "indent with spaces, not with a tab" if _is_at_tab(path, mark) else "check indentation, colons and quotes"
+        )
+        raise ConfigError(f"{path}: {where}not valid YAML: {problem}; {remedy}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}; correct the text") from None
     except OmegaConfBaseException as error:

@@ -152,8 +152,8 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
             yield _returned(task)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             is_task = isinstance(task, Mapping) and "annotations" in task
-            hint = "export it again" if is_task else "export as JSON, not JSON-MIN"
-            why = f"{type(error).__name__}: {str(error)[:80]}"
+            hint = "export it again" if is_task else "export as JSON, not JSON-MIN, and name that file"
+            why = f"{type(error).__name__}: {str(error)[:80]}" if is_task else "it has no key `annotations`"
             raise ConfigError(f"{path}: task {number} is not a task of {_TOOL} ({why}); {hint}") from error
 
 

@@ -37,7 +37,7 @@ def errors_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pyt
             ["pause", "bikes"],
             "`bikes` is not expected here; did you mean `--project bikes`?; see `data-miner pause --help`",
         ),
-        (["models", "list", "all", "of"], "`all` is not expected here; see `data-miner models list --help`"),
+        (["models", "list", "all", "of"], "`all of` is not expected here; see `data-miner models list --help`"),
         (
             ["try", "detect", "pictures", "--threshold", "3"],
             "`--threshold 3` is wrong: it should be less than or equal to 1; see `data-miner try detect --help`",

@@ -41,6 +41,18 @@ def test_delete_videos__a_no_changes_nothing(run_command: RunCommand, platform: 
     assert find_video(platform.database, "files-eee") is not None
 
 
+def test_delete_videos__asks_only_about_videos_that_it_would_remove(
+    run_command: RunCommand, platform: Platform
+) -> None:
+    root = ["--root", platform.root]
+    kept = run_command("delete-videos", "files-aaa", *root, answer="n\n")
+    assert (kept.exit_code, "Remove" in kept.output) == (1, False)
+    assert "files-aaa: kept, wanted by cyclists" in kept.stderr
+    assert "Remove" not in run_command("delete-videos", "files-zzz", *root, answer="n\n").output
+    told = run_command("delete-videos", "files-aaa", "files-eee", "files-zzz", *root, answer="n\n").output
+    assert "Remove 1 video from" in told
+
+
 def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform: Platform) -> None:
     root = ["--root", str(platform.root)]
     assert "project cyclists removed" in run_command("delete-project", "cyclists", "--yes", *root).stdout

@@ -80,6 +80,12 @@ def test_load_project_file__syntax_error_has_its_line(tmp_path: Path) -> None:
     assert problem_of(tmp_path, PROJECT + "description: [a\n").startswith("line 10, column 1: not valid YAML: ")
 
 
+def test_load_project_file__a_tab_is_named(tmp_path: Path) -> None:
+    assert problem_of(tmp_path, PROJECT.replace("  positive", "\tpositive")).endswith(
+        "; indent with spaces, not with a tab"
+    )
+
+
 def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
     assert "found duplicate key name" in problem_of(tmp_path, PROJECT + "name: cars\n")
 

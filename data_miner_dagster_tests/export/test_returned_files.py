@@ -218,5 +218,8 @@ def test_readers__no_file(tmp_path: Path, read: Reader) -> None:
 
 def test_read_label_studio__a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "min.json").write_text('[{"image": "/data/a.jpg", "label": [], "id": 1}]')
-    with pytest.raises(ConfigError, match=r"task 1 is not a task of Label Studio \(.*export as JSON, not JSON-MIN"):
+    with pytest.raises(
+        ConfigError,
+        match=r"task 1 is not a task of Label Studio \(it has no key `annotations`\); export as JSON, not JSON-MIN",
+    ):
         list(read_label_studio(tmp_path / "min.json"))

@@ -23,6 +23,7 @@ class VideosCount:
     num_bytes: int
     num_unknown: int  # keys that are not in the catalog
     num_wanted_by: dict[str, int]  # how many of the videos each project wants
+    num_wanted: int  # how many of the videos at least one project wants
 
     def __str__(self) -> str:
         """Return the counts as one line for people."""
@@ -65,7 +66,8 @@ def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> V
     wanting = projects_wanting(platform.database, known)
     num_bytes = sum(_size(path)[1] for key in known for path in video_files(platform.layout, key))
     by_project = Counter(name for names in wanting.values() for name in names)
-    return VideosCount(len(known), num_bytes, len(keys) - len(known), dict(by_project))
+    num_wanted = sum(1 for names in wanting.values() if names)
+    return VideosCount(len(known), num_bytes, len(keys) - len(known), dict(by_project), num_wanted)
 
 
 def count_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool) -> ProjectCount:
