@@ -67,7 +67,7 @@ def list_without_keeping(platform: Platform, config: ProjectConfig, config_file:
     with meter.working(), site_workers(platform) as client:
         listings = ask_all(platform, client, queries)
     if listings and all(listing.error is not None and not listing.candidates for listing in listings):
-        said = "; ".join(f"{listing.query}: {listing.error}" for listing in listings[:3])
+        said = "; ".join(listing.problem for listing in listings[:3])
         raise ConfigError(f"project {config.name!r}: no source could be listed: {config.shown.text(said)}")
     candidates, num_repeated = first_of_each(item for listing in listings for item in listing.candidates)
     allowed = without_forgotten(platform.database, candidates)

@@ -163,8 +163,7 @@ def _settle_failures(platform: Platform, project: str, queries: list[Query], lis
     has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
     if has_nothing_new and not find_videos(platform.database, project=project):
         raise ConfigError(
-            f"project {project!r}: no source could be listed: "
-            + "; ".join(f"{item.query}: {item.error}" for item in failed[:3])
+            f"project {project!r}: no source could be listed: " + "; ".join(item.problem for item in failed[:3])
         )
 
 

@@ -37,6 +37,12 @@ class Listing:
         num_found = None if self.error is not None and not self.candidates else len(self.candidates)
         return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
 
+    @property
+    def problem(self) -> str:
+        """The query and its error, as text for people. An error that begins with the query does not repeat it."""
+        error = self.error or ""
+        return error if error.startswith(self.query) else f"{self.query}: {error}"
+
 
 def list_all(
     platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool

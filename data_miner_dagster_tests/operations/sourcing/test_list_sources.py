@@ -49,6 +49,13 @@ def test_list_sources__nothing_found_anywhere_is_one_clear_line(platform: Platfo
     assert all(row.error and row.num_found is None for row in listings(platform).values())
 
 
+def test_list_sources__a_folder_without_videos_is_named_once(platform: Platform, tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    add_project(platform, [{"type": "files", "paths": ["clips"]}], config_file=tmp_path / "p.yaml")
+    with pytest.raises(ConfigError, match=r"listed: clips \(.*/clips\): no video found there"):
+        list_sources(platform, "p")
+
+
 def test_list_sources__files_relative_to_the_project_file(platform: Platform, tmp_path: Path) -> None:
     folder = tmp_path / "clips"
     folder.mkdir()
