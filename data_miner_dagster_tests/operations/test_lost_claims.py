@@ -99,7 +99,7 @@ def test_extract_frames__a_lost_claim_publishes_no_folder_and_charges_no_failure
         return made
 
     monkeypatch.setattr(FrameWorkers, "make_frame_folder", slow)
-    with pytest.raises(ClaimLostError, match="video/urls-a was taken over"):
+    with pytest.raises(ClaimLostError, match="video/urls-a is no longer held"):
         extract_frames(platform, [KEY])
     assert len(written_in) == 1
     assert status_of(platform) is VideoStatus.EXTRACTING, "the other worker's"
@@ -119,7 +119,7 @@ def test_download_videos__a_lost_claim_publishes_no_file(
         return proven
 
     monkeypatch.setattr("data_miner_dagster.operations.downloading.download_videos.prove", slow)
-    with pytest.raises(ClaimLostError, match="video/urls-a was taken over"):
+    with pytest.raises(ClaimLostError, match="video/urls-a is no longer held"):
         download_videos(platform, [KEY])
     assert status_of(platform) is VideoStatus.DOWNLOADING
     assert not platform.layout.video_info(KEY).exists()
@@ -148,7 +148,7 @@ def test_project_stage__of_another_worker_by_now_keeps_the_row_as_that_one_has_i
             if raises is not None:
                 raise raises
 
-    with pytest.raises(ClaimLostError, match="project/bikes was taken over"):
+    with pytest.raises(ClaimLostError, match="project/bikes is no longer held"):
         work()
     row = find_project(platform.database, "bikes")
     assert row is not None
