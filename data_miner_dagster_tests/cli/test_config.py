@@ -55,7 +55,7 @@ def test_check__a_licence_that_the_file_itself_does_not_allow(run_command: RunCo
     for text in (models, FILES + models):
         path = tmp_path / "file.yaml"
         path.write_text(text)
-        with pytest.raises(ConfigError, match=r"the licence of dinov3 \(platform.models.dedup_encoder\) is DINOv3 licence"):
+        with pytest.raises(ConfigError, match=r"dinov3 \(platform.models.dedup_encoder\) is DINOv3 licence"):
             run_command("config", "check", path)
 
 
