@@ -146,7 +146,10 @@ def _now(dialect: str) -> ColumnElement[datetime]:
 
 
 def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for (stage, project, key, due date) of videos. NULL dates wait for a person or a change."""
+    """Return the query for (stage, project, key, due date) of videos.
+
+    A NULL date means that the video waits for a person or a change.
+    """
     stage, due_at = _stage_of_video().label("stage"), _due_at_of_video(now).label("due_at")
     of_videos = (
         select(stage, _MEMBERS.c.project_name, _MEMBERS.c.video_key, due_at)

@@ -32,9 +32,7 @@ _MOST_UNMET: Final = 10
 
 def export_verdicts(
     project: ProjectArgument,
-    to: Annotated[
-        Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet, or a folder with --for.")
-    ],
+    to: Annotated[Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet. With --for: a folder.")],
     tool: Annotated[
         str | None,
         typer.Option(
@@ -133,7 +131,7 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
     if found.unknown_frames:
         number = len(found.unknown_frames)
         match = "answer matches" if number == 1 else "answers match"
-        echo(f"{number} {match} no frame of this project, such as {found.unknown_frames[0]}", err=True)
+        echo(f"{number} {match} no frame of this project (for example, {found.unknown_frames[0]})", err=True)
     if found.unmet:
         echo(
             f"{counted(len(found.unmet), 'verdict is stored but matches', 'verdicts are stored but match')} "

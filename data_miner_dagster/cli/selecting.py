@@ -23,7 +23,9 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
     ] = False,
     balance: Annotated[
         Literal["class"] | None,
-        typer.Option("--balance", help="First choose equally many images of each class, starting with the rarest."),
+        typer.Option(
+            "--balance", help="First choose an equal number of images of each class, starting with the rarest."
+        ),
     ] = None,
     max_per_video: Annotated[
         int | None, typer.Option("--max-per-video", min=1, help="The maximum number of images per video.")

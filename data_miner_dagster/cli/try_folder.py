@@ -210,7 +210,7 @@ def _try_like(
 
     boxes, others = [_box(text, "--like") for text in like], [_box(text, "--unlike") for text in unlike]
     if not picture.is_file():
-        raise ConfigError(f"{picture}: is not a file; with --like, give the picture that the boxes are on")
+        raise ConfigError(f"{picture} is not a file; with --like, give the picture that the boxes are on")
     return try_detect_like(role, picture, boxes, others, threshold=threshold)
 
 

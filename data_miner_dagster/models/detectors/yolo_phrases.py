@@ -181,7 +181,7 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
         )
     script = folder / script_name if script_name else folder / "config.json"
     if not script.is_file():
-        raise ModelError(f"model {entry.name}: there is no file {script}; put {wanted} into the folder in `text_model`")
+        raise ModelError(f"model {entry.name}: there is no file {script}; put {wanted} into the `text_model` folder")
     with hub_errors(entry):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if script_name is None:

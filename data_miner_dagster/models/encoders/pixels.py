@@ -81,8 +81,8 @@ class PixelPreparation:
         """
         if not settings["do_resize"] or not settings["do_rescale"]:
             raise ModelError(
-                "the checkpoint's image processor does not both resize and rescale images, as is required; "
-                "use another checkpoint"
+                "the checkpoint's image processor must resize and rescale images, but it has "
+                f"do_resize={settings['do_resize']} and do_rescale={settings['do_rescale']}; use another checkpoint"
             )
         size = _size(settings["size"], "height" if is_stretched else "shortest_edge")
         crop = _size(settings["crop_size"] or {}, "height") if settings["do_center_crop"] else {}

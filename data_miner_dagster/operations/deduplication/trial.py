@@ -1,4 +1,4 @@
-"""`data-miner try dedup`: finds near-duplicates in a folder, using the real encoder and the real decision.
+"""`data-miner try dedup`: finds near-duplicates in a folder with the same encoder and method as the stage.
 
 Every folder counts as one video. Without prompts, the sharper and larger picture is the representative.
 """

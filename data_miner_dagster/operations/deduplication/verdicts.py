@@ -17,7 +17,7 @@ from data_miner_dagster.operations.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class PairVerdicts:
-    """The verdicts in force on pairs. Their authors and times matter only for the order of `chosen`."""
+    """The verdicts in force on pairs. Their times only determine the order of `chosen`."""
 
     different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # not duplicates of each other, in order
     chosen: tuple[FramePlace, ...] = ()  # chosen as representatives, the latest verdict first

@@ -266,7 +266,7 @@ class Neighbours:
 
     @property
     def part_folders(self) -> list[Path]:
-        """The folders with the results of this project's detectors, or of its network, on the pictures."""
+        """The folders with the results of the detectors, or of the network that follows objects, on the pictures."""
         if self._sessions is not None:
             return [self._sessions.folder]
         layout, items = self._platform.layout, self._fingerprints.items()

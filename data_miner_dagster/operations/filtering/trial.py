@@ -1,4 +1,4 @@
-"""`data-miner try filter`: compares a folder's images with prompts, using the real encoder and the real decision."""
+"""`data-miner try filter`: decides on a folder's images with the same encoder and decision function as filtering."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

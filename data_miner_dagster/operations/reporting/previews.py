@@ -118,18 +118,19 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames with boxes at or above the release threshold, most confident first.
+    """Return a preview of frames with boxes at or above the release threshold.
 
-    The frames alternate between the classes.
+    The frames alternate between the classes, beginning with the most confident frame of each class.
     """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     return _preview(platform, tiles, _boxes_heading(platform, project, tiles))
 
 
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames with boxes at or above the release threshold, most confident first.
+    """Return a preview of frames with boxes at or above the release threshold.
 
-    The frames alternate between the classes. If there are no such boxes, the preview shows representatives.
+    The frames alternate between the classes, beginning with the most confident frame of each class. If there
+    are no such boxes, the preview shows representatives.
     """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""

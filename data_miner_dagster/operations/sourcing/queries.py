@@ -284,7 +284,7 @@ def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFold
 def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, int]]:
     queries = content.get("queries") if isinstance(content, dict) else content
     if not isinstance(queries, list) or not queries:
-        raise SourceError("contains no list of queries")
+        raise SourceError("contains no list of queries; write one, such as [red bus, tram]")
     for item in queries:
         if isinstance(item, str) and item.strip():
             yield item, max_results

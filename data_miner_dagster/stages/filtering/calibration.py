@@ -113,11 +113,11 @@ def draw_in_strata(
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswers:
-    """The answers about items in strata, as (A,) arrays. `is_asked` is true if the calibration itself asked."""
+    """The items of A answers, as (A,) arrays. The content of the answers is not included."""
 
-    strata: Int64Array
-    numbers: npt.NDArray[np.uint64]  # sampling numbers
-    is_asked: npt.NDArray[np.bool_]
+    strata: Int64Array  # the stratum of each item
+    numbers: npt.NDArray[np.uint64]  # the sampling number of each item
+    is_asked: npt.NDArray[np.bool_]  # whether the calibration itself asked
 
 
 def answers_that_count(

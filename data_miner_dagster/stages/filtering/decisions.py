@@ -266,7 +266,7 @@ def _lead_of_negatives(
 def _lead_of_junk(
     rules: FilteringRules, columns: Mapping[str, Float64Array], positive_similarities: Float64Array
 ) -> tuple[_Strongest, npt.NDArray[np.bool_]]:
-    """Return the strongest junk prompts, and which frames are junk according to any junk prompt."""
+    """Return the strongest junk prompt of each frame, and which frames are junk according to any junk prompt."""
     lead = _Strongest.nothing(len(positive_similarities))
     is_junk = np.zeros(len(positive_similarities), bool)
     for position, rule in enumerate(rules.junk):
