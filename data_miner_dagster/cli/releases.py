@@ -84,7 +84,7 @@ def publish(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Publish a release to a bucket or the Hugging Face Hub, and record its place so that `forget` can name it."""
+    """Publish a release to a bucket or the Hugging Face Hub, and record its place for `forget`."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.copies.publishing import publish_release, withdraw_publication

@@ -19,8 +19,9 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
+    from data_miner_dagster.catalog.schema import VideoRow
     from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.operations.upkeep.forgetting import HeldRelease
     from data_miner_dagster.operations.upkeep.removal import Removal
@@ -154,6 +155,9 @@ def forget(
         bool, typer.Option("--keep-releases", help="Keep releases that contain the video, and mark them as withdrawn.")
     ] = False,
     delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # the default
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Also remove published copies of these releases from their buckets.")
+    ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
@@ -164,12 +168,7 @@ def forget(
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
-    from data_miner_dagster.operations.upkeep.forgetting import (
-        copies_showing,
-        find_forgettable,
-        forget_videos,
-        releases_holding,
-    )
+    from data_miner_dagster.operations.upkeep.forgetting import find_forgettable, forget_videos, releases_holding
     from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH, needles_of
 
     if keep_releases and delete_releases:
@@ -182,17 +181,14 @@ def forget(
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # the id or name of a channel
     held = releases_holding(platform, keys)
-    outside = copies_showing(platform, videos, held)
     shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of it"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
-    for release in held:
-        echo(f"release {release}: {'will stay, marked as withdrawn' if keep_releases else 'will be removed'}")
-    for copy in outside:
-        echo(f"outside the root: {copy}")
+    _tell_copies(platform, videos, held, keep_releases=keep_releases)
     if dry_run:
         echo(f"{counted(len(keys), 'video')} would be forgotten: {', '.join(keys)}")
         return
     confirm(f"Forget {', '.join(keys)}? This cannot be undone.", yes=yes)
+    is_withdrawn = not withdraw or _withdraw_published(platform, held)
     forgotten = forget_videos(platform, target, reason=reason, keep_releases=keep_releases)
     _print_removal(forgotten.removal)
     remove_stray_partitions(platform)
@@ -205,6 +201,34 @@ def forget(
             f"next: data-miner run --config FILE{said_again()}, unless `data-miner up` is running: builds "
             f"{', '.join(forgotten.projects)} without it"
         )
+    if not is_withdrawn:
+        raise typer.Exit(1)
+
+
+def _tell_copies(
+    platform: "Platform", videos: "Sequence[VideoRow]", held: "Collection[HeldRelease]", *, keep_releases: bool
+) -> None:
+    from data_miner_dagster.operations.upkeep.forgetting import copies_showing
+
+    for release in held:
+        echo(f"release {release}: {'will stay, marked as withdrawn' if keep_releases else 'will be removed'}")
+    for copy in copies_showing(platform, videos, held):
+        echo(f"outside the root: {copy}")
+
+
+def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -> bool:
+    """Remove the published copies of releases. Report each, and return whether all could be removed."""
+    from data_miner_dagster.domain.errors import DataMinerError
+    from data_miner_dagster.operations.copies.publishing import withdraw_publications
+
+    is_all = True
+    for address, outcome in withdraw_publications(platform, {(one.project, one.version) for one in held}):
+        if isinstance(outcome, DataMinerError):
+            is_all = False
+            echo(f"left: {address}: {outcome}", err=True)
+        else:
+            echo(f"{address}: {counted(outcome, 'file')} removed")
+    return is_all
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final
 from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.outside_copies import find_outside_copies, record_publication, remove_publication
 from data_miner_dagster.domain.copies import CopyKind
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.object_urls import HUB_PROTOCOL, ObjectUrl
 from data_miner_dagster.export.card import CARD_FILE
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
@@ -117,6 +117,27 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
     num_files = remove_files(open_bucket(platform.config.objects, url), first=MANIFEST_FILE)
     remove_publication(platform.database, url.text)
     return num_files
+
+
+def withdraw_publications(
+    platform: Platform, releases: Collection[tuple[str, str]]
+) -> Iterator[tuple[str, int | DataMinerError]]:
+    """Remove (project, version) releases from every place where this root has published them.
+
+    Yield the address of each publication with the number of files removed, or with the error that prevented it. An
+    error of one does not keep the others.
+    """
+    for copy in find_outside_copies(platform.database):
+        project, version = str(copy.project_name), str(copy.version)
+        if copy.kind is not CopyKind.PUBLICATION or (project, version) not in releases:
+            continue
+        place = copy.url.removesuffix(f"/{project}/{version}")
+        outcome: int | DataMinerError
+        try:
+            outcome = withdraw_publication(platform, project, place, version)
+        except DataMinerError as error:
+            outcome = error
+        yield copy.url, outcome
 
 
 @contextmanager

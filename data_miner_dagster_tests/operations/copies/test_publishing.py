@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
-from data_miner_dagster.catalog.outside_copies import find_outside_copies
+from data_miner_dagster.catalog.outside_copies import find_outside_copies, record_publication
 from data_miner_dagster.catalog.releases import withdraw_release
-from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.cli.main import app
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
@@ -66,6 +67,27 @@ def test_publish_release__is_the_release_remembered_and_withdrawn(platform: Plat
     assert buckets.names() == ["public/cyclists/v002/release.json"]
     with pytest.raises(ConfigError, match="has not published"):
         withdraw_publication(platform, "cyclists", PLACE, "v001")
+
+
+def test_forget__withdraws_published_copies_and_names_those_that_it_cannot_reach(
+    platform: Platform, buckets: FaultyBuckets, tmp_path: Path
+) -> None:
+    gone = f"s3://{BUCKET}-gone/public"
+    publish_release(platform, "cyclists", PLACE)
+    record_publication(platform.database, f"{gone}/cyclists/v001", "cyclists", "v001")
+    file = tmp_path / "platform.yaml"
+    file.write_text(
+        yaml.safe_dump({"platform": platform.config.model_dump(mode="json", include={"models", "objects"})})
+    )
+    arguments = ["forget", "files-aaa", "--withdraw", "--yes", "--root", str(platform.root), "--config", str(file)]
+    told = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert told.exit_code == 1
+    assert f"{PLACE}/cyclists/v001: " in told.output
+    assert f"left: {gone}/cyclists/v001: " in told.output
+    assert f"`data-miner publish cyclists --version v001 --to {gone} --withdraw`" in told.output
+    assert buckets.names() == []
+    assert [row.url for row in find_outside_copies(platform.database)] == [f"{gone}/cyclists/v001"]
+    assert find_video(platform.database, "files-aaa") is None
 
 
 def test_publish_release__killed_and_said_again(platform: Platform, buckets: FaultyBuckets) -> None:
