@@ -81,7 +81,7 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         if row["stage"] != ProjectStage.COMPLETE.value:
             file = quote(files.get(name) or "FILE")
             run = f"data-miner run --config {file}{again}"
-            echo(f"next: {run}, unless `data-miner up` is running: builds {name}")
+            echo(f"next: {run} (builds {name}; `data-miner up` does this automatically)")
         elif row["release"] is not None:
             waiting = int(str(row["waiting_for_review"]))
             why = f" ({counted(waiting, 'frame')} {'waits' if waiting == 1 else 'wait'} for it)" if waiting else ""

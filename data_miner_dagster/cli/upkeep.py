@@ -198,8 +198,8 @@ def forget(
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
     if forgotten.projects:
         echo(
-            f"next: data-miner run --config FILE{said_again()}, unless `data-miner up` is running: builds "
-            f"{', '.join(forgotten.projects)} without it"
+            f"next: data-miner run --config FILE{said_again()} (builds {', '.join(forgotten.projects)} without it; "
+            "`data-miner up` does this automatically)"
         )
     if not is_withdrawn:
         raise typer.Exit(1)
