@@ -3,7 +3,8 @@
 Belongs here: choosing from the catalog. Does not belong here: work that is due automatically (pending.py), the runs.
 """
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,7 +16,7 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.catalog.work_tables import AttemptRow, BatchItemRow, HoldRow, PendingWorkRow
 from data_miner_dagster.domain.statuses import VideoStatus
-from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 class Standing(StrEnum):
@@ -29,14 +30,24 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FailedVideos:
+    """Videos that a backfill leaves out because they have failed at its stage or at an earlier one."""
+
+    stage: WorkStage  # at which they failed
+    num_videos: int
+    num_given_up: int  # how many of them are not retried automatically
+
+
+@dataclass(frozen=True, slots=True)
 class BackfillChoice:
     """The videos that a backfill processes, and the numbers of those that it leaves out."""
 
     video_keys: tuple[str, ...]
     num_failed: int  # how many of `video_keys` have failed at the stage
-    num_earlier: int
+    num_earlier: int  # waiting for an earlier stage, at which they have not failed
     num_held: int
     num_in_flight: int
+    failed: tuple[FailedVideos, ...] = ()  # by stage, in the order of the stages
 
     @property
     def left_out(self) -> str:
@@ -44,6 +55,7 @@ class BackfillChoice:
         counts = {
             "already in progress": self.num_in_flight,
             "held (`data-miner resume`)": self.num_held,
+            **{f"failed at {some.stage.value.lower()}": some.num_videos for some in self.failed},
             "waiting for an earlier stage": self.num_earlier,
         }
         return ", ".join(f"{count} {why}" for why, count in counts.items() if count)
@@ -68,31 +80,68 @@ def choose_for_backfill(
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
     with database.reading() as session:
-        is_pending = PendingWorkRow.stage == stage, PendingWorkRow.project_name == project
-        pending = set(session.scalars(select(PendingWorkRow.video_key).where(*is_pending)))
-        failed = set(session.scalars(select(AttemptRow.item).where(AttemptRow.stage == stage).distinct()))
-        in_flight = set(session.scalars(select(BatchItemRow.item).where(BatchItemRow.stage == stage)))
-        held = _held(session, stage, project, list(rows))
-    standing_by_key = {
-        key: _standing(stage, row, is_pending=key in pending, has_failed=key in failed) for key, row in rows.items()
-    }
+        records = _records(session, stage, project, list(rows))
+    standing_by_key = {key: _standing(stage, row, records) for key, row in rows.items()}
     wanted = [
         key
         for key in (video_keys if video_keys is not None else rows)
         if key in rows and (video_keys is not None or standing_by_key[key] in {*standings, Standing.EARLIER})
     ]
     ready = [key for key in wanted if standing_by_key[key] is not Standing.EARLIER]
-    free = [key for key in ready if key not in in_flight and key not in held]
+    free = [key for key in ready if (stage, key) not in records.in_flight and key not in records.held]
+    unready = [rows[key] for key in wanted if standing_by_key[key] is Standing.EARLIER]
+    stage_by_key = {row.key: failed_at for row in unready if (failed_at := _failed_at(stage, row, records)) is not None}
+    if video_keys is None and Standing.FAILED not in standings:
+        failed_here = (key for key, standing in standing_by_key.items() if standing is Standing.FAILED)
+        stage_by_key |= {key: stage for key in failed_here if (stage, key) not in records.in_flight}
     return BackfillChoice(
         video_keys=tuple(free),
         num_failed=sum(standing_by_key[key] is Standing.FAILED for key in free),
-        num_earlier=len(wanted) - len(ready),
-        num_held=sum(key in held for key in ready if key not in in_flight),
-        num_in_flight=sum(key in in_flight for key in ready),
+        num_earlier=sum(row.key not in stage_by_key for row in unready),
+        num_held=sum(key in records.held for key in ready if (stage, key) not in records.in_flight),
+        num_in_flight=sum((stage, key) in records.in_flight for key in ready),
+        failed=_by_stage(stage_by_key, records),
     )
 
 
-def _standing(stage: WorkStage, row: VideoRow, *, is_pending: bool, has_failed: bool) -> Standing:
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What the catalog records about work on videos, as (stage, key of the video)."""
+
+    pending: Collection[tuple[WorkStage, str]]  # for the project, now or later
+    failed: Collection[tuple[WorkStage, str]]
+    in_flight: Collection[tuple[WorkStage, str]]
+    held: Collection[str]  # keys of the videos that are held individually at the stage of the backfill
+
+
+def _records(session: Session, stage: WorkStage, project: str, video_keys: Sequence[str]) -> _Records:
+    pending = select(PendingWorkRow.stage, PendingWorkRow.video_key).where(PendingWorkRow.project_name == project)
+    failed = select(AttemptRow.stage, AttemptRow.item).where(AttemptRow.stage.in_(VIDEO_STAGES)).distinct()
+    in_flight = select(BatchItemRow.stage, BatchItemRow.item).where(BatchItemRow.stage.in_(VIDEO_STAGES))
+    return _Records(
+        pending={(of, key) for of, key in session.execute(pending)},
+        failed={(of, key) for of, key in session.execute(failed)},
+        in_flight={(of, key) for of, key in session.execute(in_flight)},
+        held=_held(session, stage, project, video_keys),
+    )
+
+
+def _failed_at(stage: WorkStage, row: VideoRow, records: _Records) -> WorkStage | None:
+    """Return the stage before `stage` at which a video has failed. None if it has not, or if it is being retried."""
+    has_file = row.sha256 is not None and row.status is not VideoStatus.UNAVAILABLE
+    needed = WorkStage.EXTRACTION if has_file and stage is WorkStage.EMBEDDING else WorkStage.DOWNLOADING
+    has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) or (needed, row.key) in records.failed
+    return needed if has_failed and (needed, row.key) not in records.in_flight else None
+
+
+def _by_stage(stage_by_key: Mapping[str, WorkStage], records: _Records) -> tuple[FailedVideos, ...]:
+    numbers = Counter(stage_by_key.values())
+    given_up = Counter(of for key, of in stage_by_key.items() if (of, key) not in records.pending)
+    return tuple(FailedVideos(of, numbers[of], given_up[of]) for of in VIDEO_STAGES if numbers[of])
+
+
+def _standing(stage: WorkStage, row: VideoRow, records: _Records) -> Standing:
+    has_failed = (stage, row.key) in records.failed
     has_file = row.sha256 is not None and row.status is not VideoStatus.UNAVAILABLE
     is_extracted = row.status is VideoStatus.EXTRACTED
     if stage is WorkStage.DOWNLOADING:
@@ -109,7 +158,7 @@ def _standing(stage: WorkStage, row: VideoRow, *, is_pending: bool, has_failed: 
         return Standing.FAILED
     if not is_done:
         return Standing.MISSING
-    return Standing.STALE if is_pending else Standing.CURRENT
+    return Standing.STALE if (stage, row.key) in records.pending else Standing.CURRENT
 
 
 def _held(session: Session, stage: WorkStage, project: str, video_keys: Sequence[str]) -> set[str]:

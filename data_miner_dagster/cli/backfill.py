@@ -1,17 +1,21 @@
 """The command `backfill`: produce one asset for chosen videos of a project, or run one stage of the project."""
 
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_miner_dagster.cli.holding import KeysFileOption, checked_keys, keys_in_file
-from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing, said_again
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.cli.upgrading import price_lines
 from data_miner_dagster.domain.phrases import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from data_miner_dagster.catalog.backfills import BackfillChoice
     from data_miner_dagster.domain.work import WorkStage
 
 
@@ -56,12 +60,11 @@ def backfill(
         wanted = standings or {Standing.MISSING}
         choice = choose_for_backfill(platform.database, stage, project, standings=wanted, video_keys=keys)
         runs = runs_of_videos(stage, choice.video_keys, force=force)
-        left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
-        videos, in_runs = counted(len(choice.video_keys), "video"), counted(len(runs), "run")
-        echo(f"{asset} of project {project}: {videos} in {in_runs}{left_out}")
+        lines = [*_lines_of_choice(asset, project, choice, len(runs))]
         if stage is WorkStage.EXTRACTION:  # videos that were chosen by their state are always recreated
-            for line in price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None):
-                echo(line)
+            lines += price_lines(platform, video_keys=choice.video_keys, with_current=force or keys is None)
+        for line in lines:
+            echo(line)
     elif standings or keys_file is not None:
         raise ConfigError(f"--asset {asset} is produced for a whole project; omit the options that choose videos")
     else:
@@ -75,6 +78,24 @@ def backfill(
     with steps_on_stderr():
         for line in do_runs(platform, project, runs):
             echo(line)
+
+
+def _lines_of_choice(asset: str, project: str, choice: "BackfillChoice", num_runs: int) -> "Iterator[str]":
+    """Yield a line about the chosen videos, and one for each stage at which others have failed, with the remedy."""
+    from data_miner_dagster.domain.work import ASSETS
+
+    left_out = f"; left out: {choice.left_out}" if choice.left_out else ""
+    videos, in_runs = counted(len(choice.video_keys), "video"), counted(num_runs, "run")
+    yield f"{asset} of project {project}: {videos} in {in_runs}{left_out}"
+    again = f"--project {quote(project)}{said_again()}"
+    for some in choice.failed:
+        later = some.num_videos - some.num_given_up
+        numbers = ((some.num_given_up, "given up"), (later, "to be retried automatically"))
+        told = ", ".join(f"{number:,} {what}" for number, what in numbers if number)
+        yield (
+            f"failed at {some.stage.value.lower()}: {told}; `data-miner status {again}` shows the reasons, "
+            f"and `data-miner backfill --asset {ASSETS[some.stage]} --failed {again}` retries them now"
+        )
 
 
 def _stage_of(asset: str) -> "WorkStage":

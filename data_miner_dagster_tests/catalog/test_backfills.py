@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from data_miner_dagster.catalog.backfills import Standing, choose_for_backfill
+from data_miner_dagster.catalog.backfills import FailedVideos, Standing, choose_for_backfill
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.holds import hold_items
 from data_miner_dagster.catalog.work_tables import AttemptRow, BatchItemRow, PendingWorkRow, WorkBatchRow
@@ -79,3 +79,24 @@ def test_choose_for_backfill__what_is_named_in_its_order(planted: Database) -> N
     choice = choose_for_backfill(planted, EMBEDDING, "a", standings=[], video_keys=keys)
     assert (choice.video_keys, choice.num_failed) == (("v-unembeddable", "v-extracted"), 1)
     assert choice.left_out == "1 already in progress, 1 held (`data-miner resume`), 1 waiting for an earlier stage"
+
+
+def test_choose_for_backfill__failed_videos_do_not_wait_for_an_earlier_stage(planted: Database) -> None:
+    """A download failed with its run and is due later, one is being retried, and two videos are given up."""
+    add_video(planted, "v-due-later", "a", status=VideoStatus.UNAVAILABLE, retry_after=NOW.replace(year=9999))
+    add_video(planted, "v-tried-again", "a", status=VideoStatus.FAILED)
+    with planted.transaction() as session:
+        session.add(WorkBatchRow(id=1, stage=DOWNLOADING, size=1, created_at=NOW))
+        session.flush()
+        session.add(BatchItemRow(stage=DOWNLOADING, item="v-tried-again", batch_id=1))
+    frames = choose_for_backfill(planted, EXTRACTION, "a", standings=[Standing.MISSING])
+    assert frames.failed == (FailedVideos(DOWNLOADING, 3, num_given_up=2), FailedVideos(EXTRACTION, 1, num_given_up=1))
+    assert frames.left_out == "3 failed at downloading, 1 failed at extraction, 2 waiting for an earlier stage"
+    retried = choose_for_backfill(planted, EXTRACTION, "a", standings=[Standing.FAILED])
+    assert [some.stage for some in retried.failed] == [DOWNLOADING]
+    embeddings = choose_for_backfill(planted, EMBEDDING, "a", standings=[Standing.MISSING])
+    assert embeddings.failed == (*frames.failed, FailedVideos(EMBEDDING, 1, num_given_up=0))
+    assert embeddings.num_earlier == 3  # listed, downloaded, and the one that is being retried
+    named = choose_for_backfill(planted, EMBEDDING, "a", standings=[], video_keys=["v-withheld", "v-unembeddable"])
+    assert named.video_keys == ("v-unembeddable",)
+    assert named.failed == (FailedVideos(DOWNLOADING, 1, num_given_up=1),)

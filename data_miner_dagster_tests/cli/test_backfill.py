@@ -41,7 +41,13 @@ def test_backfill__says_what_is_wrong(
 def test_backfill__counts_and_refuses_what_is_held(run_command: RunCommand, platform: Platform) -> None:
     of_project = ["--project", "cyclists", "--root", platform.root]
     told = run_command("backfill", "--asset", "frame_embeddings", "--dry-run", *of_project).stdout
-    assert told == "frame_embeddings of project cyclists: 3 videos in 1 run; left out: 1 waiting for an earlier stage\n"
+    counted, failed = told.splitlines()
+    assert counted == "frame_embeddings of project cyclists: 3 videos in 1 run; left out: 1 failed at extraction"
+    again = f"--project cyclists --root {platform.root}`"
+    assert failed == (
+        f"failed at extraction: 1 given up; `data-miner status {again} shows the reasons, "
+        f"and `data-miner backfill --asset frames --failed {again} retries them now"
+    )
     assert (
         "1 video in 1 run" in run_command("backfill", "--asset", "frames", "--failed", "--dry-run", *of_project).stdout
     )
@@ -71,3 +77,6 @@ def test_backfill__scattered_keys_in_two_runs_of_this_process(run_command: RunCo
         assert all(run.is_success for run in instance.get_runs())
     failed = [row.key for row in find_videos(platform.database, statuses={VideoStatus.FAILED, VideoStatus.UNAVAILABLE})]
     assert failed == keys
+    frames, downloads = run_command("backfill", "--asset", "frames", *of_keys).stdout.splitlines()
+    assert frames == "frames of project cyclists: 0 videos in 0 runs; left out: 40 failed at downloading"
+    assert downloads.startswith("failed at downloading: 40 given up; `data-miner status --project cyclists --root ")
