@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.students import CHECKPOINT_NAME, Epoch, TrainingSettings
 from data_miner_dagster.models.detectors.ultralytics_detector import import_yolo
 from data_miner_dagster.models.devices import resolve_device
+from data_miner_dagster.models.networks import network_of
 
 _SETTINGS_FOLDER: Final = "settings"
 _FOLDERS_OF_LIBRARIES: Final = (
@@ -33,7 +33,6 @@ _FOLDERS_OF_LIBRARIES: Final = (
 _FEW_EPOCHS: Final = 10
 """Training with at most this many epochs uses no warm-up and no mosaics. Ultralytics disables mosaics for the last ten
 epochs."""
-_NETWORK_SUFFIXES: Final = (".yaml", ".yml")
 
 
 def train(
@@ -81,28 +80,6 @@ def train(
         trained.export(format="onnx", imgsz=settings.image_size, simplify=False, dynamic=False, device="cpu")
     fitness = [epoch.map50_95 for epoch in curve[1:]]
     return tuple(curve), fitness.index(max(fitness)) + 1
-
-
-def network_of(name: str) -> str:
-    """Return the name or path of the YAML file from which Ultralytics builds a network with random weights.
-
-    Raises:
-        ConfigError: the name is unknown, or the YAML file does not exist.
-    """
-    from ultralytics.utils import ROOT
-
-    if name.endswith(_NETWORK_SUFFIXES):
-        if not Path(name).is_file():
-            raise ConfigError(f"the network's YAML file {name} does not exist; correct its path")
-        return name
-    known = {path.stem for path in (ROOT / "cfg" / "models").rglob("*.yaml")}
-    # A letter after the family's name is the size, such as the n of yolo11n. One file describes all sizes.
-    if name not in known and name[:-1] not in known:
-        raise ConfigError(
-            f"{name!r} is neither one of Ultralytics' networks, such as yolo11n or yolo26n, nor a YAML file; "
-            "choose another"
-        )
-    return f"{name}.yaml"
 
 
 def _arguments(settings: TrainingSettings) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from data_miner_dagster.domain.versions import TRAINING_VERSION
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.records import IMAGES_FOLDER
 from data_miner_dagster.export.yolo import LABELS_FOLDER
+from data_miner_dagster.models.networks import network_of
 from data_miner_dagster.operations.own_students import student_entry
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
@@ -108,6 +109,7 @@ def train_check(
         DataMinerError: the release is damaged.
     """
     settings = settings or TrainingSettings()
+    network_of(settings.network)  # refuses a wrong name before anything else is done
     release = _release_of(platform, project, version)
     folder = platform.layout.student_folder(project, release.version)
     fingerprint = _fingerprint(release, settings)
