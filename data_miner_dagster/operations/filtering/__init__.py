@@ -1,1 +1,1 @@
-"""Filtering: decides which frames a project keeps, and calibrates the decision. The entry point is `filter_project`."""
+"""Filtering: decide which frames a project keeps, and calibrate the decision. The entry point is `filter_project`."""

@@ -1,4 +1,4 @@
-"""`data-miner calibrate`, and its page among the review pages: computing a threshold from people's answers.
+"""Compute a positive threshold from people's answers, for `data-miner calibrate` and its review page.
 
 A round writes to projects/<name>/calibration/: plan.json (the strata, kept for all later rounds, so that answers
 accumulate), questions.csv (for people without a browser), answers.csv (all answers from files so far), reference.json
@@ -34,7 +34,7 @@ from data_miner_dagster.storage.answers import read_answers, write_answers
 
 @dataclass(frozen=True, slots=True)
 class CalibrationSheet:
-    """The file with the questions of a round, and how many of them have answers."""
+    """The path of a round's file of questions, and the counts of its questions and answers."""
 
     table: Path
     num_frames: int  # frames whose decision depends on the positive threshold
@@ -44,7 +44,10 @@ class CalibrationSheet:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedThreshold:
-    """The threshold computed from people's answers. `settings` are lines for `filtering:` in the project file."""
+    """The threshold computed from people's answers, or None if no threshold reaches the goal.
+
+    `settings` are the keys to set under `filtering:` in the project file, and empty if `threshold` is None.
+    """
 
     result: CalibrationResult
     encoder: str
@@ -60,18 +63,19 @@ class CalibratedThreshold:
 def write_questions(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> CalibrationSheet:
-    """Choose frames to ask about and write them as CSV. A larger `num_questions` extends the same choice.
+    """Choose frames to ask about, and write the questions as CSV. A larger `num_questions` extends the same choice.
 
     Args:
         platform: the platform of one root.
         project: the name of a project that has been filtered with its current prompts.
         num_questions: the number of frames to ask about, half of them on each side of the threshold.
-        restart: forget the strata of earlier rounds and the answers from files. Verdicts stay.
+        restart: discard the strata of earlier rounds and the answers from files. Verdicts stay.
 
     Raises:
-        ConfigError: the project does not exist.
-        DataMinerError: the project has not been filtered with its current prompts, or no frame's decision depends on
-            the threshold.
+        ConfigError: the project does not exist, or the file of earlier answers cannot be read.
+        DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
+            threshold, or only some prompts' thresholds have changed since the earlier rounds and `restart` is not set.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     with platform.hold_project(project):
         calibration = begin_round(
@@ -114,17 +118,22 @@ def find_threshold(
 ) -> CalibratedThreshold:
     """Return the threshold for a wanted precision or recall, computed from all answers so far.
 
+    The answers of `answers_file` are stored first, and the current similarities become the reference for drift.
+
     Args:
         platform: the platform of one root.
         project: the name of the project.
         goal: "precision" or "recall".
         wanted: the value to reach.
-        answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty). It is added to earlier answers.
+        answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty), or None to use only the answers
+            that are already stored.
 
     Raises:
-        ConfigError: the project does not exist, `wanted` is not between 0 and 1, or a line of the file is not an
-            answer.
-        DataMinerError: the project has not been filtered with its current prompts.
+        ConfigError: the project does not exist, `wanted` is not between 0 and 1, or the file is missing or contains an
+            invalid answer.
+        DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
+            threshold, or only some prompts' thresholds have changed since the earlier rounds.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     _check_goal(goal, wanted)
     with platform.hold_project(project):
@@ -146,7 +155,7 @@ def _check_goal(goal: Goal, wanted: float) -> None:
 def threshold_for(
     platform: Platform, calibration: Calibration, given: GivenAnswers, *, goal: Goal, wanted: float
 ) -> CalibratedThreshold:
-    """Return the threshold computed from the given answers. Write nothing.
+    """Return the threshold computed from the given answers. Nothing is stored.
 
     Raises:
         ConfigError: `wanted` is not between 0 and 1.
@@ -179,7 +188,10 @@ def _rounded(threshold: float) -> float:
 
 
 def _settings(calibration: Calibration, encoder: str, shift: float) -> Mapping[str, object]:
-    """Return the fields to set. They include the junk threshold, which would otherwise follow the positive one."""
+    """Return the keys to set under `filtering:` so that every positive threshold moves by `shift`.
+
+    They include the junk threshold if it would otherwise follow the positive one.
+    """
     config, words, rules = calibration.config.filtering, calibration.config.shown.text, calibration.rules
     settings: dict[str, object] = {}
     own = [

@@ -18,9 +18,9 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class DecisionCounts:
-    """The numbers of frames and decisions that break a guarantee, for one project."""
+    """The counts of a project's frames and decisions, and of those that break a guarantee."""
 
-    num_frames: int  # frames of all ready members
+    num_frames: int  # frames of the ready members, except videos that filtering left out
     num_decisions: int
     num_undecided: int  # frames without a decision
     num_of_no_frame: int  # decisions on frames that do not exist
@@ -44,9 +44,10 @@ class DecisionCounts:
 
 
 def check_decisions(platform: Platform, project: str) -> DecisionCounts:
-    """Compare a project's decisions with the frames of its members.
+    """Compare a project's decisions with the frames of its members, and count what breaks a guarantee.
 
     Raises:
+        ConfigError: the project does not exist.
         NotReadyError: the project has not been filtered.
     """
     require_table(platform, project, ProjectStage.FILTERING)

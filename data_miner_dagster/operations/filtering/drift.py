@@ -80,9 +80,9 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 
 
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
-    """Return how the positive similarities of videos outside the calibration differ from those of the reference.
+    """Return the drift of the positive similarities of videos outside the calibration from the reference.
 
-    Return None if the reference is missing, unreadable or not comparable, or if there are no such videos.
+    Return None if the reference is missing, unreadable or not comparable, or if either side has no similarities.
     """
     path = platform.layout.reference_file(project)
     if not path.is_file():
@@ -109,7 +109,7 @@ def _table(platform: Platform, project: str) -> Path:
 def _scores_by_batch(
     path: Path, without_videos: Collection[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
-    """Yield (video keys, positive similarities without nulls) for each batch of rows, excluding some videos."""
+    """Yield (video keys, positive similarities that are not null) for each batch of rows of the other videos."""
     excluded = pa.array(sorted(without_videos), pa.string())
     for batch in read_batches(path, ["video_key", "positive_similarity"]):
         rows = batch.filter(pc.invert(pc.is_in(batch.column("video_key"), value_set=excluded)))

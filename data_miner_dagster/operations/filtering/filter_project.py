@@ -89,9 +89,10 @@ class DecisionBasis:
 
 
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
-    """Decide on every frame of every member that has frames and current embeddings.
+    """Decide on every frame of every member that has frames and current embeddings, and write the decisions.
 
-    Other members are left out and counted until they are ready. A model is loaded only for a new prompt or exemplar.
+    Other members are left out and counted until they are ready. If the table of decisions is current, it is reused. A
+    model is loaded only for a new prompt or exemplar.
 
     Args:
         platform: the platform of one root.
@@ -101,6 +102,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
     Raises:
         ConfigError: the project does not exist, or the thresholds were set for another encoder.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
+        NotReadyError: an earlier stage of the project is not done.
     """
     config = platform.project_config(project).filtering
     with project_stage(platform, project, ProjectStage.FILTERING) as stage:
@@ -157,19 +159,19 @@ def _exemplar_metadata(wanted: WantedPrompts) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Decided:
-    """The outcome and the inputs of the table of decisions, which this run or an earlier one has written."""
+    """Whether this run wrote the table of decisions or reused it, with the members and inputs of the table."""
 
     status: OutcomeStatus
     members: ProjectMembers
     basis: DecisionBasis
-    num_scored: int = 0  # videos
+    num_scored: int = 0  # videos that this run compared with the prompts
 
 
 # --- thresholds belong to an encoder ---
 
 
 def _settings(platform: Platform, config: FilteringConfig) -> dict[str, str]:
-    """Return the metadata for the next run: the encoder, and the thresholds that do not name an encoder."""
+    """Return the metadata for the next run: the encoder, and the thresholds and margins that do not name an encoder."""
     content = {"encoder": platform.models.filter_encoder.name, "unnamed_values": unnamed_values(config)}
     return {_SETTINGS_KEY: json.dumps(content, sort_keys=True, ensure_ascii=False)}
 
@@ -201,7 +203,7 @@ def _write_decisions(similarities: Path, path: Path, basis: DecisionBasis, setti
 
 
 def decide_part(part: SimilaritiesPart, basis: DecisionBasis) -> Decisions:
-    """Decide on one part of the similarities table."""
+    """Return the decisions on the frames in one part of the table of similarities."""
     return decide(
         {text: similarity_values(part.rows, text) for text in basis.header.texts},
         basis.rules,
@@ -237,7 +239,7 @@ def _text(rule: PromptRule) -> str:
 
 
 def _words(codes: npt.NDArray[np.signedinteger], words: list[str]) -> pa.Array:
-    """Return the word for each code, null for negative codes."""
+    """Return an array with the word for each code, and null for negative codes."""
     return pa.array(words, pa.string()).take(pa.array(codes, mask=codes < 0))
 
 
@@ -246,7 +248,7 @@ def _words(codes: npt.NDArray[np.signedinteger], words: list[str]) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """The counts of a filtered table, taken from the table itself."""
+    """The counts of frames in a filtered table, read from the table itself."""
 
     num_frames: int
     num_dropped: Mapping[DropReason, int]
@@ -285,7 +287,7 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
     if members.not_embedded:
         logger.warning(
             "project %s: left out %s with frames but without current embeddings, such as %s; "
-            "materialize frame_embeddings",
+            "materialize `frame_embeddings`",
             project,
             counted(len(members.not_embedded), "video"),
             members.not_embedded[0],
@@ -293,17 +295,17 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
 
 
 def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
-    """Return how the similarities of videos added after the last calibration have drifted; empty without a calibration.
+    """Return the drift of the similarities of videos added after the last calibration, as metadata.
 
-    Log a warning if they have drifted.
+    The mapping is empty if there is nothing to compare. If the similarities have drifted, a warning is logged.
     """
     drift = read_drift(platform, project, config)
     if drift is None:
         return {}
     if drift.is_drifted:
         logger.warning(
-            "project %s: %s of videos newer than its calibration differ in their similarities (PSI %.2f, KS %.2f); "
-            "`data-miner review %s` asks about them, under *Filter threshold*",
+            "project %s: the similarities of %s in videos newer than its calibration have drifted (PSI %.2f, KS %.2f); "
+            "run `data-miner review %s` and answer the questions under *Filter threshold*",
             project,
             counted(drift.num_frames, "frame"),
             drift.psi,
@@ -322,7 +324,7 @@ def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -
 
 
 def _finish_members(platform: Platform, project: str, members: ProjectMembers, tally: _Tally) -> None:
-    """Update the rows of the members to match the table. Idempotent."""
+    """Update the members' rows in the catalog to match the table. Rows that already match stay unchanged."""
     wanted: dict[str, tuple[ProjectVideoStatus, int | None, str | None]] = {}
     for member in members.ready:
         num_kept = tally.kept_by_video.get(member.video_key, 0)

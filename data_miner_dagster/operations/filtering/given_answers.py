@@ -1,6 +1,6 @@
 """People's answers about the frames of a calibration: verdicts in the catalog, and answers from files.
 
-The files are those given to `data-miner calibrate --answers`, by this version and earlier ones. Unlike verdicts, their
+The files were passed to `data-miner calibrate --answers`, in this version or an earlier one. Unlike verdicts, their
 answers neither keep nor drop frames, but the same questions are not asked again.
 """
 
@@ -26,15 +26,15 @@ class GivenAnswers:
     positions: Int64Array  # (A,) ascending
     is_kept: npt.NDArray[np.bool_]
     is_counted: npt.NDArray[np.bool_]  # part of the random sample of its stratum
-    num_unknown: int  # lines of files about frames that are not open, or no longer open
+    num_unknown: int  # answers from files about frames that are not open, or no longer open
 
     def counted(self, calibration: Calibration) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-        """Return the headroom of the frames whose answers count, and whether each should be kept."""
+        """Return two arrays for the frames whose answers count: their headroom, and True for those to keep."""
         return calibration.frames.headroom[self.positions[self.is_counted]], self.is_kept[self.is_counted]
 
 
 def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
-    """Return all answers read by `calibrate --answers` so far: True to keep, by frame id; empty if there are none.
+    """Return all answers that `calibrate --answers` has stored so far, by frame id: True for keep, False for drop.
 
     Raises:
         ConfigError: the file of earlier answers cannot be read.
@@ -44,7 +44,13 @@ def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
 
 
 def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers:
-    """Return the answers about the frames of a calibration, and which of them count."""
+    """Return the answers about the frames of a calibration, and which of them count.
+
+    Answers from files are included only if the plan is stored, since earlier ones belong to another plan.
+
+    Raises:
+        ConfigError: the file of earlier answers cannot be read.
+    """
     project = calibration.config.name
     verdicts = verdicts_in_force(platform.database, project, words=FRAME_WORDS)
     of_files = answers_of_files(platform, project) if calibration.plan.is_stored else {}
@@ -52,9 +58,10 @@ def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers
 
 
 def match_answers(calibration: Calibration, verdicts: Iterable[Verdict], of_files: Mapping[str, bool]) -> GivenAnswers:
-    """Return the answers about the frames of a calibration, from verdicts and from lines of files.
+    """Return the answers about the frames of a calibration, from verdicts and from files.
 
-    A verdict takes precedence over a line of a file, and a later verdict over an earlier one.
+    A verdict takes precedence over an answer from a file, and a later verdict over an earlier one. `of_files` contains
+    True for keep and False for drop, by frame id.
     """
     frames = calibration.frames
     known = [(frames.position_of(frame_id), kept) for frame_id, kept in of_files.items()]

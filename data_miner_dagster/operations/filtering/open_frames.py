@@ -1,4 +1,4 @@
-"""The frames whose decision depends only on the positive threshold, and their distances from it.
+"""Find the frames whose decision depends only on the positive threshold, and their distances from it.
 
 Belongs here: reading the frames from the stored similarities. Does not belong here: choosing frames to ask about
 (operations/filtering/questions.py).
@@ -30,7 +30,7 @@ from data_miner_dagster.storage.similarities import SimilaritiesHeader, Similari
 from data_miner_dagster.storage.spilled_columns import SpilledColumns
 
 _LOWEST: Final = -4.0
-"""Lowers a threshold below any similarity, to find the frames that all other rules would keep."""
+"""Added to a threshold, this puts it below any similarity, which shows the frames that all other rules would keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,16 @@ class OpenFrames:
     pts_seconds: Float64Array
     headroom: Float64Array  # similarity minus threshold
     numbers: npt.NDArray[np.uint64]  # from `sampling_order`: frames are drawn in ascending order
-    prompts: npt.NDArray[np.int16]  # the number of the leading positive prompt
+    prompts: npt.NDArray[np.int16]  # the index of the positive prompt with the most headroom
     similarities: Float32Array
 
     def frame_id(self, position: int) -> str:
-        """Return the id of a frame."""
+        """Return the id of the frame at a position in the columns."""
         video = int(np.searchsorted(self.offsets, position, side="right")) - 1
         return make_frame_id(self.video_keys[video], int(self.frame_indices[position]))
 
     def position_of(self, frame_id: str) -> int | None:
-        """Return the position of a frame; None if it is not an open frame."""
+        """Return a frame's position in the columns, or None if the frame is not open."""
         try:
             video_key, frame_index = split_frame_id(frame_id)
         except ValueError:
@@ -65,7 +65,7 @@ class OpenFrames:
         return position if position < end and self.frame_indices[position] == frame_index else None
 
     def position_at(self, place: FramePlace) -> int | None:
-        """Return the position of the frame at a time in a video; None if it is not an open frame."""
+        """Return the position of the frame at a time in a video, or None if no open frame is there."""
         first, end = self._of_video(place.video_key)
         found = position_at(self.pts_seconds[first:end], place.pts_seconds)
         return None if found is None else first + found
@@ -78,16 +78,21 @@ class OpenFrames:
 
 
 def rules_of(platform: Platform, config: FilteringConfig) -> FilteringRules:
-    """Return the rules of a project for the current encoder."""
+    """Return a project's filtering rules with the values for the current filter encoder.
+
+    Raises:
+        ConfigError: a threshold is given per encoder, but not for this encoder.
+    """
     encoder = platform.models.filter_encoder
     return resolve_rules(config, encoder.name, encoder.calibration)
 
 
 def read_open_frames(platform: Platform, project: str, config: FilteringConfig) -> OpenFrames:
-    """Return the open frames of the videos that have been compared with these prompts.
+    """Return the open frames of all videos in a project's table of similarities.
 
     Raises:
         DataMinerError: the project has not been filtered with its current prompts.
+        ConfigError: a threshold is given per encoder, but not for this encoder.
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)
@@ -121,7 +126,10 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
 def _open_of(
     part: SimilaritiesPart, header: SimilaritiesHeader, rules: FilteringRules
 ) -> tuple[npt.NDArray[np.bool_], tuple[npt.NDArray[np.generic], ...]]:
-    """Return which frames of a part depend only on the positive threshold, and the columns of all its frames."""
+    """Return a bool array that is True for a part's open frames, and the columns of all its frames.
+
+    The columns are those that `OpenFrames` maps, in the same order.
+    """
     unthinned = replace(rules, min_gap_seconds=0.0, max_frames_per_video=None)
     lenient = replace(
         unthinned, positive=tuple(replace(rule, threshold=(rule.threshold or 0.0) + _LOWEST) for rule in rules.positive)

@@ -1,7 +1,7 @@
-"""The questions of a calibration: the strata, the frames to ask about, and questions.csv.
+"""Choose the questions of a calibration: the strata, the frames to ask about, and questions.csv.
 
-Belongs here: choosing frames, plan.json, questions.csv. Does not belong here: the answers (given_answers.py), and the
-threshold computed from them (calibration.py).
+Belongs here: choosing frames, plan.json, questions.csv. Does not belong here: matching answers with frames
+(given_answers.py), or computing the threshold from them (calibration.py).
 """
 
 import json
@@ -65,7 +65,9 @@ def plan_calibration(
     num_questions: int = DEFAULT_QUESTIONS,
     restart: bool = False,
 ) -> Calibration:
-    """Return the questions of a project, in the strata of earlier rounds if those are still valid. Write nothing.
+    """Return a project's calibration questions, in the strata of earlier rounds if they are still valid.
+
+    With `restart`, new strata are drawn. Nothing is stored.
 
     Raises:
         DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed.
@@ -87,12 +89,12 @@ def plan_calibration(
 def open_calibration(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> Calibration:
-    """Return the questions of a project with its current prompts. Write nothing.
+    """Return the calibration questions of a project that is filtered with its current prompts. Nothing is stored.
 
     Raises:
         ConfigError: the project does not exist.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or only some prompts' thresholds have changed since the earlier rounds.
+            threshold, or only some prompts' thresholds have changed since the earlier rounds and `restart` is not set.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)
@@ -103,7 +105,7 @@ def open_calibration(
 
 
 def store_plan(platform: Platform, calibration: Calibration) -> None:
-    """Store the strata of a first round for all later ones."""
+    """Store the strata of a first round for all later rounds."""
     config = calibration.config
     write_json(
         platform.layout.calibration_plan(config.name),
@@ -138,7 +140,7 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
             f"the thresholds of some prompts of {config.name!r} have changed since its questions were asked; "
-            f"`data-miner calibrate {config.name} --restart` starts over"
+            f"run `data-miner calibrate {config.name} --restart` to start over"
         )
     edges = np.array([-np.inf, *(edge + moves[0] for edge in plan["inner_edges"]), np.inf])
     made_at = datetime.fromisoformat(plan["made_at"]) if "made_at" in plan else _LONG_AGO

@@ -85,7 +85,7 @@ def score_project(
 ) -> int:
     """Update the table of similarities at `path`. Return the number of videos that were compared with the prompts.
 
-    The caller must hold the project's claim.
+    A current table is not rewritten unless `force` is set. The caller must hold the project's claim.
 
     Raises:
         VideosLeftOutError: frames or embeddings of some videos are unreadable, or changed after the members were
@@ -142,14 +142,17 @@ def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
 
 
 class _Carried:
-    """Reads the earlier table in step with the new one, in order of the key, one row group at a time."""
+    """A reader of the earlier table in step with the new one, by video key, which holds one row group in memory."""
 
     def __init__(self, videos: Iterator[tuple[ScoredVideo, pa.Table]]) -> None:
         self._videos = videos
         self._next = next(videos, None)
 
     def rows_of(self, wanted: ScoredVideo) -> pa.Table | None:
-        """Return a video's rows if they were made from the same embeddings; else None. Call it in order of the keys."""
+        """Return a video's rows, or None if they are missing or were made from other embeddings.
+
+        The videos must be requested in order of their keys.
+        """
         while self._next is not None and self._next[0].video_key < wanted.video_key:
             self._next = next(self._videos, None)
         if self._next is None or self._next[0] != wanted:
@@ -158,14 +161,14 @@ class _Carried:
 
 
 def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
-    """Return the indices of a member's embedded frames; empty if the member has no embeddings file."""
+    """Return the indices of a member's embedded frames, or an empty list if the member has no embeddings file."""
     stored = read_embeddings(member.embeddings_file)
     return [] if stored is None else stored.frame_indices.tolist()
 
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """The prompts to compare with. `beside` is the encoder for exemplars, if that is not the filter encoder."""
+    """The prompts to compare frames with. `beside` is the encoder for exemplars, or None if the filter encoder does."""
 
     prompts: PromptScores
     beside: EncoderRole | None
@@ -178,7 +181,7 @@ def _score_video(
     stored = read_embeddings(member.embeddings_file)
     if stored is None or stored.fingerprint != video.embeddings_fingerprint or frames.num_rows != video.num_frames:
         raise DataMinerError(
-            f"frames or embeddings of {video.video_key} changed while its project was being filtered; run it again"
+            f"frames or embeddings of {video.video_key} changed while its project was being filtered; filter it again"
         )
     similarities = np.full((video.num_frames, len(texts)), np.nan, np.float16)
     if len(stored.frame_indices):

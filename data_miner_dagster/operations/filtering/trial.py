@@ -1,4 +1,4 @@
-"""`data-miner try filter`: decides on a folder's images with the same encoder and decision function as filtering."""
+"""Decide on a folder's images with the encoder and decision function of filtering, for `data-miner try filter`."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,13 +39,15 @@ def try_filter(
     shown: Callable[[str], str] = str,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Decide on the images of a folder, and list the best first. Rules about time and about videos do not apply.
+    """Decide on at most `limit` images in a folder, and return the results with the best first.
 
-    `shown` returns the text of a prompt as people may see it. Relative paths of exemplars start at `exemplar_folder`.
+    Rules about quality, time and videos do not apply. `shown` returns the text of a prompt as people may see it.
+    Relative paths of exemplars start at `exemplar_folder`.
 
     Raises:
-        ConfigError: the folder has no images, the thresholds are for another encoder, or an exemplar is not a picture.
-        ModelError: the encoder is missing.
+        ConfigError: the folder does not exist or has no images, the thresholds are for another encoder, or an exemplar
+            is missing or not a picture.
+        ModelError: the weights of an encoder are missing.
     """
     paths = folder_images(folder, limit=limit)
     role = models.filter_encoder
@@ -89,7 +91,7 @@ def try_filter(
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
-    """Return the (N, D) vectors of images, rounded as in storage, so that a picture is judged as its frame would be."""
+    """Return (N, D) float32 vectors of images, rounded as in storage, so a picture is judged as its frame would be."""
     vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
     return vectors
 

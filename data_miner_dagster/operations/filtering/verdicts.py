@@ -34,15 +34,17 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class VerdictCounts:
-    """The number of a project's verdicts of each kind on frames, and the frame ids of a file that match no frame."""
+    """The counts of a project's verdicts on frames, and the frame ids in an imported file that match no frame."""
 
     num_kept: int
     num_dropped: int
-    unknown: tuple[str, ...] = ()  # frame ids
+    unknown: tuple[str, ...] = ()  # frame ids in the file
 
 
 def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], bool]:
-    """Return people's verdicts on frames (True: kept), by video and time.
+    """Return people's verdicts on frames, by video key and time in seconds: True for keep, False for drop.
+
+    Verdicts in a file of an earlier version are first imported into the catalog.
 
     Raises:
         ConfigError: a verdict file of an earlier version cannot be read.
@@ -62,10 +64,10 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
 
 
 def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
-    """Count a project's verdicts on frames.
+    """Return the counts of a project's verdicts on frames.
 
     Raises:
-        ConfigError: the project does not exist.
+        ConfigError: the project does not exist, or a verdict file of an earlier version cannot be read.
     """
     platform.project_config(project)
     given = frame_verdicts(platform, project)
@@ -75,11 +77,11 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
     """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts.
 
-    Of several answers about one frame, the last one counts. Return the counts of all verdicts of the project, and the
-    frame ids of the file that match no frame.
+    Of several answers about one frame, the last one counts. Return the counts of all the project's verdicts on frames,
+    and the frame ids in the file that match no frame.
 
     Raises:
-        ConfigError: the project does not exist, or a line of the file is not an answer.
+        ConfigError: the project does not exist, the file cannot be read, or a line of the file is not an answer.
         NotReadyError: the project has not been filtered.
     """
     platform.project_config(project)
@@ -105,7 +107,7 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
 
 
 def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]) -> npt.NDArray[np.int8]:
-    """Return (N,) int8 codes of the verdicts on the frames of a part; NO_VERDICT for frames without one.
+    """Return an (N,) int8 array with the code of the verdict on each frame of a part, or NO_VERDICT.
 
     A verdict applies to the frame nearest to its time, if that is less than half a millisecond away, because other
     tools round times. All answers from people are matched in this way.

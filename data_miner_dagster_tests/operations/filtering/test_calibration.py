@@ -281,6 +281,6 @@ def test_filter_project__reports_drift_of_new_videos(
     other = filter_project(platform, "pets").metadata
     assert (other["drift_frames"], other["is_drifted"]) == (900, 1)
     assert float(other["drift_ks"]) == pytest.approx(0.5, abs=0.07)  # two thirds of the new lie in the lowest quarter
-    assert "differ in their similarities" in caplog.text
+    assert "newer than its calibration have drifted" in caplog.text
     save_project(platform, positive=["cat", "dog"])  # another scale: nothing to compare with
     assert "drift_psi" not in filter_project(platform, "pets").metadata
