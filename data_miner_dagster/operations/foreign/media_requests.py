@@ -1,4 +1,4 @@
-"""Requests to the workers of extraction, and their answers. Does not import any decoder."""
+"""Define the requests to the workers of extraction, and their answers. This module imports no decoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
-    """A request to make a folder of frames from a video, or from the pictures that represent one.
+    """A request to extract frames from a video, or from a folder of pictures that is treated as one, into `folder`.
 
     `folder` exists and is empty.
     """
@@ -29,10 +29,10 @@ class FrameFolderJob:
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderSummary:
-    """The result of making a folder of frames.
+    """The result of extracting frames into a folder.
 
-    `num_unmet` targets could not be decoded, and `num_decode_errors` packets were damaged. `left_out` names the
-    pictures of a folder that were left out, each with the reason.
+    `num_unmet` counts the sampling times without a frame, and `num_decode_errors` the damaged packets. `left_out` names
+    the pictures in a folder that were left out, each with the reason.
     """
 
     num_frames: int
@@ -45,7 +45,7 @@ class FrameFolderSummary:
     left_out: Sequence[str] = ()
 
     def as_metadata(self) -> dict[str, int | float | str]:
-        """Return the counts to show to users, and the reasons for the first pictures that were left out."""
+        """Return the counts to show to users, and the reasons why the first ten pictures were left out."""
         values = asdict(self)
         by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
         shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}
@@ -59,7 +59,8 @@ class FrameFolderSummary:
 class WindowsJob:
     """A request to store the pictures that a video shows at given times. `folder` exists and is empty.
 
-    Times are in microseconds of the video. `steps_us` request whole clips, with a picture at every multiple of a step.
+    Times and steps are in microseconds. Each step in `steps_us` requests the whole clip, with a picture at every
+    multiple of the step.
     """
 
     video_path: Path

@@ -1,8 +1,8 @@
 """Read untrusted files and pictures in separate processes, under limits that are set before the first byte is read.
 
-The workers serve the jobs of extraction too (`extraction/jobs.py`), so a job that makes frames does not have to import
-its modules again. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are
-separate processes that get no secrets.
+The workers also serve the jobs of extraction (`extraction/jobs.py`), so that extraction does not have to import its
+modules again. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are separate
+processes that get no secrets.
 """
 
 import os
@@ -32,12 +32,13 @@ nothing cheaper can verify the file."""
 
 
 class MediaWorkers(PooledWorkers):
-    """Worker processes that verify videos and decode pictures. Thread-safe. The first call starts them.
+    """Worker processes that verify videos and decode pictures. The methods are thread-safe. The first call starts them.
 
     Args:
         limits: the limits that apply to one file.
-        max_pixels: the largest number of pixels of a picture.
-        pool: a pool whose module serves these jobs, closed together with this object; None for a new pool.
+        max_pixels: the largest number of pixels that a picture may have.
+        pool: a pool whose module serves these jobs. It is closed together with this object. If it is None, a new pool
+            is created.
     """
 
     def __init__(self, limits: WorkerLimits, *, max_pixels: int, pool: WorkerPool | None = None) -> None:
@@ -68,7 +69,9 @@ class MediaWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
-        """Return the wanted pictures of a storyboard, in order. By default, return `content` as one picture.
+        """Return pictures of a storyboard with `rows` and `columns`, at the positions in `wanted`.
+
+        By default, `content` is returned as one picture.
 
         Raises:
             UnreadableImageError: the content is not a picture, is damaged or too large, or takes too long to decode.
@@ -77,11 +80,11 @@ class MediaWorkers(PooledWorkers):
         with tempfile.NamedTemporaryFile(prefix="data-miner-picture-") as picture:
             picture.write(content)
             picture.flush()
-            pixels, _ = self._decoded("see_picture", "it", {**arguments, "path": picture.name})
+            pixels, _ = self._decoded("see_picture", "the picture", {**arguments, "path": picture.name})
         return list(pixels)
 
     def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return the picture in a file, which `small_picture` decodes in a worker.
+        """Return the picture in a file, decoded by `small_picture` in a worker, with its full size.
 
         Raises:
             UnreadableImageError: `small_picture` raised it, or the picture takes too long to decode.
@@ -93,10 +96,10 @@ class MediaWorkers(PooledWorkers):
     def read_stored(self, path: Path, sha256: str, *, min_side: int | None = None) -> RgbImage:
         """Return a stored image, decoded by `read_stored_image` in a worker.
 
-        With a `min_side`, `read_stored_image_reduced` decodes it.
+        If `min_side` is given, `read_stored_image_reduced` decodes the image instead.
 
         Raises:
-            UnreadableImageError: `read_stored_image` raised it, or the picture takes too long to decode.
+            UnreadableImageError: the function that decodes the image raised it, or decoding takes too long.
         """
         return self._stored("read_stored", path, {"sha256": sha256, "min_side": min_side})[0]
 
@@ -128,7 +131,7 @@ class _DiedOverPictureError(UnreadableImageError):
 
 
 def picture_workers(config: ExtractionConfig) -> MediaWorkers:
-    """Return workers that decode stored pictures, within the limits that applied when the pictures were stored."""
+    """Return workers that decode stored pictures, with the limits on memory and pixels in `platform.extraction`."""
     limits = WorkerLimits(memory_bytes=config.limits.max_memory_bytes)
     return MediaWorkers(limits, max_pixels=config.limits.max_pixels)
 

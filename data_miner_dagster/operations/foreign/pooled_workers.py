@@ -1,4 +1,4 @@
-"""The base class of clients of worker processes, which owns their pool."""
+"""Define the base class of clients of worker processes, which owns their pool."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class PooledWorkers:
-    """A client of the workers of a pool. The pool is closed with this object."""
+    """A client of the workers in a pool. Closing this object closes the pool."""
 
     def __init__(self, pool: WorkerPool) -> None:
         self._pool = pool
@@ -22,5 +22,5 @@ class PooledWorkers:
         self._pool.close()
 
     def start(self) -> None:
-        """Start importing the modules that workers need, in a separate process. Return immediately."""
+        """Start importing the modules that workers need, in a separate process, and return immediately."""
         self._pool.start()

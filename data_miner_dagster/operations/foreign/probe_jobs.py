@@ -1,4 +1,4 @@
-"""The job that verifies a video. It runs in the workers of `extraction/jobs.py` and in those of `site_jobs.py`."""
+"""Verify a video, as a job in the workers of `extraction/jobs.py` and of `site_jobs.py`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,5 +8,5 @@ from data_miner_dagster.media.probe import probe_video
 
 
 def probe(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Verify the video file at `path`. Return the fields of its `ProbedVideo` as a mapping."""
+    """Verify the video file at the `path` in `arguments`. Return the fields of its `ProbedVideo` as a mapping."""
     return asdict(probe_video(Path(arguments["path"]), max_pixels=arguments["max_pixels"]))

@@ -1,6 +1,6 @@
-"""Parse a file of the watched folder in a worker. This module is the entry point of the worker process.
+"""Parse a file in the watched folder in a worker. This module is the entry point of the worker process.
 
-The caller resolves `${...}`, because it has the variables. This process has neither variables nor secrets.
+The caller resolves `${...}`, because it has the environment variables. The worker has neither variables nor secrets.
 """
 
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ def _parse(arguments: dict[str, Any]) -> dict[str, object]:
 
 
 def _check_plain(content: object, path: Path) -> None:
-    """Raise if the content has a value that JSON would change."""
+    """Raise a `ConfigError` if the content has a key or value that JSON would change."""
     if isinstance(content, Mapping):
         for key, value in content.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{path}: the name {key!r} is not text in YAML; put it in quotes")
+                raise ConfigError(f"{path} contains the key {key!r}, which is not text in YAML; put it in quotes")
             _check_plain(value, path)
     elif isinstance(content, list):
         for value in content:

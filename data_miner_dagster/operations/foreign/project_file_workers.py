@@ -1,4 +1,4 @@
-"""Parse files of the watched folder in a separate process, because people who can write there may not be trusted.
+"""Parse files in the watched folder in a separate process, because people who can write there may not be trusted.
 
 The result for a file is cached under the file's identity, so a tick over a thousand unchanged files costs little.
 """
@@ -23,7 +23,7 @@ _remembered: dict[Path, tuple[_Identity, dict[str, object]]] = {}
 
 
 class ProjectFileWorkers:
-    """Parses files. The first changed file starts the worker."""
+    """A client of one worker that parses files. The first file that is not cached starts the worker."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE, size=1)
@@ -38,7 +38,7 @@ class ProjectFileWorkers:
         """Return the content of a file before interpolation, as `config.loading.parse_file` does.
 
         Raises:
-            ConfigError: the file cannot be parsed within the limits.
+            ConfigError: `parse_file` raised it, or the file cannot be parsed within the limits.
         """
         identity = _identity(path)
         known = _remembered.get(path)
@@ -54,7 +54,7 @@ class ProjectFileWorkers:
 
 
 def _identity(path: Path) -> _Identity | None:
-    """Return a value that changes with a file's content; None if the file is unreadable, or changed too recently."""
+    """Return a value that changes with a file's content, or None if the file is unreadable or changed too recently."""
     try:
         status = path.stat()
     except OSError:

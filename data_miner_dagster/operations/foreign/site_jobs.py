@@ -1,9 +1,9 @@
-"""Jobs of the workers of `SiteWorkers`: the requests of `SiteClient`, in a process that untrusted bytes may damage.
+"""Make the requests of `SiteClient` in the workers of `SiteWorkers`, processes that untrusted bytes may damage.
 
 Separate workers verify the fetched files.
 
-Politeness is decided by the caller, which knows all requests. A worker asks it before a listing, reports refusals to
-it, and asks before a request whenever something may have changed since the last answer.
+The caller decides about politeness, since it knows all requests. A worker asks the caller before each listing, and
+before a request if the answer may have changed since the last one. It reports responses and refusals to the caller.
 """
 
 import base64
@@ -31,7 +31,7 @@ _TELL_SECONDS: Final = 5.0
 
 
 class _Manners:
-    """Asks the caller whether a request may be made, unless its last permission is still valid."""
+    """A client of the caller's politeness, which asks before a request unless the last permission is still valid."""
 
     def __init__(self) -> None:
         self._allowed_at: dict[str, int] = {}  # by site, the number of notices at the last yes
@@ -55,7 +55,7 @@ class _Manners:
 
 
 class _Receiving:
-    """Reports the number of received bytes to the caller every few seconds."""
+    """A reporter of received bytes to the caller, every few seconds while bytes arrive."""
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()
@@ -142,7 +142,7 @@ JOBS: Final[Mapping[str, Callable[[dict[str, Any]], Any]]] = {
 
 
 def main() -> None:
-    """Serve until the parent process ends."""
+    """Serve jobs until the parent process ends."""
     GuardedYoutubeDL(DownloadingConfig()).close()  # all workers inherit the modules that this imports and compiles
     serve(JOBS)
 

@@ -1,7 +1,7 @@
-"""The requests of `SiteClient` in worker processes: a page that hangs, grows or crashes affects only its own item.
+"""Make the requests of `SiteClient` in workers, so that a page that hangs, grows or crashes affects only its own item.
 
-Belongs here: limits, the secrets that a worker gets, and the errors that its end causes. Does not belong here: requests
-to a site (sites/client.py), and whether they are allowed (politeness.py).
+Belongs here: limits, the secrets that a worker gets, and the errors that its end causes. Does not belong here: sending
+requests to a site (sites/client.py), or deciding whether they are allowed (politeness.py).
 """
 
 import base64
@@ -37,9 +37,9 @@ _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 
 class SiteWorkers(PooledWorkers):
-    """A `SiteClient` in other processes, with the same requests, answers and callbacks. Thread-safe.
+    """A `SiteClient` in other processes, with the same requests, answers and callbacks. Its methods are thread-safe.
 
-    Its workers see only those environment variables that the configuration or the current address refers to.
+    The workers see only those environment variables that the configuration or the current address refers to.
     """
 
     jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
@@ -90,7 +90,7 @@ class SiteWorkers(PooledWorkers):
             and "{" not in text
             and is_direct_video_url(text)
             and problem_of_address(text) is None
-        ):  # the worker would raise the same error
+        ):  # the worker would return the same candidate without any request
             return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
         found: list[VideoCandidate] = []
         arguments = {
@@ -122,8 +122,8 @@ class SiteWorkers(PooledWorkers):
 
         Raises:
             VideoPermanentError, VideoTransientError: `SiteClient.fetch` raised it; or (LIMIT_EXCEEDED) the worker used
-                more CPU time or memory than `limits` allow, or was killed after `max_wall_seconds`; or (CRASHED) it
-                ended.
+                more CPU time or memory than `limits` allow, or took longer than `max_wall_seconds`; or (CRASHED) the
+                worker ended.
         """
 
         def on_call(name: str, said: dict[str, Any]) -> Any:
@@ -210,14 +210,14 @@ class SiteWorkers(PooledWorkers):
             case "wall":
                 return f"was still being read after {seconds:g} s, which is {name_of_time}"
             case "cpu":
-                return f"takes more CPU time to read than {section}.max_cpu_seconds {limits.max_cpu_seconds:g}"
+                return f"takes more CPU time to read than {section}.max_cpu_seconds ({limits.max_cpu_seconds:g}) allows"
             case "memory":
-                return f"takes more memory to read than {section}.max_memory_bytes {limits.max_memory_bytes}"
+                return f"takes more memory to read than {section}.max_memory_bytes ({limits.max_memory_bytes}) allows"
         return str(error)
 
 
 def _named_in(text: str) -> dict[str, str]:
-    """Return the variables that a text refers to, if they are set. From now on, their values count as secrets."""
+    """Return the environment variables that a text refers to and that are set, and register their values as secrets."""
     found = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
     for value in found.values():
         remember_secret(value)

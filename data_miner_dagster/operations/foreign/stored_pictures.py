@@ -1,7 +1,7 @@
 """Read picture files. All code uses this module, because the origin of the bytes decides where they are decoded.
 
-Frames of video files were encoded by this package, so this process decodes them. Pictures from folders, and those that
-a user names, have somebody else's bytes, so worker processes decode them within limits.
+Frames of video files were encoded by this package, so this process decodes them. Pictures in folders and pictures that
+a user names are foreign data, so worker processes decode them within limits.
 """
 
 from data_miner_dagster.config.extraction import ExtractionConfig
@@ -12,7 +12,7 @@ from data_miner_dagster.operations.foreign.media_workers import picture_workers
 
 
 class StoredPictures:
-    """Reads pictures from files. Thread-safe. The first foreign picture starts a worker."""
+    """A reader of picture files. Its methods are thread-safe. The first foreign picture starts a worker."""
 
     def __init__(self, config: ExtractionConfig) -> None:
         self._workers = picture_workers(config)
@@ -43,7 +43,9 @@ class StoredPictures:
         return read_stored_image(file.path, sha256)
 
     def read_reduced(self, file: PictureFile, sha256: str, min_side: int) -> RgbImage:
-        """Return a stored image at a half, quarter or eighth of its size if that is large enough for `min_side`.
+        """Return a stored image, at a half, quarter or eighth of its size if that is large enough for `min_side`.
+
+        `min_side` is the shorter side, in pixels, to which the caller will resize the image.
 
         Raises:
             UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
@@ -53,7 +55,9 @@ class StoredPictures:
         return read_stored_image_reduced(file.path, sha256, min_side)
 
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return a picture upright, as RGB. A JPEG is at 1/2, 1/4 or 1/8 of its size if that covers `at_least_wh`.
+        """Return a picture upright, as RGB, with its full size.
+
+        A JPEG is reduced to 1/2, 1/4 or 1/8 of its size if the result is at least as large as `at_least_wh`.
 
         Raises:
             UnreadableImageError: the file is missing, damaged or not a picture, or takes too long to decode.
