@@ -275,7 +275,7 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
         outcomes = {o.video_key: o for o in download_videos(platform, [member.video_key for member in members])}
     except ConfigError as error:
         # A feed that is no XML names nothing, and says so.
-        return set() if case.is_feed and "no source could be listed" in str(error) else {"sound file lost"}
+        return set() if case.is_feed and "no source of project" in str(error) else {"sound file lost"}
     except Exception as error:  # noqa: BLE001 - counted
         print(f"{case.name}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
         return {"tracebacks"}

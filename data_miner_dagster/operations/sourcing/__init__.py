@@ -1,1 +1,1 @@
-"""Sourcing: lists a project's sources and stores its members in the catalog. The entry point is `list_sources`."""
+"""Sourcing: list a project's sources and store its members in the catalog. The entry point is `list_sources`."""

@@ -30,12 +30,14 @@ BY_HAND = "by_hand"
 
 
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
-    """Add all videos at an address or local path to a project. Return (video key, whether it is new) for each.
+    """Add all videos at an address or local path to a project. Return a (video key, is new) pair for each.
 
     A member that a rule had rejected is restored.
 
     Raises:
-        ConfigError: the project or file does not exist, the address cannot be listed, or its videos were forgotten.
+        ConfigError: the project or file does not exist, the address contains a secret or cannot be listed, or all of
+            its videos were removed on request.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     platform.project_config(project)
     shown = redact_url(address) if "://" in address else address
@@ -64,11 +66,11 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
     """Return the candidates that can become members, and log the others.
 
     Raises:
-        ConfigError: no candidate can be a member, or an address contains a secret.
+        ConfigError: no candidate can become a member, or the address of one contains a secret.
     """
     if refusals := [candidate.refusal for candidate in found if candidate.refusal is not None]:
         logger.warning(
-            "%s: skipped %s; the first: %s",
+            "%s: left out %s; the first has this problem: %s",
             shown,
             counted(len(refusals), "unusable entry", "unusable entries"),
             refusals[0],
@@ -78,7 +80,7 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
             raise ConfigError(f"{shown} has no usable address: {refusals[0]}")
     if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
         logger.warning(
-            "%s: skipped %s because of internal errors; the first: %s",
+            "%s: left out %s because of internal errors; the first error: %s",
             shown,
             counted(len(faults), "entry", "entries"),
             faults[0],

@@ -31,7 +31,7 @@ from data_miner_dagster.storage.file_hashes import FileHashes
 class DryListing:
     """The result of listing a project's sources without storing anything."""
 
-    wanted: Sequence[VideoCandidate]  # those that pass the rules, up to `sourcing.max_videos`
+    wanted: Sequence[VideoCandidate]  # the candidates that pass the rules, up to `sourcing.max_videos`
     num_listed: int
     num_repeated: int
     num_forgotten: int  # candidates that were removed on request
@@ -47,17 +47,17 @@ class DryListing:
 
 
 def list_without_keeping(platform: Platform, config: ProjectConfig, config_file: Path) -> DryListing:
-    """List the sources of a project as `list_sources` does, but store nothing and fetch no thumbnails.
+    """Return what `list_sources` would find for a project, without storing anything or fetching thumbnails.
 
     The root's pauses between requests and its circuit breakers apply here too.
 
     Args:
         platform: a platform with a catalog. If it has a project of this name, that project's members count as known.
-        config: the project.
-        config_file: the file it was read from.
+        config: the settings of the project.
+        config_file: the file that `config` was read from.
 
     Raises:
-        ConfigError: a blocklist cannot be read, or every query failed.
+        ConfigError: a blocklist cannot be read, or every query failed without finding a candidate.
     """
     known = find_members(platform.database, config.name) if find_project(platform.database, config.name) else []
     folder = ProjectFolder(base_folder_of(str(config_file)), limits_of_file(platform, config_file), platform.config)
@@ -68,7 +68,7 @@ def list_without_keeping(platform: Platform, config: ProjectConfig, config_file:
         listings = ask_all(platform, client, queries)
     if listings and all(listing.error is not None and not listing.candidates for listing in listings):
         said = "; ".join(listing.problem for listing in listings[:3])
-        raise ConfigError(f"project {config.name!r}: no source could be listed: {config.shown.text(said)}")
+        raise ConfigError(f"no source of project {config.name!r} could be listed: {config.shown.text(said)}")
     candidates, num_repeated = first_of_each(item for listing in listings for item in listing.candidates)
     allowed = without_forgotten(platform.database, candidates)
     rules = rules_of(platform, config, str(config_file))

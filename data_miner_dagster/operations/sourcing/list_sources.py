@@ -1,4 +1,4 @@
-"""`list_sources`: lists a project's sources and stores its members in the catalog."""
+"""List a project's sources, and store its members in the catalog."""
 
 import logging
 import time
@@ -63,17 +63,20 @@ _PAUSE_SECONDS: Final = 0.02
 def list_sources(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """List a project's sources and record which videos belong to it.
 
-    One query's failure does not affect the others, and its members from earlier listings stay. Members that a source no
+    A query that fails does not affect the others, and its members from earlier listings stay. Members that a source no
     longer lists stay too, because a search returns different results every day. Local sources are listed every time.
     Sources on the network are listed only if the project's configuration changed, their last listing failed, or `force`
     is True.
 
     Returns:
-        DONE if a membership changed, REUSED if not. Counts: listed, repeated, forgotten (removed on request earlier),
-        new, members, rejected by rule, failed sources.
+        An outcome with the status DONE if a membership changed, and REUSED if not. Its counts are the listed, repeated,
+        forgotten (removed on request earlier) and new candidates, the members, the candidates rejected by each rule,
+        the failed queries, and the members from sources that the project no longer has.
 
     Raises:
-        ConfigError: the project or a blocklist does not exist, or every query failed and the project has no member.
+        ConfigError: the project does not exist, a blocklist cannot be read, or every query failed and the project has
+            no member.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)
     row = find_project(platform.database, project)
@@ -135,7 +138,7 @@ def _list(platform: Platform, project: str, config: ProjectConfig, *, force: boo
 
 @contextmanager
 def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
-    """Open the workers that send requests to sites, under the root's limits on requests."""
+    """Yield the workers that send requests to sites, under the root's limits on requests."""
     politeness = SitePoliteness(platform)
     with SiteWorkers(
         platform.config.downloading,
@@ -149,10 +152,10 @@ def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
 
 
 def _settle_failures(platform: Platform, project: str, queries: list[Query], listings: list[Listing]) -> None:
-    """Record failures, and forget listings of queries that no longer exist.
+    """Record failed listings in the catalog, and delete the records of queries that no longer exist.
 
     Raises:
-        ConfigError: every query failed, and the project has no member.
+        ConfigError: every query failed without finding a candidate, and the project has no member.
     """
     failed = [listing for listing in listings if listing.error is not None]
     with platform.database.transaction() as session:
@@ -163,7 +166,7 @@ def _settle_failures(platform: Platform, project: str, queries: list[Query], lis
     has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
     if has_nothing_new and not find_videos(platform.database, project=project):
         raise ConfigError(
-            f"project {project!r}: no source could be listed: " + "; ".join(item.problem for item in failed[:3])
+            f"no source of project {project!r} could be listed: " + "; ".join(item.problem for item in failed[:3])
         )
 
 
@@ -180,7 +183,7 @@ def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> 
 
 
 def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes: FileHashes) -> list[VideoCandidate]:
-    """Return the candidates that were not removed on request. Drop the hashes of those that were."""
+    """Return the candidates that were not removed on request, and delete the stored hashes of the others."""
     allowed = without_forgotten(platform.database, candidates)
     forgotten = {item.video_key for item in candidates} - {item.video_key for item in allowed}
     hashes.drop([digest for key in sorted(forgotten) if (digest := digest_of_key(key)) is not None])
@@ -189,9 +192,9 @@ def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes:
 
 
 def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
-    """Return how many wanted videos came from a query that the project no longer has, and were not added by hand.
+    """Return the number of members whose query the project no longer has, except rejected ones and those added by hand.
 
-    Log a warning if there are any.
+    If there are any, a warning is logged.
     """
     present = {(query.source, query.text) for query in queries}
     num_left = sum(
@@ -203,7 +206,7 @@ def _num_of_removed_sources(platform: Platform, project: str, queries: list[Quer
     if num_left:
         logger.warning(
             "%s: the project still has %s from sources that its file no longer names; "
-            "`data-miner delete-videos KEY --project %s` removes a video",
+            "run `data-miner delete-videos KEY --project %s` to remove a video",
             project,
             counted(num_left, "video"),
             project,
@@ -229,9 +232,9 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
 def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Apply the rules to the facts that are known, then examine pictures of the candidates that pass.
+    """Apply the rules to the known facts, then examine pictures of the candidates that pass if pre-screening is on.
 
-    Return each candidate with its rejection, or None.
+    Return (candidate, rejection or None) for each candidate.
     """
     rules = load_rules(platform, project)
     rows = {row.key: row for row in find_videos(platform.database, [candidate.video_key for candidate in candidates])}
@@ -263,7 +266,10 @@ def _decide(
 def by_rules(
     rules: ProjectRules, listed: VideoCandidate, row: VideoRow | None
 ) -> tuple[VideoCandidate, Rejection | None]:
-    """Return a candidate completed with facts from the catalog, and its rejection or None."""
+    """Return a candidate completed with facts from its row in the catalog, and its rejection, or None if it passes.
+
+    An address with a secret is redacted in the returned candidate.
+    """
     if listed.fault is not None:
         return listed, Rejection(RejectionRule.INTERNAL_ERROR, listed.fault)
     if listed.refusal is not None:
@@ -278,7 +284,7 @@ def by_rules(
 
 
 def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection | None:
-    """Return the rejection of a video that duplicates a usable member of the project; None if it does not."""
+    """Return the rejection of a video that duplicates a usable member of the project, or None for any other video."""
     if row.duplicate_of is None:
         return None
     with platform.database.reading() as session:
@@ -290,7 +296,7 @@ def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection |
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
-    """Remove members for entries that met a fault earlier, if their query was listed now and no longer has them."""
+    """Delete the members for entries that had a fault earlier, if their query was listed now and no longer has them."""
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
     still_there = {candidate.video_key for listing in listings for candidate in listing.candidates}
     delete_faulty_entries(platform.database, project, listed, still_there)
@@ -304,11 +310,11 @@ def _record_members(
     config_hash: str,
     listings: list[Listing],
 ) -> dict[str, int]:
-    """Apply the cap and store the memberships. Return the counts.
+    """Apply the cap and store the memberships. Return the counts, with the number of changed memberships as `changed`.
 
-    A feed may have any number of entries, so they are written in several transactions, between which others can write.
-    The last transaction marks the queries as listed. If the process dies earlier, the queries are repeated, and rows
-    that exist stay unchanged.
+    A feed may have any number of entries, so memberships are written in several transactions, between which other
+    processes can write. The last transaction marks the queries as listed. If the process dies earlier, the queries are
+    repeated, and rows that exist stay unchanged.
     """
     database = platform.database
     with database.reading() as session:

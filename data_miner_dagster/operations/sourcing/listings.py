@@ -1,6 +1,6 @@
-"""Run a project's queries, several at once. One query's failure does not affect the others.
+"""Run a project's queries concurrently. A query that fails does not affect the others.
 
-Does not belong here: the queries (queries.py), and what happens to their results (list_sources.py).
+Does not belong here: creating the queries (queries.py), or using their results (list_sources.py).
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from data_miner_dagster.operations.sourcing.queries import Query
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The result of one query: candidates, an error, or both if only some of its entries met a fault."""
+    """The result of one query: candidates, an error, or both if only some of its entries had a fault."""
 
     source: str
     query: str
@@ -33,7 +33,7 @@ class Listing:
 
     @property
     def result(self) -> ListingResult:
-        """The record that the catalog stores of this listing."""
+        """The record of this listing for the catalog."""
         num_found = None if self.error is not None and not self.candidates else len(self.candidates)
         return ListingResult(self.source, self.query, num_found, self.error, self.passed_over or None)
 
@@ -47,7 +47,10 @@ class Listing:
 def list_all(
     platform: Platform, client: SiteWorkers, row: ProjectRow, queries: list[Query], *, force: bool
 ) -> list[Listing]:
-    """Run the local queries, and those on the network that are due. Return their results in order."""
+    """Run the local queries and the network queries that are due, and return their results in order.
+
+    A network query is due if `force` is set, the project's configuration changed, or its last listing failed.
+    """
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
     wanted = [
@@ -59,7 +62,7 @@ def list_all(
 
 
 def ask_all(platform: Platform, client: SiteWorkers, queries: Sequence[Query]) -> list[Listing]:
-    """Run these queries, several at once. Return their results in order."""
+    """Run all `queries` concurrently, and return their results in order."""
     if any(query.needs_network for query in queries):
         client.start()
 
@@ -101,7 +104,10 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Add an error to listings with a candidate that met a fault after it was listed, so that the query is repeated."""
+    """Return the listings, with an error added to those with a candidate that had a fault after it was listed.
+
+    The error makes the next run repeat the query.
+    """
     lines: dict[tuple[str, str], list[str]] = {}
     for candidate in candidates:
         if candidate.fault is not None:

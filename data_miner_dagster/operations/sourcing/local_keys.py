@@ -1,4 +1,4 @@
-"""Keys of local files and folders. Content that the root already has keeps its key; new content gets a readable one.
+"""Assign keys to local files and folders. Content that the root already has keeps its key; new content gets a new one.
 
 A key identifies the content: a copy under another name is the same video. Roots of earlier versions have keys without a
 name, and keep them.
@@ -21,7 +21,7 @@ _MIN_DIGEST: int = 16
 
 
 class LocalKeys:
-    """Assigns keys to local files and folders. Thread-safe."""
+    """The keys of a root's local files and folders. The methods are thread-safe."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -34,7 +34,7 @@ class LocalKeys:
         return self._kept(*key_of_file(path, sha256_of), FILE_PREFIX)
 
     def key_of_frames(self, paths: Sequence[Path], sha256_of: Callable[[Path], str]) -> str:
-        """Return the key of a folder of pictures, whose `paths` are in order."""
+        """Return the key of a folder of pictures. `paths` are the pictures in order."""
         return self._kept(*key_of_frames(paths, sha256_of), FRAMES_PREFIX)
 
     def _kept(self, key: str, sha256: str | None, prefix: str) -> str:
@@ -50,7 +50,7 @@ class LocalKeys:
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
 
     def _present(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys of local videos, from the root's files and its catalog, each with its digest."""
+        """Yield (key, first digits of the content's sha256) for each local video in the root's files and catalog."""
         names: list[str] = []
         with suppress(FileNotFoundError):  # files first, since a new catalog does not know them yet
             names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))

@@ -1,4 +1,4 @@
-"""List the videos of buckets that a user named. Addresses from sites are never used here (domain/object_urls.py)."""
+"""List the videos in buckets that a user named. Addresses from sites are never used here (domain/object_urls.py)."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ from data_miner_dagster.sites.local_files import VIDEO_ENDINGS, Found
 
 @dataclass(frozen=True, slots=True)
 class ObjectListing:
-    """The videos at one address, and a remark on the entries that were skipped."""
+    """The videos at one address, and a remark on the other entries, which is empty if there are none."""
 
     candidates: Sequence[VideoCandidate]
     remark: str
 
 
 def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int) -> ObjectListing:
-    """Return the object at an address, or the first `most` videos below it, sorted by name.
+    """Return the object at an address, or up to `most` videos below it, sorted by path.
 
     Raises:
-        SourceError: there are no videos, or the bucket cannot be listed.
+        SourceError: the address is invalid, the bucket cannot be listed, or it has no videos there.
     """
     try:
         url = bucket_url(address)
@@ -46,13 +46,16 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
         raise SourceError(str(error)) from error
     remark = Found([], passed_over).remark
     if not found:
-        raise SourceError(f"{url} contains no videos{f'; {remark}' if remark else ''}")
+        raise SourceError(f"{url} contains no videos{f' ({remark})' if remark else ''}; correct the address")
     found.sort(key=lambda entry: entry.path)
     return ObjectListing([_candidate(entry, source, address, rank) for rank, entry in enumerate(found)], remark)
 
 
 def _videos_below(store: ObjectStore, passed_over: "Counter[str]") -> Iterator[str]:
-    """Yield the names of videos, chosen as in a local folder: hidden ones are neither listed nor counted."""
+    """Yield the names of videos, chosen as in a local folder, and count the other entries in `passed_over` by reason.
+
+    Hidden entries are neither yielded nor counted.
+    """
     for entry in store.entries():
         name = entry.name.rpartition("/")[2]
         if any(part.startswith(".") for part in entry.name.split("/") if part not in (".", "..")):

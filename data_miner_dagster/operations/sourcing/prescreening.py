@@ -1,4 +1,4 @@
-"""Pre-screening: comparing a candidate's pictures with the project's prompts before downloading the video."""
+"""Compare a candidate's pictures with the project's prompts before the video is downloaded (pre-screening)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def prescreen(
     """Return the rejections of candidates without a picture that is similar enough to a positive prompt, by video key.
 
     Results are stored, and recomputed only if the encoder, the prompts or the settings of pre-screening have changed. A
-    candidate passes if it has no pictures or they cannot be fetched, because this says nothing about the video.
+    candidate passes if it has no pictures or they cannot be fetched, because that says nothing about the video.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)
@@ -61,7 +61,7 @@ def prescreen(
 
 
 def _pass_over(_fault: ItemFault) -> None:
-    """Do nothing: a candidate passes if its pictures could not be compared. The log has the reason."""
+    """Do nothing: a candidate passes if its pictures could not be compared, and the guard logs the reason."""
 
 
 def threshold_of(platform: Platform, config: ProjectConfig) -> float:
@@ -80,7 +80,7 @@ def threshold_of(platform: Platform, config: ProjectConfig) -> float:
 def fingerprint_of_prescreening(
     platform: Platform, config: ProjectConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> str:
-    """Return the fingerprint of the inputs of a stored similarity: encoder, prompts, and the examined pictures."""
+    """Return the fingerprint of the inputs of a stored similarity: encoder, prompts, exemplars, choice of pictures."""
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,
@@ -136,4 +136,4 @@ def _images(
                 content = client.fetch_picture(site, picture.url)
                 yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
     except (SourceError, PostponedError, UnreadableImageError, ValueError) as error:
-        logger.info("%s: not all of its pictures could be examined: %s", candidate.video_key, error)
+        logger.info("%s: not all pictures of this candidate could be examined: %s", candidate.video_key, error)

@@ -1,4 +1,4 @@
-"""The queries of a project's sources, without repeats, and the functions that run them. Nothing is requested here."""
+"""Create the queries of a project's sources, without repeats. No request is made until a query's `ask` is called."""
 
 import hashlib
 import os
@@ -69,7 +69,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The candidates that a query lists. `passed_over` is a remark on skipped entries; empty if there were none."""
+    """The candidates that a query lists. `passed_over` is a remark on the other entries, or empty."""
 
     candidates: Sequence[VideoCandidate]
     passed_over: str = ""
@@ -106,7 +106,10 @@ class LocalFiles:
 def queries_of_project(
     config: ProjectConfig, folder: ProjectFolder, known_keys: Collection[str], local: LocalFiles
 ) -> Iterator[Query]:
-    """Yield the queries of all sources in order, each once."""
+    """Yield the queries of all sources in order, each once.
+
+    A source or list file that is not allowed or cannot be read yields a query whose `ask` raises SourceError.
+    """
     seen: set[tuple[str, str]] = set()
     shown = config.shown
     for number, source in enumerate(config.sourcing.sources):
@@ -132,7 +135,7 @@ def _list_of_queries(
 
 
 def _masked(query: Query, text: str) -> Query:
-    """Return the query with its text replaced, both in the query and in the candidates that it finds."""
+    """Return a query whose text is `text`, both in the query and in the candidates that it finds."""
     if text == query.text:
         return query
 
@@ -212,7 +215,7 @@ def _is_after(candidate: VideoCandidate, source: ChannelsSource) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Return a query's text without its secrets. A digest keeps it different from every other query's text."""
+    """Return a query's text without secrets. If any were removed, a digest distinguishes it from other queries."""
     shown = redact_url(text) if "://" in text else text
     return shown if shown == text else f"{shown}{_OF_SECRETS}{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -255,7 +258,7 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, folder: ProjectFold
         yield _failing(source.type, entry, str(error))
         return
     if not lines:
-        yield _failing(source.type, entry, "contains no address")
+        yield _failing(source.type, entry, "the file contains no address; write one per line")
     for line in lines:
         if problem := folder.limits.problem_of_address(line):
             yield _failing(source.type, _shown(line), problem)
@@ -284,7 +287,7 @@ def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFold
 def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, int]]:
     queries = content.get("queries") if isinstance(content, dict) else content
     if not isinstance(queries, list) or not queries:
-        raise SourceError("contains no list of queries; write one, such as [red bus, tram]")
+        raise SourceError("the file contains no list of queries; write one, such as [red bus, tram]")
     for item in queries:
         if isinstance(item, str) and item.strip():
             yield item, max_results
@@ -297,7 +300,7 @@ def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, i
         ):
             yield item["query"], item.get("max_results", max_results)
         else:
-            raise SourceError(f"{item!r} is neither a search text nor {{query: ..., max_results: ...}}")
+            raise SourceError(f"{item!r} is neither a search text nor {{query: ..., max_results: ...}}; correct it")
 
 
 def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
@@ -307,7 +310,7 @@ def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
     matches = matches_of(entry, folder.path) if is_glob(entry) else []
     found = [match for match in matches if match.is_file()]
     if not found:
-        raise SourceError("the file does not exist")
+        raise SourceError("the file does not exist; check the path")
     return [*folder.checked(found, is_text=True)]
 
 

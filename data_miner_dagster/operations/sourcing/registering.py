@@ -1,4 +1,4 @@
-"""Register a project file: load it, check it, and store a snapshot. Nothing is listed or downloaded."""
+"""Register a project file: load it, check it, and store its content. Nothing is listed or downloaded."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RegisteredProject:
-    """A registered project. `is_changed` is True if it is new or its content changed."""
+    """A registered project. `is_changed` is True if the project is new or its content changed."""
 
     name: str
     config_hash: str
@@ -51,7 +51,9 @@ def register_project_file(
     taken: Mapping[str, Path] = MappingProxyType({}),
     parse: ParseFile = parse_file,
 ) -> RegisteredProject:
-    """Load a project file and store its snapshot. Idempotent. Relative paths in the file are relative to its folder.
+    """Load and check a project file, and store its content in the catalog. Relative paths in it start at its folder.
+
+    Registering an unchanged file again changes nothing.
 
     Args:
         platform: the platform of one root.
@@ -60,9 +62,9 @@ def register_project_file(
         parse: the parser, which runs in this process or in a separate one.
 
     Raises:
-        ConfigError: the file is invalid, uses the name of another file's project, differs from this root in its
-            sampling, names an exemplar, project, release or model that does not exist, names a class that its detector
-            does not know, or uses a verifier that is not allowed.
+        ConfigError: the file is invalid, uses a name in `taken`, differs from this root in `platform.extraction`, names
+            an exemplar, project, release or model that does not exist, names a class that its detector does not know,
+            or uses a verifier that is not allowed.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
@@ -74,7 +76,7 @@ def register_project_file(
     platform.check_sampling()
     known = find_project(platform.database, file.name)
     if known is not None and known.config_file not in (None, str(path)) and Path(str(known.config_file)).exists():
-        logger.warning("project %s was registered from %s; %s replaces that file", file.name, known.config_file, path)
+        logger.warning("project %s was registered from %s and is now read from %s", file.name, known.config_file, path)
     project = file.project
     check_comparisons(platform, file.name, project)
     find_exemplars(project.filtering, path.parent, limits)
@@ -99,8 +101,8 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
     """Return whether a project's file has disappeared from the watched folder.
 
     The sources of such a project are no longer listed, but its data stays until `data-miner delete-project` removes it.
-    A project is not withdrawn if the whole folder is missing, which is then probably not mounted, or if its file was
-    registered from another folder.
+    A project is not withdrawn if its file was registered from another folder, or if the whole watched folder is
+    missing, since the folder is then probably not mounted.
     """
     if project.config_file is None:
         return False
@@ -109,10 +111,10 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
 
 
 def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
-    """Compare the file's platform section with the running platform. Log differences.
+    """Compare the file's platform section with the running platform, and log a warning about differences.
 
     Raises:
-        ConfigError: the file sets a key of `extraction`, which includes the sampling, to another value.
+        ConfigError: the file sets a key of `platform.extraction` to another value than the running platform.
     """
     if "platform" not in file.model_fields_set:
         return
@@ -133,7 +135,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
                 "shared by all projects of a root, so remove the section from this file, or use another --root"
             )
         logger.warning(
-            "%s: platform.%s has no effect (%s): the platform's settings come from the file it was started with",
+            "%s: platform.%s has no effect (%s), since the platform's settings come from the file it was started with",
             path,
             section_name,
             "; ".join(differing),

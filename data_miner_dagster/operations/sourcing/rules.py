@@ -1,4 +1,4 @@
-"""A project's rules, ready to apply, from its configuration, its blocklist files and the catalog."""
+"""Load a project's rules from its configuration and blocklist files, and apply them with facts from the catalog."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ class ProjectRules:
     shown: ShownSettings
 
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
-        """Return the rejection by the first rule that a candidate violates; None if it violates none.
+        """Return the rejection by the first rule that a candidate violates, or None if it violates none.
 
         `is_complete` states that the video's page has been read, so a missing fact is one that the site does not give.
         """
@@ -36,10 +36,11 @@ class ProjectRules:
 
 
 def load_rules(platform: Platform, project: str) -> ProjectRules:
-    """Return a project's rules.
+    """Return the rules of a project in the catalog.
 
     Raises:
-        ConfigError: a blocklist file cannot be read. Without it, unwanted videos would become members.
+        ConfigError: the project does not exist, or a blocklist file cannot be read. Without the blocklist, unwanted
+            videos would become members.
     """
     row = find_project(platform.database, project)
     return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)
@@ -64,7 +65,9 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
             return list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
         except (OSError, ConfigError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise ConfigError(f"project {project!r}: blocklist {path} cannot be read: {reason}") from error
+            raise ConfigError(
+                f"project {project!r}: blocklist {path} cannot be read ({reason}); check the path and its permissions"
+            ) from error
 
     return ProjectRules(
         rules,
@@ -77,7 +80,7 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
 
 
 def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict[str, dict[str, ProjectRules]]:
-    """Return, for each video, the rules of the projects that want it, by project.
+    """Return the rules of the projects that want each video, by video key and project.
 
     Raises:
         ConfigError: a blocklist file of one of the projects cannot be read.
@@ -89,7 +92,7 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
 
 
 def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidate:
-    """Return a candidate whose missing facts are filled in from the catalog."""
+    """Return a candidate whose missing facts are filled in from its row in the catalog, if it has one."""
     if row is None:
         return candidate
     return replace(

@@ -43,7 +43,7 @@ def test_list_sources__unknown_project(platform: Platform) -> None:
 
 def test_list_sources__nothing_found_anywhere_is_one_clear_line(platform: Platform, tmp_path: Path) -> None:
     add_project(platform, [{"type": "files", "paths": ["none", "*.mp4"]}], config_file=tmp_path / "p.yaml")
-    with pytest.raises(ConfigError, match="no source could be listed") as error:
+    with pytest.raises(ConfigError, match=r"no source of project .* could be listed") as error:
         list_sources(platform, "p")
     assert "\n" not in str(error.value)
     assert all(row.error and row.num_found is None for row in listings(platform).values())
