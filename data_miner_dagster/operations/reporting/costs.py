@@ -1,4 +1,4 @@
-"""The cost of a project, computed from the catalog."""
+"""Compute the cost of a project from the catalog."""
 
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.measurements import count_sharing, spent_by_stage_in
@@ -8,15 +8,15 @@ from data_miner_dagster.stages.costs import Cost
 
 
 def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> Cost:
-    """Return the cost of a project so far, with the numbers of images and boxes among which it is divided."""
+    """Return the cost of a project so far, with the counts of images and boxes between which it is divided."""
     num_videos, num_projects = count_sharing(session, project)
     return Cost(spent_by_stage_in(session, project), num_images, num_boxes, num_videos, num_projects)
 
 
 def project_cost(platform: Platform, project: str) -> Cost:
-    """Return the cost of a project so far, with the numbers of images and boxes in its latest release.
+    """Return the cost of a project so far, with the counts of images and boxes in its latest release.
 
-    The numbers are 0 if there is no release.
+    The counts are 0 if there is no release.
 
     Raises:
         ConfigError: the project does not exist.

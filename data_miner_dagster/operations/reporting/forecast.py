@@ -1,4 +1,4 @@
-"""A forecast of a project's time and results, from a listing of its sources and the rates measured in its root."""
+"""Forecast a project's time and results from a listing of its sources and the rates measured in its root."""
 
 import os
 import tempfile
@@ -46,15 +46,15 @@ class Plan:
     forecast: Forecast
     num_given_up: int  # accepted videos that failed and are not retried, so that the forecast excludes them
     prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
-    num_neighbours: int | None = None  # pictures around frames to decode and examine for tracking; None without it
+    num_neighbours: int | None = None  # pictures around frames to decode and examine; None if no objects are followed
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
     video_tracker: str | None = None  # the model that examines these pictures and the images; None if the detectors do
 
     @property
     def num_tracked(self) -> int:
-        """The number of images, and of pictures around frames, that the tracking model examines. Each counts once.
+        """The number of images and of pictures around frames that the tracking model examines, each counted once.
 
-        0 without a tracking model.
+        It is 0 without a tracking model.
         """
         return (self.num_neighbours or 0) + self.forecast.num_images if self.video_tracker is not None else 0
 
@@ -86,10 +86,10 @@ class Plan:
 
 
 def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -> Plan:
-    """List the sources of a project, and forecast its time, sizes and results. No video is fetched, and nothing stored.
+    """List a project's sources, and forecast its time, sizes and results. No video is fetched and nothing is stored.
 
     Raises:
-        ConfigError: no source could be listed, or the settings are invalid.
+        ConfigError: no source could be listed, or a blocklist cannot be read.
     """
     with _with_catalog(platform) as asked:
         listing = list_without_keeping(asked, config, config_file)
@@ -143,7 +143,7 @@ def _listed(candidate: VideoCandidate, row: VideoRow | None) -> ListedVideo:
 
 
 def _is_given_up(row: VideoRow | None) -> bool:
-    """Return whether a video failed, and waits for a person."""
+    """Return whether a video has failed and is not retried automatically."""
     if row is None or row.status not in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         return False
     return due_at(row.error_kind, row.internal_error_version, row.retry_after) is None
@@ -166,9 +166,9 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return the rates for a forecast, each measured in the project, else in all projects of the root.
+    """Return the rates for a forecast, each measured in the project or else in all projects of the root.
 
-    A rate that was not measured has its default.
+    A rate that was not measured has its default. For frames per second, this follows from the extraction settings.
     """
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")

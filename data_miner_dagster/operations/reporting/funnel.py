@@ -1,4 +1,4 @@
-"""The funnel of a project: how many videos, frames and boxes remain after each stage, and why the others do not.
+"""Compute a project's funnel: how many videos, frames and boxes remain after each stage, and why the others do not.
 
 Counts are exact. They are read from the catalog and from single columns of tables, so the funnel is available at any
 time. A stage that has not run yet has no count (None), which differs from zero.
@@ -63,7 +63,7 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class FunnelCount:
-    """One step: the number of items that remain, the losses by reason, and the remainder by kind.
+    """One step: the number of items that remain, the losses by reason, and the remaining items by kind.
 
     `count` is None if the project has not reached the step. `note` is additional text for people.
     """
@@ -96,7 +96,7 @@ class FunnelCount:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """All steps of one project, in order. `release` is the version that the last steps describe, if there is one."""
+    """All steps of one project, in order. `release` is the version that the last steps describe, or None."""
 
     project: str
     steps: tuple[FunnelCount, ...]
@@ -106,12 +106,12 @@ class Funnel:
         return next(count for count in self.steps if count.step is step)
 
     def with_release(self, version: str | None, manifest: Mapping[str, Any] | None) -> "Funnel":
-        """Return the funnel with the steps of a release added. Without a release, they have no count."""
+        """Return the funnel with the steps of a release added. If `manifest` is None, these steps have no count."""
         return Funnel(self.project, (*self.steps, *release_steps(manifest)), version)
 
     @property
     def waiting_warning(self) -> str | None:
-        """A warning, with the remedy, if many frames of the release wait for review; else None."""
+        """A warning, with the remedy, if many frames of the release wait for review, or None."""
         settled = self[FunnelStep.SETTLED]
         num_waiting = settled.lost.get(WAITING, 0)
         return waiting_warning(self.project, num_waiting, (settled.count or 0) + num_waiting)
@@ -163,7 +163,7 @@ class Funnel:
 
 
 def project_funnel(platform: Platform, project: str) -> Funnel:
-    """Return the current funnel of a project, with the steps of its current release or, without one, of the latest.
+    """Return the current funnel of a project, with the steps of its current release, or of the latest if none is.
 
     Raises:
         ConfigError: the project does not exist.
@@ -194,7 +194,7 @@ def funnel_before_release(platform: Platform, config: ProjectConfig) -> Funnel:
 
 
 def _in_order(counts: Mapping[str, int], order: Iterable[str]) -> dict[str, int]:
-    """Return the counts that are not zero: the names of `order` in that order, then other names alphabetically."""
+    """Return the counts that are not zero: first those named in `order`, in that order, then the rest by name."""
     known = list(order)
     names = [*known, *sorted(counts.keys() - set(known))]
     return {name: counts[name] for name in names if counts.get(name)}
@@ -315,7 +315,7 @@ def _latest_version(platform: Platform, project: str) -> str | None:
 
 
 def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
-    """Return the steps that a release adds to the funnel. Without a release, they have no count.
+    """Return the steps that a release adds to the funnel. If `manifest` is None, they have no count.
 
     SETTLED has no count if the release was built by a version that did not record the outcome of each frame.
     """
@@ -347,7 +347,7 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
 
 
 def _only_on_images(manifest: Mapping[str, Any]) -> str:
-    """Return why a release has fewer boxes than reach their thresholds, or an empty text."""
+    """Return why a release has fewer boxes than reach their thresholds, or an empty text if it has as many."""
     name = FunnelStep.BOXES_RELEASABLE.name.lower()
     num_releasable = next((step["count"] for step in manifest.get("funnel", ()) if step["step"] == name), None)
     is_less = num_releasable is not None and manifest["num_boxes"] < num_releasable

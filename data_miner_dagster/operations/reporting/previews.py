@@ -1,4 +1,4 @@
-"""Preview images of a stage's decisions, for the UI, the report and the terminal. Equal results give equal images.
+"""Draw previews of a stage's decisions for the UI, the report and the terminal. Equal results give equal images.
 
 A function that returns a preview returns None if the stage has not run or there is nothing to show. A function that
 returns tiles then returns an empty list.
@@ -104,7 +104,7 @@ def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
 
 
 def _from_to(values: Sequence[float]) -> str:
-    """Return the range of sorted values as text, such as "0.2 to 0.3"; "none" if there are no values."""
+    """Return the range of sorted values as text, such as "0.2 to 0.3", or "none" if there are no values."""
     return " to ".join(f"{value:g}" for value in dict.fromkeys((values[0], values[-1]))) if values else "none"
 
 
@@ -148,7 +148,7 @@ def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> s
 
 
 def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Preview | None:
-    """Return a preview that shows the tiles; None if there are no tiles."""
+    """Return a preview that shows the tiles, or None if there are no tiles."""
     if not tiles:
         return None
     with StoredPictures(platform.config.extraction) as pictures:
@@ -312,7 +312,7 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
 
 
 def _masks_by_box(path: Path, frame_ids: Sequence[str]) -> Mapping[tuple[object, ...], Mask]:
-    """Return the masks on some frames, keyed by the values of `_BOX_COLUMNS`."""
+    """Return the masks on the frames `frame_ids`, each keyed by its box's values of `_BOX_COLUMNS`."""
     if not has_values(path, "mask"):
         return {}
     rows = rows_of_frames(path, frame_ids, [*_BOX_COLUMNS, "mask"]).to_pylist()
@@ -346,9 +346,11 @@ def _spread(num_rows: int, num_wanted: int) -> pa.Array:
 
 
 def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | None = None) -> list[dict[str, Any]]:
-    """Return rows that alternate between the values of `column`. Rows of one value stay in the given order.
+    """Return up to `num_wanted` rows that alternate between the values of `column`.
 
-    If `distinct` is a column, only the first row with each value of that column is returned.
+    Rows with the same value stay in the given order. Rows without a value are left out.
+
+    If `distinct` names a column, only the first row with each value of that column is returned.
     """
     values = sorted(value for value in pc.unique(ranked[column]).to_pylist() if value is not None)
     heads = [

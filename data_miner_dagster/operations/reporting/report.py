@@ -1,4 +1,4 @@
-"""The report of a project's release: the page `reports/<name>/index.html`, which can be opened without a network."""
+"""Write the report of a project's release, the page `reports/<name>/index.html`, which opens without a network."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -71,7 +71,7 @@ def write_report(
         platform: the platform of one root.
         config: the project's current configuration.
         manifest: the release's manifest.
-        withdrawn: the reason why the release was withdrawn; None if it was not.
+        withdrawn: the reason why the release was withdrawn, or None if it was not.
         rewrite: write the page even if it is current.
     """
     project, version = config.name, manifest["version"]
@@ -109,7 +109,7 @@ def write_report(
 
 
 def _cost_section(platform: Platform, project: str, version: str) -> CostSection | None:
-    """Return the section on the cost of a release; None if the cost was not measured."""
+    """Return the section on the cost of a release, or None if the cost was not measured."""
     rows = {row.version: row for row in find_releases(platform.database, project)}
     cost = rows[version].cost if version in rows else None
     if cost is None or not (lines := cost_rows(cost)):
@@ -118,12 +118,12 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
-    """Rewrite the report of the current release if it is not current. The caller must hold the project's claim.
+    """Rewrite the report of the current release if it is out of date. The caller must hold the project's claim.
 
     A withdrawal, a new evaluation or a new version of the report makes it out of date.
 
     Returns:
-        The path of the page; None if there is no release, or its files are missing.
+        The path of the page, or None if no release is current or its manifest is missing.
     """
     project = find_project(platform.database, config.name)
     version = project.released_version if project is not None else None
@@ -138,7 +138,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 def _shown_mark(folder: Path) -> str | None:
     """Return the mark of the existing report, which identifies its inputs.
 
-    None if the page of the report is missing or has been changed.
+    Return None if the mark is missing or unreadable, or if the page has been changed since.
     """
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
@@ -224,10 +224,10 @@ def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[T
 
 
 def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return, by frame id, the video and time as text, and the address of that time in the video.
+    """Return (video and time as text, address of that time in the video) by frame id.
 
-    The address is "" for local files and for addresses that contain a secret. Frames whose video or frames were deleted
-    are omitted.
+    The address is "" for local files and for addresses that contain a secret. Frames whose video or folder of frames
+    was deleted are omitted.
     """
     wanted: dict[str, list[str]] = {}
     for frame_id in dict.fromkeys(frame_ids):
@@ -317,7 +317,7 @@ def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _range_of(path: Path) -> tuple[float, float]:
-    """Return the range of the similarities, slightly widened; (0, 1) if there are none.
+    """Return the range of the similarities, slightly widened, or (0, 1) if there are none.
 
     The axis needs this range, because similarities differ by an order of magnitude between encoders.
     """
