@@ -19,7 +19,7 @@ _MAX_ID: Final = 64
 
 
 class AnswerReader:
-    """Converts answers into verdicts on one project, and checks that the project has their frames and classes."""
+    """A converter of answers into verdicts on a project. It checks that the project has their frames and classes."""
 
     def __init__(self, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._project = project
@@ -30,13 +30,13 @@ class AnswerReader:
         """Return the verdict that corresponds to an answer given by `who`. Nothing is stored.
 
         Raises:
-            ConfigError: the project has no such frame or class, the id or the name of the author is empty or too long,
-                or the answer lacks a part that its word requires or has a box outside the frame.
+            ConfigError: the project has no such frame or class, the answer's id or `who` is empty or too long, or the
+                answer lacks a part that its word requires or has a box outside the frame.
         """
         if not 0 < len(answer.answer_id) <= _MAX_ID:
-            raise ConfigError(f"{answer.answer_id!r} is not the id of an answer; use 1 to {_MAX_ID} characters")
+            raise ConfigError(f"{answer.answer_id!r} is not a valid answer id; use 1 to {_MAX_ID} characters")
         if not 0 < len(who.strip()) <= _MAX_WHO:
-            raise ConfigError(f"{who!r} is not the name of an answer's author; use 1 to {_MAX_WHO} characters")
+            raise ConfigError(f"{who!r} is not a valid name for an author; use 1 to {_MAX_WHO} characters")
         place = self._place_of(answer.frame_id, answer.pts_seconds)
         return Verdict(
             answer_id=answer.answer_id,
@@ -55,7 +55,7 @@ class AnswerReader:
         )
 
     def _place_of(self, frame_id: str, pts_seconds: float | None = None) -> FramePlace:
-        """Return the place of a frame. If the id now belongs to a frame at another time, `pts_seconds` decides.
+        """Return the place of a frame. If the id now belongs to a frame at another time, use the one at `pts_seconds`.
 
         Raises:
             ConfigError: the project has no such frame.

@@ -46,7 +46,7 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
         ConfigError: neither a class nor a video is given, or the class or video does not exist.
     """
     if wanted.class_name is None and wanted.video_key is None:
-        raise ConfigError("neither a class nor a video is given; browsing requires at least one of them")
+        raise ConfigError("neither a class nor a video is given; choose at least one of them to browse")
     first, end = (0, np.iinfo(np.int64).max) if wanted.video_key is None else rows_of_video(index, wanted.video_key)
     if wanted.class_name is None:
         assert wanted.video_key is not None

@@ -1,4 +1,4 @@
-"""The questions of the filter's calibration on the review pages, and the threshold computed from the answers.
+"""Give the review pages the questions of the filter's calibration, and the threshold computed from the answers.
 
 `data-miner calibrate` uses the same questions and calculations (operations/filtering/).
 """
@@ -34,7 +34,7 @@ class CalibrationQuestions:
 
 
 class CalibrationKeeper:
-    """Caches the calibration questions of one project, and computes them again if their inputs change."""
+    """A cache of one project's calibration questions, which are computed again if their inputs change."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -52,7 +52,7 @@ class CalibrationKeeper:
         return tuple(mark_of(path(self._project)) for path in paths)
 
     def questions(self, config: ProjectConfig, codes: FrameCodes) -> CalibrationQuestions | None:
-        """Return the questions. None if they cannot be determined; `why_none` then states the reason."""
+        """Return the calibration questions, or None if they cannot be determined; `why_none` then states the reason."""
         key = (self.mark, config, codes)
         if self._questions is None or self._questions[0] != key:
             try:
@@ -107,7 +107,7 @@ class CalibrationKeeper:
 
 
 def _rows_of(frames: OpenFrames, codes: FrameCodes, positions: Int64Array) -> Int64Array:
-    """Return the row of the frame at each position of `frames`; -1 if the review's tables lack the frame's video."""
+    """Return the row of the frame at each position of `frames`, or -1 if the review's tables lack the frame's video."""
     bounds = [codes.of_video(video_key) for video_key in frames.video_keys]
     firsts = np.array([first if end > first else -1 for first, end in bounds], np.int64)
     videos = np.searchsorted(frames.offsets, positions, side="right") - 1

@@ -1,4 +1,4 @@
-"""Cursors: the start of a page of a queue, given by the last question on the previous page.
+"""Encode the start of a queue's page as a cursor, which is the last question on the previous page.
 
 A cursor contains a position in the order of the queue, not a number of questions. Answers between two pages therefore
 cause neither gaps nor repetitions.
@@ -37,4 +37,4 @@ class Cursor:
             keys, frame_id, box = json.loads(base64.urlsafe_b64decode(padded.encode()))
             return cls(tuple(float.fromhex(key) for key in keys), str(frame_id), int(box))
         except (binascii.Error, ValueError, TypeError) as error:
-            raise ConfigError(f"{text!r} is not the cursor of a page; start again with the first page") from error
+            raise ConfigError(f"{text!r} is not a valid cursor; start again with the first page") from error

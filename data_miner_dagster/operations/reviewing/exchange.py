@@ -57,7 +57,7 @@ def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -
         who: the author of verdicts that the file does not attribute, and of undoing verdicts.
 
     Raises:
-        ConfigError: the project or file does not exist, or a line is not a verdict.
+        ConfigError: the project or file does not exist, the file cannot be read, or a line is not a verdict.
         NotReadyError: the file has answers about frames, and the project has not been filtered.
     """
     platform.project_config(project)

@@ -1,7 +1,7 @@
-"""The examined representatives of a project, with their boxes, in compact arrays of about 50 bytes per frame.
+"""Read a project's examined representatives and their boxes into compact arrays of about 50 bytes per frame.
 
 The boxes are in temporary files that are memory-mapped (storage/spilled_columns.py), so the memory used does not grow
-with their number.
+with the number of boxes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 class FrameCodes:
-    """Assigns a number, the code, to each frame of the given videos. Codes sort by video, then by frame index.
+    """The codes of the frames of known videos: one number per frame. Codes sort by video, then by frame index.
 
     Args:
         video_keys: the keys of the known videos, in the order in which codes sort.
@@ -43,18 +43,22 @@ class FrameCodes:
         self._known = pa.array(self.video_keys, pa.string())
 
     def of_batch(self, batch: pa.RecordBatch | pa.Table) -> Int64Array:
-        """Return the code of each row, from its `video_key` and `frame_index`; -1 if the video is unknown."""
+        """Return the code for the `video_key` and `frame_index` of each row, or -1 if the video is unknown."""
         keys = batch["video_key"]
         videos = pc.fill_null(pc.index_in(keys, value_set=self._known), -1).to_numpy().astype(np.int64)
         codes: Int64Array = (videos << _INDEX_BITS) | batch["frame_index"].to_numpy().astype(np.int64)
         return np.where(videos < 0, -1, codes)
 
     def knows(self, video_keys: pa.Array) -> pa.Array:
-        """Return, for each key, whether it belongs to a known video."""
+        """Return a boolean array that is true for the keys of known videos."""
         return pc.is_in(video_keys, value_set=self._known)
 
     def of_frame(self, frame_id: str) -> int | None:
-        """Return the code of a frame; None if its video is unknown."""
+        """Return the code of a frame, or None if its video is unknown.
+
+        Raises:
+            ValueError: `frame_id` is not a valid frame id.
+        """
         video_key, frame_index = split_frame_id(frame_id)
         video = self._by_key.get(video_key)
         return None if video is None else (video << _INDEX_BITS) | frame_index
@@ -68,13 +72,13 @@ class FrameCodes:
         return self.video_keys[code >> _INDEX_BITS]
 
     def of_video(self, video_key: str) -> tuple[int, int]:
-        """Return the half-open range of the codes of a video's frames; empty if the video is unknown."""
+        """Return the half-open range of the codes of a video's frames, or an empty range if the video is unknown."""
         video = self._by_key.get(video_key)
         return (0, 0) if video is None else (video << _INDEX_BITS, (video + 1) << _INDEX_BITS)
 
     @staticmethod
     def videos(codes: Int64Array) -> Int64Array:
-        """Return the position in `video_keys` of the video of each code."""
+        """Return the position of each code's video in `video_keys`."""
         return codes >> _INDEX_BITS
 
 
@@ -83,7 +87,7 @@ def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -
 
     Args:
         codes: the codes of the frames.
-        boxes: the number of each box on its frame; 0 for questions about whole frames.
+        boxes: the number of each box on its frame, counted from 0, or 0 for questions about whole frames.
     """
     return (codes << _BOX_BITS) | boxes
 
@@ -110,11 +114,11 @@ class ExaminedFrames:
     first_boxes: npt.NDArray[np.uint32]  # (N,) position of the frame's first box in `boxes`
     num_boxes: npt.NDArray[np.uint16]  # (N,)
     boxes: FoundBoxes
-    detector: str | None  # None without boxes
-    revision: str | None  # fingerprint of the detectors and the class list; None without frames
+    detector: str | None  # the detector of the first box, or None without boxes
+    revision: str | None  # fingerprint of the detectors and the class list, or None without frames
 
     def position_of(self, code: int) -> int | None:
-        """Return the position of the frame with this code; None if it is not one of these frames."""
+        """Return the position of the frame with this code, or None if the frame has not been examined."""
         position = int(np.searchsorted(self.codes, code))
         return position if position < len(self.codes) and self.codes[position] == code else None
 
@@ -137,7 +141,7 @@ def unique_codes(platform: Platform, project: str, codes: FrameCodes) -> Int64Ar
 
 
 def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
-    """Return the position of each code of `wanted` in the sorted array `known`; -1 if the code is absent."""
+    """Return the position of each code of `wanted` in the sorted array `known`, or -1 if the code is absent."""
     if not len(known):
         return np.full(len(wanted), -1, np.int64)
     places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
@@ -147,7 +151,7 @@ def positions_among(known: Int64Array, wanted: Int64Array) -> Int64Array:
 def read_examined_frames(
     platform: Platform, project: str, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]
 ) -> ExaminedFrames:
-    """Read the times of frames, and their boxes from `detections.parquet`, one batch at a time.
+    """Return frames with their times and boxes. The tables are read one batch at a time.
 
     Args:
         platform: the platform of one root.
@@ -188,7 +192,7 @@ def read_examined_frames(
 
 
 def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
-    """Return the verifier's verdict on each box, as an index into VERDICT_CODES; 0 without a verdict."""
+    """Return the verifier's verdict on each box as an index into VERDICT_CODES, or 0 without a verdict."""
     if VERDICT_COLUMN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.uint8)
     words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())
@@ -198,7 +202,10 @@ def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
 
 
 def _of_known(path: Path, codes: FrameCodes, unique: Int64Array, classes: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the boxes of the given frames and classes. While tables are being rewritten, they can contain others."""
+    """Yield batches of the boxes of `classes` on the frames in `unique`.
+
+    Tables that are being rewritten can contain other boxes, which are left out.
+    """
     verdict = (VERDICT_COLUMN,) if has_column(path, VERDICT_COLUMN) else ()
     for batch in read_batches(path, [*_BOX_COLUMNS, *_CORNERS, "detector", *verdict]):
         is_known = positions_among(unique, codes.of_batch(batch)) >= 0

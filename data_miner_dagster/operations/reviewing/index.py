@@ -1,7 +1,7 @@
-"""The index of a project: all possible questions about it, read from its tables.
+"""Build the index of a project: all possible questions about it, read from its tables.
 
-Belongs here: questions regardless of people's verdicts. Does not belong here: verdicts (standing.py), and when to read
-the tables again (review.py).
+Belongs here: questions regardless of people's verdicts. Does not belong here: applying verdicts (standing.py), or
+deciding when to read the tables again (review.py).
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class ReviewIndex:
-    """All possible questions about a project. `rows` identify frames or boxes (frames.py: `rows_of_codes`).
+    """All possible questions about a project. Each row identifies a frame or box (`rows_of_codes` in frames.py).
 
     Before detection, `examined` is None, and the fields computed from it are empty.
     """
@@ -87,7 +87,7 @@ class ReviewIndex:
     num_duplicates: int
 
     def headroom_of(self, code: int) -> float | None:
-        """Return the headroom of a frame that the index ranks for the filter's threshold; None for any other frame."""
+        """Return a frame's headroom if the index ranks the frame for the filter's threshold, or None."""
         where = np.flatnonzero(self.filter.rows == rows_of_codes(np.array(code)))
         return float(self.filter.keys[1][where[0]]) if len(where) else None
 
@@ -112,7 +112,7 @@ def _student_table(platform: Platform, project: str) -> Path:
 
 
 def mark_of(path: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes whenever a file is replaced or changed; None if the file does not exist."""
+    """Return a value that changes whenever a file is replaced or changed, or None if the file does not exist."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -225,7 +225,7 @@ def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64
 def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
     """Rank boxes near the threshold of their class. The ranking alternates between the classes.
 
-    The keys are the turn, which is drawn within strata of confidence, and the class.
+    The sort keys are the turn, which is drawn within strata of confidence, and the index of the class.
     """
     boxes = examined.boxes.arrays
     rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
@@ -244,7 +244,7 @@ def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRu
 
 
 def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Array) -> tuple[dict[int, str], Ranking]:
-    """Return the kinds of disagreement between the student and the labels by row, and rank the frames with one.
+    """Return the kind of disagreement between the student and the labels by row, and a ranking of the rows.
 
     The frame with the most confident disputed box is first. Only examined frames are included.
     """
@@ -263,10 +263,10 @@ def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Arr
 
 
 def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes: FrameCodes) -> tuple[Ranking, int]:
-    """Rank the frames whose decision depends on the positive threshold, nearest to it first, and count all of them.
+    """Return a ranking of the frames whose decision depends on the positive threshold, and the count of all of them.
 
-    At most `MOST_OF_A_KIND` kept and as many dropped frames are ranked. The keys are the distance from the threshold
-    and the headroom.
+    The frames nearest to the threshold are first. At most `MOST_OF_A_KIND` kept and as many dropped frames are ranked.
+    The sort keys are the distance from the threshold and the headroom.
     """
     encoder = platform.models.filter_encoder
     rules = resolve_rules(config.filtering, encoder.name, encoder.calibration)

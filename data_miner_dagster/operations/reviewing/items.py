@@ -1,4 +1,4 @@
-"""Questions as a person sees them: one or two frames with their boxes, and the reason for asking."""
+"""Create questions as a person sees them: one or two frames with their boxes, and the reason for asking."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ _PlacedBox = tuple[int | None, ReviewBox]
 
 
 class ItemMaker:
-    """Creates the questions of one index as people see them, with the verdicts in force applied."""
+    """A maker of the questions of one index as people see them, with the verdicts in force applied."""
 
     def __init__(self, platform: Platform, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._filtered_table = platform.layout.filtered_table(project)
@@ -33,7 +33,7 @@ class ItemMaker:
         self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
     def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
-        """Return the question with this row in a queue; None if a frame of the question no longer exists."""
+        """Return the question with this row in a queue, or None if a frame of the question no longer exists."""
         if queue is ReviewQueue.DUPLICATES:
             return self._pair(row, standing)
         code, box = code_and_box(row)

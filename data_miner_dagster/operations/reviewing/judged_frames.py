@@ -42,7 +42,7 @@ def judge_frame(
     Args:
         index: the index of the project.
         code: the code of the frame.
-        verdicts: the verdicts in force on the frame's boxes, or that it is complete, oldest first.
+        verdicts: the verdicts in force on the frame's boxes and on its completeness, oldest first.
         resolution_wh: the size (width, height) of the frame in pixels.
     """
     found = tuple(_found(index.examined, code)) if index.examined is not None else ()

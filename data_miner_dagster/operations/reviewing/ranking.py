@@ -42,7 +42,7 @@ NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """A restriction of a queue to a class, to a video, or to both. None: no restriction."""
+    """A restriction of a queue to a class, to a video, or to both. A field that is None restricts nothing."""
 
     class_name: str | None = None
     video_key: str | None = None
@@ -77,7 +77,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Return the numbers of open and answered questions of a queue, and the number of answers that are enough.
+    """Return the counts of a queue's open and answered questions, and the number of answers that are enough.
 
     Open questions that the index does not hold in memory are counted too.
     """
@@ -146,13 +146,13 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
     if first == end:
         raise ConfigError(
             f"the project has no frames of video {video_key!r}; "
-            f"`data-miner videos --project {index.config.name}` lists its videos"
+            f"run `data-miner videos --project {index.config.name}` to list its videos"
         )
     return first, end
 
 
 def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArray[np.bool_]:
-    """Return, for each question, whether it comes after a cursor.
+    """Return a bool array that is True for the questions of `ranking` that come after a cursor.
 
     Raises:
         ConfigError: the cursor belongs to another queue, or the project no longer has the video of its question.

@@ -1,6 +1,6 @@
-"""Records of the questions that review pages show, and of the answers that they send.
+"""Define the records of the questions that review pages show, and of the answers that the pages send.
 
-Does not belong here: the order of questions (stages/reviewing_queues.py).
+Does not belong here: ordering questions (stages/reviewing_queues.py).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from data_miner_dagster.stages.reviewing.states import BoxState
 
 @dataclass(frozen=True, slots=True)
 class ReviewBox:
-    """One box of a frame, with the verdicts in force applied."""
+    """One box on a frame, with the verdicts in force applied."""
 
     class_name: str
     box: RelativeBox
@@ -44,7 +44,7 @@ class ReviewFrame:
 class ReviewItem:
     """One question about a frame, or about a duplicate (`frame`) and its representative (`other`).
 
-    `similarity` and `tier` are those of the duplicate. They and `other` are None for other questions.
+    `similarity` and `tier` describe the duplicate. They and `other` are None for questions about one frame.
     """
 
     key: str  # unique within the queue; `Review.item` accepts it
@@ -62,14 +62,14 @@ class Page:
     queue: ReviewQueue
     items: tuple[ReviewItem, ...]
     num_open: int  # all open questions of the queue that match its filters, on any page
-    next_cursor: str | None  # the start of the next page; None on the last page
+    next_cursor: str | None  # the start of the next page, or None on the last page
 
 
 @dataclass(frozen=True, slots=True)
 class QueueCount:
-    """The numbers of open and answered questions of a queue.
+    """The counts of a queue's open and answered questions.
 
-    `goal` is the number of answers that are enough; None if there is no such number.
+    `goal` is the number of answers that are enough, or None if there is no such number.
     """
 
     queue: ReviewQueue
@@ -91,7 +91,7 @@ class BrowsedName:
 class Answer:
     """An answer, as a review page sends it.
 
-    `frame_id` and `pts_seconds` are those of `ReviewItem.frame`, and `other_frame_id` is that of `ReviewItem.other`.
+    `frame_id` and `pts_seconds` identify `ReviewItem.frame`, and `other_frame_id` identifies `ReviewItem.other`.
     """
 
     answer_id: str  # chosen by the page; an answer that is sent twice is stored once

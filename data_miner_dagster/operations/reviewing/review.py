@@ -1,6 +1,6 @@
-"""The review of one project: the pages of its queues, and people's answers.
+"""Serve the review of one project: the pages of its queues, and people's answers.
 
-All methods can be called from several threads. Calls that read the project's tables are serialized.
+Several threads can call all methods at the same time. Calls that read the project's tables are serialized.
 """
 
 import threading
@@ -76,7 +76,10 @@ class _Tables:
 
 
 class Review:
-    """The questions about one project, and people's answers."""
+    """The questions about one project, and people's answers.
+
+    Methods that read the project's tables raise a TransientError while the tables are being rewritten.
+    """
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -89,7 +92,7 @@ class Review:
         self._ranked: tuple[object, Ranking, Int64Array] | None = None
 
     def queues(self) -> tuple[QueueCount, ...]:
-        """Return the numbers of questions in each queue. The queue STUDENT is omitted if it has no questions at all."""
+        """Return the counts of questions in each queue. The queue STUDENT is omitted if it has no questions at all."""
         with self._lock:
             tables, standing = self._current()
             counts = (count_questions(tables.index, standing, queue) for queue in QUEUES)
@@ -97,12 +100,12 @@ class Review:
             return tuple(count for count in counts if has_student or count.queue is not ReviewQueue.STUDENT)
 
     def classes(self) -> tuple[BrowsedName, ...]:
-        """Return the classes that can be browsed, in the order of the project, with their numbers of frames."""
+        """Return the classes that can be browsed, in the order of the project, each with its number of frames."""
         with self._lock:
             return browsed_classes(self._read_tables().index)
 
     def videos(self) -> tuple[BrowsedName, ...]:
-        """Return the videos that can be browsed, with their numbers of frames."""
+        """Return the videos that can be browsed, each with its number of frames."""
         with self._lock:
             return browsed_videos(self._platform, self._read_tables().index)
 
@@ -115,21 +118,21 @@ class Review:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return the next open questions of a queue, in order. Questions about frames that no longer exist are skipped.
+        """Return the next open questions of a queue, in order, without those about frames that no longer exist.
 
         Args:
             queue: the queue. BROWSING requires a class or a video.
-            cursor: `next_cursor` of the previous page; None for the first page.
-            size: the number of questions, at most `MAX_PAGE_SIZE`.
-            class_name: only frames with a box of this class.
-            video_key: only frames of this video.
+            cursor: `next_cursor` of the previous page, or None for the first page.
+            size: the largest number of questions on the page, from 1 to `MAX_PAGE_SIZE`.
+            class_name: the class to which the questions are restricted, or None for all classes.
+            video_key: the video to which the questions are restricted, or None for all videos.
 
         Raises:
             ConfigError: the queue, class or video does not exist, or `size` or `cursor` is invalid.
             TransientError: the tables are being rewritten.
         """
         if not 1 <= size <= MAX_PAGE_SIZE:
-            raise ConfigError(f"a page cannot have {counted(size, 'question')}; request 1 to {MAX_PAGE_SIZE}")
+            raise ConfigError(f"a page cannot have {counted(size, 'question')}; request 1 to {MAX_PAGE_SIZE} questions")
         with self._lock:
             tables, standing = self._current()
             ranking, order = self._in_order(tables, standing, queue, QueueFilter(class_name, video_key))
@@ -138,7 +141,7 @@ class Review:
             return _page(tables, standing, queue, ranking, order, size)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
-        """Return the current state of the question with this key; None if its frame no longer exists.
+        """Return the current state of the question with this key, or None if its frame no longer exists.
 
         Raises:
             ConfigError: the queue has no question with this key.
@@ -164,7 +167,7 @@ class Review:
     def undo(self, answer_id: str, *, who: str) -> bool:
         """Undo an answer. The previous answer about the same subject then counts again.
 
-        Return False if there is no such answer, or it is already undone.
+        Return False if there is no answer with this id, or if it is already undone.
         """
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
 
@@ -188,7 +191,7 @@ class Review:
             return CalibrationState(tables.index.config, found, "")
 
     def why_nothing(self) -> str:
-        """Return the reason why there are no calibration questions at present; "" if there are any."""
+        """Return the reason why there are no calibration questions at present, or "" if there are any."""
         with self._lock:
             _, standing = self._current()
             return self._calibration.why_none if standing.calibration is None else ""

@@ -44,7 +44,7 @@ _SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 class Sent:
     """The images and boxes that were sent: `images_folder` contains the tables of an export or of a release.
 
-    `revision` is the fingerprint of the detectors and the class list; None if it is not recorded.
+    `revision` is the fingerprint of the detectors and the class list, or None if it is not recorded.
     """
 
     header: ReleaseHeader
@@ -98,10 +98,11 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
     """
     platform.project_config(project)
     if file.tool not in READERS:
-        raise ConfigError(f"tool {file.tool!r} is not one of {', '.join(READERS)}")
+        raise ConfigError(f"`--from {file.tool}` is not a supported tool; use one of {', '.join(READERS)}")
     if sent.header.project != project:
         raise ConfigError(
-            f"the export belongs to project {sent.header.project!r}, not to {project!r}; import into that project"
+            f"the export belongs to project {sent.header.project!r} rather than {project!r}; import the file into "
+            f"{sent.header.project!r}"
         )
     returned = _Returned.of(READERS[file.tool](file.path))
     members = {member.video_key for member in find_members(platform.database, project)}
@@ -139,13 +140,13 @@ def find_sent(
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        file: the returned file, or a folder of an export. Used if neither `folder` nor `version` is given: the export
-            is then this folder, or the one that contains the file.
+        file: the returned file, or a folder of an export. If neither `folder` nor `version` is given, the export is
+            this folder, or the folder that contains the file.
         folder: the folder of the export or release that was sent.
-        version: the version of the release that was sent; takes precedence over `folder`.
+        version: the version of the release that was sent. It takes precedence over `folder`.
 
     Raises:
-        ConfigError: the export or release does not exist, or none is named and the file is not in an export.
+        ConfigError: the export or release does not exist, or neither is given and the file is not in an export.
     """
     if version is not None:
         return _of_release(platform.layout.release_folder(project, existing_version(platform, project, version)))
@@ -158,7 +159,7 @@ def find_sent(
             return _of_release(place)
     if folder is not None:
         raise ConfigError(
-            f"{folder} is neither an export for an annotation tool nor a release; name the folder that was sent"
+            f"{folder} is neither an export for an annotation tool nor a release; give the folder that was sent"
         )
     raise ConfigError(
         f"{file} is not in the folder of its export; give --sent FOLDER for an export, or --version for a release"
@@ -179,7 +180,7 @@ class _Returned:
 
     @classmethod
     def of(cls, images: Iterator[ReturnedImage]) -> "_Returned":
-        """Return the images by frame id or name.
+        """Return the images of a file, each by its frame id or, if that is missing, by its name.
 
         If an image occurs several times, examined ones take precedence, and among these the latest one.
         """
@@ -192,11 +193,11 @@ class _Returned:
         return returned
 
     def take(self, image: ReleaseImage) -> ReturnedImage | None:
-        """Remove and return the returned image for an image that was sent; None if the file does not contain it."""
+        """Remove and return the file's image for an image that was sent, or return None if the file lacks it."""
         return self.by_frame.pop(image.frame_id, None) or self.by_name.pop(_stem(image.file_name), None)
 
     def finish(self) -> dict[str, str]:
-        """Return the reasons for not using images, by name. Call this after all sent images have been taken."""
+        """Return the reason why each unused image was left out, by name, once all sent images have been taken."""
         foreign = (*self.by_frame.values(), *self.by_name.values())
         return self.left_out | {image.name: "it was not sent with this export" for image in foreign}
 
@@ -220,7 +221,7 @@ def _why_left_out(image: ReleaseImage, found: ReturnedImage, members: set[str], 
 
 
 class _Verdicts:
-    """Collects the verdicts that follow from returned images.
+    """A collection of the verdicts that follow from returned images.
 
     `new` are verdicts to store. `words` counts these and the verdicts that are already in force.
     """
@@ -237,7 +238,7 @@ class _Verdicts:
     def add(self, image: ReleaseImage, found: ReturnedImage, *, is_reviewed: bool) -> bool:
         """Add the verdicts that follow from one image. Return whether the image has changes.
 
-        If it was not reviewed, only changes become verdicts.
+        Unless `is_reviewed` is set, only changes become verdicts.
         """
         said = corrections(self._sent_boxes(image), found.boxes, (image.width, image.height))
         changes = [correction for correction in said if correction.is_change]
@@ -259,7 +260,7 @@ class _Verdicts:
         return boxes
 
     def _add(self, image: ReleaseImage, found: ReturnedImage, correction: Correction | None) -> None:
-        """Add one verdict, unless an equal verdict is in force. `correction` None: the image is complete."""
+        """Add one verdict unless an equal one is in force. If `correction` is None, the verdict is COMPLETE."""
         verdict = self._verdict(image, found, correction, answer_id="")
         known = self._by_subject.get(verdict.subject)
         self.words[verdict.word] += 1

@@ -40,7 +40,7 @@ SENT_QUEUES: Final = (
     ReviewQueue.RANDOM,
     ReviewQueue.STUDENT,
 )
-"""The queues that ask about the boxes of a frame."""
+"""The queues that ask about the boxes on a frame."""
 _SPLIT: Final = "review"
 _PAGE_SIZE: Final = 200
 _PIXEL_DECIMALS: Final = 3
@@ -48,7 +48,7 @@ _PIXEL_DECIMALS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SentFrames:
-    """The result of `send_frames`: the absolute path of the folder, and the numbers of images and boxes in it."""
+    """The result of `send_frames`: the absolute path of the folder, and the counts of images and boxes in it."""
 
     folder: Path
     num_images: int
@@ -66,7 +66,7 @@ def send_frames(
         tool: one of `ROUND_TRIP_FORMATS`.
         queue: one of `SENT_QUEUES`.
         to: a new or empty folder outside the root.
-        limit: the largest number of frames, taken from the start of the queue; None for all.
+        limit: the largest number of frames, taken from the start of the queue, or None for all frames.
 
     Raises:
         ConfigError: the project does not exist, the tool or queue is not supported, or `to` cannot be used.
@@ -74,7 +74,7 @@ def send_frames(
             read back.
     """
     if tool not in ROUND_TRIP_FORMATS:
-        raise ConfigError(f"tool {tool!r} is not one of {', '.join(ROUND_TRIP_FORMATS)}")
+        raise ConfigError(f"`--for {tool}` is not a supported tool; use one of {', '.join(ROUND_TRIP_FORMATS)}")
     if queue not in SENT_QUEUES:
         raise ConfigError(f"queue {queue.value!r} is not about boxes; use one of {', '.join(SENT_QUEUES)}")
     config, review = platform.project_config(project), open_review(platform, project)
@@ -115,7 +115,7 @@ def _read(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[ReviewFrame]:
-    """Yield the first `limit` frames of a queue, or all if it is None.
+    """Yield the first `limit` frames of a queue, or all frames if `limit` is None.
 
     Each frame is yielded once, although a queue about boxes can ask several questions about it.
     """

@@ -43,7 +43,7 @@ class _VideoFrames:
         return cls(mark, table["frame_index"].to_numpy(), table["pts_seconds"].to_numpy(), sizes_wh, table["file_name"])
 
     def position_of(self, frame_index: int) -> int | None:
-        """Return the position of the frame with this index; None if there is no such frame."""
+        """Return the position of the frame with this index, or None if there is no such frame."""
         position = int(np.searchsorted(self.indices, frame_index))
         return position if position < len(self.indices) and self.indices[position] == frame_index else None
 
@@ -54,7 +54,7 @@ class _VideoFrames:
 
 
 class ShownFrames:
-    """Looks up frames by id, or by video and time. The tables of recently used videos are cached."""
+    """A lookup of frames by id, or by video and time. The tables of recently used videos are cached."""
 
     def __init__(self, platform: Platform, shown: ShownSettings) -> None:
         self._layout = platform.layout
@@ -66,7 +66,7 @@ class ShownFrames:
     def frame(
         self, frame_id: str, boxes: tuple[ReviewBox, ...] = (), verdicts: Mapping[VerdictWord, str] | None = None
     ) -> ReviewFrame | None:
-        """Return a frame with the given boxes and verdicts; None if the frame no longer exists."""
+        """Return a frame with the given boxes and verdicts, or None if the frame no longer exists."""
         found = self._find(frame_id)
         if found is None:
             return None
@@ -86,17 +86,17 @@ class ShownFrames:
         )
 
     def resolution_of(self, frame_id: str) -> tuple[int, int] | None:
-        """Return the size of a frame, (width, height) in pixels; None if the frame no longer exists."""
+        """Return the size of a frame, (width, height) in pixels, or None if the frame no longer exists."""
         found = self._find(frame_id)
         return None if found is None else found[0].resolution_of(found[1])
 
     def place_of(self, frame_id: str) -> FramePlace | None:
-        """Return the video and time of a frame; None if the frame no longer exists."""
+        """Return the video and time of a frame, or None if the frame no longer exists."""
         found = self._find(frame_id)
         return None if found is None else FramePlace(split_frame_id(frame_id)[0], float(found[0].pts_seconds[found[1]]))
 
     def frame_at(self, place: FramePlace) -> str | None:
-        """Return the current id of the frame at a time in a video; None if there is no such frame."""
+        """Return the current id of the frame at a time in a video, or None if there is no such frame."""
         frames = self._frames_of(place.video_key)
         position = None if frames is None else position_at(frames.pts_seconds, place.pts_seconds)
         if frames is None or position is None:
@@ -110,14 +110,14 @@ class ShownFrames:
         return [make_frame_id(video_key, frame_index) for frame_index in indices]
 
     def _find(self, frame_id: str) -> tuple["_VideoFrames", int] | None:
-        """Return all frames of a frame's video, and the position of the frame among them; None if it does not exist."""
+        """Return all frames of a frame's video and the frame's position among them, or None if it does not exist."""
         video_key, frame_index = split_frame_id(frame_id)
         frames = self._frames_of(video_key)
         position = None if frames is None else frames.position_of(frame_index)
         return None if frames is None or position is None else (frames, position)
 
     def _frames_of(self, video_key: str) -> "_VideoFrames | None":
-        """Return the frames of a video; None if it has no table of frames. A rewritten table is read again."""
+        """Return the frames of a video, or None if it has no table of frames. A rewritten table is read again."""
         try:
             found = frames_table_of(self._layout, video_key).stat()
         except FileNotFoundError:

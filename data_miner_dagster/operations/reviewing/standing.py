@@ -31,7 +31,7 @@ _NO_ROWS: Final = np.zeros(0, np.int64)
 class Standing:
     """The verdicts in force by frame, and the questions that they answer.
 
-    `facts` are the facts of the index with those of judged frames replaced.
+    `facts` are the facts of the index, updated for judged frames.
     """
 
     judged: Mapping[int, JudgedFrame]  # by code: frames with verdicts on boxes, or COMPLETE
@@ -43,7 +43,7 @@ class Standing:
 
 
 class StandingKeeper:
-    """Computes the `Standing` of one index from verdicts. Frames are judged again only if their verdicts change."""
+    """A keeper of the `Standing` of one index, which judges a frame again only if the frame's verdicts change."""
 
     def __init__(self, index: ReviewIndex, frames: ShownFrames) -> None:
         self._index = index
@@ -55,7 +55,7 @@ class StandingKeeper:
 
         Args:
             verdicts: the verdicts in force, oldest first.
-            calibration: the current questions of the filter's calibration; None if there are none.
+            calibration: the current questions of the filter's calibration, or None if there are none.
         """
         by_code: dict[int, list[Verdict]] = {}
         frame_at = cache(self._frames.frame_at)
@@ -108,7 +108,7 @@ class StandingKeeper:
         self._judged = wanted
 
     def _facts(self) -> FrameFacts:
-        """Return the facts of the index, with those of judged frames computed only from their boxes without a verdict.
+        """Return the facts of the index, in which judged frames count only with their boxes without a verdict.
 
         A complete frame counts as a frame without boxes.
         """

@@ -35,8 +35,8 @@ def unmet_verdicts(
 
     Args:
         index: the index of the project.
-        frames: looks up the frames of the verdicts.
-        standing: the standing for these verdicts.
+        frames: the lookup for the frames that the verdicts are about.
+        standing: the standing computed from `verdicts`.
         verdicts: the verdicts in force.
     """
     found = []

@@ -110,11 +110,11 @@ def test_give__refuses_what_the_project_does_not_have(tmp_path: Path) -> None:
         (replace(drawn, shown=replace(PERSON, class_name="train")), "no class 'train'; use one of person, bicycle"),
         (replace(drawn, shown=replace(PERSON, box=(0.5, 0, 1.2, 1))), "not four shares from 0 to 1"),
         (replace(drawn, word=VerdictWord.KEEP), "'keep' on files-aaa/000003 cannot have a box"),
-        (replace(drawn, answer_id=""), "is not the id of an answer; use 1 to 64 characters"),
+        (replace(drawn, answer_id=""), "is not a valid answer id; use 1 to 64 characters"),
     ):
         with pytest.raises(ConfigError, match=message):
             review.give(wrong, who="Ada")
-    with pytest.raises(ConfigError, match="is not the name of an answer's author"):
+    with pytest.raises(ConfigError, match="is not a valid name for an author"):
         review.give(drawn, who=" ")
     assert review.give(drawn, who="Ada").shown == ShownBox("person", PERSON.box)  # drawn: by no detector
 

@@ -178,9 +178,13 @@ def test_find_sent__what_went_out_must_be_known(trip: RoundTrip, tmp_path: Path)
 def test_import_corrections__another_project(trip: RoundTrip) -> None:
     build_project(trip.platform.root, name="others")
     sent = find_sent(trip.platform, "cyclists", trip.xml)
-    with pytest.raises(ConfigError, match="belongs to project 'cyclists', not to 'others'"):
+    with pytest.raises(
+        ConfigError, match="belongs to project 'cyclists' rather than 'others'; import the file into 'cyclists'"
+    ):
         import_corrections(trip.platform, "others", ReturnedFile(trip.xml, "cvat", "ann"), sent)
-    with pytest.raises(ConfigError, match="tool 'paint' is not one of label-studio, cvat, fiftyone, coco"):
+    with pytest.raises(
+        ConfigError, match="`--from paint` is not a supported tool; use one of label-studio, cvat, fiftyone, coco"
+    ):
         import_corrections(trip.platform, "cyclists", ReturnedFile(trip.xml, "paint", "ann"), sent)
 
 

@@ -84,7 +84,9 @@ def test_send_frames__a_picture_that_is_gone(tmp_path: Path) -> None:
 
 def test_send_frames__refuses(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
-    with pytest.raises(ConfigError, match="tool 'coco' is not one of label-studio, cvat, fiftyone"):
+    with pytest.raises(
+        ConfigError, match="`--for coco` is not a supported tool; use one of label-studio, cvat, fiftyone"
+    ):
         send_frames(platform, "cyclists", tool="coco", queue=ReviewQueue.UNSURE, to=tmp_path / "a")
     with pytest.raises(
         ConfigError, match="queue 'duplicates' is not about boxes; use one of unsure, disagreement, near_threshold"
