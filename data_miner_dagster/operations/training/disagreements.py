@@ -80,7 +80,10 @@ def write_disagreements(
 def _seen(
     platform: Platform, release: Path, student: Student, detector: ObjectDetector, *, only_val: bool = False
 ) -> Iterator[tuple[ReleaseImage, FrameLabels, FrameLabels]]:
-    """Yield the readable images of a release, each with its labels and the student's detections."""
+    """Yield (image, labels, the student's detections) for each readable image of a release.
+
+    With `only_val`, only images in splits of the role `val` are read.
+    """
     classes = [ClassPrompts(name, (name,)) for name in student.class_names]
     number = student.num_val_images if only_val else student.num_images
     steps = Steps(f"student of {student.project}: has examined", "images", number, platform)
@@ -93,7 +96,7 @@ def _seen(
             file = PictureFile(release / image.path_in_release, has_foreign_pictures(image.video_key))
             try:
                 pixels = pictures.read(file, image.sha256)
-            except UnreadableImageError:  # the release was complete at the start, so it was removed in the meantime
+            except UnreadableImageError:  # the release was complete at the start, so the image was removed since
                 continue
             (seen,) = detector.detect([pixels], classes, confidence_floor=LEAST_CONFIDENCE)
             yield image, _labels(image), FrameLabels(seen.boxes_xyxy, seen.class_indices, seen.confidences)

@@ -1,4 +1,4 @@
-"""The job `train`, which runs in its own process. The process is killed when its caller ends or cancels the job."""
+"""Run the job `train` in its own process, which is killed when its caller ends or cancels the job."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -9,7 +9,11 @@ from data_miner_dagster.storage.students import read_student, student_folders
 
 
 def latest_student(platform: Platform, project: str) -> Student | None:
-    """Return the student of the newest release that has one, or None if no release does."""
+    """Return the student of the newest release that has one, or None if no release does.
+
+    Raises:
+        DataMinerError: the record of the student cannot be read.
+    """
     folders = {
         version: folder for (name, version), folder in student_folders(platform.layout).items() if name == project
     }

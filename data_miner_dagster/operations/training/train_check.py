@@ -1,4 +1,4 @@
-"""`data-miner train-check`: train a small network on a release, and compare its detections with the labels.
+"""Train a small network on a release, and compare its detections with the labels, for `data-miner train-check`.
 
 The trained network is called the student.
 """
@@ -90,13 +90,13 @@ def train_check(
     """Train a student on a release, store it as a detector, and list the frames where it disagrees with the labels.
 
     An existing student of the same release and settings is reused unless `force` is set. An interrupted or killed
-    attempt leaves nothing behind, and the next one starts from scratch.
+    attempt stores no student, and the next one starts from scratch.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        settings: the settings of training. None: the defaults.
-        version: the version of the release. None: the current one.
+        settings: the settings of training, or None for the defaults.
+        version: the version of the release, or None for the current one.
         force: train even if the student exists.
         on_epoch: called after each epoch, and once before the first for the untrained network. An exception that it
             raises ends the training.
@@ -250,7 +250,8 @@ def _write_data(release: _Release, folder: Path) -> Path:
 def _link(source: str, target: str) -> None:
     """Link an image, or copy it if a link is impossible.
 
-    A file without a JPEG's end marker is copied too, since Ultralytics would rewrite it, and with it the release.
+    A file without a JPEG's end marker is copied too, since Ultralytics rewrites such files, and a link would let it
+    change the release.
     """
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)

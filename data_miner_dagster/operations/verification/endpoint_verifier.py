@@ -1,15 +1,16 @@
-"""A chat endpoint as a verifier: concurrent questions, retries, pauses, and detection of outages.
+"""Verify boxes through a chat endpoint, with concurrent questions, retries, pauses, and detection of outages.
 
 - Temporary errors (HTTP 408, 409, 425, 429 and 5xx, a broken or slow connection, an answer that is not a chat
   completion) are retried after a pause that doubles each time. `Retry-After` pauses all threads. If the last try fails,
   the box has no answer.
-- The endpoint counts as unavailable after AWAY_AFTER such boxes in a row, after a `Retry-After` that is longer than
+- The endpoint counts as unavailable after AWAY_AFTER boxes in a row without an answer, after a `Retry-After` above
   `max_pause_seconds`, or if it refuses every request (for example because the key is wrong). This run then asks no more
   questions.
 - A refusal of a single request (HTTP 400, 413, 415 or 422) is attributed to its crop, whose answer is then *cannot
   tell*, but only once the endpoint has accepted another request. Otherwise the endpoint or its settings are at fault.
 
-Belongs here: when to ask. Does not belong here: HTTP (sites/chat_endpoints.py), and which boxes (verify_boxes.py).
+Belongs here: deciding when to ask. Does not belong here: sending requests (sites/chat_endpoints.py), or choosing the
+boxes to ask about (verify_boxes.py).
 """
 
 import logging
@@ -45,14 +46,14 @@ from data_miner_dagster.stages.verification.questions import ANSWER_SCHEMA
 AWAY_AFTER: Final = 3
 """The endpoint counts as unavailable after this many boxes in a row without an answer."""
 REFUSED_AFTER: Final = 10
-"""After this many refused requests without an accepted one, the settings are at fault and not the crops."""
+"""After this many refused requests without an accepted one, the settings are at fault rather than the crops."""
 _LONGEST_DELAY_SECONDS: Final = 60.0
 
 logger = logging.getLogger(__name__)
 
 
 def endpoint_fingerprint(config: EndpointConfig) -> str:
-    """Return the fingerprint of the settings that determine an endpoint's answers. The address is not one of them."""
+    """Return the fingerprint of the settings that determine an endpoint's answers, which do not include its address."""
     return fingerprint_of(
         {
             "model": config.model,
@@ -87,10 +88,10 @@ class EndpointVerifier:
         self._refused: list[Reply] = []
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield the replies to the crops as they arrive. Stop taking crops once the endpoint is unavailable.
+        """Yield the replies to the crops as they arrive. No more crops are taken once the endpoint is unavailable.
 
-        Until the endpoint has answered once, questions are asked one at a time, since their price is unknown. A refused
-        request gets its reply when another request is accepted, or else at the end.
+        Until the endpoint has answered once, questions are asked one at a time, since their price is unknown. The reply
+        to a refused request is yielded when another request is accepted, or else at the end.
 
         Raises:
             ConfigError: the key is missing, the address is not allowed, or the endpoint refuses every request and has
@@ -147,9 +148,10 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield the replies to refused requests if no request was accepted. They have no answer.
+        """Yield the replies without answers to the refused requests, if no request was accepted.
 
-        A later run asks these questions again.
+        A later run asks these questions again. If there are at least AWAY_AFTER of them, the endpoint counts as
+        unavailable.
         """
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)
@@ -171,7 +173,7 @@ class EndpointVerifier:
         self._pause.end()
         if takes_none and not self._is_known:
             raise ConfigError(f"{self.why_away}; correct platform.models.endpoints.{self.name}")
-        logger.warning("%s: no more questions are asked in this run", self.why_away)
+        logger.warning("%s; no more questions are asked in this run", self.why_away)
 
     def _ask(self, endpoint: ChatEndpoint, keep: Keep, crop: Crop) -> "Reply | _Refused":
         jpeg = jpeg_of_crop(crop.rgb)
@@ -219,17 +221,17 @@ def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """Marks the reply to a question whose request the endpoint refused. The reply has no answer."""
+    """The reply, without an answer, to a question whose request the endpoint refused."""
 
     reply: Reply
 
 
 class _Pause:
-    """The pauses between requests. A pause that the server demands of one thread applies to all of them."""
+    """The pauses between requests. A pause that the server demands from one thread applies to all of them."""
 
     def __init__(self, config: EndpointConfig) -> None:
         self.too_long: str | None = None
-        """The error in which the server demanded a pause longer than `max_pause_seconds`; None if it did not."""
+        """The message of the error in which the server demanded a pause longer than `max_pause_seconds`, or None."""
         self._config = config
         self._changed = threading.Condition()
         self._has_ended = False
@@ -247,7 +249,10 @@ class _Pause:
         return False
 
     def after(self, error: EndpointBusyError | NoAnswerError, number: int) -> None:
-        """Set the pause that follows a failed try of this thread. `number` is 1 for the first try of a question."""
+        """Set the pause that follows a failed try of this thread. `number` is 1 for the first try of a question.
+
+        If the server demanded a pause, all threads wait for it. If it is too long, no more requests are sent.
+        """
         delay = min(self._config.try_delay_seconds * 2.0 ** (number - 1), _LONGEST_DELAY_SECONDS)
         self._own.until = time.monotonic() + (delay if number < self._config.tries else 0.0)
         asked_for = getattr(error, "retry_after_seconds", None)

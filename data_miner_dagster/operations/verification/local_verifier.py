@@ -1,4 +1,4 @@
-"""A model from the registry as a verifier. It runs in this process, in batches."""
+"""Verify boxes with a model from the registry, in this process and in batches."""
 
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
@@ -53,7 +53,7 @@ class LocalVerifier:
 
 
 def _note(_fault: ItemFault) -> None:
-    """Store nothing about a fault: the guard logs it, and the box gets no answer."""
+    """Do nothing about a fault: the guard logs it, and the box gets no answer."""
 
 
 def _answers(model: CropVerifier, batch: Sequence[Crop]) -> list[Reply]:

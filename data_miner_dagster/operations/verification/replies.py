@@ -1,4 +1,4 @@
-"""The interface that endpoint and local verifiers share: questions about boxes, and replies."""
+"""Define the interface that endpoint and local verifiers share, with questions about boxes and replies to them."""
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The reply to a question. If there is no answer, `line` states the reason, and a later run asks again.
+    """The reply to a question. If `answer` is None, `line` states the reason, and a later run asks again.
 
-    Tokens and cost are None if they are unknown or if the verifier is a local model.
+    The token counts and the cost are None if they are unknown or if the verifier is a local model.
     """
 
     crop: Crop
@@ -34,11 +34,11 @@ class Reply:
 
 
 Keep = Callable[[Sequence[Reply]], None]
-"""Stores the answers of replies. Called with replies that have an answer, before they are yielded, in any thread."""
+"""A function that stores answers. It is called with replies that have one, before they are yielded, in any thread."""
 
 
 class Verifier(Protocol):
-    """Answers questions about crops. `why_away` states why the verifier is unavailable; None if it is available."""
+    """A model that answers questions about crops. `why_away` states why it is unavailable, or is None if it is not."""
 
     name: str
     fingerprint: str
@@ -48,7 +48,7 @@ class Verifier(Protocol):
         """Yield the replies to crops, in any order. A reply with an answer is passed to `keep` before it is yielded.
 
         A crop is taken from `crops` only when the verifier has room for it. Once the verifier is unavailable, no more
-        crops are taken, and crops without a reply are left out.
+        crops are taken, and crops that were taken may get no reply.
 
         Raises:
             ConfigError: the endpoint's settings are wrong.

@@ -11,7 +11,9 @@ from data_miner_dagster.operations.verification.replies import Verifier
 
 
 def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Verifier:
-    """Return the verifier of a project whose settings name one. No model is loaded and no request is sent yet.
+    """Return the verifier that a project's settings for detection name. No model is loaded and no request is sent yet.
+
+    `config.verifier` must not be None.
 
     Raises:
         ConfigError: the verifier is not configured, its key is missing, or its address is not allowed.
@@ -32,7 +34,7 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
 def verifier_model(platform: Platform, name: str) -> ReleaseModel:
     """Return the entry for a verifier in a release's list of models.
 
-    The entry of an endpoint names the model and omits the address, because answers depend only on the model.
+    The entry of an endpoint names the model and omits the address, because answers do not depend on the address.
     """
     endpoint = platform.config.models.endpoints.get(name)
     if endpoint is None:

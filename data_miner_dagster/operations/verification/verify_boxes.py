@@ -4,8 +4,9 @@ Each answer is stored in the catalog as it arrives (catalog/box_answers.py), so 
 questions, and no answered question is asked again. The table of boxes depends only on the stored answers, not on the
 order in which they arrived.
 
-Belongs here: which questions are open, the budget, and the columns. Does not belong here: asking (endpoint_verifier.py,
-local_verifier.py), the questions (stages/verification/), and the effect on a release (stages/reviewing/states.py).
+Belongs here: finding the open questions, keeping to the budget, and writing the columns. Does not belong here: sending
+questions (endpoint_verifier.py, local_verifier.py), wording them (stages/verification/), or applying the answers to a
+release (stages/reviewing/states.py).
 """
 
 import hashlib
@@ -62,7 +63,7 @@ class VerifierAwayError(TransientError):
 
 @dataclass(frozen=True, slots=True)
 class FrameBoxes:
-    """One frame with its boxes. `rows` are rows of DETECTIONS_SCHEMA, which `BoxVerification.complete` changes."""
+    """One frame with its boxes. `BoxVerification.complete` writes answers into `rows`, which have DETECTIONS_SCHEMA."""
 
     frame_id: str
     video_key: str
@@ -106,7 +107,7 @@ OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiti
 
 
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
-    """Return the counts from the metadata of a table of detected frames; None if the project had no verifier."""
+    """Return the counts from the metadata of a table of detected frames, or None if the project had no verifier."""
     text = read_metadata(detected_frames_table).get(_KEY)
     if text is None:
         return None
@@ -116,7 +117,7 @@ def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
 
 @dataclass(slots=True)
 class Verified:
-    """The answers in the rows completed so far: their number by verdict, their tokens, and a digest of them."""
+    """A tally of the answers in the rows completed so far: counts by verdict, token counts, and a digest."""
 
     by_verdict: Counter[VerifierVerdict] = field(default_factory=Counter)
     num_unanswered: int = 0  # boxes to verify that have no answer
@@ -186,8 +187,9 @@ class BoxVerification:
         logger.info("verification: %s", self.line)
         if self._verifier.why_away is not None and self._config.when_unavailable == "wait":
             raise VerifierAwayError(
-                f"{self._verifier.why_away}; {counted(self._budget.num_now, 'answer')} of this run stored; the project "
-                "waits for the verifier; set detection.verifier.when_unavailable to `release` to build without it"
+                f"{self._verifier.why_away}; the project waits for the verifier "
+                f"({counted(self._budget.num_now, 'answer of this run is', 'answers of this run are')} stored); "
+                "set detection.verifier.when_unavailable to `release` to build without it"
             )
 
     @property
@@ -293,7 +295,7 @@ class BoxVerification:
     def _count(self, reply: Reply) -> None:
         self._budget.settle(is_answered=reply.answer is not None, cost=reply.cost)
         if reply.answer is None:
-            logger.info("verification: a box of %s has no answer: %s", reply.crop.video_key, reply.line)
+            logger.info("verification: a box in video %s has no answer: %s", reply.crop.video_key, reply.line)
             return
         if self._config.max_cost is not None and reply.cost is None:
             raise ConfigError(
@@ -307,10 +309,10 @@ def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
         logger.warning(
-            "verification: left out frame %s: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error
+            "verification: left out frame %s: %s; run `data-miner doctor --fix` to repair it", frame.frame_id, error
         )
         return None
 
 
 def _note(_fault: ItemFault) -> None:
-    """Store nothing about a fault: the guard logs it, and the boxes of the frame get no answer."""
+    """Do nothing about a fault: the guard logs it, and the boxes on the frame get no answer."""

@@ -153,9 +153,7 @@ def test_detect_project__a_gone_endpoint_is_asked_later(tmp_path: Path, policy: 
         platform = verified_project(tmp_path, chat, num_more=9, verifier={"when_unavailable": policy})
         chat.moods += [lambda _handler: False] * 5 + [refuses(500)] * 500
         if policy == "wait":
-            with pytest.raises(
-                VerifierAwayError, match=r"HTTP 500 \(no: 500\); .*; the project waits for the verifier"
-            ):
+            with pytest.raises(VerifierAwayError, match=r"HTTP 500 \(no: 500\); the project waits for the verifier"):
                 detect_project(platform, PROJECT)
             assert stage(platform) is ProjectStage.FAILED
             set_stage(platform, ProjectStage.DETECTION_READY)
