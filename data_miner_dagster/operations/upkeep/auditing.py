@@ -34,7 +34,7 @@ from data_miner_dagster.storage.vectors import read_vectors_fingerprint
 logger = logging.getLogger(__name__)
 
 OF_SOMETHING_ELSE: Final = "other"
-"""The basis recorded for frames that no version would make with the current settings."""
+"""The basis recorded for frames that no version of extraction would produce with the current settings."""
 _AT_ONCE: Final = 500
 """The number of videos examined between two transactions."""
 
@@ -56,10 +56,10 @@ class _Bases:
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Compare EXTRACTED videos with their files, and correct the catalog. Missing or stale results become pending.
+    """Compare the EXTRACTED ones of the given videos with their files, and correct their bases in the catalog.
 
-    A video that changes in the meantime, or whose files are temporarily unreadable, is not changed. Other videos among
-    the keys are not examined.
+    Missing or stale results thereby become pending. A video stays as it is if its bases change in the meantime or its
+    files cannot be examined.
     """
     rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
     changed: set[str] = set()
@@ -69,7 +69,7 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
             try:
                 of_files = _bases_of_files(platform, row)
             except OSError as error:  # the disk or permissions are the cause; code that needs the files reports it
-                logger.warning("%s: its files cannot be examined: %s", row.key, error)
+                logger.warning("the files of video %s cannot be examined: %s", row.key, error)
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
                 found[row.key] = of_files
@@ -121,13 +121,13 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     """Examine the files of the videos that follow `after`, in order of their keys.
 
     Returns:
-        The last key examined, with which to continue; None at the end.
+        The last key examined, to pass as `after` next time, or None if no videos are left.
     """
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)
     if audit.changed:
         changed = counted(len(audit.changed), "video")
-        logger.warning("files of %s are missing or stale: %s", changed, ", ".join(audit.changed[:5]))
+        logger.warning("files of %s are missing or stale, such as %s", changed, ", ".join(audit.changed[:5]))
     return keys[-1] if len(keys) == max_videos else None
 
 
@@ -138,8 +138,8 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
     they are first read from the files.
 
     Returns:
-        False if reading the files took longer than `max_seconds`: call the function again to continue. Nothing becomes
-            pending until all files have been read.
+        False if reading the files took longer than `max_seconds`, so that the caller must call the function again;
+            otherwise True. Nothing becomes pending until all files have been read.
     """
     bases = bases_in_force(platform)
     on_record = bases_on_record(platform.database)
@@ -148,7 +148,7 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
     if WorkStage.EXTRACTION not in on_record and not _read_bases(platform, max_seconds):
         return False
     num_rows = refresh_bases(platform.database, bases)
-    logger.debug("became pending: %s", counted(num_rows, "video"))
+    logger.debug("%s became pending", counted(num_rows, "video"))
     if WorkStage.EXTRACTION not in on_record:
         _keep_builds(platform)
     return True
@@ -170,7 +170,7 @@ def _keep_builds(platform: Platform) -> None:
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
-    """Record the bases of all frames and embeddings that lack one. Return False if time ran out."""
+    """Record the bases of all extracted videos that have none. Return False if `max_seconds` ran out, else True."""
     began_at = time.monotonic()
     after: str | None = None
     while keys := extracted_keys(platform.database, after=after, limit=_AT_ONCE, only_without_basis=True):
@@ -184,7 +184,7 @@ def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
 def count_earlier_frames(platform: Platform, project: str | None = None) -> dict[int, int]:
     """Return the number of videos with frames from each earlier version of extraction, by version.
 
-    Only videos of `project` are counted, if it is given. Frames that no version would make with the current settings
+    If `project` is given, only its videos are counted. Frames that no version would produce with the current settings
     are not included.
     """
     config, counts = platform.config.extraction, Counter[int]()

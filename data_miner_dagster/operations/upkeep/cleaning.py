@@ -1,6 +1,6 @@
 """Count the files under a root that could be removed without loss, and list them for removal.
 
-Belongs here: counts and lists. Does not belong here: which files may be removed, and removing them
+Belongs here: counts and lists. Does not belong here: deciding which files may be removed, or removing them
 (operations/room.py).
 """
 
@@ -28,14 +28,14 @@ class RoomOverview:
     quota: int | None
     sources: int
     frames: int
-    rest: int | None
+    rest: int | None  # all other files, or None without a quota
     promised: int  # reserved for downloads that are running
     num_removable_sources: int
     removable_sources: int
 
 
 def room_overview(platform: Platform) -> RoomOverview:
-    """Return the disk usage of a root. Without a quota, read no files."""
+    """Return the disk usage of a root. Without a quota, no files are read."""
     room = Room(platform)
     usage = room.usage() if room.is_limited else None
     videos = usage.videos if usage is not None else room.videos()
@@ -53,9 +53,9 @@ def room_overview(platform: Platform) -> RoomOverview:
 
 
 def find_removable(platform: Platform, kinds: Collection[RemovableKind]) -> Mapping[RemovableKind, list[Removable]]:
-    """Return the files that could be removed, regardless of the policies. Remove nothing."""
+    """Return the files of `kinds` that could be removed, whether or not the settings allow it. No file is removed."""
     room = Room(platform)
-    room.usage()  # measures frames that an earlier version made
+    room.usage()  # measures frames that an earlier version extracted
     found = {
         RemovableKind.SOURCES: room.removable_sources,
         RemovableKind.FRAMES: room.removable_frames,

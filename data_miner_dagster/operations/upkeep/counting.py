@@ -1,4 +1,4 @@
-"""Count the items that a removal would remove, and those that stay for other projects. Changes nothing."""
+"""Count the items that a removal would remove, and those that stay for other projects. Nothing is changed."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -60,7 +60,7 @@ class ProjectCount:
 
 
 def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
-    """Return the counts for `remove_videos` of these videos with `force`."""
+    """Return the counts for calling `remove_videos` with these keys and `force`."""
     keys = sorted(set(video_keys))
     known = [row.key for row in find_videos(platform.database, keys)]
     wanting = projects_wanting(platform.database, known)
@@ -93,6 +93,6 @@ def count_project(platform: Platform, name: str, *, with_files: bool, with_relea
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Return the number of files in a file or folder, and their size in bytes."""
+    """Return (number of files, size in bytes) for a folder or a single file."""
     files: Sequence[Path] = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
     return len(files), sum(file.stat().st_size for file in files)

@@ -1,7 +1,7 @@
 """Check the parts of this machine that the platform needs: one line each, with a remedy if something is wrong.
 
 Nothing is changed, except that a probe file is created under an existing root and removed again. Does not belong here:
-whether the catalog agrees with the files (inspection.py).
+comparing the catalog with the files (inspection.py).
 """
 
 import os
@@ -59,7 +59,7 @@ class Part:
 
 
 def inspect_environment(platform: Platform) -> list[Part]:
-    """Return every part of the environment, in order. A part that cannot be examined counts as a problem."""
+    """Examine every part of the environment, and return them in order. A part that cannot be examined is a problem."""
     looks: dict[str, Callable[[], Iterator[Part]]] = {
         "root": partial(_root, platform),
         "disk": partial(_disk, platform),
@@ -76,7 +76,7 @@ def inspect_environment(platform: Platform) -> list[Part]:
             found += look()
         except Exception as error:  # noqa: BLE001 - any error concerns this part only
             line = str(error) if isinstance(error, DataMinerError) else fault_of(error).line
-            found.append(Part(what, State.PROBLEM, with_references(line), "fix the cause that this line names"))
+            found.append(Part(what, State.PROBLEM, with_references(line), "fix the cause that the message names"))
     return found
 
 
@@ -99,16 +99,16 @@ def _root(platform: Platform) -> Iterator[Part]:
         yield Part(
             "root",
             State.PROBLEM,
-            f"{root} ({kind}): {error.strerror}",
-            "the root needs a writable file system that supports hard links and renaming; choose another root with "
-            "--root, or fix its permissions",
+            f"a file in {root} ({kind}) could not be written, linked and renamed ({error.strerror})",
+            "choose a root on a file system that supports hard links and renaming with --root, or fix the permissions",
         )
         return
     finally:
         probe.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
     if kind in _VOLATILE:
-        yield Part("root", State.WARNING, f"{root} ({kind})", "files in memory are lost at a restart; use a disk")
+        remedy = "choose a root on a disk, since files in memory are lost at a restart"
+        yield Part("root", State.WARNING, f"{root} is in memory ({kind})", remedy)
     else:
         yield Part("root", State.OK, f"{root} ({kind}, supports hard links)")
 
@@ -124,8 +124,8 @@ def _disk(platform: Platform) -> Iterator[Part]:
     least = platform.config.downloading.min_free_bytes
     value = f"{size_text(usage.free)} of {size_text(usage.total)} are free"
     if usage.free < least:
-        remedy = "no download starts; free some space with `data-miner clean`, or lower the setting"
-        value = f"{value}, less than platform.downloading.min_free_bytes {size_text(least)}"
+        remedy = "free some space with `data-miner clean`, or lower the setting; until then, no download starts"
+        value = f"{value}, less than platform.downloading.min_free_bytes ({size_text(least)})"
         yield Part("disk", State.PROBLEM, value, remedy)
     elif usage.free < 5 * least:
         yield Part(
@@ -152,7 +152,7 @@ def _database(platform: Platform) -> Iterator[Part]:
             yield Part("database", State.OK, f"{file} does not exist yet, and will be created on first use")
             return
         if why := quick_check(file):
-            yield Part("database", State.PROBLEM, f"{file} is damaged ({why})", "restore it from a copy")
+            yield Part("database", State.PROBLEM, f"{file} is damaged ({why})", "restore it from a backup")
             return
     database = Database(url or sqlite_url(file))
     with database.reading() as session:
@@ -215,7 +215,7 @@ def _gpu(platform: Platform) -> Iterator[Part]:
 
 
 def _javascript() -> Iterator[Part]:
-    remedy = "pip install 'yt-dlp[default,deno]'"
+    remedy = "run `pip install 'yt-dlp[default,deno]'`"
     runtime = javascript_runtime()
     if runtime is None:
         value = "no runtime was found; without one, YouTube offers few formats or none"

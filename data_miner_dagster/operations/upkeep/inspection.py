@@ -1,6 +1,6 @@
-"""Compare the catalog with the files: differences, and how to repair them.
+"""Find differences between the catalog and the files, and repair them.
 
-Belongs here: catalog and files. Does not belong here: Dagster's partitions (cli/doctor.py compares them).
+Belongs here: the catalog and the files. Does not belong here: comparing Dagster's partitions (cli/doctor.py).
 """
 
 import shutil
@@ -67,7 +67,7 @@ class Finding:
 
 
 def inspect_platform(platform: Platform) -> list[Finding]:
-    """Return every difference between the catalog and the files, in a fixed order. Change nothing."""
+    """Return every difference between the catalog and the files, in a fixed order. Nothing is changed."""
     videos = {video.key: video for video in find_videos(platform.database)}
     claimed = {claim.resource for claim in live_claims(platform.database)}
     known = [
@@ -90,17 +90,17 @@ class VideoFiles:
 
     @property
     def line(self) -> str | None:
-        """The missing files and the remedy, in one line; None if none are missing."""
+        """The number of videos whose files are missing, with the remedy, in one line, or None if there are none."""
         if not self.num_missing:
             return None
         return (
-            f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing; `data-miner doctor` "
-            "names them, and `data-miner doctor --fix` has them recreated"
+            f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing; run "
+            "`data-miner doctor` to list them, and `data-miner doctor --fix` to have them recreated"
         )
 
 
 def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
-    """Count, for each stage, the videos that should have its files and those that lack them. Change nothing."""
+    """Count, for each stage, the videos that should have its files and those that lack them. Nothing is changed."""
     videos = find_videos(platform.database)
     claimed = {claim.resource for claim in live_claims(platform.database)}
     embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)
@@ -116,7 +116,7 @@ def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
 
 
 def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
-    """Apply the findings' remedies where that is safe. Return the number of repairs. Idempotent."""
+    """Apply the findings' remedies where that is safe. Return the number of repairs. A repeated call is harmless."""
     num_mended = 0
     if any(finding.drift is Discrepancy.WORKER_GONE for finding in findings):
         num_mended += len(reset_orphans(platform.database))
@@ -135,7 +135,7 @@ def mend_platform(platform: Platform, findings: Sequence[Finding]) -> int:
 
 
 def _mend(platform: Platform, finding: Finding) -> bool:
-    """Repair one finding, unless its kind is repaired for all findings at once. Return whether it was repaired."""
+    """Repair one finding, unless its kind is repaired for all findings together. Return whether it was repaired."""
     if finding.drift in (Discrepancy.FRAMES_MISSING, Discrepancy.VIDEO_MISSING):
         return _step_back(platform, finding.subject)
     if finding.drift is Discrepancy.EMBEDDINGS_MISSING:
@@ -228,7 +228,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Finding]:
-    """Yield old partial files without a live writer, from the root's folders and two levels of subfolders.
+    """Yield a finding for each old partial file without a live writer, down to two levels below the root's folders.
 
     An interrupted download of a video without a file is not included, because the next attempt continues it.
     """
@@ -254,7 +254,7 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
 
 def _damaged(platform: Platform) -> Iterator[Finding]:
     for damaged in find_damaged_files(platform.layout):
-        remedy = "remove it, so that it is recreated" if damaged.is_derived else "restore it from a copy"
+        remedy = "remove it, so that it is recreated" if damaged.is_derived else "restore it from a backup"
         yield Finding(
             Discrepancy.DAMAGED, str(damaged.path.relative_to(platform.root)), remedy, is_fixable=damaged.is_derived
         )

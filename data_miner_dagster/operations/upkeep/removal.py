@@ -78,9 +78,9 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
 
 
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
-    """Remove videos from one project. Its next release is made without them, and no listing adds them again.
+    """Remove videos from one project. Its next release is built without them, and no listing adds them again.
 
-    Other projects and existing releases keep them. `add-video` adds a video again.
+    Other projects and existing releases keep them. Only `add-video` adds such a video again.
 
     Raises:
         ConfigError: the project does not exist.

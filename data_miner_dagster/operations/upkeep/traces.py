@@ -1,6 +1,6 @@
 """Search a root for traces of a video: its names, in paths and in files and rows of any format.
 
-Belongs here: searching. Does not belong here: removing (forgetting.py).
+Belongs here: searching. Does not belong here: removing what was found (forgetting.py).
 """
 
 import html
@@ -46,7 +46,7 @@ class Trace:
 
 
 def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
-    """Return the texts that identify these videos: key, the identity in the key, sha256, address and title.
+    """Return the texts that identify `videos`: their keys, the identities in the keys, sha256s, addresses and titles.
 
     A text that is short, or shared with one of the `others`, proves nothing and is omitted. Keys are always searched
     for. A text that contains another of the texts is omitted, because the shorter one is found wherever it occurs.
@@ -61,10 +61,10 @@ def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) 
 
 
 def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
-    """Yield the places under the folders that name one of `needles`: names of files, parts of files, unreadable files.
+    """Yield the places under `folders` that name one of `needles`: names of files, and parts of files.
 
-    Parquet, NumPy and SQLite files are read by format, all others as bytes. The contents of pictures and of video files
-    are not read, because this package writes no names into them.
+    Unreadable files are yielded too. Parquet, NumPy and SQLite files are read by format, all others as bytes. The
+    contents of pictures and of video files are not read, because this package writes no names into them.
     """
     wanted = sorted(set(needles))
     forms = _byte_forms(wanted)
@@ -79,7 +79,7 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
 
 
 def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the names of the tables with a row that names one of `needles`. Without `tables`, search all tables."""
+    """Yield the names of those `tables` (all, if it is None) that have a row that names one of `needles`."""
     present = inspect(connection).get_table_names()
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
@@ -95,7 +95,7 @@ def tables_naming(database: Database, needles: Collection[str]) -> list[str]:
 def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:
     """Yield the rows of a table that name one of `needles` in any column.
 
-    A table with an integer `id` is read page by page, any other at once.
+    A table with an integer `id` is read page by page, and any other table in one query.
     """
     forms = text_forms(needles)
     quoted = connection.dialect.identifier_preparer.quote(table)
@@ -126,7 +126,10 @@ def _is_media(path: Path) -> bool:
 
 
 def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
-    """Return the part of a file that names one of the needles, or why it cannot be read; None if no part does."""
+    """Return the part of a file that names one of the needles, or None if no part does.
+
+    For an unreadable file, return the reason why it cannot be read.
+    """
     try:
         if path.suffix == ".parquet":
             return _in_parquet(path, needles)
@@ -138,7 +141,7 @@ def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) ->
     except FileNotFoundError:
         return None  # deleted in the meantime
     except (OSError, ValueError, pa.ArrowException, sqlite3.Error, SQLAlchemyError) as error:
-        return f"cannot be read, so it may still name the video ({error})"
+        return f"unreadable, so it may still name the video ({error})"
 
 
 def _holds(path: Path, forms: Sequence[bytes]) -> bool:
@@ -201,9 +204,9 @@ class _Single:
 
 
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
-    """Return the part of a file that names one of the needles, if the file contains one of them.
+    """Return the part of a file that names one of the needles. The file must contain one of them.
 
-    For an SQLite file, it is the tables with such rows, or the space of deleted rows. For another file it is "its
+    For an SQLite file, this is the tables with such rows, or the space of deleted rows. For any other file, it is "its
     content".
     """
     with path.open("rb") as file:
@@ -217,7 +220,7 @@ def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
 
 
 def text_forms(needles: Collection[str]) -> list[str]:
-    """Return each text in three forms: unchanged, escaped for JSON, and escaped for HTML."""
+    """Return the needles in three forms each: unchanged, escaped for JSON, and escaped for HTML."""
     forms = {form for needle in needles for form in (needle, json.dumps(needle)[1:-1], html.escape(needle))}
     return sorted(forms)
 

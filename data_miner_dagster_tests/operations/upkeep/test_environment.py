@@ -55,7 +55,8 @@ def test_inspect_environment__a_root_that_is_there(tmp_path: Path, monkeypatch: 
 def test_inspect_environment__a_root_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "kind_of_file_system", lambda _: "tmpfs")
     part = parts_of(tmp_path)["root"]
-    assert (part.state, part.remedy) == (State.WARNING, "files in memory are lost at a restart; use a disk")
+    assert part.state is State.WARNING
+    assert part.remedy == "choose a root on a disk, since files in memory are lost at a restart"
 
 
 def test_inspect_environment__a_damaged_catalog(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_inspect_environment__a_damaged_catalog(tmp_path: Path) -> None:
     root.mkdir()
     (root / "catalog.sqlite").write_bytes(b"no database, but longer than a header of one" * 100)
     part = parts_of(root)["database"]
-    assert (part.state, part.remedy) == (State.PROBLEM, "restore it from a copy")
+    assert (part.state, part.remedy) == (State.PROBLEM, "restore it from a backup")
 
 
 def test_inspect_environment__a_root_that_cannot_be_used(tmp_path: Path) -> None:

@@ -206,4 +206,4 @@ def test_find_traces__in_every_kind_of_file(tmp_path: Path) -> None:
     assert list(find_traces([tmp_path], ["other.txt"])) == [Trace(tmp_path / "other.txt", "its name")]
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     (unknown,) = find_traces([tmp_path], ["other.parquet"])
-    assert unknown.where.startswith("cannot be read, so it may still name the video")
+    assert unknown.where.startswith("unreadable, so it may still name the video")
