@@ -1,7 +1,7 @@
 """Forget a video or channel: afterwards nothing under the root shows or names it, and no listing adds it again.
 
-Belongs here: rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), and the search for
-leftovers (traces.py).
+Belongs here: deleting rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), or searching
+for leftovers (traces.py).
 """
 
 import json
@@ -115,14 +115,15 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return a hint for an error message: the keys of videos with `target` as their name, title or start of the key.
+    """Return a hint for an error message: the keys of videos whose name or title is `target`, or whose key begins so.
 
-    The keys are only suggested, because only a whole key identifies a video safely.
+    The keys are only suggested, because only a whole key identifies a video safely. If there are none, the hint is the
+    command that lists all keys.
     """
     rows = find_videos(platform.database)
     keys = [row.key for row in rows if target in (name_of_video(row), row.title) or row.key.startswith(target)]
     if not keys:
-        return "; `data-miner videos` lists the keys"
+        return "; run `data-miner videos` to list the keys"
     return f"; did you mean {' or '.join(keys[:_MOST_MEANT])}?"
 
 
@@ -141,8 +142,8 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
     """Return the copies outside the root that show any of the videos, each with the command that removes it there.
 
-    They are publications of releases that contain one of the videos or are no longer under the root, and backups made
-    since the first of the videos was added.
+    The copies are publications of releases that contain one of the videos or are no longer under the root, and backups
+    made since the first of the videos was added.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -164,13 +165,13 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
 
 
 def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases: bool = False) -> Forgetting:
-    """Remove a video or a whole channel, and everything that shows or names it. No listing adds it again.
+    """Remove the videos that `target` names, and everything that shows or names them. No listing adds them again.
 
-    Releases that contain it are removed, but the splits and generations of their other videos are remembered. With
-    `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their manifest. In
-    releases that only name it among their changes, the name is replaced and nothing else changes.
+    Releases that contain one of the videos are removed, but the splits and generations of their other videos are
+    remembered. With `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their
+    manifest. In releases that only name a video among their changes, the name is replaced and nothing else changes.
 
-    Idempotent: after an interruption, repeat the call.
+    After an interruption, the call can be repeated.
 
     Raises:
         ConfigError: `target` is neither a video nor a channel.
@@ -248,7 +249,7 @@ def _forget_in_releases(
 
 
 def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
-    """Rewrite the texts of a release that name one of the videos, and their checksums. Change nothing else."""
+    """Replace the videos' keys in the texts of a release, and update the checksums. Nothing else is changed."""
     texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json", ".txt")]
     naming = [path for path in texts if any(key in path.read_text(encoding="utf-8") for key in keys)]
     if not naming:
@@ -338,7 +339,7 @@ def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) ->
 
 
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:
-    """Delete the rows about the videos, replace their names in all others, and reclaim the space of deleted rows.
+    """Delete the rows about the videos, replace their names in all other rows, and reclaim the space of deleted rows.
 
     Copies of the catalog from migrations and from a move to PostgreSQL are deleted, because they cannot be rewritten.
     """
