@@ -44,7 +44,8 @@ def test_release_is_whole__fails_and_names_the_files(
     found = run_check(release_is_whole, tmp_path, "cyclists", monkeypatch)
     assert not found.passed
     assert found.description == (
-        f"release v001: {first}: missing, {second}: its sha256 has changed; `data-miner run --force` writes it again"
+        f"release v001 is damaged ({first}: missing, {second}: its sha256 has changed); run `data-miner run --force` "
+        "to write it again"
     )
     figures = figures_of(found)
     assert figures["damaged files"] == 2

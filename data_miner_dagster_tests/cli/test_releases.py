@@ -34,7 +34,9 @@ def test_export__one_format(root: Path, tmp_path: Path) -> None:
 
 
 def test_export__unknown_format(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"format 'kitti' is not one of all, {', '.join(EXPORT_FORMATS)}$"):
+    with pytest.raises(
+        ConfigError, match=f"format 'kitti' is not supported; use one of all, {', '.join(EXPORT_FORMATS)}$"
+    ):
         _run("export", "cyclists", "--format", "kitti", "--to", tmp_path / "out", "--root", root)
 
 
@@ -81,7 +83,7 @@ def test_diff__what_changed_between_two_releases(root: Path) -> None:
     assert "setting: config.releasing.confidence_threshold: 0.3 → 0.65" in told
     back = json.loads(_run("diff", "cyclists", "v002", "v001", "--json", "--root", root))
     assert (back["num_images_relabelled"], back["boxes_by_class"]["person"]) == (3, [1, 3])
-    with pytest.raises(ConfigError, match="has no release 'v003' on disk; its releases: v001, v002"):
+    with pytest.raises(ConfigError, match="has no release 'v003' on disk; use one of v001, v002"):
         _run("diff", "cyclists", "v001", "v003", "--root", root)
 
 

@@ -70,4 +70,4 @@ def test_run__a_priced_verifier_in_the_card_and_rebuilt_without_asking(clips: di
         "rebuild", "street", "--to", tmp_path / "other", "--config", write_yaml(config, content), "--root", root
     )
     assert refused.returncode == 1
-    assert "verifier eyes: its model or parameters differ from those of the release" in refused.stdout
+    assert "the model or parameters of verifier eyes have changed since the release" in refused.stdout

@@ -29,16 +29,17 @@ class ReleaseCheck:
     def description(self) -> str:
         """The first problems and the remedy in one line, for the user."""
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
-        return f"release {self.version}: {', '.join(self.problems[:3])}{more}; `data-miner run --force` writes it again"
+        problems = f"{', '.join(self.problems[:3])}{more}"
+        return f"release {self.version} is damaged ({problems}); run `data-miner run --force` to write it again"
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
-    """Compare every file of a release with its recorded sha256. Reads every byte.
+    """Compare every file of a release with its recorded sha256. Every byte is read.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        version: the version of the release. None: the current one.
+        version: the version of the release, or None for the current one.
 
     Raises:
         ConfigError: the project or release does not exist.

@@ -1,7 +1,7 @@
-"""The cost of a release in units that are the same on every machine, such as numbers of videos, frames and boxes.
+"""Compute the cost of a release in units that are the same on every machine, such as counts of videos and boxes.
 
-The numbers depend only on the project's rows and tables, not on the work done in this root, so a rebuilt release states
-the same cost. Does not belong here: the measured time and bytes (operations/reporting/costs.py).
+The cost depends only on the project's rows and tables, rather than on the work done in this root, so a rebuilt release
+states the same cost. Does not belong here: the measured time and bytes (operations/reporting/costs.py).
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ from data_miner_dagster.storage.tables import read_rows
 def effort_of(
     platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return the cost of a release, without the size of its labels. None if the release states no cost.
+    """Return the cost of a release, without the size of its labels, or None if the release must not state a cost.
 
     Args:
         platform: the platform of one root.
         config: the project's configuration.
         funnel: the counts after each stage.
-        replaced: the manifest of a release to reproduce byte for byte; None for a new release. If given, the result
-            repeats the prices in this manifest, and is None if the manifest states no cost.
+        replaced: the manifest of a release to reproduce byte for byte, or None for a new release. If it is given, the
+            result repeats its prices, and is None if the manifest states no cost.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
         return None

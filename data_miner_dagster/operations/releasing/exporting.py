@@ -42,7 +42,7 @@ _ROOMS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """The result of `export_release`: the counts of the export, whose folder is an absolute path."""
+    """The result of an export: its counts, and the absolute path of its folder."""
 
     version: str
     folder: Path
@@ -67,7 +67,7 @@ def export_release(
         project: the name of the project.
         format: a name in `EXPORT_NAMES`.
         to: a new or empty folder outside the root's own folders.
-        version: the version of the release. None: the current one.
+        version: the version of the release, or None for the current one.
 
     Raises:
         ConfigError: the project, release or format does not exist, the package that the format needs is missing, or
@@ -75,7 +75,7 @@ def export_release(
         DataMinerError: the release was withdrawn or is damaged, the disk is full, or the export cannot be read back.
     """
     if format not in EXPORT_NAMES:
-        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
+        raise ConfigError(f"format {format!r} is not supported; use one of {', '.join(EXPORT_NAMES)}")
     if format != WHOLE:
         EXPORT_FORMATS[format].check_installed()
     version = existing_version(platform, project, version)
@@ -101,16 +101,17 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
     release = platform.layout.release_folder(project, version)
     withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
     if withdrawn and withdrawn[0]:
-        raise DataMinerError(f"release {project} {version} was withdrawn: {withdrawn[0]}; name another version")
+        raise DataMinerError(f"release {project} {version} was withdrawn ({withdrawn[0]}); choose another version")
     if damage := damaged_files(release):
         raise DataMinerError(
-            f"release {project} {version} is damaged ({damage[0]}); materialize `dataset` with force to write it again"
+            f"release {project} {version} is damaged ({damage[0]}); restore it from a backup, or materialize `dataset` "
+            "with force, which writes the current release again"
         )
     return release
 
 
 def names_in_release(release: Path) -> Iterator[str]:
-    """Yield the names of the files of a release. The last one is the manifest, which marks a release as complete."""
+    """Yield the names of a release's files. The last one is the manifest, which marks a release as complete."""
     yield from (name for name, _ in read_checksums(release))
     yield from (CHECKSUMS_FILE, MANIFEST_FILE)
 
@@ -166,7 +167,7 @@ def _export_format(
         left_out: the ids of frames whose images are not written, each with the reason.
 
     Returns:
-        The counts of the export, and the internal error by name for each part of an image that is missing.
+        The counts of the export, and, for each missing part of an image, its internal error by the name of the part.
 
     Raises:
         VideosLeftOutError: further images cannot be written. The error lists their frame ids, and nothing is exported.
@@ -223,7 +224,7 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
 
 @contextmanager
 def _export_folder(to: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill, which becomes `to` when the block ends. First remove leftovers of a kill.
+    """Yield a temporary folder to fill, which becomes `to` when the block ends. Leftovers of a kill are removed first.
 
     Raises:
         ConfigError: another export is writing to `to`, or `to` exists and is not empty.
@@ -235,19 +236,19 @@ def _export_folder(to: Path) -> Iterator[Path]:
             yield folder
     except FolderInUseError as error:
         raise ConfigError(
-            f"another export is writing to {to}; wait until it has finished, or name another folder"
+            f"another export is writing to {to}; wait until it has finished, or choose another folder"
         ) from error
     except OSError as error:
         if not is_disk_full(error):
             raise
         raise DataMinerError(
-            f"no space is left on the disk of {to}, so nothing was exported; free some space, or name another folder"
+            f"no space is left on the disk of {to}, so nothing was exported; free some space, or choose another folder"
         ) from error
 
 
 def _check_free(to: Path) -> None:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"{to} exists and is not an empty folder; name a new folder")
+        raise ConfigError(f"{to} exists and is not an empty folder; choose a new folder")
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:
@@ -258,17 +259,17 @@ def check_export_folder(platform: Platform, to: Path) -> None:
     """
     inside = to.resolve().relative_to(platform.root.resolve()).parts if _is_inside(to, platform.root) else ()
     if inside and inside[0] in _ROOMS:
-        raise ConfigError(f"{to} is in the root's own folder {inside[0]}; name a folder outside it")
+        raise ConfigError(f"{to} is in the root's own folder {inside[0]}; choose a folder outside it")
     try:
         if to.is_mount():
-            raise ConfigError(f"{to} is a mount point, which cannot be replaced; name a new folder in it")
+            raise ConfigError(f"{to} is a mount point, which cannot be replaced; choose a new folder in it")
         _check_free(to)
         to.absolute().parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=to.absolute().parent):
             pass
     except OSError as error:
         why = os.strerror(error.errno or 0)
-        raise ConfigError(f"{to} cannot be written to ({why}); name another folder") from error
+        raise ConfigError(f"{to} cannot be written to ({why}); choose another folder") from error
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -1,7 +1,7 @@
-"""Store the inputs of a release beside the project's tables, from which `data-miner rebuild` reproduces the release.
+"""Store the inputs from which `data-miner rebuild` reproduces a release, beside the project's tables.
 
 The inputs are the catalog rows at that time, the calibration of boxes, the fingerprint of each video's frames, and the
-versions of everything that affects the result. Images, videos and vectors are not copied: `rebuild` uses those of the
+versions of everything that affects the result. Images, videos and vectors are not copied: `rebuild` uses those in the
 root.
 """
 
@@ -83,7 +83,7 @@ class Recipe:
 
 
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
-    """Return the inputs that a release has if it is built now.
+    """Return the recipe of a release that is built now.
 
     Missing models, exemplars, and projects or releases to compare with are marked as missing, because only earlier
     stages need them.
@@ -173,7 +173,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
 
 
 def earlier_manifests(platform: Platform, project: str, version_name: str) -> dict[str, str]:
-    """Return the sha256 of the manifests of all releases on disk that are older than a version, by version."""
+    """Return the sha256 of the manifest of each release on disk that is older than `version_name`, by version."""
     layout, number = platform.layout, version_number(version_name)
     return {
         name: sha256_of_file(layout.release_folder(project, name) / MANIFEST_FILE)
@@ -245,7 +245,7 @@ def _table(rows: Iterable[StoredRow]) -> pa.Table:
 def read_recipe(path: Path) -> Recipe | None:
     """Return the versions and fingerprints in a file of stored inputs.
 
-    None if the file does not exist or was written by a version of this package with another format.
+    Return None if the file does not exist or was written by a version of this package with another format.
     """
     content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
     if content.pop("format", None) != _FORMAT:
@@ -267,7 +267,7 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove the files of stored inputs in a folder that mention one of these videos.
+    """Remove the files of stored inputs in a folder that mention one of the given videos.
 
     The releases with these inputs can then no longer be rebuilt.
     """

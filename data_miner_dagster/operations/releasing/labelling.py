@@ -76,7 +76,7 @@ def _seconds(verdict: Verdict) -> float:
 
 
 def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
-    """Return the mask of a detected box. None if it has no mask, or if a person moved the box.
+    """Return the mask of a detected box, or None if the box has no mask or a person moved it.
 
     A change of class keeps the mask.
     """
@@ -98,7 +98,7 @@ class LabelledFrame:
 
 
 class Labelling:
-    """Decides which boxes of a project's frames are released, one frame at a time."""
+    """The rules and verdicts that decide which boxes of a project's frames are released, one frame at a time."""
 
     def __init__(
         self, config: ProjectConfig, verdicts: VerdictsByFrame, calibration: ConfidenceCalibration | None = None
@@ -112,7 +112,7 @@ class Labelling:
         self._class_indices = {name: index for index, name in enumerate(self._classes.names)}
 
     def among(self, places: Iterable[FramePlace]) -> "Labelling":
-        """Return a labelling that has only the verdicts on the given frames, so other verdicts do not affect it."""
+        """Return a labelling with only the verdicts on the given frames, so that other verdicts do not affect it."""
         return Labelling(self._config, self.verdicts.among(places), self.calibration)
 
     @property

@@ -44,7 +44,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
     return [
-        f"{name}: {now.get(name) or 'not installed'} here, {then.get(name) or 'not installed'} then"
+        f"{name} is {now.get(name) or 'not installed'} here, but was {then.get(name) or 'not installed'} at the release"
         for name in names
         if now.get(name) != then.get(name)
     ]
@@ -66,15 +66,15 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
             found = _role(platform, config, role)
             check_entry_available(found.entry)
             if found.fingerprint != fingerprint:
-                yield f"model {name}: its weights or settings differ from those of the release"
+                yield f"the weights or settings of model {name} have changed since the release"
             elif not is_on_this_machine(found.entry):
-                yield f"model {name}: its weights are not on this machine; fetch them with `data-miner models fetch`"
+                yield f"the weights of model {name} are not on this machine; run `data-miner models fetch`"
         except (ModelError, ConfigError) as error:
             yield str(error)
 
 
 def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line if the settings of a release's verifier have changed, because its stored answers then do not apply.
+    """Yield a line if a release's verifier is missing or has other settings, since its answers then do not apply.
 
     Args:
         platform: the platform of one root.
@@ -90,7 +90,7 @@ def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable
         yield str(error)
         return
     if now.fingerprint != then[0]["fingerprint"]:
-        yield f"verifier {name}: its model or parameters differ from those of the release, so its answers do not apply"
+        yield f"the model or parameters of verifier {name} have changed since the release, so its answers do not apply"
 
 
 def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any]:
@@ -105,7 +105,7 @@ def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any
 def lacking_files(
     platform: Platform, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
 ) -> Iterator[str]:
-    """Yield a line for each video whose frames, images or embeddings are missing or have changed. Reads every image.
+    """Yield a line for each video whose frames, images or embeddings are missing or have changed. Every image is read.
 
     Args:
         platform: the platform of one root.
@@ -118,10 +118,10 @@ def lacking_files(
         steps.advance()
         found = frames_identity(platform.layout, key)
         if found is None:
-            yield f"frames of {key}: missing; extract them again, if the video still exists"
+            yield f"the frames of {key} are missing; extract them again if the video still exists"
             continue
         if found.fingerprint != then["frames"]:
-            yield f"frames of {key}: extracted again since then, from another file or with other settings"
+            yield f"the frames of {key} were extracted again since then, from another file or with other settings"
             continue
         yield from _lacking_images(platform, key, left_out)
         if encoder is None or not then["is_embedded"]:
@@ -129,11 +129,11 @@ def lacking_files(
         name, fingerprint = encoder
         file = platform.layout.embedding_file(name, key)
         if read_vectors_fingerprint(file) != embeddings_fingerprint_of(found.fingerprint, fingerprint):
-            yield f"embeddings of {key} from {name}: missing; `data-miner run` recreates them"
+            yield f"the embeddings of {key} from {name} are missing; run `data-miner run` to recreate them"
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
-    """Return the name and fingerprint of the filter encoder. None if it is missing; `lacking_models` reports that."""
+    """Return the name and fingerprint of the filter encoder, or None if it is missing, as `lacking_models` reports."""
     try:
         return platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
     except (ModelError, ConfigError):
@@ -150,7 +150,7 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
     if lost:
         more = f" and {len(lost) - _MOST_IMAGES_NAMED} more" if len(lost) > _MOST_IMAGES_NAMED else ""
         names = ", ".join(lost[:_MOST_IMAGES_NAMED])
-        yield f"images of {key}: {counted(len(lost), 'image')} missing or changed ({names}{more})"
+        yield f"{counted(len(lost), 'image is', 'images are')} missing or changed in {key} ({names}{more})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class FollowedVideo:
 
 
 def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
-    """Yield a line for each video of which both pictures around its images and the video file are missing.
+    """Yield a line for each video whose file and pictures around its images are both missing.
 
     Args:
         platform: the platform of one root.
@@ -190,35 +190,35 @@ def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[
 
 
 def line_of_windows(project: str, video_key: str) -> str:
-    """Return the line for a video of which both pictures around its frames and the video file are missing."""
+    """Return the line for a video whose file and pictures around its frames are both missing."""
     return (
-        f"pictures around the frames of {video_key}: missing or incomplete, and so is its video; download it again "
-        f"with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or restore it from a "
-        "copy"
+        f"pictures around the frames of {video_key} are missing or incomplete, and its video file is missing; download "
+        f"the video again with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or "
+        "restore it from a backup"
     )
 
 
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
     """Yield a line for each older release that is missing or has changed.
 
-    The manifest of the release to rebuild depends on them, because it describes the changes since them.
+    The manifest of the release to rebuild depends on the older releases, because it describes the changes since them.
     """
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
-            yield f"release {name}: missing, but {version} lists the changes since it"
+            yield f"release {name} is missing, but {version} lists the changes since it"
         elif found[name] != sha256:
-            yield f"release {name}: its release.json has changed since then"
+            yield f"the release.json of release {name} has changed since then"
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line if exemplars, and one if other projects or releases, are missing or have changed.
+    """Yield one line for exemplars and one for other projects and releases, if any of them are missing or have changed.
 
-    Other projects and releases are those that deduplication compares the project with.
+    The other projects and releases are those that deduplication compares the project with.
     """
     for what, look in (
-        ("exemplars of prompts and classes", lambda: _same_exemplars(platform, config, recipe)),
-        ("projects and releases that it was compared with", lambda: _same_others(platform, config, recipe)),
+        ("exemplars of prompts or classes", lambda: _same_exemplars(platform, config, recipe)),
+        ("projects or releases that it was compared with", lambda: _same_others(platform, config, recipe)),
     ):
         yield from _line_of(what, look)
 
@@ -226,7 +226,7 @@ def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Reci
 def _line_of(what: str, look: Callable[[], bool]) -> Iterator[str]:
     try:
         if not look():
-            yield f"{what}: changed since then"
+            yield f"{what} have changed since then"
     except (ConfigError, DamagedFileError) as error:
         yield str(error)
 

@@ -43,7 +43,7 @@ class LeakCheck:
     """The result of `check_leaks` for one release."""
 
     version: str
-    encoder: str | None  # the encoder that did not find the near-duplicates; None if both roles have the same model
+    encoder: str | None  # the encoder that did not find the near-duplicates, or None if both roles have the same model
     limits: LeakLimits
     tally: LeakTally
     named: tuple[str, ...]  # the most similar pairs, as text
@@ -69,7 +69,7 @@ class LeakCheck:
 
     @property
     def description(self) -> str:
-        """The number of leaks in one line, for the user. With leaks, also the most similar pairs and the remedy."""
+        """The number of leaks in one line for the user, with the most similar pairs and the remedy if there are any."""
         line = (
             f"release {self.version}: {self.tally.num_leaks:,} of "
             f"{counted(self.tally.num_pairs, 'pair of images', 'pairs of images')} in "
@@ -85,12 +85,12 @@ class LeakCheck:
 
 
 def check_leaks(platform: Platform, project: str, version: str | None = None) -> LeakCheck:
-    """Compare all images of a release with all images of other splits.
+    """Compare every image of a release with the images in other splits, and return the pairs that look alike.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        version: the version of the release. None: the current one.
+        version: the version of the release, or None for the current one.
 
     Raises:
         ConfigError: the project or release does not exist.
@@ -109,7 +109,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
 
 def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
-    """Return the encoder that deduplication does not use to find near-duplicates; None if one model has both roles."""
+    """Return the encoder that deduplication does not use for near-duplicates, or None if one model has both roles."""
     by_role = {"filter": platform.models.filter_encoder, "dedup": platform.models.dedup_encoder}
     used = by_role.pop(config.deduplication.encoder)
     (other,) = by_role.values()
@@ -137,7 +137,10 @@ def _compared_images(
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return an (N,) code for each value, numbered by first appearance. Codes ascend if equal values are adjacent."""
+    """Return an (N,) array with a code for each value, numbered by first appearance.
+
+    The codes ascend if equal values are adjacent.
+    """
     codes = column.combine_chunks()
     codes = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
     return np.asarray(codes.indices.to_numpy(), np.int64)

@@ -17,7 +17,7 @@ def next_step(platform: Platform, project: str, funnel: Funnel) -> str:
     for count in funnel.steps:
         if count.count == 0 and count.step in _REMEDIES:
             return _REMEDIES[count.step](platform, project)
-    return f"`data-miner status --project {project}` shows the outcome of each video and frame"
+    return f"run `data-miner status --project {project}` to see the outcome of each video and frame"
 
 
 def _line(text: str, _platform: Platform, project: str) -> str:
@@ -28,15 +28,15 @@ def _of_similarity(platform: Platform, project: str) -> str:
     most = _greatest(platform.layout.filtered_table(project), "positive_similarity")
     said = "" if most is None else f"the highest similarity was {most:.3f}; "
     return (
-        f"{said}lower `filtering.positive_threshold`, rephrase the prompts, or find the threshold from "
-        f"your answers: `data-miner review {project}`"
+        f"{said}lower `filtering.positive_threshold`, rephrase the prompts, or run `data-miner review {project}` to "
+        "find the threshold from your answers"
     )
 
 
 def _of_confidence(platform: Platform, project: str) -> str:
     most = _greatest(platform.layout.detections_table(project), "confidence")
     said = "" if most is None else f"the highest confidence was {most:.3f}; "
-    return f"{said}lower `releasing.confidence_threshold`, or check the boxes: `data-miner review {project}`"
+    return f"{said}lower `releasing.confidence_threshold`, or run `data-miner review {project}` to check the boxes"
 
 
 def _greatest(table: Path, column: str) -> float | None:
@@ -48,18 +48,18 @@ def _greatest(table: Path, column: str) -> float | None:
 
 _REMEDIES: Final[Mapping[FunnelStep, Callable[[Platform, str], str]]] = {
     FunnelStep.CANDIDATES: partial(
-        _line, "its sources listed no video: `data-miner status --project {project}` shows the result of each source"
+        _line, "its sources listed no video; run `data-miner status --project {project}` to see what each one listed"
     ),
     FunnelStep.VIDEOS: partial(
-        _line, "its rules rejected every video: `data-miner status --project {project}` counts them by rule"
+        _line, "its rules rejected every video; run `data-miner status --project {project}` to see the counts by rule"
     ),
     FunnelStep.EXTRACTED: partial(
-        _line, "no video could be used: `data-miner videos --project {project} --failed` shows the reasons"
+        _line, "no video could be used; run `data-miner videos --project {project} --failed` to see the reasons"
     ),
     FunnelStep.FILTERED: _of_similarity,
     FunnelStep.BOXES: partial(
         _line,
-        "the detector detected nothing: rephrase the classes, try another detector with `data-miner try "
+        "the detector detected nothing; rephrase the classes, try another detector with `data-miner try "
         "detect FOLDER`, or set `releasing.include_frames_without_boxes: true`",
     ),
     FunnelStep.BOXES_RELEASABLE: _of_confidence,

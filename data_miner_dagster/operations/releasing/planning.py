@@ -1,4 +1,4 @@
-"""The plan of a release, made before its first byte is written, and the content of its manifest.
+"""Define the plan of a release, which is complete before its first byte is written, and the content of its manifest.
 
 Belongs here: records, and the manifest as a function of them. Does not belong here: writing files (writing.py).
 """
@@ -37,8 +37,8 @@ class Standing:
     rows: Sequence[ReleaseRow]  # of the releases in the catalog
     decided: Mapping[str, str]  # splits by video key, for videos that were released before or whose split is set
     funnel: Funnel  # the steps before the release
-    selection: ImageSelection | None = None  # chooses among all releasable images; None: all are released
-    replaced: Mapping[str, Any] | None = None  # manifest of a release to reproduce byte for byte; None: a new release
+    selection: ImageSelection | None = None  # the choice among all releasable images, or None to release all
+    replaced: Mapping[str, Any] | None = None  # manifest of a release to reproduce byte for byte, or None for a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class Choice:
 
 @dataclass(slots=True)
 class FrameTally:
-    """Counts the frames that a release considers, by outcome. Every frame has exactly one outcome."""
+    """A tally of the frames that a release considers, by outcome. Every frame has exactly one outcome."""
 
     by_outcome: Counter[FrameOutcome] = field(default_factory=Counter)
     unmet_verdicts: list[str] = field(default_factory=list)
-    num_verdicts: int = 0  # verdicts on boxes of these frames
+    num_verdicts: int = 0  # verdicts on boxes on these frames
 
     def add(self, frame: DecidedFrame) -> None:
         """Count one frame, and the verdicts on it."""
@@ -69,7 +69,7 @@ class FrameTally:
         self.num_verdicts += frame.num_verdicts
 
     def leave_between_blocks(self, number: int) -> None:
-        """Count this many released images as images in a gap between two splits of their video instead."""
+        """Count `number` released images as images in a gap between two splits of their video instead."""
         self.by_outcome[FrameOutcome.RELEASED] -= number
         self.by_outcome[FrameOutcome.BETWEEN_BLOCKS] += number
 
@@ -91,7 +91,7 @@ class ReleasePlan:
     header: ReleaseHeader
     fingerprint: str
     split_by_video: dict[str, str]  # of the videos with images in the release
-    choice: Choice | None  # None: every releasable image
+    choice: Choice | None  # None if every releasable image is released
     group_by_video: dict[str, str]  # the first video of each video's group
     divided_groups: list[tuple[str, ...]]  # groups whose videos are in different splits
     videos_without_images: list[str]  # no frame of them is released, for example because all are duplicates
@@ -101,7 +101,7 @@ class ReleasePlan:
     duplicate_threshold: float
     left_out: Collection[str]  # keys of videos and ids of frames whose files are missing or unreadable
     frames: FrameTally
-    num_verdicts: int  # verdicts in force on boxes of the project's representatives
+    num_verdicts: int  # verdicts in force on boxes on the project's representatives
     verification: VerificationCounts | None = None  # None: the project has no verifier
     effort: Mapping[str, Any] | None = None  # None: the plan reproduces a release that states no cost
 

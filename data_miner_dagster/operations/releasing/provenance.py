@@ -1,4 +1,4 @@
-"""`data-miner trace`: trace a released image and its boxes to their origin, and state why the release contains them.
+"""Trace a released image and its boxes to their origin, and state why the release contains them (`data-miner trace`).
 
 Facts about an image come from the release. Facts that a release does not contain, such as the similarity to each
 prompt, come from the project's tables if these still agree with the release about the image.
@@ -40,7 +40,7 @@ class Duplicate:
 
     frame_id: str
     similarity: float | None
-    """The cosine of the embeddings of the duplicate and the image. None if it was not stored."""
+    """The cosine of the embeddings of the duplicate and the image, or None if it was not stored."""
     tier: str | None
     """The simplest comparison that finds the duplicate."""
 
@@ -58,9 +58,9 @@ class ImageProvenance:
     thresholds: Mapping[str, float]
     """The thresholds of the release, by class."""
     similarities: Mapping[str, float]
-    """The similarity to each prompt, highest first. Empty if the project's tables no longer match the release."""
+    """The similarity to each prompt, highest first, or nothing if the project's tables no longer match the release."""
     duplicates: tuple[Duplicate, ...]
-    """The duplicates of the image. Empty if the project's tables no longer match the release."""
+    """The duplicates of the image, or nothing if the project's tables no longer match the release."""
     verdicts: tuple[Verdict, ...]
     """People's verdicts in force on the frame as a whole, on its boxes, and on whether it is a duplicate."""
     runs: tuple[RunOfItem, ...]
@@ -92,8 +92,8 @@ def trace_image(
         platform: the platform of one root.
         what: a file of a release or export (an image or a label file of an image), a frame id, or `image:N` or `box:N`
             with the ids of COCO and Parquet.
-        project: the name of the project. None: the project in the path, or else all projects are searched.
-        version: the version of the release. None: the version in the path, or else the current release.
+        project: the name of the project, or None for the project in the path, or else for all projects.
+        version: the version of the release, or None for the version in the path, or else for the current release.
 
     Raises:
         ConfigError: no such release contains the image, or the releases of several projects contain it.
@@ -105,7 +105,7 @@ def trace_image(
     if not found:
         where = f"{version or 'the current release'} of {project or 'any project'}"
         raise ConfigError(
-            f"{what!r} is not in {where}; name a file of a release, a frame (`<video key>/000012`), `image:N` or "
+            f"{what!r} is not in {where}; give a file of a release, a frame (`<video key>/000012`), `image:N` or "
             "`box:N`, or choose another release with --version"
         )
     if len(found) > 1:
@@ -117,7 +117,7 @@ def trace_image(
 def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
     """Return the project and version that a path names (`releases/<project>/<version>/...`).
 
-    None if the path does not name a release of this root.
+    Return None if the path does not name a release in this root.
     """
     parts = PurePath(what).parts
     for number in range(len(parts) - 2):
@@ -132,7 +132,7 @@ def _releases_with(
 ) -> Iterator[tuple[str, str, int]]:
     """Yield the project, version and image id for each searched release that contains the image.
 
-    If `project` is None, all projects are searched. If `version` is None, their current releases are searched.
+    If `project` is None, all projects are searched. If `version` is None, only current releases are searched.
     """
     names = [project] if project is not None else [row.name for row in find_projects(platform.database)]
     for name in names:
@@ -161,7 +161,8 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
     found, manifest = find_image(release, image_id), read_manifest(release)
     if found is None or manifest is None:
         raise DataMinerError(
-            f"release {project} {version} is damaged; `data-miner releases {project} --check` lists the damaged files"
+            f"release {project} {version} is damaged; run `data-miner releases {project} --check` to list the damaged "
+            "files"
         )
     image, annotation_ids = found
     video = next(video for video in read_videos(release) if video.video_key == image.video_key)
@@ -183,7 +184,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
 
 
 def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict[str, float]:
-    """Return the similarity to each prompt, highest first. Empty if the tables no longer agree with the release."""
+    """Return the similarity to each prompt, highest first, or nothing if the tables no longer match the release."""
     found = similarities_of_frame(platform.layout.similarities_table(project), image.frame_id)
     if abs(found.get(image.similar_prompt, 2.0) - image.similarity) > _ROUNDING:
         return {}
@@ -191,7 +192,7 @@ def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict
 
 
 def _duplicates(platform: Platform, project: str, image: ReleaseImage) -> tuple[Duplicate, ...]:
-    """Return the duplicates of the image. Empty if their number is no longer that in the release."""
+    """Return the duplicates of the image, or nothing if the release states another number of them."""
     columns = ["frame_id", "representative_frame_id", "is_representative", "similarity", "tier"]
     table = platform.layout.deduplicated_table(project)
     rows = rows_with(table, columns, pc.field("representative_frame_id") == image.frame_id)

@@ -38,7 +38,7 @@ class BoxProbabilities:
         return {"boxes": quality_fingerprint(self.calibration)}
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that a detected box with this confidence is right. None if it is unknown."""
+        """Return the probability that a detected box with this confidence is right, or None if it is unknown."""
         found = self.calibration.classes.get(class_name)
         if found is None or not found.knots or self.calibration.detection_fingerprint != self.detection_fingerprint:
             return None
@@ -46,7 +46,7 @@ class BoxProbabilities:
 
 
 def box_probabilities(platform: Platform, project: str) -> BoxProbabilities | None:
-    """Return the stored calibration of a project's boxes; None if the project has no calibration.
+    """Return the stored calibration of a project's boxes, or None if the project has no calibration.
 
     Raises:
         DataMinerError: the stored calibration cannot be read.

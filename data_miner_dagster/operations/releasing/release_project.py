@@ -1,4 +1,4 @@
-"""The last stage: publish an immutable, verified release of a project, and write its report."""
+"""Publish an immutable, verified release of a project, and write its report. This is the last stage."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -65,13 +65,14 @@ def release_project(
         project: the name of the project.
         force: compare every byte of an existing release with its manifest, and write the release again if it is
             damaged.
-        selection: chooses among all releasable images. None: the project's `releasing.select`.
+        selection: the choice among all releasable images, or None for the project's `releasing.select`.
 
     Raises:
         ConfigError: the project does not exist, or `releasing.fixed_splits` names an unknown video.
         NothingToReleaseError: no image can be released; the message contains the reason and the remedy.
         NotReadyError: an earlier stage has not run.
         DataMinerError: an earlier stage is out of date, or the release cannot be read back.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)
     with project_stage(platform, project, ProjectStage.RELEASING) as stage:
@@ -124,8 +125,8 @@ def release_fingerprint(
         config: the project's configuration.
         tables: the fingerprints of the project's tables, by name.
         missing: the keys of videos and ids of frames that are left out because their files are missing or unreadable.
-        selection: chooses among all releasable images. None: all are released.
-        labelling: has the verdicts and the calibration, which are included if there are any.
+        selection: the choice among all releasable images, or None to release all.
+        labelling: the labelling whose verdicts and calibration are included if there are any.
     """
     return fingerprint_of(
         {
@@ -163,7 +164,7 @@ def standing_of(platform: Platform, config: ProjectConfig, selection: ImageSelec
 def _find_release(standing: Standing, fingerprint: str) -> str | None:
     """Return the newest release with this fingerprint that was not withdrawn and agrees with the decided splits.
 
-    None if there is no such release on disk.
+    Return None if there is no such release on disk.
     """
     withdrawn = {row.version for row in standing.rows if row.withdrawn_reason}
     for version in reversed(list(standing.manifests)):
@@ -197,7 +198,7 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
-    """Return the number of videos and frames that the stages of this build left out, plus the unanswered boxes."""
+    """Return the number of videos and frames that this build left out, plus the boxes that wait for the verifier."""
     layout = platform.layout
     num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
     detected = layout.detected_frames_table(project)

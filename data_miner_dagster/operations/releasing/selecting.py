@@ -36,17 +36,17 @@ _FRAMES_AT_ONCE: Final = 20_000
 
 
 class ProjectSelection:
-    """Chooses among the releasable images of a project. Implements `ImageSelection` (stages/releasing.py)."""
+    """A choice among a project's releasable images, which implements `ImageSelection` (stages/releasing.py)."""
 
     def __init__(self, platform: Platform, config: ProjectConfig, select: SelectionConfig) -> None:
-        """Create a selection with these settings. If they limit images per channel, the channels are read here."""
+        """Create a selection with the settings `select`. If they limit images per channel, read the channels."""
         self._platform = platform
         self._config = config
         self._select = select
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """The (N, D) unit vectors of the images of the last choice; None if the selection uses no distances."""
+        """The (N, D) unit vectors of the last choice's candidates, or None if the selection uses no distances."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -59,7 +59,7 @@ class ProjectSelection:
         return settings
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
-        """Return (N,) bool: whether each candidate is chosen. Sets `vectors`."""
+        """Return an (N,) bool array that is True for the chosen candidates, and set `vectors`."""
         select, releasing = self._select, self._config.releasing
         priorities = candidates.similarities
         if select.uncertain or select.diverse:
@@ -88,7 +88,7 @@ class ProjectSelection:
     def _read_vectors(self, candidates: Candidates) -> Float32Array:
         """Return (N, D) unit vectors of the candidates, projected to few dimensions.
 
-        Of the stored vectors, which have more dimensions, only one part is in memory at a time.
+        Only a part of the stored vectors, which have more dimensions, is in memory at a time.
         """
         keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
         parts = []
@@ -101,7 +101,7 @@ class ProjectSelection:
 
 
 def selection_of(platform: Platform, config: ProjectConfig) -> ProjectSelection | None:
-    """Return the selection that a project's `releasing.select` configures; None if all images are released."""
+    """Return the selection that a project's `releasing.select` configures, or None if all images are released."""
     select = config.releasing.select
     return None if select is None else ProjectSelection(platform, config, select)
 
@@ -118,12 +118,12 @@ class Selected:
     images_by_class: Mapping[str, tuple[int, int]]
     """For each class, the number of chosen images with an object of the class, and the number of all such images."""
     most_of_a_video: int
-    """The largest number of chosen images of one video."""
+    """The largest number of images chosen from one video."""
     covering_radius: float | None
-    """The greatest distance (1 minus the cosine) from any image to the nearest chosen image, by projected vectors. None
-    if the selection uses no distances or chooses no image."""
+    """The greatest distance (1 minus the cosine) from any image to the nearest chosen image, by projected vectors. It
+    is None if the selection uses no distances or chooses no image."""
     radius_of_random: float | None
-    """The covering radius of an equal number of randomly chosen images. None if `covering_radius` is None."""
+    """The covering radius of an equal number of randomly chosen images. It is None if `covering_radius` is None."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the result as values that JSON supports."""
@@ -131,7 +131,7 @@ class Selected:
 
 
 def try_selection(platform: Platform, project: str, select: SelectionConfig) -> Selected:
-    """Return the result of a selection among the images that a project can currently release. Nothing is released.
+    """Return the result of a selection among the images that a project can currently release. Nothing is stored.
 
     Raises:
         ConfigError: the project does not exist, or `releasing.fixed_splits` names an unknown video.

@@ -75,7 +75,7 @@ class DecidedFrame:
 
     outcome: FrameOutcome
     image: ReleaseImage | None = None
-    has_detections: bool = True  # False: no detector reported anything, at any confidence
+    has_detections: bool = True  # False if no detector reported anything, at any confidence
     num_verdicts: int = 0  # people's verdicts on the boxes of the frame
     unmet_verdicts: tuple[str, ...] = ()  # answer ids of those verdicts that match no box
 
@@ -120,7 +120,7 @@ class _VideoRows:
 
 
 class ReleaseSource:
-    """Provides the representatives of a project with their releasable boxes, in order of video and time.
+    """A reader of a project's representatives with their releasable boxes, in order of video and time.
 
     Memory is bounded by the rows of one video, one row group of each table, and one number per duplicate group.
 
@@ -140,12 +140,12 @@ class ReleaseSource:
             if not path.is_file():
                 raise not_ready(project, name)
         self.verification = read_verification(self._paths["detected frames"])
-        """The counts of the verifier's verdicts on the boxes; None if the project has no verifier."""
+        """The counts of the verifier's verdicts on the boxes, or None if the project has no verifier."""
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
         unique = self._unique_frame_ids()
         self.unseen = self._check_current(unique)
         self.labelling = labelling.among(self._places_of(unique, labelling.verdicts.video_keys))
-        """Decides which boxes of each frame are released. It has only the verdicts on representatives."""
+        """The labelling that decides which boxes are released. It has only the verdicts on representatives."""
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
@@ -175,9 +175,9 @@ class ReleaseSource:
         Args:
             video_key: the video.
             place: the split of the video's images and the id of the first one.
-            only: the indices of the frames to decide on; None for all.
-            attempt: called with (frame id, work) for each frame. Returns the result of `work`, or None to leave out the
-                frame.
+            only: the indices of the frames to decide on, or None for all frames.
+            attempt: called with (frame id, work) for each frame. It returns the result of `work`, or None to leave out
+                the frame.
 
         Raises:
             DataMinerError: the frames are missing, or differ from those that were deduplicated.
@@ -258,13 +258,17 @@ class ReleaseSource:
         )
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
-        """Return the path of each frame's image file by frame index, after checking the frames of the video."""
+        """Return the path of each frame's image file by frame index, after checking the frames of the video.
+
+        Raises:
+            DataMinerError: the frames are missing, or differ from those that were deduplicated.
+        """
         self._check_frames(video_key)
         images = read_frame_images(self._platform.layout, video_key)
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return the pairs of videos in which one is a re-upload of the other, or has duplicates of its frames."""
+        """Return the pairs of videos whose first is a re-upload, or contains duplicates of frames, of the second."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -283,12 +287,16 @@ class ReleaseSource:
         return {link for link in links if link[0] != link[1]}
 
     def channel_of(self, video_key: str) -> str | None:
-        """Return the id or else the name of a video's channel; None if its source states neither."""
+        """Return the id, or else the name, of a video's channel, or None if neither is known."""
         video = find_video(self._platform.database, video_key)
         return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
-        """Yield the released videos with their provenance, ordered by key."""
+        """Yield the released videos with their provenance, ordered by key.
+
+        Raises:
+            OutOfDateError: one of the videos no longer belongs to the project.
+        """
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
@@ -313,7 +321,7 @@ class ReleaseSource:
                 yield FramePlace(row["video_key"], row["pts_seconds"])
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
-        """Raise if a table was not built from the previous one. Return the ids of unexamined representatives."""
+        """Return the ids of unexamined representatives, or raise an error if a table is out of date."""
         filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it contains frames that filtering does not keep")
@@ -344,7 +352,7 @@ class ReleaseSource:
         return _by_frame_index(read_frames(self._platform.layout, video_key, _FRAME_COLUMNS))
 
     def _check_frames(self, video_key: str) -> None:
-        """Raise if the frames of a video are missing, or differ from those that were deduplicated."""
+        """Raise an error if the frames of a video are missing, or differ from those that were deduplicated."""
         if not has_frames(self._platform.layout, video_key):
             raise PermanentError(f"the frames of {video_key} are missing; materialize its `frames` again")
         seen = self._frames_fingerprints.get(video_key)

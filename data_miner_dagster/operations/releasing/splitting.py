@@ -1,6 +1,6 @@
 """Collect the inputs for dividing a release into splits.
 
-Does not belong here: the decisions (stages/splitting/).
+Does not belong here: deciding on the splits (stages/splitting/).
 """
 
 from collections import Counter
@@ -24,7 +24,7 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """Counts the images and boxes of each video of a project.
+    """The counts of images and boxes of each video in a project.
 
     The times of images are stored only for videos that are cut or can be cut between splits.
 
@@ -48,7 +48,8 @@ class FoundImages:
     def cuts(self, releasing: ReleasingConfig, decided: Mapping[str, str]) -> dict[str, str]:
         """Return the cut of each new video with enough images to be divided between the splits, by video key.
 
-        Empty if there are more than MAX_VIDEOS_CUT videos, or if a video already belongs to a split as a whole.
+        No video is cut if there are more than MAX_VIDEOS_CUT videos, or if a video already belongs to a split as a
+        whole.
         """
         is_whole = any(not cut_of(decided[key]) for key in self.by_video if key in decided)
         if len(self.by_video) > MAX_VIDEOS_CUT or is_whole:
@@ -59,7 +60,7 @@ class FoundImages:
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
     def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Return (N,) bool in the order of the added images: False if the image is in a gap between two splits."""
+        """Return an (N,) bool array in the order of the added images: False for images in a gap between two splits."""
         parts = [np.ones(0, np.bool_)]
         for key, content in self.by_video.items():
             times = self._times.get(key) if cut_of(splits[key]) else None
@@ -75,7 +76,7 @@ def split_videos(
 
     Args:
         releasing: the project's settings of releasing.
-        source: provides the links between videos that share a split.
+        source: the source of the links between videos that share a split.
         found: the images of each video.
         decided: the remembered or prescribed splits, by video key.
     """
@@ -112,6 +113,6 @@ def _prescribed_splits(platform: Platform, config: ProjectConfig) -> dict[str, s
     if unknown := sorted(prescribed.keys() - members):
         raise ConfigError(
             f"project {config.name!r}: releasing.fixed_splits names {unknown[0]!r}, which is not a video of the "
-            f"project; `data-miner videos --project {config.name}` lists the keys of its videos"
+            f"project; run `data-miner videos --project {config.name}` to list the keys of its videos"
         )
     return prescribed

@@ -31,7 +31,7 @@ class ReleaseSummary:
     """
 
     version: str
-    num_videos: int | None  # videos with an image; None if the files no longer exist
+    num_videos: int | None  # videos with an image, or None if the files no longer exist
     num_images: int
     num_boxes: int
     created_at: datetime | None
@@ -40,7 +40,7 @@ class ReleaseSummary:
     problems: tuple[str, ...]
     changes: str
     cost: Mapping[str, Any] | None
-    """The cost of the project up to this release (`Cost.as_json`); None if it was not measured."""
+    """The cost of the project up to this release (`Cost.as_json`), or None if it was not measured."""
 
     @property
     def state(self) -> str:
@@ -119,7 +119,7 @@ def release_header(release: Path) -> ReleaseHeader:
     manifest = read_manifest(release)
     if manifest is None:
         raise DataMinerError(
-            f"{release} is not a complete release, since it has no release.json; restore it from a copy"
+            f"{release} is not a complete release, since it has no release.json; restore it from a backup"
         )
     return ReleaseHeader(
         project=manifest["project"],
@@ -137,8 +137,8 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
     Args:
         platform: the platform of one root.
         project: the name of the project, which can have been deleted.
-        version: the wanted version. None: the current release, or else the latest one. Withdrawn releases are returned
-            only if there are no others.
+        version: the wanted version, or None for the current release, or else for the latest one. If it is None, a
+            withdrawn release is returned only if there are no others.
 
     Raises:
         ConfigError: the project does not exist, or the release is not on disk.
@@ -155,7 +155,8 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
         raise ConfigError(f"project {project!r} has no release yet; build one with `data-miner run`")
     if wanted not in known:
         raise ConfigError(
-            f"project {project!r} has no release {wanted!r} on disk; its releases: {', '.join(known) or 'none'}"
+            f"project {project!r} has no release {wanted!r} on disk; "
+            + (f"use one of {', '.join(known)}" if known else "build one with `data-miner run`")
         )
     return wanted
 
@@ -173,7 +174,7 @@ def difference_between(platform: Platform, project: str, before: str, after: str
         content = read_manifest(folder)
         if content is None:
             raise DataMinerError(
-                f"{folder} is not a complete release, since it has no release.json; restore it from a copy"
+                f"{folder} is not a complete release, since it has no release.json; restore it from a backup"
             )
         folders.append((folder, content))
     (old, old_content), (new, new_content) = folders

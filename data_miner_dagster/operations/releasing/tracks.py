@@ -31,7 +31,7 @@ def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFra
     """Yield the tracked frames of the released videos, with the boxes at or above the threshold of their class.
 
     Frames in a gap between two splits of a video are left out. Verdicts of people and verifiers apply to images, so
-    they do not change tracks. Memory is bounded.
+    they do not change tracks. The tables are read in step, so the memory used is bounded.
     """
     layout, project = platform.layout, plan.header.project
     classes = FrameClasses.of(plan.config)

@@ -77,7 +77,7 @@ def plan_release(
     Args:
         platform: the platform of one root.
         standing: the state of the project.
-        source: provides the project's representatives and their boxes.
+        source: the source of the project's representatives and their boxes.
         fingerprint: the fingerprint of the release.
         version: the version of the release.
 
@@ -132,7 +132,7 @@ def plan_release(
 
 def _nothing_to_release(platform: Platform, standing: Standing, frames: FrameTally) -> str:
     project, num_held = standing.config.name, frames.by_outcome[FrameOutcome.HELD]
-    why = f"{standing.funnel.as_line()}; next: {next_step(platform, project, standing.funnel)}"
+    why = f"{standing.funnel.as_line()}; {next_step(platform, project, standing.funnel)}"
     if num_held:
         why = f"{waiting_line(num_held, frames.by_outcome.total())}: {waiting_remedy(project)}"
     return f"project {project!r} has nothing to release: {why}"
@@ -157,8 +157,8 @@ def videos_with_images(
     """Return the videos that have an image to release, with the counts of their images.
 
     Args:
-        source: provides the project's representatives and their boxes.
-        columns: receives the images in compact form; None if no selection needs them.
+        source: the source of the project's representatives and their boxes.
+        columns: receives the images in compact form. It is None if no selection needs them.
         tally: receives the outcome of every representative.
         decided: the remembered or prescribed splits, by video key.
 
@@ -239,7 +239,7 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter, steps: Steps
 ) -> WrittenImages:
-    """Write the images and labels of a release. Return the counts.
+    """Write the images and labels of a release. Return the counts, and the images that the manifest lists.
 
     Raises:
         VideosLeftOutError: images are missing, or differ from the extracted ones.
@@ -306,7 +306,7 @@ def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Pat
 def _changes(
     folder: Path, platform: Platform, plan: ReleasePlan, content: Mapping[str, Any]
 ) -> dict[str, object] | None:
-    """Return the differences from the previous release; None for the first release.
+    """Return the differences from the previous release, or None for the first release.
 
     The split of each video is compared with its split in the latest earlier release that contains the video.
     """

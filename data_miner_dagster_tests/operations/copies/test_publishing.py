@@ -109,7 +109,7 @@ def test_publish_release__over_something_else_or_withdrawn(platform: Platform, b
         publish_release(platform, "cyclists", PLACE)
     assert _published(buckets) == {"notes.txt": b"mine"}
     withdraw_release(platform.database, "cyclists", "v001", "on request")
-    with pytest.raises(DataMinerError, match="was withdrawn: on request"):
+    with pytest.raises(DataMinerError, match=r"was withdrawn \(on request"):
         publish_release(platform, "cyclists", PLACE, version="v001")
 
 

@@ -30,5 +30,5 @@ def test_check_release__finds_what_changed(tmp_path: Path) -> None:
         "annotations/instances_all.json: its sha256 has changed",
         f"{labels.relative_to(folder).as_posix()}: missing",
     )
-    with pytest.raises(ConfigError, match="no release 'v009' on disk; its releases: v001"):
+    with pytest.raises(ConfigError, match="no release 'v009' on disk; use one of v001"):
         check_release(platform, "cyclists", "v009")

@@ -276,10 +276,10 @@ def test_export_release__a_full_disk_leaves_nothing(released: Platform, tmp_path
 def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platform, tmp_path: Path) -> None:
     check_export_folder(released, tmp_path / "new" / "out")
     check_export_folder(released, released.root / "exports" / "v001")
-    with pytest.raises(ConfigError, match=r"is in the root's own folder releases; name a folder outside it"):
+    with pytest.raises(ConfigError, match=r"is in the root's own folder releases; choose a folder outside it"):
         check_export_folder(released, released.layout.release_folder("cyclists", "v009"))
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); name another folder"):
+    with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); choose another folder"):
         check_export_folder(released, tmp_path / "file" / "out")
     with pytest.raises(ConfigError, match="cannot be written to"):
         check_export_folder(released, Path("/proc/nowhere/out"))

@@ -98,7 +98,7 @@ def test_trace_image__tables_that_say_something_else_are_not_quoted(tmp_path: Pa
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("nosuch.jpg", r"'nosuch.jpg' is not in the current release of any project; name a file of a release"),
+        ("nosuch.jpg", r"'nosuch.jpg' is not in the current release of any project; give a file of a release"),
         ("files%", r"'files%' is not in the current release of any project"),
         ("box:6", r"'box:6' is not in the current release of any project"),
         ("box:0", r"'box:0' is not in the current release of any project"),

@@ -44,7 +44,7 @@ def test_release_project__nothing_survived(tmp_path: Path) -> None:
         release_project(platform, "cyclists")
     message = str(raised.value)
     assert "0 frames kept (without 1 not similar enough to the prompts, 1 junk)" in message
-    assert "; next: the highest similarity was 0." in message
+    assert "; the highest similarity was 0." in message
     assert "lower `filtering.positive_threshold`" in message
     assert "`data-miner review cyclists`" in message
     row = find_project(platform.database, "cyclists")
@@ -58,7 +58,9 @@ def test_release_project__nothing_survived(tmp_path: Path) -> None:
 
 
 def test_release_project__no_videos(tmp_path: Path) -> None:
-    with pytest.raises(NothingToReleaseError, match=r"0 candidates found.*; next: its sources listed no video"):
+    with pytest.raises(
+        NothingToReleaseError, match=r"0 candidates found.*; its sources listed no video; run `data-miner status"
+    ):
         release_project(build_project(tmp_path, videos=()), "cyclists")
 
 
