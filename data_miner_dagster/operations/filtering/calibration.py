@@ -44,9 +44,10 @@ class CalibrationSheet:
 
 @dataclass(frozen=True, slots=True)
 class CalibratedThreshold:
-    """The threshold computed from people's answers, or None if no threshold reaches the goal.
+    """The result of computing a threshold from people's answers.
 
-    `settings` are the keys to set under `filtering:` in the project file, and empty if `threshold` is None.
+    `settings` are the keys to set under `filtering:` in the project file. If no threshold reaches the goal, `threshold`
+    is None and `settings` are empty.
     """
 
     result: CalibrationResult

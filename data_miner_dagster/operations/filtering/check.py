@@ -18,7 +18,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class DecisionCounts:
-    """The counts of a project's frames and decisions, and of those that break a guarantee."""
+    """The counts of a project's frames and decisions, in total and by the guarantee that they break."""
 
     num_frames: int  # frames of the ready members, except videos that filtering left out
     num_decisions: int
@@ -44,7 +44,7 @@ class DecisionCounts:
 
 
 def check_decisions(platform: Platform, project: str) -> DecisionCounts:
-    """Compare a project's decisions with the frames of its members, and count what breaks a guarantee.
+    """Compare a project's decisions with the frames of its members, and count the violations of each guarantee.
 
     Raises:
         ConfigError: the project does not exist.

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """The distribution of some videos' positive similarities, and the fingerprint that comparable ones must have."""
+    """The distribution of some videos' positive similarities, with `scale`, the fingerprint of their inputs."""
 
     scale: str
     edges: tuple[float, ...]
@@ -80,7 +80,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 
 
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
-    """Return the drift of the positive similarities of videos outside the calibration from the reference.
+    """Compare the positive similarities of videos outside the calibration with the reference, and return the drift.
 
     Return None if the reference is missing, unreadable or not comparable, or if either side has no similarities.
     """
@@ -109,7 +109,7 @@ def _table(platform: Platform, project: str) -> Path:
 def _scores_by_batch(
     path: Path, without_videos: Collection[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
-    """Yield (video keys, positive similarities that are not null) for each batch of rows of the other videos."""
+    """Yield (video keys, positive similarities) for each batch of rows, without `without_videos` and without nulls."""
     excluded = pa.array(sorted(without_videos), pa.string())
     for batch in read_batches(path, ["video_key", "positive_similarity"]):
         rows = batch.filter(pc.invert(pc.is_in(batch.column("video_key"), value_set=excluded)))

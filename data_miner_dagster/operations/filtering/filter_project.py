@@ -1,7 +1,7 @@
 """Write filtered.parquet: the frames that a project keeps, and the reasons for dropping the others.
 
-Files come first: similarities, then decisions, each written atomically. Statuses and counts follow in one transaction.
-Current files are not rewritten. If a kill left the rows out of date, the next run updates them.
+Files come first: similarities, then decisions, each written atomically. Statuses and counts follow in one transaction
+of the catalog. Current files are not rewritten. If a kill left the catalog out of date, the next run updates it.
 """
 
 import json

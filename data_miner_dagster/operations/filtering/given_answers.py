@@ -1,4 +1,4 @@
-"""People's answers about the frames of a calibration: verdicts in the catalog, and answers from files.
+"""Match people's answers with the frames of a calibration: verdicts in the catalog, and answers from files.
 
 The files were passed to `data-miner calibrate --answers`, in this version or an earlier one. Unlike verdicts, their
 answers neither keep nor drop frames, but the same questions are not asked again.
@@ -29,7 +29,7 @@ class GivenAnswers:
     num_unknown: int  # answers from files about frames that are not open, or no longer open
 
     def counted(self, calibration: Calibration) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
-        """Return two arrays for the frames whose answers count: their headroom, and True for those to keep."""
+        """Return two arrays for the frames whose answers count: the headroom, and whether to keep each frame."""
         return calibration.frames.headroom[self.positions[self.is_counted]], self.is_kept[self.is_counted]
 
 
@@ -46,7 +46,7 @@ def answers_of_files(platform: Platform, project: str) -> dict[str, bool]:
 def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers:
     """Return the answers about the frames of a calibration, and which of them count.
 
-    Answers from files are included only if the plan is stored, since earlier ones belong to another plan.
+    Answers from files are included only if the plan is stored. Otherwise, they belong to an earlier plan.
 
     Raises:
         ConfigError: the file of earlier answers cannot be read.

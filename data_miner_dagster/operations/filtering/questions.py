@@ -67,10 +67,11 @@ def plan_calibration(
 ) -> Calibration:
     """Return a project's calibration questions, in the strata of earlier rounds if they are still valid.
 
-    With `restart`, new strata are drawn. Nothing is stored.
+    With `restart`, the strata are computed again. Nothing is stored.
 
     Raises:
-        DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed.
+        DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed
+            since the earlier rounds and `restart` is not set.
     """
     if not len(frames.headroom):
         raise DataMinerError(

@@ -135,7 +135,7 @@ def score_project(
 
 @contextmanager
 def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
-    """Raise at the end of the block if any video had a fault: no table may be completed without that video."""
+    """Raise a VideosLeftOutError at the end of the block if there are faults, so that no incomplete table is stored."""
     yield
     if faults:
         raise VideosLeftOutError(faults)
@@ -168,7 +168,7 @@ def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """The prompts to compare frames with. `beside` is the encoder for exemplars, or None if the filter encoder does."""
+    """The prompts to compare frames with. `beside` is the encoder for exemplars, or None if no other one is needed."""
 
     prompts: PromptScores
     beside: EncoderRole | None

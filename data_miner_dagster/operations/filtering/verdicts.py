@@ -1,4 +1,4 @@
-"""People's verdicts on frames: importing them, and applying them to the frames that filtering decides on."""
+"""Import people's verdicts on frames, and apply them to the frames that filtering decides on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,8 +77,8 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
     """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts.
 
-    Of several answers about one frame, the last one counts. Return the counts of all the project's verdicts on frames,
-    and the frame ids in the file that match no frame.
+    Of several answers about one frame, the last one counts. An answer that repeats a verdict is not stored. Return the
+    counts of all the project's verdicts on frames, and the frame ids in the file that match no frame.
 
     Raises:
         ConfigError: the project does not exist, the file cannot be read, or a line of the file is not an answer.

@@ -31,7 +31,7 @@ _TELL_SECONDS: Final = 5.0
 
 
 class _Manners:
-    """A client of the caller's politeness, which asks before a request unless the last permission is still valid."""
+    """The worker's link to the caller's politeness. It asks before a request unless the last answer is still valid."""
 
     def __init__(self) -> None:
         self._allowed_at: dict[str, int] = {}  # by site, the number of notices at the last yes
@@ -55,7 +55,7 @@ class _Manners:
 
 
 class _Receiving:
-    """A reporter of received bytes to the caller, every few seconds while bytes arrive."""
+    """A listener for received bytes, which reports their number to the caller every few seconds."""
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()

@@ -267,7 +267,7 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove the files of stored inputs in a folder that mention one of the given videos.
+    """Remove those files of stored inputs in a folder that mention one of the given videos.
 
     The releases with these inputs can then no longer be rebuilt.
     """

@@ -29,7 +29,7 @@ WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
 
 
 class VerdictsByFrame:
-    """The verdicts on boxes of a project's frames and on their completeness, by video and time.
+    """The verdicts on the boxes on a project's frames and on the frames' completeness, by video and time.
 
     Other verdicts are ignored.
     """

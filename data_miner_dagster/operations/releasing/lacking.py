@@ -133,7 +133,7 @@ def lacking_files(
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
-    """Return the name and fingerprint of the filter encoder, or None if it is missing, as `lacking_models` reports."""
+    """Return the name and fingerprint of the filter encoder, or None if it is missing (see `lacking_models`)."""
     try:
         return platform.models.filter_encoder.name, platform.models.filter_encoder.fingerprint
     except (ModelError, ConfigError):
@@ -165,7 +165,7 @@ class FollowedVideo:
 
 
 def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
-    """Yield a line for each video whose file and pictures around its images are both missing.
+    """Yield a line for each video without a file whose pictures around its images are missing or incomplete.
 
     Args:
         platform: the platform of one root.
@@ -190,7 +190,7 @@ def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[
 
 
 def line_of_windows(project: str, video_key: str) -> str:
-    """Return the line for a video whose file and pictures around its frames are both missing."""
+    """Return the line for a video without a file whose pictures around its frames are missing or incomplete."""
     return (
         f"pictures around the frames of {video_key} are missing or incomplete, and its video file is missing; download "
         f"the video again with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or "

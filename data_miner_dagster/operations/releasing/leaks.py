@@ -85,7 +85,7 @@ class LeakCheck:
 
 
 def check_leaks(platform: Platform, project: str, version: str | None = None) -> LeakCheck:
-    """Compare every image of a release with the images in other splits, and return the pairs that look alike.
+    """Compare every image of a release with the images in other splits, and count the pairs that look alike.
 
     Args:
         platform: the platform of one root.

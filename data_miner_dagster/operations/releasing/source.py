@@ -268,7 +268,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return the pairs of videos whose first is a re-upload, or contains duplicates of frames, of the second."""
+        """Return pairs of video keys whose first video is a re-upload of the second, or duplicates frames of it."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]

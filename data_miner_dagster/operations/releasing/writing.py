@@ -293,7 +293,7 @@ class _Content:
 def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Path]) -> bool:
     """Write one image and its labels, and return True.
 
-    If this fails, the caller removes the whole folder, and with it incomplete output.
+    If this fails, the caller removes the whole folder, including the incomplete output.
     """
     target = content.folder / image.path_in_release
     _place_image(files[image.frame_index], target, image, copy=content.copies_images)

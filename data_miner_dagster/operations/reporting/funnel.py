@@ -163,7 +163,7 @@ class Funnel:
 
 
 def project_funnel(platform: Platform, project: str) -> Funnel:
-    """Return the current funnel of a project, with the steps of its current release, or of the latest if none is.
+    """Return a project's funnel, with the steps of its current release, or of the latest one if none is current.
 
     Raises:
         ConfigError: the project does not exist.

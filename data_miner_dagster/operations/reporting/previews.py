@@ -194,7 +194,7 @@ def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile
 
 
 def _prompt(config: ProjectConfig, text: str) -> str:
-    """Return the caption of a prompt: its text, the name of its first exemplar, and the number of the others."""
+    """Return the caption of a prompt: its text, the name of its first exemplar, and the number of other exemplars."""
     names = [Path(name).name for name in config.filtering.exemplar_paths.get(text, ())]
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
     beside = f" + {names[0]}{others}" if names else ""

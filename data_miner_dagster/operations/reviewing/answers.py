@@ -55,7 +55,7 @@ class AnswerReader:
         )
 
     def _place_of(self, frame_id: str, pts_seconds: float | None = None) -> FramePlace:
-        """Return the place of a frame. If the id now belongs to a frame at another time, use the one at `pts_seconds`.
+        """Return the place of a frame. If the id now belongs to another time, the frame at `pts_seconds` counts.
 
         Raises:
             ConfigError: the project has no such frame.

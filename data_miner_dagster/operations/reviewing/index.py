@@ -204,7 +204,8 @@ def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
 def distances_of_class(index: ReviewIndex, class_index: int) -> tuple[Int64Array, Float64Array]:
     """Return the positions from `positions_of_class`, and the distance of each frame from the class's threshold.
 
-    The distance is the smallest absolute difference between the threshold and the confidence of a box on the frame.
+    The distance is the smallest absolute difference between the threshold and the confidence of an object or unsure box
+    of the class on the frame.
     """
     distances = np.full(len(index.rows), np.inf, np.float32)
     for part in _parts(index.examined.boxes.arrays) if index.examined is not None else []:

@@ -153,6 +153,8 @@ class Review:
     def give(self, answer: Answer, *, who: str) -> Verdict:
         """Store an answer. Return the verdict stored under the answer's id, which an earlier call may have stored.
 
+        The first answer in the queue CALIBRATION begins a round of calibration.
+
         Raises:
             ConfigError: the answer is invalid: for example, the project lacks its frame or class, or its box is outside
                 the frame.
@@ -240,7 +242,7 @@ class Review:
     def _in_order(
         self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
     ) -> tuple[Ranking, Int64Array]:
-        """Return the open questions of a queue that match a filter, and their order. The last result is cached."""
+        """Return the open questions of a queue that match a filter, and their positions in order. Cache the result."""
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)

@@ -1,4 +1,4 @@
-"""Add one video to a project by hand, bypassing its sources and rules."""
+"""Add videos to a project by hand, bypassing its sources and rules."""
 
 import logging
 import os

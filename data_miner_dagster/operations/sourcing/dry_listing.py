@@ -47,12 +47,12 @@ class DryListing:
 
 
 def list_without_keeping(platform: Platform, config: ProjectConfig, config_file: Path) -> DryListing:
-    """Return what `list_sources` would find for a project, without storing anything or fetching thumbnails.
+    """List the sources of a project like `list_sources`, but without storing anything or fetching thumbnails.
 
     The root's pauses between requests and its circuit breakers apply here too.
 
     Args:
-        platform: a platform with a catalog. If it has a project of this name, that project's members count as known.
+        platform: a platform with a catalog. If the catalog has a project of this name, its members count as known.
         config: the settings of the project.
         config_file: the file that `config` was read from.
 

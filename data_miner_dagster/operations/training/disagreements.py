@@ -51,7 +51,7 @@ def write_disagreements(
         release: the folder of the release.
         student: the student, trained on this release.
         entry: the student's entry for the model registry.
-        path: the table to write, with the columns of SCHEMA.
+        path: the path of the table to write, with the columns of SCHEMA.
 
     Raises:
         ModelError: the student cannot be loaded.

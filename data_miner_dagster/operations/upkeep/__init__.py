@@ -1,1 +1,1 @@
-"""Upkeep of a root: comparing the catalog with the files, removing data, and forgetting videos."""
+"""Upkeep: compare the catalog with the files, remove data, and forget videos."""

@@ -56,7 +56,7 @@ class _Bases:
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Compare the EXTRACTED ones of the given videos with their files, and correct their bases in the catalog.
+    """Compare those of the given videos that are EXTRACTED with their files, and correct their bases in the catalog.
 
     Missing or stale results thereby become pending. A video stays as it is if its bases change in the meantime or its
     files cannot be examined.

@@ -115,7 +115,7 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return a hint for an error message: the keys of videos whose name or title is `target`, or whose key begins so.
+    """Return a hint for an error message: the keys that begin with `target` or whose video has it as its name or title.
 
     The keys are only suggested, because only a whole key identifies a video safely. If there are none, the hint is the
     command that lists all keys.

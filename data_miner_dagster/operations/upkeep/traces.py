@@ -79,7 +79,7 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
 
 
 def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the names of those `tables` (all, if it is None) that have a row that names one of `needles`."""
+    """Yield the names of the tables with a row that names one of `needles`. If `tables` is None, search all tables."""
     present = inspect(connection).get_table_names()
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
@@ -112,7 +112,7 @@ def rows_naming(connection: Connection, table: str, needles: Collection[str]) ->
 
 
 def _as_text(value: object) -> str:
-    """Return the full text of a value in a row. Some of Dagster's values are compressed."""
+    """Return the full text of a value in a row. A compressed value, such as some of Dagster's, is decompressed."""
     if isinstance(value, bytes | memoryview):
         content = bytes(value)
         with suppress(zlib.error):

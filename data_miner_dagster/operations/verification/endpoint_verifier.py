@@ -152,6 +152,9 @@ class EndpointVerifier:
 
         A later run asks these questions again. If there are at least AWAY_AFTER of them, the endpoint counts as
         unavailable.
+
+        Raises:
+            ConfigError: the endpoint counts as unavailable, and has never accepted a request.
         """
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)

@@ -38,7 +38,7 @@ Keep = Callable[[Sequence[Reply]], None]
 
 
 class Verifier(Protocol):
-    """A model that answers questions about crops. `why_away` states why it is unavailable, or is None if it is not."""
+    """A model that answers questions about crops. `why_away` states why it is unavailable, or is None otherwise."""
 
     name: str
     fingerprint: str

@@ -75,7 +75,7 @@ class FrameBoxes:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCounts:
-    """Counts of a project's boxes by verification outcome. They are stored in the metadata of the table of frames."""
+    """Counts of a project's boxes by verification outcome, which the table of detected frames has as metadata."""
 
     verifier: str
     asking: str  # fingerprint of how questions are asked, without the boxes
@@ -160,7 +160,7 @@ class BoxVerification:
         """The answers in the completed rows."""
 
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
-        """Ask about every box on these frames that needs verification and has no answer, as far as the budget allows.
+        """Ask about every box of `videos` that needs verification and has no answer, as far as the budget allows.
 
         If the platform is offline, nothing is asked, and boxes without a stored answer stay without one.
 
