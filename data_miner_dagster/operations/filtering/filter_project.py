@@ -91,13 +91,8 @@ class DecisionBasis:
 def filter_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Decide on every frame of every member that has frames and current embeddings, and write the decisions.
 
-    Other members are left out and counted until they are ready. If the table of decisions is current, it is reused. A
+    Other members are left out and counted until they are ready. Current tables are reused unless `force` is set. A
     model is loaded only for a new prompt or exemplar.
-
-    Args:
-        platform: the platform of one root.
-        project: the name of the project.
-        force: compute similarities and decisions again even if the tables are current.
 
     Raises:
         ConfigError: the project does not exist, or the thresholds were set for another encoder.

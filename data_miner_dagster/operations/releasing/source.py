@@ -258,11 +258,7 @@ class ReleaseSource:
         )
 
     def image_files_of(self, video_key: str) -> dict[int, Path]:
-        """Return the path of each frame's image file by frame index, after checking the frames of the video.
-
-        Raises:
-            DataMinerError: the frames are missing, or differ from those that were deduplicated.
-        """
+        """Return the path of each frame's image file by frame index, after checking that the frames are unchanged."""
         self._check_frames(video_key)
         images = read_frame_images(self._platform.layout, video_key)
         return {frame_index: image.file.path for frame_index, image in images.items()}
@@ -292,11 +288,7 @@ class ReleaseSource:
         return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
-        """Yield the released videos with their provenance, ordered by key.
-
-        Raises:
-            OutOfDateError: one of the videos no longer belongs to the project.
-        """
+        """Yield the released videos by key, or raise an OutOfDateError if one no longer belongs to the project."""
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
@@ -352,7 +344,7 @@ class ReleaseSource:
         return _by_frame_index(read_frames(self._platform.layout, video_key, _FRAME_COLUMNS))
 
     def _check_frames(self, video_key: str) -> None:
-        """Raise an error if the frames of a video are missing, or differ from those that were deduplicated."""
+        """Raise a DataMinerError if the frames of a video are missing, or differ from those that were deduplicated."""
         if not has_frames(self._platform.layout, video_key):
             raise PermanentError(f"the frames of {video_key} are missing; materialize its `frames` again")
         seen = self._frames_fingerprints.get(video_key)
