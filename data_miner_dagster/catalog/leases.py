@@ -28,6 +28,8 @@ from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
 
 _LEASES: Final = cast("Table", RunLeaseRow.__table__)
 _LEASE: Final = timedelta(seconds=LEASE_SECONDS)
+_LONGEST_SECONDS: Final = 1e9
+"""Longer estimates are cut, since no date could express them."""
 _NOBODY: Final = ""
 """The host of a provisional lease."""
 
@@ -60,6 +62,8 @@ class RunLease:
     renewed_at: float = field(default_factory=held_clock)
     num_done: int = 0
     num_total: int | None = None
+    ends_at: float | None = None
+    """The time of `held_clock` at which `num_total` is expected to be reached. None: not known yet."""
 
     @property
     def shown(self) -> str:
@@ -70,6 +74,11 @@ class RunLease:
         """Count processed items, whatever their outcome. The count is written at the next renewal."""
         self.num_done += num_done
         note_progress()
+
+    def tell(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
+        """Set the progress of the run and the time that the rest takes. They are written at the next renewal."""
+        self.num_done, self.num_total = num_done, num_total
+        self.ends_at = None if remaining_seconds is None else held_clock() + min(remaining_seconds, _LONGEST_SECONDS)
 
     def check(self) -> None:
         """Check that the run may continue.
@@ -109,7 +118,9 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
         }
         # A process that waits for this run may be creating a provisional lease at this moment.
         insert_absent(session, RunLeaseRow, [{"run_id": lease.run_id, **values}], returning="run_id")
-        session.execute(update(_LEASES).where(_LEASES.c.run_id == lease.run_id).values(num_total=None, **values))
+        session.execute(
+            update(_LEASES).where(_LEASES.c.run_id == lease.run_id).values(num_total=None, ends_at=None, **values)
+        )
 
 
 @contextmanager
@@ -147,6 +158,7 @@ def _renew(database: Database, leases: Sequence[RunLease]) -> list[RunLease]:
                 "process_started": mine.started,
                 "num_done": lease.num_done,
                 "num_total": lease.num_total,
+                "ends_at": None if lease.ends_at is None else now + timedelta(seconds=lease.ends_at - held_clock()),
                 "progress_at": now - idle,
                 "expires_at": now + _LEASE,
             }

@@ -4,7 +4,7 @@ Reads only. Does not belong here: the estimate (stages/remaining.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
@@ -51,6 +51,9 @@ class WorkedVideo:
     cpu_seconds: float
     is_failed: bool
     measured_at: datetime
+    run_id: str
+    model_seconds: float
+    """The part of `wall_seconds` in the model, at embedding. Loading the model is not part of it."""
 
     @property
     def began_at(self) -> datetime:
@@ -110,10 +113,32 @@ def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
     return [WorkedVideo(*row) for row in session.execute(_worked(None).where(_SPENT.c.stage == stage).limit(_FEW))]
 
 
+def without_loading(worked: Sequence[WorkedVideo]) -> list[WorkedVideo]:
+    """Return the same work, newest first, without the time in which each run loaded its encoder.
+
+    That time is charged to the first video that a run embeds, of which only the time in the model is kept.
+    """
+    first = {
+        video.run_id: video.video_key for video in worked if video.stage is WorkStage.EMBEDDING
+    }  # the oldest stays
+    return [
+        _in_model(video) if video.stage is WorkStage.EMBEDDING and first[video.run_id] == video.video_key else video
+        for video in worked
+    ]
+
+
+def _in_model(video: WorkedVideo) -> WorkedVideo:
+    if not 0 < video.model_seconds < video.wall_seconds:
+        return video
+    share = video.model_seconds / video.wall_seconds
+    return replace(video, wall_seconds=video.model_seconds, cpu_seconds=video.cpu_seconds * share)
+
+
 def _worked(project: str | None) -> Select[Any]:
     facts = (VideoRow.duration_seconds, VideoRow.origin, VideoRow.url)
     is_failed = _SPENT.c.num_failed >= _SPENT.c.num_items
-    spent = (_SPENT.c.wall_seconds, _SPENT.c.cpu_seconds, is_failed, _SPENT.c.measured_at)
+    of_run = (_SPENT.c.run_id, _SPENT.c.floor_seconds)
+    spent = (_SPENT.c.wall_seconds, _SPENT.c.cpu_seconds, is_failed, _SPENT.c.measured_at, *of_run)
     query = (
         select(VideoRow.key, _SPENT.c.stage, *facts, *spent)
         .join(_SPENT, _SPENT.c.subject == VideoRow.key)

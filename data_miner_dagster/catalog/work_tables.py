@@ -46,6 +46,7 @@ class RunLeaseRow(Base):
     project: Mapped[str | None] = mapped_column(String(100))
     num_done: Mapped[int] = mapped_column(default=0)
     num_total: Mapped[int | None]
+    ends_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when `num_total` is expected to be reached
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     progress_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,6 +1,7 @@
 """The models of one configuration. Each is loaded when it is first used, once per process."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +31,7 @@ Model_co = TypeVar("Model_co", covariant=True)
 
 _loaded: Final[dict[tuple[str, str, str, str], Any]] = {}
 _loading: Final = threading.Lock()
+_time_spent: Final = threading.local()
 
 
 def load_model(entry: ModelEntry, device: str) -> Any:
@@ -42,11 +44,20 @@ def load_model(entry: ModelEntry, device: str) -> Any:
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     if key in _loaded:  # checked without the lock, so that no caller waits while another model is being loaded
         return _loaded[key]
-    with _loading:
-        if key not in _loaded:
-            with creating_lasting_objects():
-                _loaded[key] = resolve(entry.loader)(entry, device)
-        return _loaded[key]
+    began = time.monotonic()
+    try:
+        with _loading:
+            if key not in _loaded:
+                with creating_lasting_objects():
+                    _loaded[key] = resolve(entry.loader)(entry, device)
+            return _loaded[key]
+    finally:
+        _time_spent.seconds = seconds_of_loading() + time.monotonic() - began
+
+
+def seconds_of_loading() -> float:
+    """Return the time that this thread has spent so far on loading models, and on waiting for one to be loaded."""
+    return float(getattr(_time_spent, "seconds", 0.0))
 
 
 @dataclass(frozen=True, slots=True)

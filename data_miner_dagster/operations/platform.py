@@ -126,10 +126,10 @@ class Platform:
         """The id of the Dagster run that uses this platform; None outside a run."""
         return self._lease.run_id if self._lease is not None else None
 
-    def tell_steps(self, num_done: int, num_total: int) -> None:
-        """Set the run's progress, which is stored when its lease is next renewed."""
+    def tell_steps(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
+        """Set the run's progress and the time that the rest takes, which are stored when its lease is next renewed."""
         if self._lease is not None:
-            self._lease.num_done, self._lease.num_total = num_done, num_total
+            self._lease.tell(num_done, num_total, remaining_seconds)
 
     @property
     def num_removed_files(self) -> int:

@@ -28,6 +28,7 @@ from data_miner_dagster.catalog.remaining_work import (
     projects_with_work,
     runs_at_work,
     seconds_a_frame,
+    without_loading,
     work_before,
     work_of_this_run,
 )
@@ -37,6 +38,7 @@ from data_miner_dagster.domain.addresses import Origin, host_of
 from data_miner_dagster.domain.at_work import inheriting_thread
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
+from data_miner_dagster.models.provider import seconds_of_loading
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.keys import site_of_key
@@ -92,8 +94,8 @@ class Steps:
         self._platform = platform
         self._lock = threading.Lock()
         self._num_done = 0
-        self._began = time.monotonic()
-        self._line_at = self._began + _FIRST_LINE_SECONDS
+        self._pace_since: tuple[float, int] | None = None  # seconds of work, and steps, that the pace does not include
+        self._line_at = time.monotonic() + _FIRST_LINE_SECONDS
         self._tell_run()
 
     @property
@@ -103,21 +105,29 @@ class Steps:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The time that the rest takes at the current pace; None before the first step."""
-        if not self._num_done:
+        """The time that the rest takes at the current pace; None until there is a pace, and at the end.
+
+        The pace is measured from the first completed step, and without the time in which this thread loaded models:
+        before its first step, work loads its model, starts its processes and so on.
+        """
+        if self._pace_since is None or self._num_done >= self._total:
             return None
-        return (time.monotonic() - self._began) * (self._total - self._num_done) / self._num_done
+        seconds, num_before = self._pace_since
+        num_since = self._num_done - num_before
+        return (_seconds_of_work() - seconds) * (self._total - self._num_done) / num_since if num_since else None
 
     @property
     def line(self) -> str:
         """The progress in one line."""
-        left = self.remaining_seconds if self._num_done < self._total else None
-        return f"{self._what} {self._num_done:,} of {self._total:,} {self._unit}: {left_text(self.share, left)}"
+        done = f"{self._num_done:,} of {self._total:,} {self._unit}"
+        return f"{self._what} {done}: {left_text(self.share, self.remaining_seconds)}"
 
     def advance(self, num_steps: int = 1) -> None:
         """Count completed steps. Log the progress if a line is due."""
         with self._lock:
             self._num_done += num_steps
+            if self._pace_since is None:
+                self._pace_since = _seconds_of_work(), self._num_done
             now = time.monotonic()
             is_due = now >= self._line_at
             if is_due:
@@ -137,7 +147,12 @@ class Steps:
 
     def _tell_run(self) -> None:
         if self._platform is not None:
-            self._platform.tell_steps(self._num_done, self._total)
+            self._platform.tell_steps(self._num_done, self._total, self.remaining_seconds)
+
+
+def _seconds_of_work() -> float:
+    """Return the time of a monotonic clock that stands still while this thread loads a model."""
+    return time.monotonic() - seconds_of_loading()
 
 
 # --- videos, and what follows them ---
@@ -179,7 +194,7 @@ def _progress_of(
     left, num_left = left_videos(session, project, now, most_read)
     if not left:
         return None
-    worked = work_of_this_run(session, project, now)
+    worked = without_loading(work_of_this_run(session, project, now))
     stages = _stages_of(config, left, worked, now, before)
     stages = [replace(stage, open_stands_for=num_left / len(left)) for stage in stages]
     seconds_a_filtered_frame = seconds_a_frame(session) if project is not None else {}
@@ -213,10 +228,14 @@ def _stages_of(
     return [
         StageWork(
             done=[_done(video, usual) for video in by_stage[stage]],
-            open=[_open(video, stage, usual, now) for video in left if order.index(video.stage) <= order.index(stage)],
+            open=[
+                _open(video, stage, usual, now, may_load=not by_stage[stage])
+                for video in left
+                if order.index(video.stage) <= order.index(stage)
+            ],
             most_at_once=_most_at_once(config)[stage],
             seen_seconds=max(((now - video.began_at).total_seconds() for video in by_stage[stage]), default=0.0),
-            earlier=[] if by_stage[stage] else [_done(video, usual) for video in before(stage)],
+            earlier=[] if by_stage[stage] else [_done(video, usual) for video in without_loading(before(stage))],
         )
         for stage in order
     ]
@@ -240,8 +259,10 @@ def _done(video: WorkedVideo, usual: float) -> DoneVideo:
     )
 
 
-def _open(video: LeftVideo, stage: WorkStage, usual: float, now: datetime) -> OpenVideo:
+def _open(video: LeftVideo, stage: WorkStage, usual: float, now: datetime, *, may_load: bool) -> OpenVideo:
+    """Return an open video. With `may_load`, the stage may be loading its model, so its time so far tells nothing."""
     is_at_work = video.claimed_at is not None and video.stage is stage
+    is_at_work = is_at_work and not (may_load and stage is WorkStage.EMBEDDING)
     return OpenVideo(
         video.duration_seconds or usual,
         _site_of(video) if stage is WorkStage.DOWNLOADING else "",
@@ -265,6 +286,7 @@ class RunProgress:
     num_done: int
     num_total: int
     remaining_seconds: float | None
+    """The remaining time that the run expects; None if there is nothing to estimate it from yet."""
 
     @property
     def line(self) -> str:
@@ -316,10 +338,9 @@ def standing_of(platform: Platform, project: str | None = None) -> Standing:
 
 def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:
     total = row.num_total or 1
-    num_done = min(row.num_done, total)
-    seconds = (now - row.started_at).total_seconds()
-    left = seconds * (total - num_done) / num_done if num_done else None
-    return RunProgress(row.job, row.project, num_done, total, left)
+    # If the run is later than it expected, nothing is known about the rest.
+    left = (row.ends_at - now).total_seconds() if row.ends_at is not None and row.ends_at > now else None
+    return RunProgress(row.job, row.project, min(row.num_done, total), total, left)
 
 
 @contextmanager

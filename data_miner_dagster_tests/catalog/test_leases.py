@@ -81,12 +81,18 @@ def test_hold_lease__one_thread_renews_it_with_the_claims(database: Database, mo
     before = set(threading.enumerate())
     with hold_lease(database, "run-1", "job") as lease, hold_claim(database, "video/a", wait_seconds=0):
         assert [thread.name for thread in set(threading.enumerate()) - before] == ["lease renewer"]
-        lease.num_total = 7
+        lease.tell(0, 7, 600.0)
         lease.advance(2)
         set_row(database, "run-1", expires_at=soon)
         wait_until(lambda: lease_of(database, "run-1").expires_at > soon + timedelta(seconds=30))
         row = lease_of(database, "run-1")
         assert (row.num_done, row.num_total) == (2, 7)
+        assert row.ends_at is not None
+        assert abs(row.ends_at - utc_now() - timedelta(seconds=600)) < timedelta(seconds=60)
+        lease.tell(7, 7, None)
+        wait_until(lambda: lease_of(database, "run-1").ends_at is None)
+        lease.tell(0, 7, 1e300)  # no date is as late
+        wait_until(lambda: lease_of(database, "run-1").ends_at is not None)
         lease.check()
 
 

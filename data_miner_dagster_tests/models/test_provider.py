@@ -1,10 +1,14 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data_miner_dagster.config.models import ModelEntryConfig, ModelsConfig
 from data_miner_dagster.domain.errors import ConfigError, ModelError
-from data_miner_dagster.models.provider import ModelProvider
+from data_miner_dagster.models.provider import THUMBNAILS, ModelProvider, load_model, seconds_of_loading
+from data_miner_dagster.models.registry import ModelEntry
 
 
 def test_provider__names_follow_profile_and_overrides() -> None:
@@ -171,3 +175,21 @@ def test_detectors__an_unknown_name_is_reported_under_the_key_that_has_it() -> N
 def test_calibration__is_of_encoders() -> None:
     with pytest.raises(ModelError, match="lite-yolov3-tiny is a detector, which has no similarity thresholds"):
         _ = ModelProvider(ModelsConfig(profile="lite")).detector.calibration
+
+
+def slow_model(entry: ModelEntry, device: str) -> tuple[str, str]:
+    """Load a model that takes a moment."""
+    time.sleep(0.05)
+    return entry.name, device
+
+
+def test_seconds_of_loading__count_for_the_thread_that_waited() -> None:
+    entry = replace(THUMBNAILS.entry, name="slow", loader=f"{__name__}:{slow_model.__name__}")
+    before = seconds_of_loading()
+    assert load_model(entry, "cpu") == ("slow", "cpu")
+    after = seconds_of_loading()
+    assert after - before >= 0.05
+    assert load_model(entry, "cpu") == ("slow", "cpu")
+    assert seconds_of_loading() == after  # it was loaded
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(seconds_of_loading).result() == 0

@@ -1,17 +1,18 @@
 """Progress as the catalog knows it: what is due, what was done since the last pause, and by whom."""
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from data_miner_dagster.catalog import renewal
 from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.leases import hold_lease
-from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.schema import ClaimRow, utc_now
 from data_miner_dagster.catalog.work_tables import MeasurementRow
 from data_miner_dagster.domain.measurements import AMOUNTS, Measured
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -29,6 +30,21 @@ def platform(tmp_path: Path) -> Platform:
     platform = make_platform(tmp_path)
     add_project(platform.database, "bikes")
     return platform
+
+
+@dataclass
+class Clock:
+    """The clocks of the process and of its loading, as the test sets them."""
+
+    now: float = 1000.0
+    loading: float = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "_seconds_of_work", lambda: clock.now - clock.loading)
+    return clock
 
 
 def measure(platform: Platform, subject: str, stage: WorkStage, ended_at: datetime, **amounts: Any) -> None:
@@ -105,7 +121,7 @@ def test_progress_of__with_what_a_build_took_before(platform: Platform) -> None:
     assert found.line.endswith("until its release")
 
 
-def test_standing_of__runs_tell_their_steps(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standing_of__runs_tell_their_steps(platform: Platform, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.02)
     monkeypatch.setattr(renewal, "_IDLE_SECONDS", 0.02)
     with (
@@ -113,11 +129,17 @@ def test_standing_of__runs_tell_their_steps(platform: Platform, monkeypatch: pyt
         hold_claim(platform.database, "project/b", wait_seconds=0),
     ):
         steps = Steps("detection: looks at", "frames", 200, platform.within(lease))
-        steps.advance(50)
-        assert (lease.num_done, lease.num_total) == (50, 200)
+        steps.advance(10)
         wait_until(lambda: any(run.num_done for run in standing_of(platform, "bikes").runs))
+        assert standing_of(platform, "bikes").lines == ["bikes: detect: step 10 of 200: 5 %"]
+        clock.now += 20.0
+        steps.advance(40)
+        assert (lease.num_done, lease.num_total) == (50, 200)
+        wait_until(lambda: any(run.remaining_seconds for run in standing_of(platform, "bikes").runs))
         standing = standing_of(platform, "bikes")
         assert standing.lines[0].startswith("bikes: detect: step 50 of 200: 25 %, about ")
+        (run,) = standing.runs
+        assert run.remaining_seconds == pytest.approx(75, abs=20)  # the rest of 150 frames at two per second
         assert not standing.is_over
         assert standing.as_json()[0]["num_total"] == 200
 
@@ -128,10 +150,49 @@ def test_steps__a_line_when_it_is_due(monkeypatch: pytest.MonkeyPatch, caplog: p
         steps = Steps("export: has copied", "files", 2_000)
         steps.advance(500)
         steps.advance(500)  # within a minute: no line
-    (record,) = caplog.records
-    assert record.getMessage().startswith("export: has copied 500 of 2,000 files: 25 %, about ")
+    assert [record.getMessage() for record in caplog.records] == ["export: has copied 500 of 2,000 files: 25 %"]
     assert steps.share == 0.5
+    assert ", about " in steps.line
     assert Steps("x", "files", 0).share == 1
+
+
+def test_steps__the_pace_is_measured_from_the_first_step_and_without_loading(clock: Clock) -> None:
+    steps = Steps("detection: yolo has examined", "frames", 100)
+    clock.now += 600  # a model is loaded, and processes start
+    steps.advance(8)
+    assert steps.line == "detection: yolo has examined 8 of 100 frames: 8 %"
+    clock.now += 4
+    steps.advance(2)
+    assert steps.remaining_seconds == pytest.approx(180)
+    clock.now += 300
+    clock.loading += 300  # a second model
+    assert steps.remaining_seconds == pytest.approx(180)
+    steps.reach(100)
+    assert steps.remaining_seconds is None
+
+
+def test_progress_of__the_first_embedded_video_waited_for_the_model(platform: Platform) -> None:
+    """Ten minutes of loading are charged to a run's first video, of which the model took ten seconds."""
+    add_video(platform.database, "first", "bikes", status=VideoStatus.EXTRACTED, duration_seconds=60, sha256="first")
+    measure(platform, "first", WorkStage.EMBEDDING, utc_now(), wall_seconds=600, floor_seconds=10, cpu_seconds=300)
+    status = VideoStatus.EXTRACTED
+    for key in ("a", "b", "c"):
+        add_video(platform.database, key, "bikes", status=status, duration_seconds=60, sha256=key, frames_basis="f")
+    found = progress_of(platform, "bikes")
+    assert found is not None
+    assert found.num_open == 4
+    assert found.remaining_seconds == pytest.approx(40, rel=0.1)
+
+
+def test_progress_of__a_video_that_waits_for_the_model_tells_nothing(platform: Platform) -> None:
+    """The encoder has been loading for ten minutes, under the claim of the first video."""
+    add_video(platform.database, "a", "bikes", status=VideoStatus.EXTRACTED, duration_seconds=60, sha256="a")
+    with hold_claim(platform.database, "video/a", wait_seconds=0):
+        with platform.database.transaction() as session:
+            session.execute(update(ClaimRow).values(claimed_at=utc_now() - timedelta(minutes=10)))
+        found = progress_of(platform, "bikes")
+    assert found is not None
+    assert found.line == "bikes: 1 video to go: 0 %"
 
 
 def test_telling_progress__lines_in_the_log(
