@@ -46,7 +46,7 @@ from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES
 from data_miner_dagster.jobs import LIST_SOURCES, PROCESS_VIDEOS, PROJECT_JOBS, STAGE_BY_JOB, config_of
 from data_miner_dagster.operations.item_faults import attempt_extra
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.preflight import check_before_work
+from data_miner_dagster.operations.preflight import check_before_work, lines_of_models_to_fetch
 from data_miner_dagster.operations.progress import progress_of
 from data_miner_dagster.operations.sourcing.registering import register_project_file
 from data_miner_dagster.operations.upkeep.auditing import audit_files, settle_bases
@@ -273,7 +273,7 @@ def run_project_file(config_file: Path, *, root: Path | None, profile: str | Non
     parsed = load_project_file(config_file)
     platform = options.open()
     check_before_work(platform, parsed)
-    for line in lines_before_work(platform, parsed.name):
+    for line in [*lines_of_models_to_fetch(platform, parsed), *lines_before_work(platform, parsed.name)]:
         console.print(line)
     with (
         ending_on_interrupt(),

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.registry import PROFILES, ModelEntry
 
 _PATIENCE_SECONDS: Final = 3.0
-_answering: Final[set[str]] = set()  # hubs that have answered this process
+_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) that a hub has told this process of
 _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -45,46 +46,88 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def check_reachable(entry: ModelEntry) -> None:
-    """Ensure that the hub answers if a model has to be fetched from it. Send one request with a short timeout.
+    """Ensure that the hub serves a model that has to be fetched from it. Send one request with a short timeout.
 
     Without this check, the hub's own client would retry the request for each file for half a minute.
 
     Raises:
-        ModelError: the hub does not answer, and the model is not in the cache.
+        ModelError: the model is not in the cache, and the hub does not answer or does not serve it.
     """
     from huggingface_hub import constants
 
-    if entry.scheme != "hf" or is_cached(entry):
+    asked = (constants.ENDPOINT, entry.location, entry.revision)
+    if entry.scheme != "hf" or is_cached(entry) or asked in _served:
         return
-    if (problem := _problem_of_hub(constants.ENDPOINT)) is not None:
+    if (problem := _problem_of_hub(entry)) is not None:
         raise ModelError(
-            f"the model hub {constants.ENDPOINT} does not answer ({problem}), and model {entry.name} "
-            f"({entry.location}) is not in the cache: run `data-miner models fetch` with network access, "
-            "or use `--profile lite`"
+            f"the model hub {constants.ENDPOINT} {problem}, and model {entry.name} ({entry.location}) is not in the "
+            f"cache: {_remedy(entry)}"
         )
+    _served.add(asked)
 
 
-def _problem_of_hub(endpoint: str) -> str | None:
-    """Return why the hub cannot be reached, or None if it answers at all."""
-    from huggingface_hub import get_session
+def _remedy(entry: ModelEntry) -> str:
+    profile = profile_of_models([entry])
+    if profile is None:
+        return "run again with network access, or choose another model"
+    return f"run `data-miner models fetch --profile {profile}` with network access, or use `--profile lite`"
 
-    if endpoint in _answering:
-        return None
-    problems = [f"no answer within {_PATIENCE_SECONDS:.0f} s"]
 
-    def ask() -> None:
-        try:
-            get_session().head(endpoint, timeout=_PATIENCE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - any exception of the client means that the hub did not answer
-            problems.append(" ".join(str(error).split()) or type(error).__name__)
-        else:
-            _answering.add(endpoint)
+def profile_of_models(entries: Sequence[ModelEntry]) -> str | None:
+    """Return the name of a profile that contains all these hub models, so that one command fetches them, or None."""
+    wanted = {(entry.source, entry.revision) for entry in entries}
+    return next(
+        (name for name, profile in PROFILES.items() if wanted <= {(e.source, e.revision) for e in profile.entries}),
+        None,
+    )
 
+
+def _problem_of_hub(entry: ModelEntry) -> str | None:
+    """Return why a model cannot be fetched from the hub, or None if the hub serves it.
+
+    Raises:
+        ModelError: the model is gated, and the token does not give access to it.
+    """
+    found: list[str | ModelError | None] = []
     # in a thread, since name resolution has no timeout
-    asking = threading.Thread(target=ask, name="model hub", daemon=True)
+    asking = threading.Thread(target=lambda: found.append(_ask_hub(entry)), name="model hub", daemon=True)
     asking.start()
     asking.join(_PATIENCE_SECONDS + 0.5)
-    return None if endpoint in _answering else problems[-1]
+    problem = found[0] if found else f"does not answer (no answer within {_PATIENCE_SECONDS:.0f} s)"
+    if isinstance(problem, ModelError):
+        raise problem
+    return problem
+
+
+def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
+    """Ask the hub for a file of a model, as its client does before it fetches one. Return what is wrong, or None."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    url = hf_hub_url(entry.location, "config.json", revision=entry.revision, endpoint=constants.ENDPOINT)
+    try:
+        commit = get_hf_file_metadata(url, timeout=_PATIENCE_SECONDS).commit_hash
+    except GatedRepoError:
+        return ModelError(_gated_message(entry))
+    except RepositoryNotFoundError:
+        return "has no such model, or does not show it without a valid HF_TOKEN"
+    except RevisionNotFoundError:
+        return f"has no revision {entry.revision} of it"
+    except EntryNotFoundError:
+        return None  # the model exists, and its other files decide
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        # The hub is busy or ill, which may have passed when the model is fetched.
+        return None if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 else f"refuses to serve it ({status})"
+    except Exception as error:  # noqa: BLE001 - any other exception of the client means that the hub did not answer
+        return f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"
+    return None if commit is not None else "does not answer like a model hub (a proxy or sign-in page may)"
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:

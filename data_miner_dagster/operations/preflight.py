@@ -2,13 +2,16 @@
 
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.config.sourcing import FilesSource
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.models.provider import ModelRole, is_on_this_machine
 from data_miner_dagster.models.registry import BUILT_IN
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.exemplars import find_exemplars
@@ -40,13 +43,41 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     Raises:
         ConfigError: the root is not writable or was sampled with other settings, the detector does not know a class, a
             project to compare with has no frames yet, or the verifier may not be used.
-        ModelError: weights are missing, or must be fetched from a hub that does not answer.
+        ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them.
     """
     check_against_platform(platform, project)
-    for role in (*platform.models.roles[:2], *platform.models.detectors(project.detection.detectors)):
+    for role in _roles_of(platform, project):
         role.check_reachable()
     check_root_is_writable(platform.root)
     platform.check_sampling()
+
+
+def lines_of_models_to_fetch(platform: Platform, project: ProjectConfig) -> list[str]:
+    """Return one line about the models that a hub must provide before the project can use them, or none."""
+    entries = [role.entry for role in _roles_of(platform, project) if not is_on_this_machine(role.entry)]
+    if not entries:
+        return []
+    # Imported here because only hub models need this module.
+    from data_miner_dagster.models.hub import profile_of_models
+
+    names = ", ".join(dict.fromkeys(entry.name for entry in entries))
+    remedies = []
+    if (profile := profile_of_models(entries)) is not None:
+        remedies.append(f"`data-miner models fetch --profile {profile}` fetches them now")
+    if any(profile_of_models([entry]) is not None for entry in entries):
+        remedies.append("`--profile lite` uses small models that need no hub")
+    return ["; ".join([f"to be fetched from the model hub when first used: {names}", *remedies])]
+
+
+def _roles_of(platform: Platform, project: ProjectConfig) -> Iterator[ModelRole[Any]]:
+    """Yield the models in this process that a project uses."""
+    detection, models = project.detection, platform.models
+    yield from (*models.roles[:2], *models.detectors(detection.detectors))
+    if detection.tracker_model is not None:
+        yield models.video_tracker(detection.tracker_model)
+    verifier = detection.verifier_name
+    if verifier is not None and verifier not in models.config.endpoints and verifier in models.config.registry:
+        yield models.verifier(verifier)
 
 
 def check_against_platform(platform: Platform, project: ProjectConfig) -> None:

@@ -1,7 +1,9 @@
 """Which network a checkpoint holds, asked of its configuration alone."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -72,12 +74,55 @@ def test_check_network__configuration_that_is_broken(tmp_path: Path) -> None:
         models.check_available()
 
 
+def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
+    """Have the hub's client use another hub, which it otherwise takes from the environment as it is imported."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A model hub that gives every request the same answer."""
+
+    answer: tuple[int, dict[str, str]] = (200, {})
+    asked: tuple[str, ...] = ()
+
+    def do_HEAD(self) -> None:
+        """Answer as the hub does before a file is fetched."""
+        status, headers = type(self).answer
+        type(self).asked += (self.path,)
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
+    """A hub on loopback, and an empty cache."""
+
+    class Served(Hub):
+        pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Served) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        use_hub(monkeypatch, f"http://127.0.0.1:{server.server_port}", tmp_path)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield Served
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def hub_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A hub at a port where nobody listens, and an empty cache."""
     address = f"http://127.0.0.1:{free_port()}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    use_hub(monkeypatch, address, tmp_path)
     return address
 
 
@@ -89,15 +134,61 @@ def test_check_reachable__no_network_is_one_line_with_ways_out(hub_of_nobody: st
         message = str(raised.value)
         assert message.startswith(f"the model hub {hub_of_nobody} does not answer (")
         assert f"and model {detector.name} (" in message
-        assert "`data-miner models fetch`" in message
+        assert "run `data-miner models fetch --profile standard` with network access" in message
         assert "`--profile lite`" in message
         assert "\n" not in message
 
 
-def test_check_reachable__asks_once_and_not_for_models_that_are_here(
-    hub_of_nobody: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.usefixtures("hub_of_nobody")
+def test_check_reachable__sends_nothing_for_models_that_are_here(tmp_path: Path) -> None:
     provider_of(tmp_path, "d-fine", {"model_type": "d_fine"}).detector.check_reachable()
     ModelProvider(ModelsConfig(profile="lite")).detector.check_reachable()
-    monkeypatch.setattr("data_miner_dagster.models.hub._answering", {hub_of_nobody})
-    ModelProvider(ModelsConfig(profile="standard")).detector.check_reachable()
+
+
+COMMIT = {"X-Repo-Commit": "0" * 40, "ETag": '"1"'}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, COMMIT),
+        (307, {**COMMIT, "Location": "https://cdn.example/elsewhere"}),
+        (404, {"X-Error-Code": "EntryNotFound"}),
+        (503, {}),
+        (429, {}),
+    ],
+)
+def test_check_reachable__what_may_work_is_not_refused(hub: type[Hub], answer: tuple[int, dict[str, str]]) -> None:
+    hub.answer = answer
+    detector = ModelProvider(ModelsConfig(profile="standard")).detector
+    detector.check_reachable()
+    detector.check_reachable()
+    (path,) = hub.asked
+    assert path == f"/{detector.entry.location}/resolve/{detector.entry.revision}/config.json"
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ((200, {}), "does not answer like a model hub"),
+        ((403, {}), r"refuses to serve it \(403\)"),
+        ((407, {}), r"refuses to serve it \(407\)"),
+        ((401, {"X-Error-Code": "RepoNotFound"}), "has no such model"),
+        ((404, {"X-Error-Code": "RevisionNotFound"}), "has no revision [0-9a-f]{40} of it"),
+    ],
+)
+def test_check_reachable__a_hub_that_answers_without_the_model(
+    hub: type[Hub], answer: tuple[int, dict[str, str]], problem: str
+) -> None:
+    hub.answer = answer
+    with pytest.raises(
+        ModelError, match=rf"{problem}.*, and model llmdet-tiny .* is not in the cache: run `data-miner"
+    ):
+        ModelProvider(ModelsConfig(profile="standard")).detector.check_reachable()
+
+
+def test_check_reachable__a_gated_model(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_not_one")
+    hub.answer = 403, {"X-Error-Code": "GatedRepo"}
+    with pytest.raises(ModelError, match=r"model dinov3 .* is gated and HF_TOKEN is set but not accepted"):
+        ModelProvider(ModelsConfig(dedup_encoder="dinov3")).dedup_encoder.check_reachable()
