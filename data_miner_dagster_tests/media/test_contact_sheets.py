@@ -121,6 +121,22 @@ def test_drawn_tile__keeps_proportions_and_draws_boxes() -> None:
     assert abs(drawn[150, 1].astype(int) - 128).max() < 12, "the box ends half way down"
 
 
+def test_drawn_tile__a_small_picture_is_enlarged_twofold_at_most() -> None:
+    grey = np.full((20, 30, 3), 128, np.uint8)
+    assert _opened(drawn_tile(Tile(grey), _Files(), tile_wh=(320, 180))).shape == (40, 60, 3)
+    missing = PictureFile(Path("missing.jpg"), is_foreign=False)
+    assert _opened(drawn_tile(Tile(missing), _Files(), tile_wh=(320, 180))).shape == (180, 320, 3)
+
+
+def test_drawn_tile__takes_the_highest_quality_that_fits() -> None:
+    picture = _noise(1)
+    sizes = [len(drawn_tile(Tile(picture), _Files(), max_bytes=limit)) for limit in range(9_000, 60_000, 1_500)]
+    assert sizes == sorted(sizes), "more room is never used for less"
+    assert len(set(sizes)) > 6
+    for size in set(sizes):
+        assert len(drawn_tile(Tile(picture), _Files(), max_bytes=size)) == size, "what just fits is taken"
+
+
 def test_drawn_tile__one_without_an_image() -> None:
     with pytest.raises(ValueError, match="needs an image"):
         drawn_tile(Tile(None), _Files())
