@@ -308,7 +308,8 @@ def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
 
 def _best_within(image: Image.Image, max_bytes: int, lowest: bytes) -> bytes:
     """Return the image at the highest of the middle qualities that fits, found by bisection, or `lowest`."""
-    best, qualities = lowest, _QUALITIES[1:-1]
+    best = lowest
+    qualities: Sequence[int] = _QUALITIES[1:-1]
     while qualities:
         middle = len(qualities) // 2
         encoded = _encoded(image, qualities[middle])
