@@ -66,6 +66,9 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
         yield "passes of the tracker", f"{found.num_tracked:,}", examined
     yield "images to expect", f"{forecast.num_images:,}", rates.images_per_frame.origin
     yield "boxes to expect", f"{forecast.num_boxes:,}", rates.boxes_per_image.origin
+    if (most := found.verification) is not None:
+        yield "boxes to verify at most", "unknown" if most.num_boxes is None else f"{most.num_boxes:,}", most.boxes_by
+        yield "cost of verifying at most", "unknown" if most.cost is None else f"{most.cost:,.4g}", most.cost_by
 
 
 def _not_accepted(found: "Plan") -> "Iterator[str]":

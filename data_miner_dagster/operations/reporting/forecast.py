@@ -4,22 +4,27 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from data_miner_dagster.catalog.box_answers import spent_on_answers
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.seen import Seen, seen
 from data_miner_dagster.catalog.videos import due_at
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.settings import ProjectConfig
+from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.addresses import Origin
+from data_miner_dagster.domain.errors import DamagedFileError
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.operations.downloading.turns import site_of
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.dry_listing import DryListing, list_without_keeping
+from data_miner_dagster.operations.verification.endpoint_verifier import endpoint_fingerprint
+from data_miner_dagster.operations.verification.verify_boxes import read_verification
 from data_miner_dagster.stages.detection.windows import expected_looks
 from data_miner_dagster.stages.forecast import (
     DEFAULT,
@@ -32,6 +37,9 @@ from data_miner_dagster.stages.forecast import (
     forecast_of,
     origins_of,
 )
+from data_miner_dagster.stages.verification.budgets import PaidAnswers, VerificationBound, bound_of
+from data_miner_dagster.stages.verification.questions import asking_fingerprint, is_asked
+from data_miner_dagster.storage.tables import read_table
 
 _STORED: Final = (VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStatus.EXTRACTED)
 _USUAL_FRAME_RATE: Final = 30
@@ -49,6 +57,7 @@ class Plan:
     num_neighbours: int | None = None  # pictures around frames to decode and examine; None if no objects are followed
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
     video_tracker: str | None = None  # the model that examines these pictures and the images; None if the detectors do
+    verification: VerificationBound | None = None  # the most that the verifier may be asked and cost; None without one
 
     @property
     def num_tracked(self) -> int:
@@ -81,6 +90,7 @@ class Plan:
             **forecast,
             **({} if self.num_neighbours is None else {"num_neighbours": self.num_neighbours}),
             **({} if self.video_tracker is None else {"tracker": self.video_tracker, "num_tracked": self.num_tracked}),
+            **({} if self.verification is None else {"verification_at_most": asdict(self.verification)}),
             "rates_by_origin": origins_of(self.forecast.rates),
         }
 
@@ -94,8 +104,9 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
     with _with_catalog(platform) as asked:
         listing = list_without_keeping(asked, config, config_file)
         rates = rates_of(asked, config.name)
-    known = [(candidate, listing.rows.get(candidate.video_key)) for candidate in listing.wanted]
-    videos = [_listed(candidate, row) for candidate, row in known if not _is_given_up(row)]
+        known = [(candidate, listing.rows.get(candidate.video_key)) for candidate in listing.wanted]
+        videos = [_listed(candidate, row) for candidate, row in known if not _is_given_up(row)]
+        bound = verification_of(asked, config, has_new_videos=not all(video.has_frames for video in videos))
     sites = {video.site for video in videos if video.site is not None}
     forecast = forecast_of(videos, rates, {site: _limits_of(site, platform) for site in sites})
     tracking = config.detection.tracking
@@ -109,7 +120,40 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
         num_neighbours,
         tracking is not None and tracking.whole_clip,
         config.detection.tracker_model,
+        bound,
     )
+
+
+def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos: bool) -> VerificationBound | None:
+    """Return the most that a project's verifier may be asked and cost, or None if the project has no verifier."""
+    verifier = config.detection.verifier
+    if verifier is None:
+        return None
+    spent = spent_on_answers(platform.database, config.name)
+    endpoint = platform.config.models.endpoints.get(verifier.model)
+    if endpoint is None:
+        platform.models.verifier(verifier.model)  # refuses an unknown name
+    fingerprint = None if endpoint is None else endpoint_fingerprint(endpoint)
+    by_it = spent_on_answers(platform.database, config.name, fingerprint)
+    paid = PaidAnswers(spent.num_answers, spent.cost, by_it.top_price if by_it.num_priced else None)
+    num_known = None if has_new_videos else _num_open_boxes(platform, config.name, verifier, fingerprint)
+    return bound_of(verifier, endpoint, paid, num_known)
+
+
+def _num_open_boxes(platform: Platform, project: str, verifier: VerifierConfig, fingerprint: str | None) -> int | None:
+    """Return how many boxes of the last build may have to be examined. None if there are no boxes yet.
+
+    These are the boxes without an answer by the endpoint of this fingerprint. If they are not known, since questions
+    are asked differently now, all boxes that are asked about count.
+    """
+    try:
+        counts = read_verification(platform.layout.detected_frames_table(project))
+        if counts is not None and fingerprint and counts.asking == asking_fingerprint(verifier, fingerprint):
+            return counts.waiting + counts.over_budget
+        table = read_table(platform.layout.detections_table(project), ["confidence"])
+    except (FileNotFoundError, DamagedFileError):  # the next build makes the table
+        return None
+    return sum(is_asked(confidence, verifier) for confidence in table["confidence"].to_pylist())
 
 
 @contextmanager

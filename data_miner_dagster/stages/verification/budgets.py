@@ -1,7 +1,72 @@
 """The remaining budget of a project for questions about boxes, in boxes and in money."""
 
-from data_miner_dagster.config.verification import VerifierConfig
+from dataclasses import dataclass
+
+from data_miner_dagster.config.verification import EndpointConfig, VerifierConfig
 from data_miner_dagster.domain.phrases import counted
+
+
+@dataclass(frozen=True, slots=True)
+class PaidAnswers:
+    """The answers that a project has received so far."""
+
+    number: int = 0
+    cost: float = 0.0
+    top_price: float | None = None
+    """The highest price of an answer by the verifier in question. None: it has given none with a known price."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationBound:
+    """The most that a project's verifier may still be asked, and cost. None: unknown, for the stated reason."""
+
+    num_boxes: int | None
+    boxes_by: str
+    cost: float | None
+    cost_by: str
+
+
+def bound_of(
+    config: VerifierConfig, endpoint: EndpointConfig | None, paid: PaidAnswers, num_known: int | None
+) -> VerificationBound:
+    """Return the upper bound of what verification may still ask and cost.
+
+    Args:
+        config: the budget.
+        endpoint: the settings of the endpoint. None: the verifier is a model in this process, which costs no money.
+        paid: the answers so far, which count towards the budget.
+        num_known: the number of boxes that may have to be examined. None: not known before detection.
+    """
+    left = None if config.max_boxes is None else max(0, config.max_boxes - paid.number)
+    before = f", of which {paid.number:,} were answered" if paid.number else ""
+    num_boxes, boxes_by = left, f"max_boxes {config.max_boxes or 0:,}{before}"
+    if num_known is not None and (left is None or num_known < left):
+        num_boxes, boxes_by = num_known, "boxes of the last build"
+    elif left is None:
+        boxes_by = "the boxes are found by detection, and max_boxes sets no limit"
+    return VerificationBound(num_boxes, boxes_by, *_cost_bound(config, endpoint, paid, num_boxes))
+
+
+def _cost_bound(
+    config: VerifierConfig, endpoint: EndpointConfig | None, paid: PaidAnswers, num_boxes: int | None
+) -> tuple[float | None, str]:
+    if endpoint is None:
+        return 0.0, "a model in this process costs no money"
+    price, price_by = endpoint.price_per_box, "price_per_box"
+    if price is None and endpoint.is_priced:
+        price, price_by = paid.top_price, "the highest price of an answer so far"
+    by_price = None if price is None or num_boxes is None else price * num_boxes
+    left = None if config.max_cost is None else max(0.0, config.max_cost - paid.cost)
+    if left is not None and (by_price is None or left < by_price):
+        before = f", of which {paid.cost:.4g} was spent" if paid.cost else ""
+        return left, f"max_cost {config.max_cost:g}{before}"
+    if by_price is not None:
+        return by_price, f"{price_by}: {price:.4g}"
+    if not endpoint.is_priced:
+        return None, "platform.models.endpoints states no price"
+    if price is None:
+        return None, "the tokens of an answer are not known yet; max_cost would set a limit"
+    return None, "the number of boxes is unknown; max_boxes or max_cost would set a limit"
 
 
 class Budget:

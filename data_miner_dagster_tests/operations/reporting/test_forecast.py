@@ -9,15 +9,17 @@ from typer.testing import CliRunner
 
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.cli.main import app
+from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster.operations.reporting.forecast import rates_of
+from data_miner_dagster.operations.reporting.forecast import rates_of, verification_of
 from data_miner_dagster.stages.forecast import DEFAULT
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
-from data_miner_dagster_tests.support.sample_project import build_platform, build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_platform, build_project, project_config
 
 ITEM = "<item><title>{0}</title><enclosure url='{1}'/></item>"
 
@@ -108,6 +110,50 @@ def test_plan__says_what_following_objects_costs(project_file: Path, tmp_path: P
     plan = json.loads(result.stdout)
     assert (plan["num_neighbours"], plan["tracker"]) == (1240, "sam3")
     assert plan["num_tracked"] == 1240 + round(plan["num_images"])
+
+
+def test_plan__says_what_a_verifier_may_cost_at_most(project_file: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(project_file.read_text())
+    content["detection"]["verifier"] = {"model": "eyes", "max_boxes": 2000}
+    eyes = {"url": "https://api.example.org/v1", "model": "m", "api_key": "env:NO_SUCH_KEY", "price_per_box": 0.01}
+    content["platform"]["models"]["endpoints"] = {"eyes": eyes}
+    project_file.write_text(yaml.safe_dump(content))
+    command = ["plan", str(project_file), "--root", str(tmp_path / "root")]
+    shown = CliRunner().invoke(app, command, catch_exceptions=False).output.splitlines()
+    assert [line.split() for line in shown if "verify" in line] == [
+        ["boxes", "to", "verify", "at", "most", "2,000", "max_boxes", "2,000"],
+        ["cost", "of", "verifying", "at", "most", "20", "price_per_box:", "0.01"],
+    ]
+    del eyes["price_per_box"]
+    unpriced = project_file.with_name("unpriced.yaml")
+    unpriced.write_text(yaml.safe_dump(content))
+    command = ["plan", str(unpriced), "--root", str(tmp_path / "other")]
+    shown = CliRunner().invoke(app, command, catch_exceptions=False).output.splitlines()
+    (line,) = [line for line in shown if line.startswith("cost of verifying")]
+    assert line.split(maxsplit=6)[5:] == ["unknown", "platform.models.endpoints states no price"]
+    found = json.loads(CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False).output)
+    assert (found["verification_at_most"]["num_boxes"], found["verification_at_most"]["cost"]) == (2000, None)
+
+
+def test_plan__counts_the_boxes_that_a_verifier_may_be_asked_about(tmp_path: Path) -> None:
+    """The videos have been built without a verifier, so the boxes are known: five, of which three are sure enough."""
+    boxes = {0: [("person", number / 10, (4.0, 6.0, 40.0, 30.0)) for number in (1, 3, 5, 7, 9)]}
+    platform = build_project(tmp_path, videos=[SampleVideo("files-a", boxes=boxes)], through="detection")
+    eyes = {"url": "https://api.example.org/v1", "model": "m", "price_per_box": 0.01}
+    settings = {"models": {"profile": "lite", "endpoints": {"eyes": eyes}}}
+    asked = Platform(PlatformConfig.model_validate(settings), platform.root)
+    verifier = {"model": "eyes", "min_confidence": 0.4}
+    config = project_config("cyclists", detection={"classes": {"person": []}, "verifier": verifier})
+    found = verification_of(asked, config, has_new_videos=False)
+    assert found is not None
+    assert (found.num_boxes, found.boxes_by) == (3, "boxes of the last build")
+    assert found.cost == pytest.approx(0.03)
+    with_new = verification_of(asked, config, has_new_videos=True)
+    assert with_new is not None
+    assert with_new.num_boxes == 10_000
+    platform.layout.detections_table("cyclists").write_bytes(b"damaged")
+    damaged = verification_of(asked, config, has_new_videos=False)
+    assert damaged == with_new
 
 
 def test_plan__nothing_can_be_listed(server: HostileServer, project_file: Path, tmp_path: Path) -> None:
