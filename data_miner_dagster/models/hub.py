@@ -15,19 +15,19 @@ from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.registry import PROFILES, ModelEntry
 
 _PATIENCE_SECONDS: Final = 3.0
-_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) that a hub has told this process of
+_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of the models that a hub has offered
 _WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 def is_cached(entry: ModelEntry) -> bool:
-    """Return whether a hub model is in the hub's own cache."""
+    """Return whether a hub model is in the hub's own cache. Only its `config.json` is looked up."""
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str)
 
 
 def check_obtainable(entry: ModelEntry) -> None:
-    """Ensure that a hub model is cached or can be downloaded. Does not use the network.
+    """Ensure that a hub model is cached or can be downloaded, without using the network.
 
     Raises:
         ModelError: the model is not cached, and either HF_HUB_OFFLINE is set, or it is gated and there is no token.
@@ -46,9 +46,10 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def check_reachable(entry: ModelEntry) -> None:
-    """Ensure that the hub serves a model that has to be fetched from it. Send one request with a short timeout.
+    """Ensure that the hub serves a model, if it has to be fetched from the hub.
 
-    Without this check, the hub's own client would retry the request for each file for half a minute.
+    At most one request is sent, with a short timeout. Without this check, the hub's own client would retry the request
+    for each file for half a minute.
 
     Raises:
         ModelError: the model is not in the cache, and the hub does not answer or does not serve it.
@@ -60,8 +61,8 @@ def check_reachable(entry: ModelEntry) -> None:
         return
     if (problem := _problem_of_hub(entry)) is not None:
         raise ModelError(
-            f"the model hub {constants.ENDPOINT} {problem}, and model {entry.name} ({entry.location}) is not in the "
-            f"cache: {_remedy(entry)}"
+            f"model {entry.name} ({entry.location}) is not in the cache, and the model hub {constants.ENDPOINT} "
+            f"{problem}; {_remedy(entry)}"
         )
     _served.add(asked)
 
@@ -74,7 +75,7 @@ def _remedy(entry: ModelEntry) -> str:
 
 
 def profile_of_models(entries: Sequence[ModelEntry]) -> str | None:
-    """Return the name of a profile that contains all these hub models, so that one command fetches them, or None."""
+    """Return the name of a profile that contains all these models, so that one command fetches them, or None."""
     wanted = {(entry.source, entry.revision) for entry in entries}
     return next(
         (name for name, profile in PROFILES.items() if wanted <= {(e.source, e.revision) for e in profile.entries}),
@@ -89,7 +90,7 @@ def _problem_of_hub(entry: ModelEntry) -> str | None:
         ModelError: the model is gated, and the token does not give access to it.
     """
     found: list[str | ModelError | None] = []
-    # in a thread, since name resolution has no timeout
+    # The request is sent in a thread, since name resolution has no timeout.
     asking = threading.Thread(target=lambda: found.append(_ask_hub(entry)), name="model hub", daemon=True)
     asking.start()
     asking.join(_PATIENCE_SECONDS + 0.5)
@@ -100,7 +101,11 @@ def _problem_of_hub(entry: ModelEntry) -> str | None:
 
 
 def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
-    """Ask the hub for a file of a model, as its client does before it fetches one. Return what is wrong, or None."""
+    """Ask the hub for a model's `config.json`, as its client does before it fetches the file.
+
+    Returns:
+        What is wrong, or None if the model can probably be fetched. A ModelError says that the model is gated.
+    """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -127,18 +132,18 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
         return None if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 else f"refuses to serve it ({status})"
     except Exception as error:  # noqa: BLE001 - any other exception of the client means that the hub did not answer
         return f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"
-    return None if commit is not None else "does not answer like a model hub (a proxy or sign-in page may)"
+    return None if commit is not None else "does not answer like a model hub (perhaps a proxy or sign-in page did)"
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
-    """Return the transformers classes that a checkpoint names in its `config.json`. Reads no weights.
+    """Return the transformers classes that a checkpoint names in its `config.json`, without reading its weights.
 
-    A checkpoint without a model type passes, as does one that names no class if its model type fits. Nothing is checked
-    if the architecture lists no networks.
+    A checkpoint without a model type passes, as does one that names no class if its model type fits. If the
+    architecture lists no networks, nothing is checked and the result is empty.
 
     Args:
         entry: the registry entry.
-        may_fetch: whether to download the file if it is not in the cache. If False, a checkpoint without it passes.
+        may_fetch: whether to download `config.json` if it is not in the cache. If False, such a checkpoint passes.
 
     Raises:
         ModelError: the checkpoint contains a network that the entry's architecture does not load, or its configuration
@@ -164,7 +169,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
     if fitting and family.capability is not Capability.VIDEO_TRACKER:
         remedy = f"set `platform.models.registry.{entry.name}.architecture: {fitting[-1]}`"
     else:
-        why = "" if fitting else "no architecture loads it: "
+        why = "" if fitting else "no architecture loads it, so "
         remedy = f"{why}choose a checkpoint of type {' or '.join(family.networks)}"
     holds = f"{model_type!r} ({', '.join(classes)})" if classes else f"{model_type!r}"
     raise ModelError(
@@ -174,7 +179,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
 
 
 def _loads(networks: Mapping[str, tuple[str, ...]], model_type: object, classes: Sequence[str]) -> bool:
-    """Return whether checkpoints with this model type and these transformers classes are among `networks`."""
+    """Return whether `networks` contains `model_type` and, if `classes` is not empty, one of these classes for it."""
     return model_type in networks and (not classes or not set(classes).isdisjoint(networks[str(model_type)]))
 
 
@@ -209,11 +214,13 @@ def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
 
 
 def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
-    """Return the name or folder, and the `revision`, to pass to `from_pretrained`.
+    """Return the repository name or folder, and the `revision`, to pass to `from_pretrained`.
+
+    The revision is None for a folder.
 
     Raises:
-        ModelError: the model has a source of another kind, has not been fetched from its bucket, or is neither cached
-            nor downloadable.
+        ModelError: the model's source is neither the hub, nor a folder, nor a bucket, or the model has not been fetched
+            from its bucket or is neither cached nor downloadable.
     """
     location = _location_of(entry)
     check_reachable(entry)
@@ -264,14 +271,20 @@ def hub_errors(entry: ModelEntry) -> Iterator[None]:
     except (HfHubHTTPError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"model {entry.name} ({entry.source}) could not be loaded: {reason}; correct its entry or fetch it again"
+            f"model {entry.name} ({entry.source}) could not be loaded ({reason}); correct its registry entry, "
+            "or fetch it again"
         ) from error
 
 
 def _gated_message(entry: ModelEntry) -> str:
-    open_model = next(other.name for other in PROFILES["standard"].entries if other.capability is entry.capability)
+    open_models = [other.name for other in PROFILES["standard"].entries if other.capability is entry.capability]
+    another = (
+        f"choose an open model, such as {open_models[0]}, or `--profile lite`"
+        if open_models
+        else "choose a model that is not gated"
+    )
     token = "HF_TOKEN is set but not accepted" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
     return (
-        f"model {entry.name} ({entry.location}) is gated and {token}: accept its licence on the hub and set HF_TOKEN, "
-        f"or choose an open model, such as {open_model}, or `--profile lite`"
+        f"model {entry.name} ({entry.location}) is gated, and {token}; accept its licence on the hub and set HF_TOKEN, "
+        f"or {another}"
     )

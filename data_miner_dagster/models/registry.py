@@ -48,7 +48,7 @@ class ModelEntry:
     licence: str
     loader: str
     terms: tuple[str, ...] = ()
-    """Names of all licences that apply. Empty: `licence` is the only name."""
+    """Names of all licences that apply. If this is empty, `licence` is the only name."""
     preprocessing_version: int = 1
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
@@ -76,7 +76,7 @@ class ModelEntry:
 
     @property
     def folder(self) -> Path:
-        """The folder of a `file:` source, the file of an `ultralytics:` source, or the cached copy of a bucket."""
+        """The folder of a `file:` source, the file of an `ultralytics:` source, or the cached copy from a bucket."""
         if self.is_in_bucket:
             digest = fingerprint_of({file.path: file.sha256 for file in self.files})
             return model_cache_folder() / "buckets" / digest
@@ -248,7 +248,7 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
         if unknown:
             raise ConfigError(
                 f"platform.models.registry.{name}.source names packages that are not pinned ({', '.join(unknown)}); "
-                f"use {', '.join(sorted(PACKAGES))}"
+                f"use only {', '.join(sorted(PACKAGES))}"
             )
         packages = tuple(PACKAGES[package] for package in named)
     calibration = family.calibration
@@ -286,17 +286,28 @@ def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
 
 
 def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: frozenset[Capability]) -> ModelEntry:
-    """Return the entry that `setting` names, which is a dotted key.
+    """Return the registry entry called `name`.
+
+    Args:
+        config: the settings with the user's own entries.
+        name: the entry's name.
+        setting: the dotted key that contains the name, for the error message.
+        capabilities: the entry must have one of these.
 
     Raises:
-        ConfigError: the name is unknown, or the entry lacks the required capability.
+        ConfigError: the name is unknown, the entry has none of the capabilities, or one of the user's entries names an
+            unknown architecture or an unpinned package.
     """
     entries = entries_of(config)
     able = sorted(entry.name for entry in entries.values() if entry.capability in capabilities)
     entry = entries.get(name)
     if entry is None or entry.capability not in capabilities:
         problem = "is not in the model registry" if entry is None else f"is of kind {entry.capability.value}"
-        raise ConfigError(f"{setting}: {name!r} {problem}; choose one of: {', '.join(able)}")
+        kinds = " or ".join(sorted(capabilities))
+        remedy = (
+            f"use one of {', '.join(able)}" if able else f"add an entry of kind {kinds} to `platform.models.registry`"
+        )
+        raise ConfigError(f"{setting}: {name!r} {problem}; {remedy}")
     return entry
 
 
@@ -325,7 +336,7 @@ def as_video_tracker(entry: ModelEntry) -> ModelEntry:
 
 
 def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | None:
-    """Return why `allowed_licences` excludes the model of a setting, with the remedy, or None if it is allowed.
+    """Return why `allowed_licences` excludes the model that `setting` names, with the remedy, or None if it does not.
 
     Raises:
         ConfigError: one of the user's entries names an unknown architecture or an unpinned package.
@@ -333,17 +344,20 @@ def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | N
     if _is_allowed(entry, config):
         return None
     wanted = ", ".join(config.allowed_licences)
-    has = " and ".join(entry.licences) if entry.licences != ("unknown",) else "none given (`licence` of its entry)"
+    is_given = entry.licences != ("unknown",)
+    problem = (
+        f"the licence of {entry.name} ({setting}) is {' and '.join(entry.licences)}"
+        if is_given
+        else f"the entry of {entry.name} ({setting}) states no licence"
+    )
     others = [
         other.name
         for other in entries_of(config).values()
         if other.capability is entry.capability and _is_allowed(other, config) and not other.is_gated
     ]
     instead = f"choose {' or '.join(others)}, or " if others else ""
-    return (
-        f"platform.models.allowed_licences allows only {wanted}; the licence of {entry.name} ({setting}) is {has}: "
-        f"{instead}add this licence to the list"
-    )
+    remedy = "add this licence to the list" if is_given else f"set `platform.models.registry.{entry.name}.licence`"
+    return f"platform.models.allowed_licences allows only {wanted}, but {problem}; {instead}{remedy}"
 
 
 def _is_allowed(entry: ModelEntry, config: ModelsConfig) -> bool:

@@ -34,11 +34,11 @@ def provider_of(folder: Path, architecture: str, config: object) -> ModelProvide
         ("owlv2", {"model_type": "sam3_video", "architectures": ["Sam3VideoModel"]}, "architecture: sam3`"),
         ("sam3", {"model_type": "owlv2"}, "architecture: owlv2`"),
         ("rt-detr", {"model_type": "yolos"}, "choose a checkpoint of type rt_detr or rt_detr_v2 or d_fine"),
-        ("owlv2", {"model_type": "owlvit"}, "no architecture loads it: choose a checkpoint of type owlv2"),
+        ("owlv2", {"model_type": "owlvit"}, "no architecture loads it, so choose a checkpoint of type owlv2"),
         (
             "rf-detr",
             {"model_type": "rf_detr", "architectures": ["RfDetrModel"]},
-            "no architecture loads it: choose a checkpoint of type rf_detr",
+            "no architecture loads it, so choose a checkpoint of type rf_detr",
         ),
     ],
 )
@@ -66,11 +66,11 @@ def test_check_network__configuration_that_says_nothing(tmp_path: Path) -> None:
 
 
 def test_check_network__configuration_that_is_broken(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"own .* could not be loaded: config\.json is not a mapping"):
+    with pytest.raises(ModelError, match=r"own .* could not be loaded \(config\.json is not a mapping"):
         provider_of(tmp_path, "owlv2", []).check_available()
     models = provider_of(tmp_path, "owlv2", {})
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"own .* could not be loaded: Expecting property name"):
+    with pytest.raises(ModelError, match=r"own .* could not be loaded \(Expecting property name"):
         models.check_available()
 
 
@@ -132,8 +132,8 @@ def test_check_reachable__no_network_is_one_line_with_ways_out(hub_of_nobody: st
         with pytest.raises(ModelError) as raised:
             ask()
         message = str(raised.value)
-        assert message.startswith(f"the model hub {hub_of_nobody} does not answer (")
-        assert f"and model {detector.name} (" in message
+        assert message.startswith(f"model {detector.name} ({detector.entry.location}) is not in the cache, ")
+        assert f", and the model hub {hub_of_nobody} does not answer (" in message
         assert "run `data-miner models fetch --profile standard` with network access" in message
         assert "`--profile lite`" in message
         assert "\n" not in message
@@ -182,7 +182,7 @@ def test_check_reachable__a_hub_that_answers_without_the_model(
 ) -> None:
     hub.answer = answer
     with pytest.raises(
-        ModelError, match=rf"{problem}.*, and model llmdet-tiny .* is not in the cache: run `data-miner"
+        ModelError, match=rf"^model llmdet-tiny .* is not in the cache, and .* {problem}.*; run `data-miner"
     ):
         ModelProvider(ModelsConfig(profile="standard")).detector.check_reachable()
 
@@ -190,5 +190,5 @@ def test_check_reachable__a_hub_that_answers_without_the_model(
 def test_check_reachable__a_gated_model(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_not_one")
     hub.answer = 403, {"X-Error-Code": "GatedRepo"}
-    with pytest.raises(ModelError, match=r"model dinov3 .* is gated and HF_TOKEN is set but not accepted"):
+    with pytest.raises(ModelError, match=r"model dinov3 .* is gated, and HF_TOKEN is set but not accepted"):
         ModelProvider(ModelsConfig(dedup_encoder="dinov3")).dedup_encoder.check_reachable()

@@ -28,7 +28,7 @@ def test_provider__names_follow_profile_and_overrides() -> None:
 
 def test_provider__image_only_encoder_cannot_filter() -> None:
     with pytest.raises(
-        ConfigError, match=r"filter_encoder: 'dinov2-base' is of kind image_encoder; choose one of: .*siglip2"
+        ConfigError, match=r"filter_encoder: 'dinov2-base' is of kind image_encoder; use one of .*siglip2"
     ):
         _ = ModelProvider(ModelsConfig(filter_encoder="dinov2-base")).filter_encoder.name
 
@@ -61,10 +61,12 @@ def test_check_available__gated_model_without_token(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(ModelError, match=r"dinov3 .* is gated and HF_TOKEN is not set: .*dinov2-base"):
+    with pytest.raises(ModelError, match=r"dinov3 .* is gated, and HF_TOKEN is not set; .*dinov2-base"):
         ModelProvider(ModelsConfig(dedup_encoder="dinov3")).check_available()
-    with pytest.raises(ModelError, match=r"sam3 .* is gated .*, such as llmdet-tiny"):
+    with pytest.raises(ModelError, match=r"sam3 .* is gated, .*, such as llmdet-tiny"):
         ModelProvider(ModelsConfig()).check_available(["sam3"])
+    with pytest.raises(ModelError, match=r"sam3 .* is gated, .* set HF_TOKEN, or choose a model that is not gated$"):
+        ModelProvider(ModelsConfig()).check_tracker_available("sam3")
 
 
 def test_check_available__standard_needs_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +90,8 @@ def test_provider__models_that_earlier_roots_name_are_those_of_then() -> None:
 def test_check_allowed__another_licence_is_one_line_and_never_loads() -> None:
     open_only = ModelsConfig(allowed_licences=("apache-2.0", "MIT"), dedup_encoder="dinov3")
     refused = (
-        "platform.models.allowed_licences allows only apache-2.0, MIT; the licence of dinov3 "
-        "(platform.models.dedup_encoder) is DINOv3 licence: "
+        "platform.models.allowed_licences allows only apache-2.0, MIT, but the licence of dinov3 "
+        "(platform.models.dedup_encoder) is DINOv3 licence; "
         "choose dinov2-base or lite-efficientnet, or add this licence to the list"
     )
     with pytest.raises(ConfigError) as raised:
@@ -128,7 +130,9 @@ def test_check_allowed__own_models_and_a_projects_detectors() -> None:
     with pytest.raises(ConfigError, match="the licence of eyes"):
         looked_at.verifier("eyes").load()
     unsaid = ModelEntryConfig(architecture="clip", source="hf:someone/net")
-    with pytest.raises(ConfigError, match="is none given"):
+    with pytest.raises(
+        ConfigError, match=r"the entry of net .* states no licence; .* set `platform\.models\.registry\.net\.licence`"
+    ):
         ModelProvider(
             ModelsConfig(allowed_licences=("MIT",), filter_encoder="net", registry={"net": unsaid})
         ).check_allowed()
@@ -155,16 +159,14 @@ def test_detectors__a_projects_own_or_the_platforms() -> None:
     named = models.detectors(["grounding-dino-base", "lite-yolov3-tiny"])
     assert [role.name for role in named] == ["grounding-dino-base", "lite-yolov3-tiny"]
     with pytest.raises(
-        ConfigError, match=r"^detection.detectors: 'lite-conse' is of kind image_text_encoder; choose one of"
+        ConfigError, match=r"^detection.detectors: 'lite-conse' is of kind image_text_encoder; use one of"
     ):
         models.detectors(["lite-conse"])
 
 
 def test_detectors__an_unknown_name_is_reported_under_the_key_that_has_it() -> None:
     models = ModelProvider(ModelsConfig(profile="lite"))
-    with pytest.raises(
-        ConfigError, match=r"^detection\.detectors: 'yolo11' is not in the model registry; choose one of"
-    ):
+    with pytest.raises(ConfigError, match=r"^detection\.detectors: 'yolo11' is not in the model registry; use one of"):
         models.detectors(("yolo11",))
     with pytest.raises(ConfigError, match=r"^detection\.verifier\.model: 'qwen' is not in the model registry"):
         models.verifier("qwen")

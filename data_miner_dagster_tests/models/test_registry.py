@@ -109,10 +109,16 @@ def test_models_config__names_must_be_safe_as_folders() -> None:
 
 
 def test_find_entry__unknown_name_and_wrong_kind_list_what_can_be_chosen() -> None:
-    with pytest.raises(ConfigError, match=r"dedup_encoder: 'dino9' is not in the model registry; choose .*dinov2-base"):
+    with pytest.raises(
+        ConfigError, match=r"dedup_encoder: 'dino9' is not in the model registry; use one of .*dinov2-base"
+    ):
         find_entry(ModelsConfig(), "dino9", setting="platform.models.dedup_encoder", capabilities=ENCODERS)
     with pytest.raises(ConfigError, match="'lite-yolov3-tiny' is of kind detector"):
         find_entry(ModelsConfig(), "lite-yolov3-tiny", setting="platform.models.dedup_encoder", capabilities=ENCODERS)
+    with pytest.raises(ConfigError, match=r"; add an entry of kind verifier to `platform\.models\.registry`$"):
+        find_entry(
+            ModelsConfig(), "eyes", setting="detection.verifier.model", capabilities=frozenset({Capability.VERIFIER})
+        )
 
 
 def test_importing_models__loads_no_framework() -> None:

@@ -164,7 +164,7 @@ def test_train_check__the_student_is_a_detector_by_name(trained: Trained) -> Non
     assert found.class_indices[0] == 1
     overlap = np.minimum(found.boxes_xyxy[0, 2:], box[2:]) - np.maximum(found.boxes_xyxy[0, :2], box[:2])
     assert (overlap > 0.6 * (np.array(box[2:]) - np.array(box[:2]))).all()
-    with pytest.raises(ConfigError, match=r"'student-nobody' is not in the model registry; choose one of: .*student-c"):
+    with pytest.raises(ConfigError, match=r"'student-nobody' is not in the model registry; use one of .*student-c"):
         platform.models.detectors(["student-nobody"])
 
 
