@@ -16,7 +16,10 @@ _MODELS: Final = "data_miner_dagster.models"
 
 
 def resolve(place: str) -> Callable[..., Any]:
-    """Import and return the function that "module:callable" names. Only the modules of models in use are imported."""
+    """Import the module in `place`, which is "module:callable", and return the callable.
+
+    Functions are named in this way so that only the modules of models in use are imported.
+    """
     module, _, function = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
     return found
@@ -44,9 +47,9 @@ class Architecture:
     exemplars: str | None = None  # for detectors that may accept exemplars: "module:callable", see ModelEntry
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The supported networks: names of transformers' classes, by the `model_type` in a checkpoint's `config.json`.
-    Empty: a checkpoint's network is not checked."""
+    If this is empty, a checkpoint's network is not checked."""
     takes_boxes: bool = False  # whether its detectors implement BoxPrompted
-    video_tracker: str | None = None  # the architecture with which its checkpoints follow objects through videos
+    video_tracker: str | None = None  # the architecture that follows objects through videos with its checkpoints
     licence: str = "unknown"  # licence of the software that runs the model, for entries that state none
     terms: tuple[str, ...] = ()  # the names of the licences in `licence`, if that also contains other words
 

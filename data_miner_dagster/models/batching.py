@@ -10,7 +10,7 @@ _R = TypeVar("_R")
 
 
 def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], *, model: str) -> list[_R]:
-    """Return `run(batch)`. If memory runs out, run both halves one after another, recursively down to one image.
+    """Return `run(batch)`. If memory runs out, halve the batch and run both halves, recursively down to one image.
 
     Args:
         run: takes a batch and returns one result per image, in order.

@@ -27,8 +27,9 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
 ) -> ImageDetections:
     """Clip candidates to the image, apply NMS within each class, and return the result by descending confidence.
 
-    Ties in confidence are broken by class, then by coordinates, so the result does not depend on the network's order.
-    At the end, a box with a mask is replaced by the mask's bounds. An empty mask counts as absent.
+    Boxes thinner than `MIN_SIDE_PIXELS`, boxes whose confidence is not finite, and those after the first `MAX_BOXES`
+    are removed. Ties in confidence are broken by class, then by coordinates, so the result does not depend on the
+    network's order. At the end, a box with a mask is replaced by the mask's bounds. An empty mask counts as absent.
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.
@@ -36,9 +37,12 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
         class_indices: (N,) indices into the requested class list.
         prompts: the N phrases that matched.
         image_wh: width and height of the image.
-        nms_iou: if two boxes of a class have a higher IoU, the less confident is removed; None removes no box.
+        nms_iou: if two boxes of a class have a higher IoU, the less confident is removed. If None, NMS is not applied.
         masks: returns the mask of a candidate, given its row. Called only for the boxes that are kept, one at a time.
-            None: no box has a mask.
+            If None, no box has a mask.
+
+    Raises:
+        ValueError: the size of a mask is not `image_wh`.
     """
     limits = np.array([*image_wh, *image_wh], np.float32)
     clipped = np.clip(boxes_xyxy, np.float32(0), limits).astype(np.float32)

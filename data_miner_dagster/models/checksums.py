@@ -17,7 +17,7 @@ class ModelFile:
 
 
 def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
-    """Return every file below `folder` with its sha256, ordered by path. If `folder` is a file, return that file.
+    """Return every file below `folder` with its sha256, ordered by path. If `folder` is a file, return only that file.
 
     Unchanged files are read once per process.
 

@@ -11,7 +11,7 @@ from data_miner_dagster.models.cache import model_cache_folder
 
 
 def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> Path:
-    """Return the path of a derived file. Make the file first if it is not in the model cache.
+    """Return the path of a derived file. Create the file first if it is not in the model cache.
 
     Args:
         name: the file name; the fingerprint is inserted before the suffix.

@@ -1,6 +1,6 @@
 """Models on the Hugging Face hub: their repositories and commits, and the public sources that name these commits.
 
-Belongs here: facts about a publication. Does not belong here: loading a family (architectures.py), packages of a
+Belongs here: facts about a publication. Does not belong here: loading a family (architectures.py), packages from a
 package index (pins.py).
 
 A commit is pinned only if a public source names it for that repository, so that anyone can verify that it is the
@@ -24,8 +24,8 @@ class HubModel:
     name: str  # of the registry entry
     architecture: str
     repository: str
-    revision: str | None  # a commit; None: no public source names one, and `main` is followed
-    named_by: str | None  # the public source that names the commit: repository, file
+    revision: str | None  # a commit, or None if no public source names one; `main` is then followed
+    named_by: str | None  # the public source that names the commit (repository, file), or None without a commit
     licence: str
     is_gated: bool = False  # the hub requires an accepted licence and a token
 

@@ -1,6 +1,6 @@
 """The networks that Ultralytics can train from random weights to detect objects, by name.
 
-Their names are read from the files of the installed package, which is not imported, so that a wrong name is refused
+The names are read from the files of the installed package, which is not imported, so that a wrong name is refused
 before a process loads torch.
 """
 
@@ -17,7 +17,7 @@ from data_miner_dagster.domain.errors import ConfigError
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _HEADS: Final = ("Detect", "v10Detect")
-"""The last layers that find boxes without a text. Other files describe classifiers, poses, masks and so on."""
+"""The last layers of networks that detect boxes without a text. Other files describe, for example, classifiers."""
 _FAMILY: Final = re.compile(r"yolov?\d+")
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is installed
 
@@ -46,7 +46,7 @@ def network_of(name: str) -> str:
 def network_sizes() -> Mapping[str, str]:
     """Return the sizes of each network by its name without a size, such as `nsmlx` for `yolo11`.
 
-    Where there is no choice of size, or each size has a file of its own (`yolov10n`), they are an empty string.
+    The sizes are an empty string if there is no choice of size, or if each size has its own file (such as `yolov10n`).
     """
     spec = find_spec("ultralytics")
     folders = (spec.submodule_search_locations or []) if spec is not None else []
@@ -60,5 +60,5 @@ def network_sizes() -> Mapping[str, str]:
 
 
 def names_of_network(stem: str, sizes: str) -> list[str]:
-    """Return the names of a network in each size. The size follows the number: yolo26-p2 becomes `yolo26n-p2`."""
+    """Return the names of a network without and with each size. The size follows the number, as in `yolo26n-p2`."""
     return [stem, *(_FAMILY.sub(rf"\g<0>{size}", stem, count=1) for size in sizes)]

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import onnx
 
 NO_TELEMETRY: Final[Mapping[str, str]] = {"ORT_DISABLE_TELEMETRY": "1"}
-"""Environment variables to set before ONNX Runtime is imported. Without them, its builds send usage reports, and leave
-an identifier of this machine in the user's cache folder.
+"""Environment variables to set before ONNX Runtime is imported. Without them, ONNX Runtime sends usage reports and
+leaves an identifier of this machine in the user's cache folder.
 
 Source: Privacy.md, which every wheel of ONNX Runtime contains.
 """
 
 
 def num_threads() -> int:
-    """Return the number of compute threads: the CPUs available to this process, or OMP_NUM_THREADS if that is lower."""
+    """Return the number of threads to compute with: the CPUs of this process, or OMP_NUM_THREADS if that is lower."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(available, int(asked))) if asked.isdigit() and int(asked) else available

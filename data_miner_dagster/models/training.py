@@ -124,7 +124,7 @@ def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch
 
 
 def refuse_connections() -> None:
-    """Prevent this process from connecting to other machines, whatever a library tries. This cannot be undone."""
+    """Make every attempt of this process to use the network raise PermissionError. This cannot be undone."""
     sys.addaudithook(_refuse)
 
 

@@ -8,7 +8,7 @@ from data_miner_dagster.models.registry import ModelEntry
 
 
 def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
-    """Ensure that a file has the sha256 in the given option of its entry. Call it before the file is opened.
+    """Ensure that a file has the sha256 in the given option of its entry. Call this before the file is opened.
 
     Raises:
         ModelError: the option is missing or contains another sha256.

@@ -61,7 +61,8 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
         pictured: the names of the classes that have exemplars.
 
     Raises:
-        ConfigError: a class matches none of the detector's names, or has exemplars that the detector does not accept.
+        ConfigError: a class matches none of the detector's names, two classes match the same name, or a class has
+            exemplars that the detector does not accept.
         ModelError: the detector has fixed names that cannot be read.
     """
     if pictured and (why := why_no_exemplars(entry)) is not None:

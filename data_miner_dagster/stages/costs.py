@@ -61,7 +61,7 @@ class Cost:
 
 
 def achieved(stage: WorkStage, spent: Measured) -> float | None:
-    """Return the fraction of a stage's wall time that is unavoidable work (`FLOORS`). None if it was not measured."""
+    """Return the fraction of a stage's wall time that is unavoidable work (`FLOORS`), or None if it is unknown."""
     if stage not in FLOORS or not spent.floor_seconds or not spent.wall_seconds:
         return None
     return min(1.0, spent.floor_seconds / spent.wall_seconds)
@@ -91,7 +91,10 @@ def sharing_line(cost: Mapping[str, Any]) -> str:
 
 
 def cost_rows(cost: Mapping[str, Any]) -> list[list[str]]:
-    """Return a cost (`Cost.as_json`) as rows of text in the order of `COST_COLUMNS`: one per stage, and the total."""
+    """Return a cost (`Cost.as_json`) as rows of text in the order of `COST_COLUMNS`: one per stage, and the total.
+
+    The result is empty if the cost has no stages.
+    """
     rows = [_row(row["stage"], row, row) for row in cost["stages"]]
     return [*rows, _row("all", cost["total"], None)] if rows else []
 

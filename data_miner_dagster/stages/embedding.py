@@ -39,7 +39,7 @@ class EmbeddedFrame(Generic[Frame]):
 
 
 def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Array:
-    """Return (N, embedding_dim) unit vectors of whole images. Runs a single batch, so use it for a few images only."""
+    """Return the (N, embedding_dim) unit vectors of whole images. They form one batch, so pass only a few images."""
     if not images:
         return np.zeros((0, encoder.embedding_dim), np.float32)
     return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))
@@ -63,7 +63,7 @@ def embed_in_batches(
     group_of: Callable[[Frame], object] = lambda _frame: None,
     is_of_frame: Callable[[Exception], bool] = lambda _error: False,
 ) -> Generator[EmbeddedFrame[Frame], None, None]:
-    """Yield every frame with its vector, in the given order. Closing the generator ends its threads.
+    """Yield every frame, in the given order, with its vector or its error. Closing the generator ends its threads.
 
     `frames` is read in the caller's thread, at most `PREFETCHED_BATCHES` batches ahead. `load` and the encoder's
     `preprocess` run in threads. Memory holds at most `PREFETCHED_BATCHES + 1` batches of preprocessed images.
@@ -72,7 +72,7 @@ def embed_in_batches(
     Args:
         encoder: computes the vectors.
         frames: the frames to embed; may be endless.
-        load: returns a frame's image, at any size not below the encoder's `input_side`. Raises UnreadableImageError.
+        load: returns a frame's image, at any size not below the encoder's `input_side`, or raises UnreadableImageError.
         batching: the size of batches, and the number of threads that prepare them.
         group_of: returns the group of a frame, for example its video. Frames of a group must be consecutive.
         is_of_frame: returns whether an error other than UnreadableImageError concerns a single frame only. If the
@@ -133,7 +133,7 @@ class _PreparedAhead(Generic[Frame]):
             self.waiting.append((frame, self._submit(frame)))
 
     def take(self, runner: "_BatchRunner") -> list[tuple[Frame, npt.NDArray[Any] | Exception]]:
-        """Return the next batch of one group, once its images are ready."""
+        """Wait for the images of the next batch, which belong to one group, and return the batch."""
         taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
         group = self._group_of(self.waiting[0][0])
         while self.waiting and len(taken) < runner.batch_size and self._group_of(self.waiting[0][0]) == group:
@@ -169,7 +169,7 @@ class _BatchRunner:
             self.batch_size = max(1, min(self.batch_size, self._max_batch_bytes // array.nbytes))
 
     def run(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array | Exception]:
-        """Yield one vector per array, in order, or the error that concerns this array alone."""
+        """Yield, for each array in order, its vector or the error that concerns this array alone."""
         start = 0
         while start < len(arrays):
             part = arrays[start : start + self.batch_size]
@@ -207,8 +207,8 @@ class _BatchRunner:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a framework's error reports that memory ran out, on the device or on the host.
 
-    Checks names and messages because this layer imports no framework. torch.OutOfMemoryError is a RuntimeError.
-    torch's CPU allocator raises a plain RuntimeError.
+    Names and messages are compared because this layer imports no framework. torch.OutOfMemoryError is a RuntimeError,
+    and torch's CPU allocator raises a plain RuntimeError.
     """
     return (
         isinstance(error, MemoryError)

@@ -62,7 +62,8 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
         residuals: (N,) each answer (1 or 0) minus its expected share.
         clusters: (N,) the cluster of each answer, such as the frame it is on.
 
-    Source: Kish 1965, "Survey Sampling", section 8.2; the variance of cluster totals over that of single answers.
+    Source: Kish 1965, "Survey Sampling", section 8.2: the variance of cluster totals divided by the variance of single
+    answers.
     """
     spread = float((residuals**2).sum())
     if spread <= 0:
@@ -73,7 +74,7 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
 
 
 def clustered_share(is_yes: BoolArray, clusters: Int64Array) -> Estimate | None:
-    """Return the share of yes among items sampled in clusters, such as objects by frame. None if there are no items.
+    """Return the share of yes among items sampled in clusters, such as objects by frame, or None without items.
 
     The estimate is the ratio of totals. Its interval is a Jeffreys interval for the effective number of answers.
     """

@@ -50,7 +50,7 @@ def _ticks(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
 
 @dataclass(frozen=True, slots=True)
 class RegularTimes:
-    """`count` evenly spaced times. Stored as three numbers because a file can claim to last for centuries."""
+    """`count` evenly spaced times, as three numbers because a file can claim to last for centuries."""
 
     start: Fraction
     step: Fraction
@@ -62,7 +62,7 @@ class RegularTimes:
     def frames_on_screen(self, index: VideoIndex) -> Int64Array:
         """Return the distinct pts of the frames on screen at these times, ascending.
 
-        Iterates over the times or over the frames, whichever are fewer.
+        The times or the frames are iterated over, whichever are fewer.
         """
         ends = _ticks(index, [self.start, self.start + self.step * (self.count - 1)])
         first, last = np.maximum(np.searchsorted(index.frame_pts, ends, side="right") - 1, 0).tolist()
@@ -87,12 +87,12 @@ def spread(values: Int64Array, count: int | None) -> Int64Array:
 
 
 def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Array | None = None) -> Int64Array:
-    """Return the distinct pts of the frames to take, ascending. Empty only if the video has no frames.
+    """Return the distinct pts of the frames to take, ascending. The result is empty only if the video has no frames.
 
     Args:
         index: the index of the video. Times count from its first frame.
         config: the strategy and its settings.
-        cut_pts: the first frame of every shot except the first. Only used by the strategy `scene`.
+        cut_pts: the pts of the first frame of every shot except the first. Only the strategy `scene` uses it.
     """
     if index.num_frames == 0:
         return np.zeros(0, np.int64)
@@ -166,7 +166,7 @@ def _nearest(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
 def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | None:
     """Return the groups to index completely so that `select_targets` chooses as it would from a complete index.
 
-    Returns ascending group ordinals, or None if they are, or may be, most of the file.
+    The result contains ascending group ordinals, or is None if the groups are, or may be, most of the file.
     """
     starts = index.keyframe_pts
     match config.strategy:
@@ -201,13 +201,13 @@ def groups_to_read(index: GroupIndex, config: ExtractionConfig) -> Int64Array | 
 def groups_at(index: GroupIndex, times: Sequence[Fraction]) -> Int64Array | None:
     """Return the groups to index completely so that `frames_on_screen` finds the frames at `times`.
 
-    Returns ascending group ordinals, or None if they are most of the file.
+    The result contains ascending group ordinals, or is None if the groups are most of the file.
     """
     return _unknown_groups(index, np.maximum(_groups_on_screen(index, times)[1], 0))
 
 
 def _unknown_groups(index: GroupIndex, wanted: Int64Array) -> Int64Array | None:
-    """Return the wanted groups that are not indexed completely. None if they are most of the file."""
+    """Return the wanted groups that are not indexed completely, or None if they are most of the file."""
     known = np.flatnonzero(np.bincount(index.groups) == index.group_sizes)
     unknown = np.setdiff1d(wanted, known)
     return unknown if 2 * int(index.group_sizes[unknown].sum()) <= index.num_packets else None
@@ -220,7 +220,7 @@ def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int
 
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
-    """Add frames so that no gap exceeds the limit, whether between chosen frames or at either end of the video."""
+    """Return the chosen frames, with others added so that no gap exceeds the limit, even at the ends of the video."""
     added = [times.frames_on_screen(index) for times in _times_in_gaps(index, chosen, max_gap_seconds)]
     return np.union1d(chosen, np.concatenate(added)) if added else chosen
 

@@ -51,7 +51,7 @@ filter."""
 class ListedVideo:
     """A listed video that the project would add."""
 
-    site: str | None  # the site that its requests are sent to; None: no site is contacted
+    site: str | None  # the site that its requests are sent to, or None if no site is contacted
     duration_seconds: float | None = None
     size_bytes: int | None = None
     has_file: bool = False  # its file is already under the root
@@ -83,7 +83,7 @@ class Forecast:
     num_unknown_durations: int
     num_requests: int
     days: float
-    slowest_site: str | None  # the site that determines `days`; None: no site is contacted
+    slowest_site: str | None  # the site that determines `days`, or None if no site has limits
     videos_bytes: int  # size of the files to download or copy
     frames_bytes: int  # size of the frames to store
     num_frames: int

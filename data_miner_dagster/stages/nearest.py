@@ -70,7 +70,7 @@ class Nearest:
 
     @property
     def matches(self) -> tuple[Match, ...]:
-        """The most similar vectors so far, in order."""
+        """The most similar vectors so far, in the order of `Match`."""
         return tuple(self._kept)
 
     def _cosines(self, vectors: Float16Array) -> Float64Array:

@@ -64,7 +64,7 @@ class ReleaseRules:
 class ReleasableBox:
     """A box as released: clipped to the frame and rounded."""
 
-    position: int | None  # among the boxes detected on the frame; None: only a verdict states it
+    position: int | None  # among the boxes detected on the frame, or None if only a verdict states the box
     class_index: int
     confidence: float  # 1 for a box that only a verdict states
     box_xyxy: BoxXyxy
@@ -73,7 +73,7 @@ class ReleasableBox:
 
 
 def at_threshold(confidences: Float32Array, threshold: float) -> npt.NDArray[np.bool_]:
-    """Return (N,) bool: whether each confidence reaches the threshold as a float32. A stored 0.7 reaches 0.7."""
+    """Return an (N,) mask of the confidences that reach the threshold as float32, so that a stored 0.7 reaches 0.7."""
     return confidences >= np.float32(threshold)
 
 
@@ -137,7 +137,7 @@ def version_number(version: str) -> int:
 
 
 def clip_box(box_xyxy: BoxXyxy, image_wh: tuple[int, int]) -> BoxXyxy | None:
-    """Return the part of a box inside the image, rounded to 1/1000 pixel. None if a side is shorter than a pixel."""
+    """Return the part of a box inside the image, rounded to 1/1000 pixel, or None if a side is shorter than a pixel."""
     width, height = image_wh
     x_min, x_max = (round(min(max(value, 0.0), float(width)), 3) for value in (box_xyxy[0], box_xyxy[2]))
     y_min, y_max = (round(min(max(value, 0.0), float(height)), 3) for value in (box_xyxy[1], box_xyxy[3]))
@@ -191,7 +191,7 @@ class ImageSelection(Protocol):
         ...
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
-        """Return (N,) bool: whether each image is released."""
+        """Return an (N,) mask of the images to release."""
         ...
 
 
@@ -246,7 +246,7 @@ def _offsets(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.i
 
 
 def chosen_frames(candidates: Candidates, is_chosen: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.int32]]:
-    """Return the chosen frame indices of each video, in order. Videos without chosen frames are left out."""
+    """Return the chosen frame indices of each video, in order. Videos without chosen frames are omitted."""
     chosen = {
         key: candidates.frame_indices[start:stop][is_chosen[start:stop]]
         for key, start, stop in zip(
@@ -263,7 +263,8 @@ def public_reference(reference: str, *, is_path: bool) -> str:
     """Return an address, path or search text as a release may show it: machine-independent and without secrets.
 
     A local path is reduced to its last part, even if it resembles an address. An address loses its user name, password
-    and fragment, and any query parameters that carry signatures, tokens or keys.
+    and fragment, and any query parameters that carry signatures, tokens or keys. If it cannot be parsed, the result is
+    "".
     """
     if is_path:
         return PurePosixPath(reference).name

@@ -36,9 +36,9 @@ class DoneVideo:
     wall_seconds: float
     cpu_seconds: float = 0.0
     group: str = ""
-    """The group of videos that take similar times: their site."""
+    """The site of the video. Videos from one site take similar times."""
     is_lost: bool = False
-    """True if it failed, in which case no later stage processes it."""
+    """True if the video failed, in which case no later stage processes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class OpenVideo:
     duration_seconds: float
     group: str = ""
     taken_seconds: float | None = None
-    """The time for which it has been in progress. None if it has not started."""
+    """The time for which the stage has been processing the video, or None if it has not started."""
     may_be_lost: bool = False
-    """True if it has not been downloaded yet and may still fail."""
+    """True if the video has not been downloaded yet and may still fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class StageWork:
 
 
 def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, num_cores: int) -> float | None:
-    """Return the remaining time of all stages in seconds. None if there is no data to estimate it from.
+    """Return the remaining time of all stages in seconds, or None if there is no data to estimate it from.
 
     Args:
         stages: the stages in order. A video that is open at one stage is also open at later ones.

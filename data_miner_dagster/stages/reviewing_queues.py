@@ -48,7 +48,7 @@ class Ranking:
         return np.lexsort((self.rows, *reversed(self.keys))).astype(np.int64)
 
     def is_after(self, keys: Sequence[float], row: int) -> npt.NDArray[np.bool_]:
-        """Return which questions come after a question with these keys and this row."""
+        """Return a mask of the questions that come after a question with these keys and this row."""
         after = self.rows > row
         for values, mark in zip(reversed(self.keys), reversed(keys), strict=True):
             after = (values > mark) | ((values == mark) & after)
@@ -67,7 +67,7 @@ class BoxRules:
     unsure_from: Float32Array
     num_detectors: int
     by_verdict: npt.NDArray[np.int8] = field(default_factory=lambda: _states_by_verdict(VerifierRules()))
-    """(verdicts, states) the state of a box after a verifier's answer, indexed by the codes of both."""
+    """The state of a box after a verifier's verdict, indexed by the code of the verdict and the code of the state."""
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "BoxRules":

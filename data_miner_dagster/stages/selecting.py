@@ -1,9 +1,11 @@
 """Choose images within a budget: diverse, uncertain, balanced by class, with limits per group. Pure functions.
 
-The choice is greedy. With `vectors`, each step takes the image that is farthest from all images chosen so far, among
-those whose groups are below their limits. The radius that remains uncovered is at most twice the best possible.
-Classes are served first, the rarest first, each up to an equal share of the budget. Limits are never exceeded. A class
-gets its share if enough of its images exist within the limits.
+The choice is greedy, among the images whose groups are below their limits. With `vectors`, each step takes the image
+whose distance to the nearest image chosen so far, times 1 plus its priority, is the greatest. With equal priorities,
+and without limits and classes, the greatest Euclidean distance of an image to the nearest chosen one is then at most
+twice the best possible. Without `vectors`, each step takes the image with the highest priority. Classes are served
+first, the rarest first, each up to an equal share of the budget. Limits are never exceeded. A class gets its share if
+enough of its images exist within the limits.
 
 Source: Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
 """
@@ -36,7 +38,7 @@ class Pool:
     priorities: Float32Array  # (N,) 0..1: the value of each image on its own
     box_offsets: IntArray  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
     box_classes: npt.NDArray[np.int32]  # (B,)
-    vectors: Float32Array | None = None  # (N, D) unit vectors; None: distances between images are not considered
+    vectors: Float32Array | None = None  # (N, D) unit vectors, or None if distances are not considered
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,12 @@ class GroupLimit:
 def choose_images(
     pool: Pool, count: int, *, num_classes: int = 0, limits: Sequence[GroupLimit] = ()
 ) -> npt.NDArray[np.bool_]:
-    """Return (N,) bool: whether each image is chosen. At most `count` are.
+    """Return an (N,) mask of the chosen images, at most `count`.
 
     Args:
         pool: the images.
         count: the budget.
-        num_classes: serve this many classes first, each up to its share of the budget. 0: classes are not considered.
+        num_classes: serve this many classes first, each up to its share of the budget. If 0, ignore classes.
         limits: limits for groups. If there are several, the groups of one limit should be nested in those of another,
             such as videos in channels. Otherwise images may be excluded needlessly.
     """
@@ -94,9 +96,9 @@ def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
 def uncertainties(
     box_offsets: IntArray, box_classes: npt.NDArray[np.int32], box_confidences: Float32Array, thresholds: Float32Array
 ) -> Float32Array:
-    """Return (N,) the uncertainty of each image: 1 if a box is at its threshold, 0 if all have full confidence.
+    """Return the (N,) uncertainties of the images: 1 if a box is at its threshold, 0 if all have full confidence.
 
-    The least certain box counts. The value of an image without boxes is 0.
+    The least certain box of an image counts. The value of an image without boxes is 0.
     """
     room = np.maximum(np.float32(1) - thresholds[box_classes], np.float32(1e-6))
     closeness = (1 - (box_confidences - thresholds[box_classes]) / room).clip(0, 1)

@@ -58,7 +58,7 @@ def list_entries(text: str) -> list[str]:
 
 
 def first_of_each(candidates: Iterable[VideoCandidate]) -> tuple[list[VideoCandidate], int]:
-    """Return the first candidate of each video key, in order, and the number of repeats that were left out."""
+    """Return the first candidate of each video key, in order, and the number of candidates that repeated a key."""
     kept: dict[str, VideoCandidate] = {}
     num_repeats = 0
     for candidate in candidates:
@@ -156,12 +156,12 @@ def _by_channel(candidate: VideoCandidate, blocklists: Blocklists) -> str | None
 def rejection_of(
     candidate: VideoCandidate, rules: RulesConfig, blocklists: Blocklists | None = None, *, is_complete: bool = False
 ) -> Rejection | None:
-    """Return the rejection by the first rule that a candidate violates, in the order of `RejectionRule`, or None.
+    """Return the rejection by the first rule of `RejectionRule` that a candidate violates, or None if it violates none.
 
     Args:
         candidate: the candidate.
         rules: the rules of the project.
-        blocklists: the blocklists of the project. None: no hashtag or channel is blocked.
+        blocklists: the blocklists of the project. If None, no hashtag or channel is blocked.
         is_complete: whether the video's page has been read. If so, a missing value means that the site does not state
             it.
     """
@@ -204,7 +204,10 @@ def apply_cap(
 
 
 def prescreening_rejection(similarity: float | None, prompt: str, threshold: float) -> Rejection | None:
-    """Return the rejection of a candidate whose best picture is below the threshold. Unscored candidates pass."""
+    """Return the rejection of a candidate whose best picture is below the threshold, or None.
+
+    A candidate without a similarity is not rejected.
+    """
     if similarity is None or similarity >= threshold:
         return None
     return Rejection(
@@ -214,7 +217,7 @@ def prescreening_rejection(similarity: float | None, prompt: str, threshold: flo
 
 
 def spread_over(total: int, num: int) -> list[int]:
-    """Return `num` evenly spaced positions out of `total`, starting with the first. Return all if there are fewer."""
+    """Return `num` evenly spaced positions out of `total`, from position 0. If there are fewer, return all."""
     return [position * total // num for position in range(num)] if total > num else list(range(total))
 
 

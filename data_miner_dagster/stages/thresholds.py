@@ -15,7 +15,7 @@ def value_for_encoder(
         field: name of the field in the project file.
         given: one number, or one number per encoder.
         encoder_name: registry name of the encoder in use.
-        remedy: the words of the error message that explain how to find a value.
+        remedy: words for the error message that say how to find a value.
 
     Raises:
         ConfigError: values are given per encoder, but none for this encoder.

@@ -36,7 +36,7 @@ class Disagreement:
 
 
 def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
-    """Return the threshold at which a student's boxes have the highest F1 against labels, or the lowest of several.
+    """Return the threshold at which a student's boxes have the highest F1 against labels, the lowest if several do.
 
     Args:
         frames: the labels and the student's boxes for images that it was not trained on.

@@ -28,7 +28,7 @@ _KEPT: Final[Mapping[str, str]] = {
 def describe_upgrade(
     project: str, made_by: Mapping[str, int], current: Mapping[str, int], releases: Sequence[str]
 ) -> str | None:
-    """Return one line that states what the next build redoes, why, and what it keeps. None if no version differs.
+    """Return one line that states what the next build redoes, why, and what it keeps, or None if no version differs.
 
     Args:
         project: the name of the project.

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class ClassDetector(HubDetector):
     """Implements ObjectDetector. A box is returned only if the most likely of all its classes was requested.
 
-    For networks of the DETR family. Their outputs are `logits` (N, Q, C), `pred_boxes` (N, Q, 4), which are centres and
-    sizes relative to the image, and sometimes `pred_masks` (N, Q, H, W), which are logits.
+    The network must belong to the DETR family. Its outputs are `logits` (N, Q, C), `pred_boxes` (N, Q, 4), which are
+    centres and sizes relative to the image, and sometimes `pred_masks` (N, Q, H, W), which are logits.
     """
 
     nms_iou: ClassVar[float | None] = None  # these networks are trained to find each object only once
@@ -36,7 +36,7 @@ class ClassDetector(HubDetector):
     @staticmethod
     @abstractmethod
     def confidences_of(logits: "torch.Tensor") -> "torch.Tensor":
-        """Return the confidence (N, Q, C) of each candidate box for each of the C names, from 0 to 1."""
+        """Return an (N, Q, C) tensor with the confidence, from 0 to 1, of each candidate box for each class name."""
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ class ClassDetector(HubDetector):
         """Return the detections of each image, in order.
 
         Raises:
-            ConfigError: a class matches none of the network's names.
+            ConfigError: a class matches none of the network's names, or two classes match the same name.
             ModelError: there is too little memory for a single image.
         """
         wanted = match_vocabulary(self.known_names, classes, detector=self.name)
@@ -86,7 +86,10 @@ class ClassDetector(HubDetector):
 def _masks_of(
     outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
 ) -> Callable[[int], Mask] | None:
-    """Return a function that computes the mask of an image's kept candidate, or None if the network has no masks."""
+    """Return a function that computes the mask of the i-th kept candidate of an image.
+
+    The result is None if the network predicts no masks.
+    """
     if getattr(outputs, "pred_masks", None) is None:
         return None
     logits = outputs.pred_masks[row][kept.tolist()].float().cpu()
@@ -108,7 +111,7 @@ def load_class_detector(kind: type[ClassDetector], entry: ModelEntry, device: st
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...]:
-    """Return the class names of a checkpoint, in the order of its outputs. Reads no weights.
+    """Return the class names of a checkpoint, in the order of its outputs, without reading its weights.
 
     Raises:
         ModelError: the configuration cannot be loaded, or has another architecture.

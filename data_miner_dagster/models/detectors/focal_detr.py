@@ -1,7 +1,7 @@
 """RT-DETR, RT-DETRv2, D-FINE, DEIMv2 and RF-DETR through transformers: the DETR family that is trained with focal loss.
 
-They share an output format. Each has an image processor that resizes images to the network's square without keeping the
-aspect ratio, so boxes are relative to width and height.
+These networks share an output format. Each has an image processor that resizes images to the network's square without
+keeping the aspect ratio, so boxes are relative to width and height.
 
 Source: Zhao et al. 2023, "DETRs Beat YOLOs on Real-time Object Detection"; Lv et al. 2024, "RT-DETRv2"; Peng et al.
 2024, "D-FINE"; Huang et al. 2025, "Real-Time Object Detection Meets DINOv3" (DEIMv2); Robinson et al. 2025, "RF-DETR".
@@ -26,7 +26,7 @@ class FocalDetrDetector(ClassDetector):
 
     @staticmethod
     def confidences_of(logits: "torch.Tensor") -> "torch.Tensor":
-        """Return the confidences (N, Q, C): the sigmoid of each class's logit, independent of the other classes."""
+        """Return the confidences (N, Q, C): the sigmoid of each class's logit, regardless of the other classes."""
         return logits.sigmoid()
 
 

@@ -27,7 +27,7 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""Replaces with blanks the two characters that the model treats as the end of a phrase."""
+"""A translation table that replaces the two characters that the model treats as the end of a phrase with blanks."""
 
 
 class GroundingDinoDetector(BestPhraseDetector):
@@ -42,7 +42,11 @@ class GroundingDinoDetector(BestPhraseDetector):
         return int(self.network.config.max_text_len) - 2
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the number of tokens of a phrase and its separator."""
+        """Return the number of tokens in a phrase and its separator.
+
+        Raises:
+            ConfigError: the phrase contains no words.
+        """
         return len(self._token_ids(prompt)) + 1
 
     def _token_ids(self, prompt: str) -> list[int]:
@@ -50,12 +54,16 @@ class GroundingDinoDetector(BestPhraseDetector):
         ids: list[int] = self.tokenizer(plain, add_special_tokens=False)["input_ids"]
         if not ids:
             raise ConfigError(
-                f"detection.classes: detector {self.name} finds no words in the phrase {prompt!r}; rephrase it"
+                f"detection.classes: detector {self.name} finds no words in the phrase {prompt!r}; rephrase the phrase"
             )
         return ids
 
     def text_of(self, prompts: Sequence[str]) -> tuple[list[int], list[slice]]:
-        """Return the token ids of "phrase . phrase .", with start and end tokens, and the span of each phrase."""
+        """Return the token ids of "phrase . phrase .", with start and end tokens, and the span of each phrase.
+
+        Raises:
+            ConfigError: a phrase contains no words.
+        """
         separator = int(self.tokenizer.convert_tokens_to_ids("."))
         ids = [int(self.tokenizer.cls_token_id)]
         spans = []

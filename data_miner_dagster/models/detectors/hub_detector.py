@@ -1,4 +1,4 @@
-"""Code shared by all of transformers' detectors: loading, batches that fit the device, precision, boxes from centres.
+"""Code shared by all detectors from transformers: loading, batches that fit the device, precision, boxes from centres.
 
 Belongs here: code for every network. Does not belong here: detection by phrase (phrase_detector.py) or by fixed class
 name (class_detector.py).
@@ -25,10 +25,10 @@ Kind = TypeVar("Kind", bound="HubDetector")
 
 
 class HubDetector(ABC):
-    """The base class of these detectors: a network with its own image processor, on a device."""
+    """The base class of detectors from transformers: a network with its own image processor, on a device."""
 
     nms_iou: ClassVar[float | None]
-    """If two boxes of a class have a higher IoU, the less confident is removed; None removes no box."""
+    """If two boxes of a class have a higher IoU, the less confident is removed. If this is None, no box is removed."""
     batches_any_size: bool
     """False if the images of a forward pass are padded to the largest. Then only images of equal size share a pass, so
     that an image's boxes never depend on its neighbours. All frames of a video have the same size."""
@@ -82,7 +82,8 @@ class HubDetector(ABC):
     def inference(self) -> Iterator[None]:
         """Run the `with` block as a forward pass: without gradients, and in half precision on CUDA.
 
-        Uses float16, not bfloat16, whose 8 bits would round a box edge at pixel 1,000 to steps of 4.
+        The pass uses float16 rather than bfloat16, whose 8 significant bits would round a box edge at pixel 1,000 to a
+        multiple of 4.
         """
         import torch
 
@@ -95,7 +96,7 @@ def load_pretrained(kind: type[Kind], network_class: Any, entry: ModelEntry, dev
     """Load a network and its image processor from the hub's cache, the hub or a folder.
 
     Args:
-        kind: the class of detector to make.
+        kind: the detector class to instantiate.
         network_class: the network's class in transformers.
         entry: the registry entry.
         device: the device as named in the configuration.
@@ -129,7 +130,7 @@ def boxes_from_centres(boxes_cxcywh: Float32Array, scale_wh: tuple[float, float]
 
 
 def mask_of(values: "torch.Tensor", image_wh: tuple[int, int], threshold: float) -> Mask:
-    """Return the mask of the pixels where the (H, W) values, resized to the image, are above the threshold."""
+    """Resize (H, W) `values` to the image, and return the mask of the pixels whose value is above `threshold`."""
     from torch.nn.functional import interpolate
 
     whole = interpolate(values[None, None], size=image_wh[::-1], mode="bilinear", align_corners=False)

@@ -33,7 +33,7 @@ class OmDetTurboDetector(BestPhraseDetector):
         return self.context_length - len(self.tokenizer("Detect .")["input_ids"])
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the number of tokens of a phrase and the comma after it."""
+        """Return the number of tokens in a phrase and the comma after it."""
         return len(self.tokenizer(f"{prompt.lower()},", add_special_tokens=False)["input_ids"])
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:

@@ -1,7 +1,7 @@
 """OWLv2 through transformers.
 
 The image is padded to a square on the right and at the bottom before it is resized, so boxes are relative to the longer
-side and not to width and height.
+side rather than to width and height.
 
 A class can be described by exemplars. In each picture, or in each of its boxes, the network selects the patch that most
 likely contains an object. The mean of these patches' vectors is used like the vector of a phrase.
@@ -42,13 +42,17 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         self._seen: dict[ExemplarImage, torch.Tensor] = {}
 
     def length_of(self, phrase: Phrase) -> int:
-        """Return the number of tokens of a phrase. Exemplars count as a phrase of full length."""
+        """Return the number of tokens in a phrase. Exemplars count as a phrase of full length."""
         return self.context_length if phrase.exemplars else super().length_of(phrase)
 
     def candidates_of_phrases(
         self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, each with its best phrase."""
+        """Return, for each image, the candidates at or above `confidence_floor`, each with its best phrase.
+
+        Raises:
+            ConfigError: an exemplar cannot be read.
+        """
         if not any(phrase.exemplars for phrase in phrases):
             return super().candidates_of_phrases(images, phrases, confidence_floor=confidence_floor)
         import torch
@@ -60,7 +64,7 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         return best_phrases(self.score_vectors(images, torch.cat(vectors)), confidence_floor)
 
     def _mean_of(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
-        """Return the mean unit vector (1, D) of the exemplars of a class."""
+        """Return the normalized mean (1, D) of the vectors of a class's exemplars."""
         import torch
 
         if len(self._seen) + len(exemplars) > MAX_EMBEDDED:
@@ -90,9 +94,9 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         return self.score_vectors(images, torch.cat(self.embedded(prompts)))
 
     def score_vectors(self, images: Sequence[RgbImage], vectors: "torch.Tensor") -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, given the (P, D) vectors of phrases or exemplars.
+        """Run one forward pass on images of any sizes, and return one result per image.
 
-        Returns one result per image.
+        `vectors` are the (P, D) unit vectors of phrases or exemplars.
         """
         pixels = self.pixels_of(images)
         with self.inference():
@@ -114,7 +118,7 @@ def _unit(vectors: "torch.Tensor") -> "torch.Tensor":
 
 
 def _crops(exemplar: ExemplarImage) -> Iterator[RgbImage]:
-    """Yield the regions of an exemplar's boxes, or the whole picture."""
+    """Yield the region inside each box of an exemplar, or the whole picture if the exemplar has no boxes."""
     image = exemplar.read()
     if not exemplar.boxes_xyxy:
         yield image

@@ -1,4 +1,4 @@
-"""Code shared by transformers' open-vocabulary detectors: phrases, chunks, and one phrase per box.
+"""Code shared by open-vocabulary detectors from transformers: phrases, chunks, and one phrase per box.
 
 Belongs here: everything except the network. Does not belong here: how one architecture scores phrases (its own module).
 """
@@ -55,8 +55,8 @@ class ScoredBoxes:
 class Candidates:
     """The boxes (N, 4) of one image in absolute pixels, their confidences (N,), and the indices (N,) of their phrases.
 
-    A network with masks adds a function for each box that computes its mask. Masks are not computed in advance, since
-    most boxes are not kept.
+    If the network predicts masks, `masks` has a function for each box that computes the box's mask; otherwise it is
+    empty. Masks are not computed in advance, since most boxes are not kept.
     """
 
     boxes_xyxy: Float32Array
@@ -102,15 +102,17 @@ class PhraseDetector(HubDetector):
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, from one pass.
+        """Return, for each image, the candidates at or above `confidence_floor`, from one forward pass.
 
-        All phrases together must fit into the text limit.
+        All phrases together must have at most `max_tokens`.
         """
 
     def candidates_of_phrases(
         self, images: Sequence[RgbImage], phrases: Sequence[Phrase], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor. Detectors that accept exemplars override this.
+        """Return, for each image, the candidates at or above `confidence_floor`.
+
+        Detectors that accept exemplars override this method.
 
         Raises:
             ConfigError: a class has exemplars, which this detector does not accept.
@@ -118,14 +120,14 @@ class PhraseDetector(HubDetector):
         for phrase in phrases:
             if phrase.exemplars:
                 raise ConfigError(
-                    f"detection.classes: detector {self.name} does not accept exemplars; "
-                    f"describe {phrase.prompt!r} in words"
+                    f"detection.classes: detector {self.name} does not accept exemplars, such as {phrase.prompt!r}; "
+                    "describe the class in words"
                 )
         prompts = [phrase.prompt for phrase in phrases]
         return self.candidates_of(images, prompts, confidence_floor=confidence_floor)
 
     def length_of(self, phrase: Phrase) -> int:
-        """Return the number of tokens to reserve for a phrase or for exemplars."""
+        """Return the number of tokens to reserve for a phrase or for the exemplars of a class."""
         return self.num_tokens(phrase.prompt)
 
     def detect(
@@ -137,7 +139,8 @@ class PhraseDetector(HubDetector):
         limit requires. If the device runs out of memory, the batch is halved.
 
         Raises:
-            ConfigError: a single phrase exceeds the text limit.
+            ConfigError: a phrase exceeds the text limit or contains no words, an exemplar cannot be read, or a class
+                has exemplars, which this detector does not accept.
             ModelError: there is too little memory for a single image.
         """
         chunks = self.chunks_of(phrases_of(classes))
@@ -147,7 +150,7 @@ class PhraseDetector(HubDetector):
         """Return the phrases, in order, in as few chunks as the text limit allows.
 
         Raises:
-            ConfigError: a single phrase exceeds the limit.
+            ConfigError: a single phrase exceeds the limit or contains no words.
         """
         chunks: list[list[Phrase]] = []
         room = 0
@@ -156,7 +159,7 @@ class PhraseDetector(HubDetector):
             if tokens > self.max_tokens:
                 raise ConfigError(
                     f"detection.classes: the phrase {phrase.prompt!r} has {counted(tokens, 'token')}, but detector "
-                    f"{self.name} reads at most {self.max_tokens}; shorten it"
+                    f"{self.name} reads at most {self.max_tokens}; shorten the phrase"
                 )
             if tokens > room:
                 chunks.append([])
@@ -175,7 +178,7 @@ class PhraseDetector(HubDetector):
         ]
 
     def _choose(self, image: RgbImage, found: Sequence[tuple[Sequence[Phrase], Candidates]]) -> ImageDetections:
-        """Return the detections among the candidates of all chunks of one image."""
+        """Return the detections on one image, chosen among the candidates of all chunks of phrases."""
         chosen = [phrases[column] for phrases, part in found for column in part.columns.tolist()]
         if not chosen:
             return ImageDetections.empty()
@@ -196,17 +199,17 @@ class BestPhraseDetector(PhraseDetector):
 
     @abstractmethod
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass, and return one result per image. All phrases must fit into the text limit."""
+        """Run one forward pass, and return one result per image. All prompts together have at most `max_tokens`."""
 
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, each with its best phrase."""
+        """Return, for each image, the candidates at or above `confidence_floor`, each with its best phrase."""
         return best_phrases(self.score(images, prompts), confidence_floor)
 
 
 def best_phrases(scored_images: Sequence[ScoredBoxes], confidence_floor: float) -> list[Candidates]:
-    """Return the candidates of each image at or above the floor, each with its best phrase."""
+    """Return, for each image, the candidates at or above `confidence_floor`, each with its best phrase."""
     found = []
     for scored in scored_images:
         best = scored.phrase_scores.argmax(axis=1)

@@ -46,7 +46,7 @@ class Sam3Detector(SeparatePhraseDetector):
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return the candidates of each image at or above the floor, phrase by phrase."""
+        """Return, for each image, the candidates at or above `confidence_floor`, in the order of the phrases."""
         found: list[list[Candidates]] = [[] for _ in images]
         pixels = self.pixels_of(images)
         with self.inference():
@@ -108,7 +108,7 @@ class Sam3Detector(SeparatePhraseDetector):
 
 
 def _candidates_on(outputs: Any, row: int, image: RgbImage, column: int, confidence_floor: float) -> Candidates:
-    """Return the candidates of one image at or above the floor, for the phrase at `column`."""
+    """Return the candidates of one image at or above `confidence_floor`, for the phrase at index `column`."""
     import torch
 
     scores = outputs.pred_logits[row].float().sigmoid() * outputs.presence_logits[row].float().sigmoid()
@@ -124,8 +124,8 @@ def _candidates_on(outputs: Any, row: int, image: RgbImage, column: int, confide
 
 
 def why_no_exemplars(entry: ModelEntry) -> str | None:
-    """Return why the detector accepts no exemplars: SAM 3 expects them as boxes on the examined image itself."""
-    return f"detector {entry.name!r} is a SAM 3, whose exemplars are boxes on the same image, not other images"
+    """Return why the detector accepts no exemplars: SAM 3 expects boxes on the examined image itself."""
+    return f"detector {entry.name!r} is a SAM 3, which accepts boxes on the examined image but no other images"
 
 
 def load(entry: ModelEntry, device: str) -> Sam3Detector:

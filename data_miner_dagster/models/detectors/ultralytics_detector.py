@@ -2,9 +2,9 @@
 
 An entry's source is one of the user's own files, such as `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle,
 which can run any code when it is opened. It is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and
-then with Ultralytics' restricted loader. Export to `.onnx` if you can. YOLO-World and YOLOE accept any phrase, using
-the text encoder in the option `text_model` (yolo_phrases.py). A segmentation network returns masks if the entry
-contains `output: masks` (yolo_masks.py).
+then with Ultralytics' restricted loader. Export to `.onnx` if you can. YOLO-World and YOLOE accept any phrase. They
+need the text encoder in the option `text_model` (yolo_phrases.py). A segmentation network returns masks if the entry's
+options contain `output: masks` (yolo_masks.py).
 
 Ultralytics' software and weights are licensed under AGPL-3.0 or a licence bought from Ultralytics.
 """
@@ -42,7 +42,7 @@ from data_miner_dagster.models.vocabulary import match_vocabulary
 logger = logging.getLogger(__name__)
 
 NMS_IOU: Final = 0.7
-"""The IoU above which Ultralytics removes the less confident of two boxes: its own default."""
+"""The IoU above which Ultralytics removes the less confident of two boxes. This is Ultralytics' own default."""
 
 _ENVIRONMENT: Final[Mapping[str, str]] = {
     "YOLO_AUTOINSTALL": "False",  # do not install packages automatically
@@ -55,7 +55,7 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class FixedInput:
-    """The batch size and the image size that an exported file requires. None: any size is accepted."""
+    """The batch size and the image size that an exported file requires. Each is None if the file accepts any."""
 
     num_images: int | None = None
     size_hw: tuple[int, int] | None = None
@@ -63,7 +63,7 @@ class FixedInput:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The settings for using a network. `phrases` is None if the network has fixed class names."""
+    """What a network accepts and returns. `phrases` is None if the network has fixed class names."""
 
     phrases: PhraseSetter | None = None
     fixed: FixedInput = FixedInput()
@@ -96,7 +96,8 @@ class UltralyticsDetector:
         """Return the detections of each image, in order.
 
         Raises:
-            ConfigError: a class matches none of the detector's names, or the detector cannot use a phrase or exemplar.
+            ConfigError: a class matches none of the detector's names, two classes match the same name, or the detector
+                cannot use a phrase or exemplar.
             ModelError: there is too little memory for a single image, or the text encoder does not fit the detector.
         """
         wanted = self._prepare(classes)
@@ -174,7 +175,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     Raises:
         ConfigError: this machine does not have the requested device.
         ModelError: the file is missing or of an unsupported type, a pickle is not pinned or does not match its pin, the
-            text encoder cannot be used, or the entry requests masks of a network without masks.
+            text encoder cannot be used, the option `output` is invalid, or it requests masks from a network without
+            masks.
     """
     path = entry.folder
     if not path.is_file():
@@ -199,8 +201,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
         )
     if gives_masks and model.task != "segment":
         raise ModelError(
-            f"model {entry.name}: {path.name} is a network for {model.task}, which has no masks; remove `output: "
-            "masks`, or choose a segmentation network (-seg)"
+            f"model {entry.name}: {path.name} is a network for the task {model.task!r}, which has no masks; remove "
+            "`output: masks`, or choose a segmentation network (-seg)"
         )
     return UltralyticsDetector(
         model, name=entry.name, fingerprint=entry.fingerprint, device=resolve_device(device), usage=usage
@@ -211,7 +213,7 @@ def _gives_masks(entry: ModelEntry) -> bool:
     output = entry.options.get("output", "boxes")
     if output not in ("boxes", "masks"):
         raise ModelError(
-            f"model {entry.name}: `options: {{output: {output}}}` is neither boxes nor masks; choose one of them"
+            f"model {entry.name}: `options: {{output: {output}}}` is not supported; use one of `boxes`, `masks`"
         )
     return output == "masks"
 
@@ -256,7 +258,7 @@ def _metadata_of(path: Path) -> Mapping[str, str]:
 
 
 def read_fixed_input(path: Path) -> FixedInput:
-    """Return the batch size and image size for which an `.onnx` file was exported."""
+    """Return the batch size and image size for which an `.onnx` file was exported, each None if it is variable."""
     import onnx
 
     shape = onnx.load(path, load_external_data=False).graph.input[0].type.tensor_type.shape
@@ -275,7 +277,7 @@ def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
     if not SAFE_LOAD:
         raise ModelError(
             f"model {entry.name}: Ultralytics was already imported without its restricted loader; set "
-            "ULTRALYTICS_SAFE_LOAD=True, or export the file to .onnx"
+            "ULTRALYTICS_SAFE_LOAD=True in the environment of this process, or export the file to .onnx"
         )
     try:
         return yolo(str(path))

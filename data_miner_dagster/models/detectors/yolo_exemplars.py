@@ -29,7 +29,7 @@ class VisualHalf:
         self._embedded: dict[ExemplarImage, torch.Tensor] = {}
 
     def embed(self, exemplars: Sequence[ExemplarImage]) -> "torch.Tensor":
-        """Return the mean unit vector (D,) of the exemplars of a class, on the CPU.
+        """Return the normalized mean (D,) of the vectors of a class's exemplars, on the CPU.
 
         Several boxes on one picture form one prompt. The vectors of several pictures are averaged. Ultralytics' own
         validation of visual prompts does the same.

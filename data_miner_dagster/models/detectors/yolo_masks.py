@@ -1,7 +1,7 @@
 """Masks from Ultralytics' segmentation networks, as run lengths.
 
-Belongs here: Ultralytics' own processing of masks, applied to a few boxes at a time. Its predictor creates one array
-with a mask of the whole image for each box, so 300 boxes on a 4K frame would take 2.5 GB.
+Belongs here: Ultralytics' own processing of masks, applied to a few boxes at a time. Ultralytics' predictor creates one
+array with a mask of the whole image for each box, so 300 boxes on a 4K frame would take 2.5 GB.
 """
 
 from functools import cache
@@ -17,10 +17,10 @@ MASKS_AT_A_TIME: Final = 16
 
 @cache
 def mask_predictor() -> Any:
-    """Return a predictor for `Model.predict` whose results have `object_masks`, a `Mask` for each box.
+    """Return a predictor class for `Model.predict` whose results have `object_masks`, a `Mask` for each box.
 
-    It works like Ultralytics' predictor with `retina_masks`. Masks are computed at the size of the image and cropped to
-    the network's box. A box whose mask is empty is left out.
+    The predictor works like Ultralytics' own with `retina_masks`. Masks are computed at the size of the image and
+    cropped to the network's box. A box whose mask is empty is removed.
     """
     from ultralytics.engine.results import Results
     from ultralytics.models.yolo.segment import SegmentationPredictor
@@ -45,7 +45,7 @@ def mask_predictor() -> Any:
 
 
 def _mask_in_box(pixels: "torch.Tensor", box_xyxy: list[float]) -> Mask:
-    """Return the (H, W) pixels inside the box as a mask of the image."""
+    """Return a mask of the image from its (H, W) `pixels`, with those outside the box cleared."""
     height, width = pixels.shape
     left, top = (min(max(int(edge), 0), side) for edge, side in zip(box_xyxy[:2], (width, height), strict=True))
     right, bottom = (min(max(int(edge) + 1, 0), side) for edge, side in zip(box_xyxy[2:], (width, height), strict=True))

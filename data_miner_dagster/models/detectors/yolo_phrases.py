@@ -5,7 +5,7 @@ mechanism is not used, since it needs a package that is only available from a Gi
 automatically.
 
 The folder contains CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 in the hub's format. For YOLOE, it contains a
-TorchScript file instead. This is a program, so it is opened only if the entry pins its sha256.
+TorchScript file instead of CLIP ViT-B/32. This file is a program, so it is opened only if the entry pins its sha256.
 
 Source: Cheng et al. 2024, "YOLO-World"; Wang et al. 2025, "YOLOE"; Radford et al. 2021 (CLIP); Vasu et al. 2024
 (MobileCLIP).
@@ -47,7 +47,7 @@ class TextHalf:
     encode: "Callable[[torch.Tensor], torch.Tensor]"
 
     def embed(self, phrases: Sequence[str]) -> "torch.Tensor":
-        """Return (1, P, 512) unit vectors.
+        """Return the unit vectors (1, P, 512) of the phrases.
 
         Raises:
             ConfigError: a phrase exceeds the text limit.
@@ -65,7 +65,7 @@ class TextHalf:
         return torch.nn.functional.normalize(vectors, dim=-1)[None]
 
     def token_ids(self, phrases: Sequence[str]) -> "torch.Tensor":
-        """Return (P, 77) int64, padded with zeros after each phrase, as MobileCLIP was traced.
+        """Return the token ids of the phrases, (P, 77) int64. Each row is padded with zeros, as MobileCLIP was traced.
 
         Raises:
             ConfigError: a phrase exceeds the text limit.
@@ -78,7 +78,7 @@ class TextHalf:
             if len(tokens) > CONTEXT_LENGTH:
                 raise ConfigError(
                     f"detection.classes: the phrase {phrase!r} has {counted(len(tokens), 'token')}, but detector "
-                    f"{self.model_name} reads at most {CONTEXT_LENGTH}; shorten it"
+                    f"{self.model_name} reads at most {CONTEXT_LENGTH}; shorten the phrase"
                 )
             ids[row, : len(tokens)] = torch.tensor(tokens)
         return ids
@@ -94,10 +94,11 @@ class PhraseSetter:
         self._looked_for: list[tuple[str, tuple[ExemplarImage, ...]]] = []
 
     def set_phrases(self, phrases: Sequence[Phrase]) -> None:
-        """Make output i of the model correspond to phrase i. Does nothing if the phrases are already set.
+        """Make output i of the model correspond to phrase i, unless these phrases are already set.
 
         Raises:
             ConfigError: a phrase exceeds the text limit, an exemplar cannot be read, or the model accepts no exemplars.
+            ModelError: the text encoder returns vectors of another dimension.
         """
         looked_for = [(phrase.prompt, phrase.exemplars) for phrase in phrases]
         if self._looked_for == looked_for:
@@ -148,12 +149,12 @@ def takes_phrases(model: Any) -> bool:
 
 
 def is_yoloe(network: Any) -> bool:
-    """Return whether the network is a YOLOE and not a YOLO-World."""
+    """Return whether the network is a YOLOE rather than a YOLO-World."""
     return hasattr(network, "get_cls_pe")
 
 
 def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSetter:
-    """Read the text encoder from the folder in the option `text_model`. Exemplars are embedded on `device`.
+    """Return a phrase setter with the text encoder in the option `text_model`. Exemplars are embedded on `device`.
 
     Raises:
         ConfigError: this machine does not have the requested device.

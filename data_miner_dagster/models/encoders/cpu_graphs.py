@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
 GRAPH_VERSION: Final = 1
-"""Increment it when the same weights result in a different graph."""
+"""The version of the graph. Increment it when the same weights result in a different graph."""
 _OPSET: Final = 17
 
 ForwardPass = Callable[[npt.NDArray[np.uint8]], Float32Array]
@@ -47,9 +47,9 @@ def write_graph(
     input_wh: tuple[int, int],
     to: Path,
 ) -> None:
-    """Write `vectors_of`, which calls `network`, as a graph that maps `images` to `vectors`.
+    """Write `vectors_of`, which calls `network`, to the file `to` as a graph that maps `images` to `vectors`.
 
-    The shapes are (N, H, W, 3) uint8 and (N, D).
+    `images` is (N, H, W, 3) uint8, of the size `input_wh`, and `vectors` is (N, D).
 
     Raises:
         ModelError: the network cannot be exported as a graph.
@@ -105,7 +105,7 @@ def _keep_positions(network: "torch.nn.Module", input_wh: tuple[int, int]) -> No
 
 
 def open_graph(backend: CpuBackend, graph: Path) -> ForwardPass:
-    """Return the forward pass of a graph that `write_graph` wrote. Thread-safe.
+    """Return the forward pass of a graph that `write_graph` wrote. The returned function is thread-safe.
 
     Raises:
         ModelError: the backend is not installed.

@@ -64,12 +64,12 @@ class _Checkpoint:
 
     @property
     def graph_fingerprint(self) -> str:
-        """Fingerprint of everything that affects the forward pass, including the commit of an unpinned checkpoint."""
+        """The fingerprint of everything that affects the forward pass, such as the commit of an unpinned checkpoint."""
         commit = getattr(self.config, "_commit_hash", None)
         return fingerprint_of({"weights": self.entry.fingerprint, "commit": commit, "graph": GRAPH_VERSION})
 
     def load_network(self) -> Any:
-        """Read the weights.
+        """Load the network, in evaluation mode, onto the device.
 
         Raises:
             ModelError: the weights cannot be loaded or are damaged.
@@ -235,7 +235,9 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
     checkpoint = _open_checkpoint(entry, device, model_types=types)
     pooling = entry.options.get("pooling", "pooler")
     if pooling not in POOLINGS:
-        raise ModelError(f"model {entry.name}: pooling {pooling!r} is not one of {', '.join(POOLINGS)}; correct it")
+        raise ModelError(
+            f"model {entry.name}: the option `pooling: {pooling}` is not supported; use one of {', '.join(POOLINGS)}"
+        )
     first_patch = 1 + int(getattr(checkpoint.config, "num_register_tokens", 0))
 
     def pool(network: Any, pixels: "torch.Tensor") -> "torch.Tensor":
@@ -270,7 +272,7 @@ def _open_checkpoint(
         if config.model_type not in model_types:
             known = " or ".join(model_types)
             raise ModelError(
-                f"model {entry.name} ({entry.source}) has type {config.model_type!r}, not {known}; "
+                f"model {entry.name} ({entry.source}) is of type {config.model_type!r} instead of {known}; "
                 "choose another checkpoint"
             )
     return _Checkpoint(entry, config, _pixel_preparation(entry, config, image), device)
@@ -299,7 +301,7 @@ def _load_tokenizer(entry: ModelEntry) -> Any:
 
 
 def _features(outputs: Any) -> "torch.Tensor":
-    """Return the vectors of `get_*_features`. transformers 5 wraps them, while 4 returns them directly."""
+    """Return the vectors that `get_*_features` returned. transformers 5 wraps them in an object, unlike version 4."""
     features: torch.Tensor = getattr(outputs, "pooler_output", outputs)
     return features
 

@@ -41,14 +41,16 @@ _SETTINGS: Final = ("do_resize", "resample", "do_rescale", "rescale_factor", "do
 class PixelPreparation:
     """Converts an image into the network's input.
 
-    `resize_wh` resizes without keeping the aspect ratio. `shortest_edge` keeps it, and the image is then cropped.
+    If `resize_wh` is set, the image is resized to it without keeping the aspect ratio. Otherwise the shorter side is
+    resized to `shortest_edge` pixels, and the aspect ratio is kept. If `crop_wh` is set, the image is then cropped to
+    it at the centre.
     """
 
     resize_wh: tuple[int, int] | None
     shortest_edge: int | None
     crop_wh: tuple[int, int] | None
     resample: Image.Resampling
-    mean: tuple[float, float, float]  # on the scale 0..255
+    mean: tuple[float, float, float]  # on the scale 0..255, like `std`
     std: tuple[float, float, float]
 
     @classmethod
@@ -114,7 +116,11 @@ class PixelPreparation:
         return output
 
     def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the image as (H, W, 3) uint8 in the size `output_wh`. Thread-safe; Pillow releases the GIL."""
+        """Return the image as (H, W, 3) uint8 in the size `output_wh`. Thread-safe; Pillow releases the GIL.
+
+        Raises:
+            ModelError: the settings determine no common size.
+        """
         picture = Image.fromarray(image)
         if self.resize_wh is not None:
             picture = picture.resize(self.resize_wh, self.resample)
@@ -129,7 +135,7 @@ class PixelPreparation:
         return np.asarray(picture)
 
     def normalized(self, batch: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
-        """Return a batch (N, H, W, 3) uint8 as normalized (N, 3, H, W) of `dtype`, on the same device."""
+        """Return an (N, H, W, 3) uint8 batch as a normalized (N, 3, H, W) tensor of `dtype`, on the same device."""
         import torch
 
         pixels = batch.permute(0, 3, 1, 2).float()
@@ -139,7 +145,7 @@ class PixelPreparation:
 
 
 def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
-    """Return the batch on the device, transferred as uint8."""
+    """Copy the batch to the device as uint8, and return it."""
     import torch
 
     pixels = torch.from_numpy(np.ascontiguousarray(batch))
@@ -149,7 +155,7 @@ def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
 
 
 def _size(size: Mapping[str, int | None] | int, of_a_number: str) -> Mapping[str, int | None]:
-    """Return a size as a mapping. For a single number, `of_a_number` names the side, where `height` means a square."""
+    """Return a size as a mapping. `of_a_number` names the side that a single number means; `height` means a square."""
     if not isinstance(size, int):
         return dict(size)
     return {"height": size, "width": size} if of_a_number == "height" else {of_a_number: size}

@@ -29,7 +29,7 @@ _CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 class TextRecipe:
     """The tokens around the words of a prompt. Padding is always on the right."""
 
-    length: int | None  # tokens, including all special ones; None: the network's maximum
+    length: int | None  # in tokens, including all special ones, or None for the network's maximum
     is_lowered: bool = True
     starts: bool = False  # begins with the start token, if the vocabulary has one
     ends: bool = True  # ends with the end token, even if words had to be cut off
@@ -44,11 +44,16 @@ class ImageRecipe:
 
     is_stretched: bool  # resized to the square; otherwise scaled by its shorter side, then cropped at the centre
     resample: Image.Resampling
-    mean: tuple[float, float, float] | None  # None: not normalized, values from 0 to 1
+    mean: tuple[float, float, float] | None  # None if the values, from 0 to 1, are not normalized
     std: tuple[float, float, float] | None
 
     def completed(self, stated: Mapping[str, Any], side: int) -> dict[str, Any]:
-        """Return the stated settings of an image processor, completed with those of the recipe."""
+        """Return the recipe's settings for an image processor, replaced by those in `stated` that are not None.
+
+        Args:
+            stated: the checkpoint's own settings, by their names in `preprocessor_config.json`.
+            side: the side of the network's square input in pixels.
+        """
         square = {"height": side, "width": side}
         trained = {
             "do_resize": True,
@@ -118,7 +123,7 @@ class PromptTokenizer:
         return self._after[0] if self._after else None
 
     def rows(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of each prompt, unpadded."""
+        """Return the token ids of each prompt, without padding. Words beyond the maximum length are cut off."""
         texts = [prompt.lower() if self._recipe.is_lowered else prompt for prompt in prompts]
         words = self._tokenizer(
             texts, add_special_tokens=False, padding=False, truncation=False, return_attention_mask=False, verbose=False

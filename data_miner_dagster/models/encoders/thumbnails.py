@@ -1,4 +1,4 @@
-"""Thumbnails behind the interface of an encoder: made, stored and shared like embeddings, without a model.
+"""Thumbnails behind the interface of an encoder: computed, stored and shared like embeddings, but without a model.
 
 Does not belong here: comparing them (stages/deduplication/views.py).
 """
@@ -19,7 +19,7 @@ _INPUT_SIDE: Final = 64
 
 
 class ThumbnailMaker:
-    """Reduces pictures to a few thousand values of luma and colour, 0 to 255. These are not unit vectors."""
+    """Reduces images to a few thousand luma and colour values from 0 to 255, which are not unit vectors."""
 
     def __init__(self, name: str, fingerprint: str) -> None:
         self.name = name
@@ -29,14 +29,14 @@ class ThumbnailMaker:
         self.calibration = SimilarityCalibration(positive_threshold=1.0, duplicate_threshold=1.0)
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
-        """Return (NUM_VALUES,) uint8, in the layout of `domain/thumbnails.py`. Thread-safe."""
+        """Return the image's thumbnail, (NUM_VALUES,) uint8, in the layout of `domain/thumbnails.py`. Thread-safe."""
         small = cv2.resize(image, LUMA_WH, interpolation=cv2.INTER_AREA)
         planes = cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)
         colours = cv2.resize(planes[..., 1:], CHROMA_WH, interpolation=cv2.INTER_AREA)
         return np.concatenate([planes[..., 0].ravel(), colours[..., 0].ravel(), colours[..., 1].ravel()])
 
     def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
-        """Return the thumbnails of a batch in float32."""
+        """Return a batch of thumbnails, (N, NUM_VALUES), as float32."""
         return np.asarray(batch, np.float32)
 
 

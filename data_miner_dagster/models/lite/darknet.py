@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import Float32Array, RgbImage
 from data_miner_dagster.models.lite.darknet_onnx import CONVOLUTIONS, INPUT_SIDE, NUM_CLASSES, build_model
 from data_miner_dagster.models.onnx_sessions import open_session
@@ -83,17 +84,18 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     try:
         names = tuple(path.read_text(encoding="utf-8").split("\n"))
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch`") from error
+        raise ModelError(f"{path} is missing; copy it there, or use the model lite-yolov3-tiny") from error
     names = tuple(name.strip() for name in names if name.strip())
     if len(names) != NUM_CLASSES:
         raise ModelError(
-            f"{path} has {len(names)} names instead of {NUM_CLASSES}; fetch it again with `data-miner models fetch`"
+            f"{path} has {counted(len(names), 'name')} instead of {NUM_CLASSES}; replace it with Darknet's own file, "
+            "or use the model lite-yolov3-tiny"
         )
     return names
 
 
 class YoloV3Tiny:
-    """The network, loaded into ONNX Runtime on the CPU. Deterministic."""
+    """The network, loaded into ONNX Runtime on the CPU. Its results are deterministic."""
 
     def __init__(self, class_names: Sequence[str], model: "onnx.ModelProto") -> None:
         self.class_names = tuple(class_names)
@@ -115,8 +117,8 @@ class YoloV3Tiny:
             batch: (N, 416, 416, 3) uint8; N may be 0.
 
         Returns:
-            (boxes_xyxy (N, 2535, 4) in pixels of the square, confidences (N, 2535, 80): objectness times class
-            probability).
+            The corners (N, 2535, 4) of the boxes in pixels of the square, and the confidences (N, 2535, 80), which are
+            objectness times class probability.
         """
         parts = [
             self._forward(batch[start : start + MAX_FORWARD_IMAGES])
@@ -127,7 +129,7 @@ class YoloV3Tiny:
         return np.concatenate([centres - halves, centres + halves], axis=2), confidences
 
     def class_confidences(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
-        """Return, for each letterboxed image and class, the confidence of the most confident box: (N, 80)."""
+        """Return, for each letterboxed image and class, the confidence of the most confident box, as (N, 80)."""
         best: Float32Array = self.boxes_and_confidences(batch)[1].max(axis=1)
         return best
 
@@ -138,7 +140,7 @@ class YoloV3Tiny:
 
 
 def read_model(folder: Path) -> "onnx.ModelProto":
-    """Return the network of a folder with `yolov3-tiny.weights` and `coco.names` as an ONNX model.
+    """Read `yolov3-tiny.weights` and `coco.names` from a folder, and return the network as an ONNX model.
 
     Ultralytics can run the file that `onnx.save` writes, since names, task and size are in its metadata.
 
@@ -168,13 +170,14 @@ def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch`") from error
+        raise ModelError(f"{path} is missing; copy it there, or use the model lite-yolov3-tiny") from error
     expected = 20 + 4 * sum(
         c.out_channels * (c.in_channels * c.side**2 + (4 if c.has_batch_norm else 1)) for c in CONVOLUTIONS
     )
     if len(content) != expected:
         raise ModelError(
-            f"{path} has {len(content)} bytes instead of {expected}; fetch it again with `data-miner models fetch`"
+            f"{path} has {counted(len(content), 'byte')} instead of {expected}; replace it with Darknet's own file, "
+            "or use the model lite-yolov3-tiny"
         )
     values = content[20:].view(np.float32)
     position = 0

@@ -94,7 +94,7 @@ def build_model(
 
 
 def _heads(graph: Graph, parameters: Sequence[tuple[Float32Array, Float32Array]]) -> tuple[str, str]:
-    """Add the network, and return the names of its raw outputs (N, 255, 13, 13) and (N, 255, 26, 26)."""
+    """Add the network's nodes, and return the names of its raw outputs (N, 255, 13, 13) and (N, 255, 26, 26)."""
     convolve = partial(_convolve, graph, parameters)
     pool = partial(_pool, graph)
     features = INPUT_NAME
@@ -137,14 +137,20 @@ def _pool(graph: Graph, source: str, stride: int) -> str:
 
 
 def _candidates(graph: Graph, head: str, side: int) -> str:
-    """Reshape (N, 255, S, S) to (N, 3 * S * S, 85), ordered by anchor, then by row of cells."""
+    """Add nodes that reshape (N, 255, S, S) to (N, 3 * S * S, 85), and return the name of their output.
+
+    The result is ordered by anchor, then by row of cells.
+    """
     per_anchor = graph.node("Reshape", head, graph.constant(np.array([0, 3, 5 + NUM_CLASSES, side * side])))
     last = graph.node("Transpose", per_anchor, perm=[0, 1, 3, 2])
     return graph.node("Reshape", last, graph.constant(np.array([0, 3 * side * side, 5 + NUM_CLASSES])))
 
 
 def _decode(graph: Graph, candidates: str) -> str:
-    """Convert raw outputs (N, 2535, 85) to centre, size and confidences (N, 2535, 84)."""
+    """Add nodes that convert raw outputs (N, 2535, 85), and return the name of their output (N, 2535, 84).
+
+    The result contains the centre and size in pixels of the input, and the confidences.
+    """
     centres, sizes, objectness, classes = graph.split_last(candidates, [2, 2, 1, NUM_CLASSES])
     corners, strides, anchors = [], [], []
     for side, anchors_wh in ((13, _COARSE_ANCHORS_WH), (26, _FINE_ANCHORS_WH)):

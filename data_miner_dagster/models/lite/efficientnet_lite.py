@@ -2,7 +2,7 @@
 
 Belongs here: the network. Does not belong here: the use of features and logits (lite_encoders.py).
 Batch norm is folded into the convolutions. The graph is written node by node, so it needs no exporter. It is stored in
-the model cache, so torch is imported only to create it and not by every process. docs/models.md compares speeds.
+the model cache, so only the process that creates it imports torch. docs/models.md compares speeds.
 
 Source: Tan and Le 2019, "EfficientNet"; tensorflow/tpu `efficientnet_lite_builder` (no squeeze-and-excite, ReLU6,
 fixed stem and head; TensorFlow's SAME padding, which is uneven for stride 2).
@@ -90,7 +90,7 @@ def squash(image: RgbImage) -> RgbImage:
 
 
 class EfficientNetLite0:
-    """The network, loaded into ONNX Runtime on the CPU. Deterministic."""
+    """The network, loaded into ONNX Runtime on the CPU. Its results are deterministic."""
 
     def __init__(self, model: Path) -> None:
         self._session = open_session(model)
@@ -109,7 +109,7 @@ class EfficientNetLite0:
         return cls(derived_file("efficientnet-lite0.onnx", fingerprint, lambda target: _write_model(path, target)))
 
     def features_and_logits(self, batch: npt.NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
-        """Return (features (N, 1280), logits (N, 1000)) of a batch (N, 224, 224, 3) uint8; N may be 0."""
+        """Return the features (N, 1280) and the logits (N, 1000) of an (N, 224, 224, 3) uint8 batch; N may be 0."""
         features = np.zeros((len(batch), NUM_FEATURES), np.float32)
         logits = np.zeros((len(batch), NUM_CLASSES), np.float32)
         for start in range(0, len(batch), MAX_FORWARD_IMAGES):
@@ -208,7 +208,9 @@ def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ModelError(f"{path} is not a checkpoint of tensors; remove its folder and fetch it again") from error
+        raise ModelError(
+            f"{path} is not a PyTorch checkpoint that contains only tensors; remove its folder and fetch it again"
+        ) from error
     parameters = {}
     try:
         arrays = {name: tensor.numpy() for name, tensor in state.items()}
@@ -222,6 +224,6 @@ def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
         parameters["_fc"] = (arrays["_fc.weight"], arrays["_fc.bias"])
     except KeyError as error:
         raise ModelError(
-            f"{path} is not EfficientNet-Lite0, since it lacks {error}; remove its folder and fetch it again"
+            f"{path} does not contain EfficientNet-Lite0, since it lacks {error}; remove its folder and fetch it again"
         ) from error
     return parameters

@@ -24,7 +24,7 @@ NMS_IOU: Final = 0.45
 
 
 def load(entry: ModelEntry, _device: str) -> "LiteDetector":
-    """Load an entry of architecture `yolov3-tiny`. It is so small that it always runs on the CPU.
+    """Load an entry of architecture `yolov3-tiny`. The network is so small that it always runs on the CPU.
 
     Raises:
         ModelError: a file is missing or invalid, or does not match its pin.
@@ -52,7 +52,7 @@ class LiteDetector:
         """Return the detections of each image, in order. Each forward pass processes up to 8 images.
 
         Raises:
-            ConfigError: a class matches none of COCO's 80 names.
+            ConfigError: a class matches none of COCO's 80 names, or two classes match the same name.
         """
         wanted = match_vocabulary(self._network.class_names, classes, detector=self.name)
         found: list[ImageDetections] = []

@@ -106,7 +106,7 @@ class LiteConseEncoder:
         self._sentences = cache(load_sentences)
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the squashed image (classifier) and the letterboxed image (detector), in one flat array."""
+        """Return the squashed image for the classifier and the letterboxed one for the detector, in one flat array."""
         return np.concatenate([squash(image).ravel(), letterbox(image).image.ravel()])
 
     def embed_batch(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
@@ -175,7 +175,11 @@ def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
 
 
 def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str]]:
-    """Return, for each of the 1000 ImageNet classes, its name and the concepts above it, in the classifier's order."""
+    """Return, for each of the 1000 ImageNet classes, its name and the concepts above it, in the classifier's order.
+
+    Raises:
+        ModelError: WordNet's file is missing or lacks one of the classes.
+    """
     names: list[str] = json.loads((names_folder / "clean_names.json").read_text(encoding="utf-8"))
     ids: dict[str, str] = json.loads((names_folder / "wordnet_ids.json").read_text(encoding="utf-8"))
     offsets = [int(ids[str(index)].removeprefix("n")) for index in range(len(names))]
@@ -192,7 +196,7 @@ def load_efficientnet(entry: ModelEntry, _device: str) -> LiteEfficientNetEncode
     """Load `lite-efficientnet`, which always runs on the CPU.
 
     Raises:
-        ModelError: the model's package has not been fetched.
+        ModelError: the model's package has not been fetched, or a file does not match its pin.
     """
     return LiteEfficientNetEncoder(entry, EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0)))
 
@@ -201,7 +205,7 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
     """Load `lite-conse`, which always runs on the CPU.
 
     Raises:
-        ModelError: one of the model's packages has not been fetched.
+        ModelError: one of the model's packages has not been fetched, or a file does not match its pin.
     """
     detector = YoloV3Tiny.load(package_folder(YOLOV3_TINY))
 

@@ -1,4 +1,4 @@
-"""Embed sentences as unit vectors: MiniLM with mean pooling."""
+"""Embed sentences as unit vectors, using MiniLM with mean pooling."""
 
 import os
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ class SentenceEncoder:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "SentenceEncoder":
-        """Read the tokenizer and the network.
+        """Read the tokenizer and the network from a folder.
 
         Raises:
-            ModelError: the folder does not contain both.
+            ModelError: the folder lacks the tokenizer or the network.
         """
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads print a warning when a process forks
         from transformers import AutoModel, AutoTokenizer

@@ -90,7 +90,8 @@ class NounHierarchy:
             return self._line_by_offset[offset].decode("ascii").partition(" | ")[0].split()
         except KeyError as error:
             raise ModelError(
-                f"{NOUNS_FILE_NAME} has no synset {offset:08d}; fetch it again with `data-miner models fetch`"
+                f"{NOUNS_FILE_NAME} has no synset {offset:08d}; remove its folder from the model cache, and fetch it "
+                "again with `data-miner models fetch --profile lite`"
             ) from error
 
 

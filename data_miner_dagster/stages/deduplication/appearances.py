@@ -24,7 +24,7 @@ are close to each other whatever the frames show."""
 
 
 def telling_hashes(hashes: HashArray, contrast: npt.NDArray[np.floating], minimum_contrast: float) -> BoolArray:
-    """Return (N,) bool: whether each frame's hash is informative about its content.
+    """Return an (N,) mask of the frames whose hash is informative about their content.
 
     The hash of a low-contrast frame reflects noise and text layout, so title cards with different text share a hash.
 
@@ -50,11 +50,11 @@ class Appearances:
     distinctions: Distinctions = NOTHING_APART  # pairs that are never within reach of each other
 
     def have_equal_files(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return whether the files of each pair are equal. The ids may have any shapes that broadcast."""
+        """Return a mask of the pairs with equal files. The ids may have any shapes that broadcast."""
         return np.asarray(self.file_codes[ids] == self.file_codes[others])
 
     def have_near_hashes(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return whether both hashes of each pair are informative and at most `max_hash_distance` bits apart.
+        """Return a mask of the pairs whose hashes are both informative and at most `max_hash_distance` bits apart.
 
         The ids may have any shapes that broadcast.
         """
@@ -64,15 +64,15 @@ class Appearances:
         return np.asarray(is_near)
 
     def are_alike(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return whether each pair has equal files or near hashes. The ids may have any shapes that broadcast."""
+        """Return a mask of the pairs with equal files or near hashes. The ids may have any shapes that broadcast."""
         return self.have_near_hashes(ids, others) | self.have_equal_files(ids, others)
 
 
 class AlikeRepresentatives:
-    """An exact index of the current representatives by appearance."""
+    """An exact index of the representatives found so far, by appearance."""
 
     def __init__(self, appearances: Appearances, hash_index: HashIndex) -> None:
-        """Start empty. `hash_index` must be empty and built for the same distance."""
+        """Create an empty index. `hash_index` must be empty and built for `appearances.max_hash_distance`."""
         self.appearances = appearances
         self._hash_index = hash_index
         self._ids_by_position: list[int] = []
@@ -87,7 +87,11 @@ class AlikeRepresentatives:
         self._ids_by_position += telling.tolist()
 
     def pairs_of(self, ids: IntArray) -> tuple[IntArray, IntArray]:
-        """Return (positions within `ids`, representatives) of all pairs that look alike. A pair may occur twice."""
+        """Return all pairs of a frame in `ids` and a representative that look alike. A pair may occur twice.
+
+        Returns:
+            The positions of the frames within `ids`, and the ids of the representatives.
+        """
         telling_rows = np.flatnonzero(self.appearances.is_telling[ids])
         offsets, positions = self._hash_index.within(self.appearances.hashes[ids[telling_rows]])
         by_hash = np.asarray(self._ids_by_position, np.int64)[positions]

@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 ALIKE: Final = np.float32(np.inf)
-"""Replaces the cosine of a candidate pair that is within reach for another reason."""
+"""The value that replaces the cosine of a candidate pair that is within reach for another reason."""
 
 _EXACT_CHUNK_PAIRS: Final = 4096
 
@@ -32,11 +32,11 @@ class CandidatePairs:
 
     @property
     def are_alike(self) -> BoolArray:
-        """(P,) True if a pair is within reach regardless of its cosine."""
+        """(P,) True where a pair is within reach regardless of its cosine."""
         return np.asarray(self.similarities == ALIKE)
 
     def chosen(self, is_chosen: BoolArray | IntArray) -> "CandidatePairs":
-        """Return some of the pairs, by mask or by position."""
+        """Return the pairs that `is_chosen`, a mask or an array of positions, selects."""
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
 
     def joined(self, other: "CandidatePairs") -> "CandidatePairs":
@@ -64,7 +64,7 @@ class VectorBlock:
         return self.newcomers[start : start + self.num_rows]
 
     def by_id(self, ids: IntArray) -> Float16Array:
-        """Return the vectors of leaders and newcomers with these ids."""
+        """Return the vectors of the leaders and newcomers with these ids, in the order of `ids`."""
         vectors = np.empty((len(ids), self.newcomers.shape[1]), np.float16)
         is_new = ids >= len(self.leaders)
         vectors[is_new] = self.newcomers[ids[is_new] - len(self.leaders)]

@@ -17,7 +17,7 @@ from data_miner_dagster.stages.deduplication.views import ThumbnailArray, Views
 class Distinctions:
     """The rules by which pairs of frames count as different. Frames have ids as in `Assignment`."""
 
-    thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # by frame id; None: views are not compared
+    thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # by frame id, or None if views are not compared
     video_codes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)
     is_across_videos: bool = True  # whether views of two videos are compared, too
     said_different: Collection[tuple[int, int]] = frozenset()  # (lower id, higher id)
@@ -28,7 +28,7 @@ class Distinctions:
         return self.thumbnails is None and not self.said_different
 
     def are_apart(self, ids: IntArray, others: IntArray) -> BoolArray:
-        """Return (P,) whether each pair counts as different. The order within a pair does not matter."""
+        """Return a (P,) mask of the pairs that count as different. The order within a pair does not matter."""
         low, high = np.minimum(ids, others), np.maximum(ids, others)
         if self.said_different:
             pairs = zip(low.tolist(), high.tolist(), strict=True)

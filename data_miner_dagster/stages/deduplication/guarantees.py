@@ -32,7 +32,7 @@ class GuaranteeReport:
     num_representatives_checked: int  # smaller if only a sample was compared
     num_duplicates: int
     num_too_close: int  # checked representatives with another representative within reach
-    num_unsupported: int  # duplicates whose named frame is not an earlier representative or not within reach
+    num_unsupported: int  # duplicates whose named frame is not an earlier representative or is not within reach
     too_close_pairs: tuple[tuple[int, int], ...]
     unsupported_pairs: tuple[tuple[int, int], ...]
 
@@ -69,7 +69,7 @@ def verify_guarantees(
         representative_ids: (N,) ids, as in `Assignment`.
         threshold: the threshold used by the search.
         appearances: appearances of leaders and newcomers, if the search used them.
-        sample_size: compare only this many evenly spread representatives with all earlier ones. None compares all.
+        sample_size: compare only this many evenly spread representatives with all earlier ones. If None, compare all.
     """
     num_leaders = len(leaders)
     own_ids = np.arange(len(newcomers)) + num_leaders
@@ -114,7 +114,7 @@ class _Relation:
     appearances: Appearances | None
 
     def are_within(self, rows: IntArray, ids: IntArray) -> BoolArray:
-        """Return (P,) whether each pair of a newcomer's row and a frame's id is within reach."""
+        """Return a (P,) mask of the pairs, each of a newcomer's row and a frame's id, that are within reach."""
         pairs = CandidatePairs(rows, ids, np.zeros(len(ids), np.float32))
         own_ids = rows + len(self.everything.leaders)
         is_within = self.everything.cosines(pairs) >= self.threshold

@@ -31,10 +31,10 @@ from data_miner_dagster.stages.deduplication.reach import BestWithin, Reach, fin
 from data_miner_dagster.stages.vectors import Float16Array, Float64Array, unit_rows
 
 BLOCK_ROWS: Final = 2048
-"""The number of rows to compare at once: enough for the matrix product to run at full speed. The products take 16 MB.
-"""
+"""The number of rows to compare in one step: enough for the matrix product to run at full speed. The products take
+16 MB."""
 _BLOCK_ROWS_TOLD_APART: Final = 256
-"""The number of rows to compare at once if some pairs must not become duplicates. A row can then have any number of
+"""The number of rows to compare in one step if some pairs must not become duplicates. A row can then have any number of
 representatives at a cosine within reach, and pairs within a block are examined row by row."""
 
 
@@ -61,8 +61,8 @@ class Assignment:
 def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
     """Return the row numbers of `frames`, best first. Frames that a person chose come before all others.
 
-    Sorts by generation (earlier first), positive similarity, sharpness and number of pixels (higher first), then
-    frame id. The frame id makes the order total and independent of the order of the rows.
+    Frames are sorted by generation (earlier first), positive similarity, sharpness and number of pixels (higher first),
+    then frame id. The frame id makes the order total and independent of the order of the rows.
 
     Args:
         frames: has `generation`, `positive_similarity`, `sharpness`, `num_pixels` and `frame_id` (unique).
@@ -87,8 +87,7 @@ def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_vide
     """Return the rows of an earlier table that remain valid for the first frames of a new order, in that order.
 
     The decision on a frame depends only on the frames before it, so decisions remain valid up to the first difference
-    between the orders. A frame that was removed as a duplicate and no longer exists represented no other frame, so it
-    is skipped.
+    between the orders. A duplicate that no longer exists represented no other frame, so it is ignored.
 
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
@@ -147,9 +146,9 @@ def find_representatives(
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
         index: an empty index, filled here with the representatives. An exact index ensures both guarantees.
-        alike: an empty index by appearance, which is also filled here. Its appearances also distinguish pairs. None:
+        alike: an empty index by appearance, which is also filled here. Its appearances also distinguish pairs. If None,
             only embeddings decide.
-        block_rows: rows processed at once. Does not change the result.
+        block_rows: the number of rows to process in one step. It does not affect the result.
 
     Example:
         >>> from data_miner_dagster.index.faiss_index import FaissIndex
@@ -218,7 +217,7 @@ class _Known:
 def _pairs_with_open_rows(
     units: Float32Array, is_open: BoolArray, minimum: float, first_id: int, appearances: Appearances | None
 ) -> CandidatePairs:
-    # Returns pairs of a row with an earlier open row of this block, sorted by row.
+    # The pairs of a row with an earlier open row of this block, sorted by row.
     open_rows = np.flatnonzero(is_open)
     products = units @ units[open_rows].T
     if appearances is not None:

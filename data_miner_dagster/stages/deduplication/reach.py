@@ -38,7 +38,7 @@ class BestWithin:
         return np.asarray(self.ids < 0)
 
     def beaten_by(self, rows: IntArray, ids: IntArray, cosines: Float64Array) -> BoolArray:
-        """Return (P,) whether each pair beats its row's best: it is more similar, or equally similar and earlier."""
+        """Return a (P,) mask of the pairs that beat their row's best: more similar, or equally similar and earlier."""
         is_earlier = (cosines == self.cosines[rows]) & (ids < self.ids[rows])
         return np.asarray((cosines > self.cosines[rows]) | is_earlier)
 
@@ -52,7 +52,7 @@ class BestWithin:
 
 
 def find_best(pairs: CandidatePairs, block: VectorBlock, reach: Reach, best: BestWithin) -> None:
-    """Improve `best` with the pairs that are within reach."""
+    """Replace the best of each row in `best` if a better pair is within reach."""
     pairs, are_alike = _with_cosines(pairs, block)
     by_row = np.lexsort((-pairs.similarities, pairs.rows))
     pairs, are_alike = pairs.chosen(by_row), are_alike[by_row]

@@ -1,9 +1,8 @@
 """Find videos that are contained in other videos: the same pictures in the same order.
 
-Uses the decisions of deduplication: two frames show the same picture if they belong to the same duplicate group. A
-video's frames in time order are then a sequence of groups. A video is a re-upload if most of its sequence occurs, in
-order, within another video's sequence. Cuts, other frame rates, added intros and slight speed changes do not prevent a
-match.
+Deduplication has decided which frames show the same picture: those in the same duplicate group. A video's frames in
+time order are then a sequence of groups. A video is a re-upload if most of its sequence occurs, in order, within
+another video's sequence. Cuts, other frame rates, added intros and slight speed changes do not prevent a match.
 """
 
 from collections import Counter, defaultdict
@@ -26,7 +25,7 @@ class Reupload:
     video_key: str
     original_video_key: str
     share: float  # fraction of the video's kept frames that occur in order in the original
-    original_share: float  # fraction of the original's frames in the video, in order; below 1 it is an excerpt
+    original_share: float  # fraction of the original's frames in the video, in order; an excerpt has less than 1
     num_matched_frames: int
     num_frames: int  # kept by filtering
 
@@ -120,9 +119,9 @@ def _compare(
 
 
 def _longest_match(runs: Sequence[_Run], others: Sequence[_Run]) -> tuple[int, int]:
-    """Return (number of frames, number of runs) of the common subsequence that covers the most frames of `runs`.
+    """Return the numbers of frames and of runs in the common subsequence that covers the most frames of `runs`.
 
-    Computes the longest common subsequence, weighted by frames, row by row in O(len(runs)) vector operations.
+    The longest common subsequence, weighted by frames, is computed row by row in O(len(runs)) vector operations.
     """
     positions: dict[str, list[int]] = defaultdict(list)
     for position, run in enumerate(others):

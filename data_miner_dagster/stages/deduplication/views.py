@@ -65,7 +65,7 @@ class Views:
     video_codes: IntArray  # (N,)
 
     def are_changed(self, rows: IntArray, others: IntArray) -> BoolArray:
-        """Return (P,) whether each pair shows one aligned view in which something changed."""
+        """Return a (P,) mask of the pairs that show one aligned view in which something changed."""
         is_changed = np.zeros(len(rows), np.bool_)
         is_within = self.video_codes[rows] == self.video_codes[others]
         for chosen, counted in ((is_within, _EVERYTHING), (~is_within, _INNER)):
@@ -165,9 +165,9 @@ def _window_sums(planes: Float32Array, window: int) -> Float32Array:
 
 
 def _same_light(one: _Detail, other: _Detail) -> tuple[_Detail, _Detail]:
-    """Return both scaled to the same contrast, which is measured where they have the same sign.
+    """Return both details, scaled to the same contrast.
 
-    Those are mainly the unchanged parts.
+    The contrast is measured where both details have the same sign, which is mainly in the unchanged parts.
     """
     agrees = one.levels * other.levels > 0
     strengths = [_sums(np.abs(each.levels) * agrees) + 1 for each in (one, other)]
@@ -179,12 +179,15 @@ def _same_light(one: _Detail, other: _Detail) -> tuple[_Detail, _Detail]:
 
 
 def _sums(values: Float32Array) -> Float32Array:
-    """Return (P,) the sum over the pixels of each pair, in an order that does not depend on the other pairs."""
+    """Return the (P,) sums over the pixels of each pair. The order of addition does not depend on the other pairs."""
     return np.asarray(np.ascontiguousarray(values).reshape(len(values), -1).sum(axis=1))
 
 
 def _are_aligned(one: Float32Array, other: Float32Array) -> BoolArray:
-    """Return (P,) whether each pair shows one view: enough looks the same, and the camera neither moved nor zoomed."""
+    """Return a (P,) mask of the pairs that show one view.
+
+    Enough of the view looks the same, and the camera neither moved nor zoomed.
+    """
     energies = (_block_sums(one * one) + _block_sums(other * other)) / 2
     num_pixels = _BLOCK_HW[0] * _BLOCK_HW[1]
     is_textured = energies > num_pixels * _TEXTURED_LEVELS**2
@@ -207,7 +210,7 @@ def _block_sums(values: Float32Array) -> Float32Array:
 
 
 def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Float32Array:
-    """Return (P,) the displacement by shift and zoom, in pixels, of a point halfway between centre and edge."""
+    """Return the (P,) displacements by shift and zoom, in pixels, of a point halfway between centre and edge."""
     _, height, width = one.shape
     middle, difference = (one + other) / 2, one - other
     across, down = np.zeros_like(middle), np.zeros_like(middle)
@@ -230,7 +233,10 @@ def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Floa
 
 
 def _have_spots(one: _Detail, other: _Detail, levels: float, noises: float, *, is_large: bool) -> BoolArray:
-    """Return (P,) whether adjacent pixels differ by more than noise and edges explain. Large spots are 3 x 3 pixels."""
+    """Return a (P,) mask of the pairs in which adjacent pixels differ by more than noise and edges explain.
+
+    If `is_large` is True, a spot of 3 x 3 pixels has to differ, and otherwise one of 2 x 2.
+    """
     difference = one.levels - other.levels
     noise = _sums(np.minimum(np.abs(difference), _NOISE_CAP)) / np.float32(difference[0].size)
     allowed = (

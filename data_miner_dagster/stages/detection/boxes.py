@@ -35,7 +35,7 @@ class FrameDetections:
 
 
 def take_rows(detections: ImageDetections, rows: npt.NDArray[np.intp]) -> ImageDetections:
-    """Return some of an image's boxes, in the order of `rows`."""
+    """Return the boxes of an image at `rows`, in that order."""
     return ImageDetections(
         boxes_xyxy=detections.boxes_xyxy[rows],
         confidences=detections.confidences[rows],
@@ -78,14 +78,14 @@ def suppress_overlaps(detections: ImageDetections, iou: float, *, within_class: 
 
 
 def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDetections:
-    """Combine the boxes of several detectors by weighted boxes fusion.
+    """Combine the boxes that several detectors found on one image, by weighted boxes fusion.
 
     Boxes of a class are processed by descending confidence. Each joins the cluster whose fused box it overlaps most,
     if by more than `iou`, or starts a new cluster. A cluster's box is the confidence-weighted mean of its boxes. Its
     confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box seen
     by one of two detectors thus has half its confidence. The boxes of a single detector are returned unchanged.
 
-    A cluster's mask is that of its most confident box with a mask, and its box is then the mask's bounds. There is no
+    A cluster takes the mask of its most confident box that has one, and its box is then the mask's bounds. There is no
     vote: the union or intersection of two masks is not an outline that a network drew, and a detector without masks
     could not vote at all.
 
@@ -147,7 +147,7 @@ class _Cluster:
 
     @property
     def bounds(self) -> npt.NDArray[np.float64]:
-        """The bounds of the mask, or the mean box without one."""
+        """The bounds of the mask, or the mean box if there is no mask or it is empty."""
         bounds = self.mask.bounds_xyxy if self.mask is not None else None
         return self.box if bounds is None else np.array(bounds)
 
@@ -159,7 +159,10 @@ class _Cluster:
 
 
 def suppress(found: FrameDetections, *, class_wise_iou: float | None, cross_class_iou: float | None) -> FrameDetections:
-    """Return the boxes that survive suppression within classes, and then across classes. None skips a suppression."""
+    """Return the boxes that survive suppression within classes, and then across classes.
+
+    A suppression whose IoU is None is not applied.
+    """
     for iou, within_class in ((class_wise_iou, True), (cross_class_iou, False)):
         if iou is not None:
             rows = suppress_overlaps(found.detections, iou, within_class=within_class)
@@ -254,7 +257,7 @@ def detection_rows(
 
 
 def mask_bytes(row: DetectionRow) -> int:
-    """Return the number of bytes in a row's mask."""
+    """Return the number of bytes in a row's mask, or 0 if it has none."""
     mask = cast(Mapping[str, str] | None, row.get("mask"))
     return len(mask["counts"]) if mask is not None else 0
 

@@ -54,7 +54,7 @@ def session_runs(
     num_frames: int = SESSION_FRAMES,
     num_repeated: int = REPEATED_FRAMES,
 ) -> Iterator[FrameRun[Frame]]:
-    """Divide the frames of a video into sessions. Only the frames of one session are in memory.
+    """Divide the frames of a video into sessions. Only the frames of one session are in memory at a time.
 
     Args:
         frames: the frames, by time.
@@ -97,7 +97,10 @@ class ObjectNumbers:
                 taken.add(number)
 
     def numbered(self, seen: Sequence[SeenObject]) -> list[SeenObject]:
-        """Return the objects of a frame with their numbers in the video, the most confident object of each number."""
+        """Return the objects on a frame with their numbers in the video, ordered by number.
+
+        If several objects have the same number, only the most confident of them is returned.
+        """
         best: dict[int, SeenObject] = {}
         for each in sorted(seen, key=lambda each: each.number):
             if each.number not in self._by_own:
@@ -143,7 +146,7 @@ class SessionTracker:
         seen: Sequence[SeenObject] | None = None,
         colours: Sequence[Colours | None] = (),  # noqa: ARG002 - the network knows objects by its own memory of them
     ) -> npt.NDArray[np.int64]:
-        """Return (N,) the number of the object that each box shows, or -1 if unknown."""
+        """Return the (N,) numbers of the objects that the boxes show, or -1 where the object is unknown."""
         numbers = np.full(len(boxes_xyxy), _UNKNOWN, np.int64)
         if seen is None:
             return numbers
@@ -162,7 +165,7 @@ class SessionTracker:
 
 
 def as_detections(seen: Sequence[SeenObject]) -> FrameDetections:
-    """Return a video network's objects as the boxes of a frame that no detector has examined."""
+    """Return a video network's objects as boxes of a frame that no detector has examined, most confident first."""
     ordered = sorted(seen, key=lambda each: -each.confidence)
     boxes: Float32Array = np.array([each.box_xyxy for each in ordered], np.float32).reshape(-1, 4)
     detections = ImageDetections(

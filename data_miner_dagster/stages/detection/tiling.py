@@ -10,7 +10,7 @@ from data_miner_dagster.domain.records import Float32Array, ImageDetections
 from data_miner_dagster.stages.detection.boxes import take_rows
 
 Window = tuple[int, int, int, int]
-"""A tile: (left, top, right, bottom) in pixels. Right and bottom are exclusive."""
+"""A tile: (left, top, right, bottom) in pixels of the image. Right and bottom are exclusive."""
 
 
 def tile_windows(image_wh: tuple[int, int], *, side: int, overlap: float, include_whole: bool) -> list[Window]:
@@ -95,7 +95,7 @@ def merge_tiles(
 
 
 def _touches_inner_edge(boxes_xyxy: Float32Array, window: Window, image_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return (N,) bool: whether each box touches an edge of its window that is not an edge of the image."""
+    """Return an (N,) mask of the boxes within a pixel of an edge of their window that is not an edge of the image."""
     left, top, right, bottom = window
     touches = np.zeros(len(boxes_xyxy), bool)
     for column, edge, is_inner in (
@@ -110,7 +110,7 @@ def _touches_inner_edge(boxes_xyxy: Float32Array, window: Window, image_wh: tupl
 
 
 def _shares_of_smaller(boxes_xyxy: Float32Array) -> npt.NDArray[np.float64]:
-    """Return (N, N) intersection areas divided by the smaller box's area."""
+    """Return the (N, N) areas of intersection, each divided by the area of the smaller of the two boxes."""
     boxes = boxes_xyxy.astype(np.float64)
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])

@@ -18,7 +18,7 @@ class WantedTimes:
     steps_us: frozenset[int] = frozenset()
 
     def covers(self, other: "WantedTimes") -> bool:
-        """Return whether the set contains all times of another one."""
+        """Return whether this set has all steps of `other` and contains all of its single times."""
         return self.steps_us >= other.steps_us and all(self.holds(time) for time in other.times_us)
 
     def holds(self, time_us: int) -> bool:

@@ -28,7 +28,7 @@ SAME_DURATION_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class FailureDecision:
-    """The status to store, and the date from which a retry is due. None means no automatic retry.
+    """The status to store, and the date from which a retry is due, or None if there is no automatic retry.
 
     Transient failures always have a date.
     """
@@ -38,7 +38,7 @@ class FailureDecision:
 
 
 def backoff_seconds(attempts: int, config: DownloadingConfig) -> float:
-    """Return the configured delay of a video after this many failed runs (at least 1)."""
+    """Return the delay in seconds before a video is retried, after `attempts` failed runs (at least 1)."""
     return backoff.backoff_seconds(
         attempts, first_seconds=config.backoff_seconds, longest_seconds=config.max_backoff_seconds
     )
@@ -88,9 +88,9 @@ def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: B
 
 
 def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: float) -> bool:
-    """Return whether a file's duration matches the duration that the site states, if it states one.
+    """Return whether a file's duration matches the duration that the site states, or True if it states none.
 
-    They may differ by 2 seconds or by the fraction `tolerance`, whichever is larger.
+    The durations may differ by 2 seconds or by the fraction `tolerance`, whichever is larger.
     """
     if site_seconds is None:
         return True

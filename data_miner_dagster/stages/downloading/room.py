@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Final
 
 FRAMES_PER_BYTE: Final = 1.0
-"""The bytes of frames per byte of video before any extraction. About right at 720p and one frame per second."""
+"""The assumed bytes of frames per byte of video before any extraction. It is about right at 720p and one frame per
+second."""
 FILLED_SHARE: Final = 0.9
 """The fraction of a quota that downloads may fill. The rest is for files that grow (tables, events, the log)."""
 
@@ -36,11 +37,11 @@ def filled_limit(quota: int) -> int:
 
 
 def may_download(state: RoomState, frames_bytes: int) -> RoomAnswer:
-    """Return whether a download whose frames will take `frames_bytes` may begin.
+    """Return whether a download whose frames will take `frames_bytes` may begin, or the event to wait for.
 
-    It may if the stored files, all reservations and these frames fit into the part of the quota that may be filled. The
-    video file itself is not counted, so a download may exceed that part by one video. With `goes_on_beyond`, it may
-    also begin if nothing else helps.
+    It may begin if the stored files, all reservations and these frames fit into the part of the quota that may be
+    filled. The video file itself is not counted, so a download may exceed that part by one video. With
+    `goes_on_beyond`, the download may also begin if nothing else helps.
     """
     limit = filled_limit(state.quota)
     if state.held + frames_bytes + state.promised <= limit:

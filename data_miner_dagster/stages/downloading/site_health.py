@@ -40,14 +40,14 @@ def is_of_file_alone(kind: VideoErrorKind, *, is_direct: bool, is_complete: bool
 
     Args:
         kind: the error kind of the video.
-        is_direct: True if the address named the file itself, not through a page or extractor.
+        is_direct: True if the address named the file itself rather than a page or the input of an extractor.
         is_complete: True if the server stated the file's size and sent exactly that many bytes.
     """
     return kind in _KINDS_OF_FILES and is_direct and is_complete
 
 
 def age_days(version: str, today: date) -> int | None:
-    """Return the age of a yt-dlp version in days, since a version is its release date. None if it is not a date.
+    """Return the age of a yt-dlp version, which is its release date, in days, or None if it is not a date.
 
     >>> age_days("2025.10.22", date(2025, 11, 1))
     10
@@ -63,7 +63,7 @@ def age_days(version: str, today: date) -> int | None:
 
 
 def age_text(version: str, today: date) -> str:
-    """Return a version with its age, such as "yt-dlp 2025.10.22, 10 days old"."""
+    """Return a version with its age, if it is known, such as "yt-dlp 2025.10.22, 10 days old"."""
     days = age_days(version, today)
     return f"yt-dlp {version}" + ("" if days is None else f", {days} day{'' if days == 1 else 's'} old")
 

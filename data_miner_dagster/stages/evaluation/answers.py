@@ -125,7 +125,7 @@ def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
 
 
 def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:
-    """Return (N,) the index of the object that each box matches, within its class. Negative if there is no match."""
+    """Return the (N,) indices of the objects that the boxes match within their class, negative where none matches."""
     matches = np.full(len(found.classes), -1, np.int64)
     for class_index in range(len(classes.names)):
         rows = np.flatnonzero(found.classes == class_index)

@@ -30,7 +30,11 @@ class FoundBoxes:
 
 
 def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
-    """Return (N,) the object that each box matches (same frame and class, IoU 0.5), or UNMATCHED, or IN_CROWD."""
+    """Return the (N,) indices of the objects that the boxes match, or UNMATCHED or IN_CROWD.
+
+    A box and its object are on the same frame, have the same class, and overlap with an IoU of at least
+    `SAME_BOX_IOU`.
+    """
     matches = np.full(len(found.frames), UNMATCHED, np.int64)
     num_classes = 1 + max(int(truth.classes.max(initial=0)), int(found.classes.max(initial=0)))
     objects = rows_by_group(truth.frames * num_classes + truth.classes)
@@ -46,7 +50,7 @@ def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
 
 
 def rows_by_group(groups: Int64Array) -> dict[int, Int64Array]:
-    """Return the rows of each group, in their original order."""
+    """Return the rows of each group, in ascending order, by group."""
     order = np.argsort(groups, kind="stable")
     names, starts = np.unique(groups[order], return_index=True)
     return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=False)) if len(groups) else {}

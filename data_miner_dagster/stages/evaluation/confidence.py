@@ -132,7 +132,7 @@ def has_enough(population: Float64Array, judged: JudgedBoxes) -> bool:
 
 
 def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float) -> ThresholdPrecision | None:
-    """Return the precision of a threshold. None if no box reaches the threshold."""
+    """Return the precision at a threshold, or None if no box reaches the threshold."""
     above, num_boxes = draw_precisions(population, judged, threshold)
     return ThresholdPrecision(threshold, estimate_of(above / num_boxes), num_boxes) if num_boxes else None
 
@@ -142,7 +142,7 @@ def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: floa
 
     The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
     towards the share that was observed there. A choice by the shares alone would favour thresholds above which the
-    answers happened to be good. None if no threshold reaches the precision.
+    answers happened to be good. The result is None if no threshold reaches the precision.
     """
     edges = judged.edges
     strata = stratum_of(judged.confidences, edges)
@@ -162,7 +162,7 @@ def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: floa
 
 
 def _sum_from(thresholds: Float64Array, confidences: Float64Array, values: Float64Array) -> Float64Array:
-    """Return (T,) sums of the values at or above each threshold."""
+    """Return the (T,) sums of the values whose confidences are at or above each threshold."""
     order = np.argsort(confidences, kind="stable")
     sums = np.append(np.cumsum(values[order][::-1])[::-1], 0.0)
     found: Float64Array = sums[np.searchsorted(confidences[order], thresholds)]
@@ -303,9 +303,10 @@ def probabilities(knots: Sequence[tuple[float, float]], confidences: Float64Arra
 def overall_precision(
     populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
 ) -> Estimate | None:
-    """Return the precision of the boxes of all classes at their thresholds. None if any class has too few answers.
+    """Return the precision of the boxes of all classes together, at or above their class's threshold.
 
-    A class without boxes at its threshold needs no answers.
+    The result is None if a class has too few answers, or if no class has a box that reaches its threshold. A class
+    without such boxes needs no answers.
     """
     right: Float64Array | None = None
     num_boxes = 0

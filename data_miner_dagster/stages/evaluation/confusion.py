@@ -15,9 +15,11 @@ from data_miner_dagster.stages.evaluation.matching import shares_inside
 def confusion_matrix(
     truth: TruthBoxes, found: FoundBoxes, class_names: Sequence[str], thresholds: Sequence[float]
 ) -> ConfusionMatrix:
-    """Count objects by their class and the class of the box that covers them, one to one, best overlaps first.
+    """Return the number of objects by their class and the class of the box that covers them.
 
-    Boxes below the threshold of their class are left out, as are unmatched boxes in a crowd region of their class.
+    Objects and boxes are matched one to one, best overlaps first. The last row counts boxes without an object, and the
+    last column objects without a box. Boxes below the threshold of their class are not counted, and neither are
+    unmatched boxes in a crowd region of their class.
     """
     counts = np.zeros((len(class_names) + 1, len(class_names) + 1), np.int64)
     is_taken = found.confidences.astype(np.float32) >= np.array(thresholds, np.float32)[found.classes]

@@ -34,7 +34,7 @@ class ClassCurve:
 
 
 def class_curve(matched: MatchedClass) -> ClassCurve | None:
-    """Return the curve of a class. None if there are no boxes or no objects."""
+    """Return the curve of a class, or None if there are no boxes or no objects."""
     num_objects = len(matched.object_frames)
     if not len(matched.confidences) or not num_objects:
         return None
@@ -66,7 +66,7 @@ def class_curve(matched: MatchedClass) -> ClassCurve | None:
 
 
 def point_at(matched: MatchedClass, threshold: float) -> CurvePoint | None:
-    """Return precision, recall and F1 at a threshold. None if there are no objects or no box reaches the threshold."""
+    """Return precision, recall and F1 at a threshold, or None if there is no object or no box reaches the threshold."""
     is_taken = matched.confidences.astype(np.float32) >= np.float32(threshold)
     num_objects, num_taken = len(matched.object_frames), int(is_taken.sum())
     if not num_objects or not num_taken:

@@ -24,7 +24,7 @@ def match_boxes(
     *,
     iou: float = SAME_BOX_IOU,
 ) -> Int64Array:
-    """Return (N,) the object that each box of one class matches, or UNMATCHED, or IN_CROWD if the box does not count.
+    """Return the (N,) objects that the boxes of one class match, UNMATCHED, or IN_CROWD where a box does not count.
 
     Args:
         found_xyxy: (N, 4) boxes in any order.
@@ -52,7 +52,7 @@ def match_boxes(
 
 
 def shares_inside(found_xyxy: Float64Array, regions_xyxy: Float64Array) -> Float64Array:
-    """Return (N, M) the fraction of each box that is inside each region."""
+    """Return the (N, M) fractions of each box that are inside each region."""
     low = np.maximum(found_xyxy[:, None, :2], regions_xyxy[None, :, :2])
     high = np.minimum(found_xyxy[:, None, 2:], regions_xyxy[None, :, 2:])
     intersections = np.clip(high - low, 0, None).prod(axis=2)

@@ -22,11 +22,11 @@ class MissedShare:
 
 
 def missed_share(objects: Sequence[JudgedObject], thresholds: Mapping[str, float]) -> MissedShare | None:
-    """Return the share of objects without a box at their class's threshold. None if there are no objects.
+    """Return the share of objects without a box at their class's threshold, or None if there are no objects.
 
     Args:
         objects: all objects on the sampled frames.
-        thresholds: thresholds by class name. Objects of other classes are left out.
+        thresholds: thresholds by class name. Objects of other classes are ignored.
     """
     wanted = [found for found in objects if found.class_name in thresholds]
     is_missed = np.array([_is_missed(found, thresholds[found.class_name]) for found in wanted], np.bool_)

@@ -1,6 +1,6 @@
 """A release's statements about its labels: measured precision, missed objects, and the origin of its thresholds.
 
-Precision is that of the detector's boxes at the release's thresholds, over all examined frames, before people's
+Precision is measured for the detector's boxes at the release's thresholds, over all examined frames, before people's
 corrections. Missed objects are measured on the random sample of frames at the same thresholds.
 """
 
@@ -53,7 +53,7 @@ class ClassQuality:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseQuality:
-    """The measured quality of a release. `precision_line` and `missed_line` are for people."""
+    """The measured quality of a release. `precision_line` and `missed_line` describe it in words."""
 
     state: QualityState
     precision: Estimate | None

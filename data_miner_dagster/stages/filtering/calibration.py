@@ -123,10 +123,10 @@ class SampledAnswers:
 def answers_that_count(
     answers: SampledAnswers, planned_strata: Int64Array, planned_numbers: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.bool_]:
-    """Return (A,) bool: whether each answer belongs to a random sample of its stratum, whichever queue asked.
+    """Return an (A,) mask of the answers that belong to a random sample of their stratum, whichever queue asked.
 
     A person who is first shown the frames nearest to the threshold answers only for those, and these differ from the
-    rest of their stratum. Still, such answers must not be left out: no question is asked twice, so the calibration's
+    rest of their stratum. Still, such answers must not be ignored: no question is asked twice, so the calibration's
     later questions would lack exactly these frames. An answer therefore counts if its sampling number is at most the
     highest that the calibration has asked about in the stratum. Up to that number, the calibration asked about every
     frame without an answer. If all planned questions of a stratum have answers, answers up to the highest planned
@@ -239,7 +239,7 @@ def calibrate(
         if is_assured
         else (
             f"{counted(num_answers, 'answer is', 'answers are')} too few to be sure: {goal} may be as low as "
-            f"{measure.low:.2f}; answer more"
+            f"{measure.low:.2f}; answer more questions"
         )
     )
     return CalibrationResult(goal, wanted, num_answers, in_force, chosen, is_assured=is_assured, remark=remark)
@@ -257,7 +257,15 @@ def threshold_quality(
     *,
     shift: float,
 ) -> ThresholdQuality:
-    """Return the precision and recall of one threshold. `population` is sorted. Frames at or above `shift` are kept."""
+    """Return the precision and recall of one threshold. Frames with a headroom of at least `shift` are kept.
+
+    Args:
+        population: (N,) headroom of all frames, ascending.
+        edges: (S+1,) edges of the strata that the questions were drawn from.
+        answered_headroom: (A,) headroom of the answered frames.
+        answers: (A,) True for keep.
+        shift: the threshold minus the current threshold.
+    """
     cuts = np.unique([*edges, shift])
     sizes = np.diff(np.searchsorted(population, cuts, side="left"))
     strata = stratum_of(answered_headroom, cuts)

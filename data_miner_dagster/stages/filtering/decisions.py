@@ -50,8 +50,8 @@ class PromptRule:
     """One prompt with its threshold and margin for one encoder."""
 
     text: str
-    threshold: float | None  # None: no minimum
-    margin: float | None  # None: not compared with the positive similarity
+    threshold: float | None  # None if there is no minimum
+    margin: float | None  # None if the prompt is not compared with the positive similarity
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
 
 
 def unnamed_values(config: FilteringConfig) -> dict[str, float]:
-    """Return the thresholds and margins that are set without naming an encoder, by field. Margins of 0 are left out."""
+    """Return the thresholds and margins that are set without naming an encoder, by field. Margins of 0 are omitted."""
     fields: dict[str, Threshold | Margin | None] = {
         name: getattr(config, name)
         for name in ("positive_threshold", "negative_threshold", "negative_margin", "junk_threshold", "junk_margin")
@@ -266,7 +266,7 @@ def _lead_of_negatives(
 def _lead_of_junk(
     rules: FilteringRules, columns: Mapping[str, Float64Array], positive_similarities: Float64Array
 ) -> tuple[_Strongest, npt.NDArray[np.bool_]]:
-    """Return the strongest junk prompt of each frame, and which frames are junk according to any junk prompt."""
+    """Return the strongest junk prompt of each frame, and a mask of the frames that are junk by any junk prompt."""
     lead = _Strongest.nothing(len(positive_similarities))
     is_junk = np.zeros(len(positive_similarities), bool)
     for position, rule in enumerate(rules.junk):
@@ -296,7 +296,7 @@ def _too_close(
     video_offsets: npt.NDArray[np.int64],
     min_gap_seconds: float,
 ) -> npt.NDArray[np.bool_]:
-    """Return which candidates are closer than the gap to a better candidate of their video that is kept."""
+    """Return an (N,) mask of the candidates that are closer than the gap to a better, kept candidate of their video."""
     dropped = np.zeros(len(pts_seconds), bool)
     for start, stop in zip(video_offsets[:-1].tolist(), video_offsets[1:].tolist(), strict=True):
         candidates = start + np.flatnonzero(is_candidate[start:stop])
@@ -323,7 +323,7 @@ def _over_cap(
     max_frames: int,
     cap_by: Literal["similarity", "spread"],
 ) -> npt.NDArray[np.bool_]:
-    """Return which candidates exceed the cap of their video."""
+    """Return an (N,) mask of the candidates that exceed the cap of their video."""
     dropped = np.zeros(len(headroom), bool)
     for start, stop in zip(video_offsets[:-1].tolist(), video_offsets[1:].tolist(), strict=True):
         candidates = start + np.flatnonzero(is_candidate[start:stop])

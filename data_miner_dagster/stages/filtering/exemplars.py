@@ -43,7 +43,7 @@ class PromptScores:
 
         Args:
             vectors: (N, D) unit vectors from the image-text encoder.
-            picture_vectors: (N, X) unit vectors from the picture encoder. None: `vectors` come from the same encoder.
+            picture_vectors: (N, X) unit vectors from the picture encoder, or None if it is the image-text encoder.
         """
         products: Float32Array = vectors @ self.words.T
         if not self.has_exemplars:  # words alone: the cosines, unchanged
@@ -65,7 +65,7 @@ def score_prompts_of(
 
     Args:
         words: (P, D) unit vectors of the words of each prompt.
-        exemplars: the exemplars of each prompt, at least two. None for prompts that have none.
+        exemplars: the exemplars of each prompt, at least two, or None for a prompt without exemplars.
         weight: the weight of exemplars in the similarity to a prompt that has any, from 0 to 1.
         threshold: the image-text encoder's own threshold for words.
     """

@@ -56,11 +56,12 @@ class Correction:
 def corrections(
     sent: Sequence[SentBox], returned: Sequence[ReturnedBox], resolution_wh: tuple[int, int]
 ) -> tuple[Correction, ...]:
-    """Return the verdict on each box of a person who examined the whole image.
+    """Return the verdicts on boxes of a person who examined the whole image in another tool.
 
     Boxes are matched one to one: first by id, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of the
     same class first. A box that was returned unchanged is right, or keeps its verdict. If a box was returned with
-    another class and in another place, the exported box is wrong, and the returned one was missing.
+    another class and in another place, the exported box is wrong, and the returned one was missing. A box that the
+    person left undecided gets no verdict.
 
     Args:
         sent: the exported boxes of the image, each with a unique id.
@@ -79,7 +80,7 @@ def corrections(
 
 
 def _within(box: ReturnedBox) -> ReturnedBox | None:
-    """Return the part of a box inside the picture. None if the box is entirely outside."""
+    """Return the part of a box inside the picture, or None if the box is entirely outside."""
     x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
     if not (x_min < x_max and y_min < y_max):
         return None

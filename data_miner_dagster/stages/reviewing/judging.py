@@ -39,7 +39,7 @@ class JudgedBox:
     class_index: int
     box_xyxy: BoxXyxy
     state: BoxState
-    position: int | None  # among the boxes detected on the frame; None: only a verdict states it
+    position: int | None  # among the boxes detected on the frame, or None if only a verdict states the box
     verdict: Verdict | None = None  # the verdict that made it an object
 
 

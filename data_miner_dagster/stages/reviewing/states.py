@@ -30,7 +30,10 @@ class ConfidenceRange:
     threshold: float
 
     def state_of(self, confidence: float, *, num_agreeing_detectors: int = 1) -> BoxState:
-        """Return the state of a box that no person has judged. Compares in float32: a stored 0.7 reaches 0.7."""
+        """Return the state of a box that no person has judged.
+
+        Confidences are compared as float32, so that a stored 0.7 reaches 0.7.
+        """
         if np.float32(confidence) >= np.float32(self.threshold):
             return BoxState.OBJECT
         if np.float32(confidence) < np.float32(self.unsure_from):

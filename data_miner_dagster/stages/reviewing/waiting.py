@@ -26,7 +26,7 @@ def waiting_remedy(project: str) -> str:
 
 
 def waiting_warning(project: str, num_waiting: int, num_looked_at: int) -> str | None:
-    """Return a warning with its remedy if more frames wait than `MANY_WAITING` allows. Otherwise, return None."""
+    """Return a warning with its remedy, or None if no more frames wait than `MANY_WAITING` allows."""
     if num_waiting <= MANY_WAITING * num_looked_at:
         return None
     return f"{waiting_line(num_waiting, num_looked_at)}: {waiting_remedy(project)}"

@@ -16,13 +16,13 @@ def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_sec
     """Return the blocks of one video as `text_of_cut` writes them.
 
     Return None if there is only one split, or if a block would be empty. The first split has the first block, and the
-    others follow in order. Images in the gaps are left out.
+    others follow in order. Images in the gaps belong to no split.
 
     Args:
         times: the times of the video's images in seconds, ascending.
         shares: split to share of the images, the training split first.
-        guard_seconds: the gap before each later block. None: 5 s, or a twentieth of the time that the images span,
-            whichever is shorter.
+        guard_seconds: the gap before each later block. If None, it is 5 s or a twentieth of the time that the images
+            span, whichever is shorter.
     """
     if len(shares) < 2 or len(times) < len(shares):
         return None
@@ -49,7 +49,7 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
 
     Args:
         split: the split of a whole video, or the cut of one.
-        guard_seconds: the gap before each later block. None: the gaps with which the video was cut.
+        guard_seconds: the gap before each later block. If None, the gaps remain as the video was cut.
     """
     blocks = cut_of(split)
     if not blocks or guard_seconds is None:
@@ -65,7 +65,7 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
 def gaps_fit(split: str, guard_seconds: float | None) -> bool:
     """Return whether every block of a cut keeps some of its time with gaps of this width.
 
-    Always true for the split of a whole video.
+    The result is always True for the split of a whole video, and if `guard_seconds` is None.
     """
     blocks = cut_of(split)
     return guard_seconds is None or all(

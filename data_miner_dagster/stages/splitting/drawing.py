@@ -99,7 +99,7 @@ class _Strata:
         self.num_columns = 1 + 2 * len(classes)
 
     def row_of(self, group: Sequence[str]) -> IntMatrix:
-        """Return (L,) the contribution of some videos."""
+        """Return the (L,) contribution of a group of videos to each column."""
         row = np.zeros(self.num_columns, np.int64)
         for content in (self._contents.get(key, _NOTHING) for key in group):
             row[0] += content.num_images
@@ -161,7 +161,7 @@ class _Draw:
         needed[:, 0] = self._preference < groups_by_column[0]
         self._needed = needed.astype(np.int64)
         self._weights = np.ones(len(groups_by_column), np.int64)
-        # all images together weigh as much as all classes together
+        # All images together weigh as much as all classes together.
         self._weights[0] = max(1, len(groups_by_column) // 2)
 
     def _first_places(self, rows: IntMatrix, marks: IntMatrix) -> list[int]:
@@ -213,7 +213,10 @@ class _Draw:
             self._exchange_places(rows, marks, places, *pair)
 
     def _better_exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> tuple[int, int] | None:
-        """Return the exchange of two groups with the fewest unmet needs, then the least error. None if none helps."""
+        """Return the exchange of two groups that leaves the fewest unmet needs, then the least error.
+
+        The result is None if no exchange helps.
+        """
         best, least = None, self._distance()
         for pair in combinations(range(len(rows)), 2):
             if places[pair[0]] == places[pair[1]]:
@@ -236,7 +239,7 @@ class _Draw:
         places[one], places[other] = places[other], places[one]
 
     def _better_place(self, row: IntMatrix, marks: IntMatrix, source: int) -> int | None:
-        """Return the split that a group should move to. None if it is already in the best one."""
+        """Return the split that a group should move to, or None if it is already in the best one."""
         lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) unmet needs once it has left
         met = self._gap(self._groups) - self._gap(self._groups + marks)
         now, without, having = (self._error(self._counts + change) for change in (0, -row, row))
@@ -251,7 +254,7 @@ class _Draw:
         return missing
 
     def _error(self, counts: IntMatrix) -> IntMatrix:
-        """Return (S,) the squared distance of each split from its shares, over all columns."""
+        """Return the (S,) weighted sums over all columns of the squared difference of each split from its share."""
         off = counts * _UNIT // self._totals - self._shares
         error: IntMatrix = (off * off * self._weights).sum(axis=1)
         return error

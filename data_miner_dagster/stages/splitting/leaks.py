@@ -1,7 +1,8 @@
 """Find images of different splits that look alike, by comparing all pairs.
 
 The near-duplicates by which videos are grouped were found with one encoder and an index. Here every pair is compared
-with other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading them.
+with other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading these
+hashes and vectors.
 """
 
 import heapq
@@ -39,7 +40,7 @@ class ComparedImages:
     video_codes: IntArray  # (N,)
     hashes: npt.NDArray[np.uint64]  # (N,) 64-bit perceptual hashes
     is_telling: npt.NDArray[np.bool_]  # (N,) whether the hash is meaningful for the picture
-    vectors: npt.NDArray[np.float16] | None  # (N, D) unit vectors, possibly on disk; None: there is no other encoder
+    vectors: npt.NDArray[np.float16] | None  # (N, D) unit vectors, possibly on disk, or None without another encoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ _DECODER: Final = json.JSONDecoder()
 
 
 def answer_of(text: str) -> BoxAnswer:
-    """Return the meaning of an answer: the JSON object in it that has the required form, whatever surrounds it.
+    """Return the verdict and reason in a verifier's answer.
 
-    Models put the object in quotes, or write their reasoning before it. Without such an object, or with several
-    contradictory ones, the verdict is `CANNOT_TELL`.
+    They are read from the JSON object in the text that has the required form. Models put this object in quotes, or
+    write their reasoning before it. Without such an object, or with several contradictory ones, the verdict is
+    `CANNOT_TELL`.
     """
     found = [answer for thing in _objects(text[-_MAX_TEXT:]) if (answer := _answer_in(thing)) is not None]
     if len({answer.verdict for answer in found}) == 1:

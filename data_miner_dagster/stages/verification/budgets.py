@@ -97,7 +97,7 @@ class Budget:
 
     @property
     def cost(self) -> float:
-        """The cost of all answers."""
+        """The cost of all answers, in this run and before it."""
         return self._cost_before + self._cost_now
 
     def take(self) -> bool:
@@ -130,5 +130,5 @@ class Budget:
             each = 1000 * self._cost_now / self._num_priced_now
             told += f", for {self._cost_now:.4g} now and {self.cost:.4g} in total ({each:.4g} per 1,000 boxes)"
         if self.num_over:
-            told += f"; {counted(self.num_over, 'box was', 'boxes were')} left out because the budget is used up"
+            told += f"; {counted(self.num_over, 'box was', 'boxes were')} not asked about because the budget is used up"
         return told

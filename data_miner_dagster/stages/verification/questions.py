@@ -68,7 +68,7 @@ class Shown:
 
 
 def shown_of(box_xyxy: BoxXyxy, frame_wh: tuple[int, int], config: VerifierConfig) -> Shown | None:
-    """Return the window for a box, with a margin. None if no pixel of the box is inside the frame."""
+    """Return the part of the frame to show for a box, with a margin, or None if the box is outside the frame."""
     spans = []
     for low, high, length in zip(box_xyxy[:2], box_xyxy[2:], frame_wh, strict=True):
         margin = config.margin * (high - low)

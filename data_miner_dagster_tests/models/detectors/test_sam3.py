@@ -158,15 +158,13 @@ def test_detect__backbone_once_an_image_and_text_once_a_phrase(
 
 
 def test_chunks_of__phrases_are_never_cut_short(sam3: Sam3Detector) -> None:
-    with pytest.raises(ConfigError, match=r"reads .*; shorten it"):
+    with pytest.raises(ConfigError, match=r"reads .*; shorten the phrase"):
         sam3.chunks_of([Phrase(0, " ".join(["car"] * 31))])
     assert len(sam3.chunks_of([Phrase(0, " ".join(["car"] * 30))])) == 1
 
 
 def test_check_classes__exemplars_are_boxes_on_the_same_image(folder: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"'car' has `images`, but detector 'own' is a SAM 3, whose exemplars are boxes"
-    ):
+    with pytest.raises(ConfigError, match=r"'car' has `images`, but detector 'own' is a SAM 3, which accepts boxes"):
         check_classes(provider_of(folder).detector.entry, CLASSES, ["car"])
 
 

@@ -238,9 +238,9 @@ def test_detect__masks_of_an_exported_yoloe(networks: dict[str, Path], tmp_path:
 
 def test_load__masks_of_a_network_that_has_none(networks: dict[str, Path], tmp_path: Path) -> None:
     provider = provider_of(networks["yolov8n-worldv2"], text_model=f"file:{save_clip_text(tmp_path)}", output="masks")
-    with pytest.raises(ModelError, match=r"yolov8n-worldv2\.pt is a network for detect, which has no masks"):
+    with pytest.raises(ModelError, match=r"yolov8n-worldv2\.pt is a network for the task 'detect', which has no masks"):
         provider.detector.load()
-    with pytest.raises(ModelError, match=r"`options: \{output: outlines\}` is neither boxes nor masks"):
+    with pytest.raises(ModelError, match=r"`options: \{output: outlines\}` is not supported; use one of `boxes`"):
         provider_of(networks["yoloe-26n-seg"], output="outlines").detector.load()
 
 

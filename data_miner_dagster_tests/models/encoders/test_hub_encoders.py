@@ -104,12 +104,12 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
 
 
 def test_pooling__unknown(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="pooling 'max' is not one of pooler, cls, mean"):
+    with pytest.raises(ModelError, match="`pooling: max` is not supported; use one of pooler, cls, mean"):
         ModelProvider(tiny_config("dinov2", folders["dinov2"], pooling="max")).dedup_encoder.load()
 
 
 def test_load__folder_of_another_architecture(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="has type 'dinov2', not siglip"):
+    with pytest.raises(ModelError, match="is of type 'dinov2' instead of siglip"):
         ModelProvider(tiny_config("siglip2", folders["dinov2"])).filter_encoder.load()
 
 

@@ -167,7 +167,7 @@ def test_load__missing_and_truncated_files(random_folder: Path, tmp_path: Path) 
     with pytest.raises(ModelError, match=r"yolov3-tiny\.weights is missing"):
         YoloV3Tiny.load(tmp_path)
     (tmp_path / WEIGHTS_FILE_NAME).write_bytes(b"\0" * 1000)
-    with pytest.raises(ModelError, match="has 1000 bytes"):
+    with pytest.raises(ModelError, match="has 1,000 bytes instead of"):
         YoloV3Tiny.load(tmp_path)
 
 

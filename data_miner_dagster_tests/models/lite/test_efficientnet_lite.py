@@ -100,10 +100,10 @@ def test_load__missing_foreign_and_damaged_file(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ModelError, match="models fetch --profile lite"):
         EfficientNetLite0.load(tmp_path)
     torch.save({"weight": torch.zeros(2)}, tmp_path / WEIGHTS_FILE_NAME)
-    with pytest.raises(ModelError, match="not EfficientNet-Lite0"):
+    with pytest.raises(ModelError, match="does not contain EfficientNet-Lite0"):
         EfficientNetLite0.load(tmp_path)
     (tmp_path / WEIGHTS_FILE_NAME).write_bytes(b"no checkpoint")
-    with pytest.raises(ModelError, match="not a checkpoint"):
+    with pytest.raises(ModelError, match="not a PyTorch checkpoint"):
         EfficientNetLite0.load(tmp_path)
     assert not list((tmp_path / "cache" / "derived").glob("*"))
 
