@@ -106,10 +106,10 @@ class ModelRole(Generic[Model_co]):
             raise ConfigError(self.refusal)
 
     def check_reachable(self) -> None:
-        """Ensure that a hub model is cached or that the hub answers. Querying the hub takes at most a few seconds.
+        """Ensure that a hub model is cached or that the hub serves it. Asking the hub takes at most a few seconds.
 
         Raises:
-            ModelError: the hub does not answer, and the model is not in the cache.
+            ModelError: the model is not in the cache, and the hub does not answer or does not serve it.
         """
         if self.entry.scheme == "hf":
             # Imported here because only hub models need the hub's client.
