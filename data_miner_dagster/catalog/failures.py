@@ -14,6 +14,7 @@ from data_miner_dagster.catalog.kept_log import KeptLog
 from data_miner_dagster.domain.errors import CatalogError, DataMinerError, TransientError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
+from data_miner_dagster.domain.unwritable import why_unwritable
 
 DATABASE_ERROR: Final = SQLAlchemyError
 """Base class of the database errors that `one_line_failures` does not translate."""
@@ -99,5 +100,7 @@ def _translated(error: DBAPIError | sqlite3.Error, engine: Engine, is_read_only:
     if any(word in reason for word in _DAMAGED):
         return damaged_catalog(where, reason)
     if any(word in reason for word in _OUT_OF_REACH) or (_NOT_WRITABLE in reason and not is_read_only):
-        return TransientError(f"the catalog {where} cannot be opened: {reason}; check its disk, path and permissions")
+        why = why_unwritable(Path(where).parent) if where else None
+        told = f"{reason}; check its disk, path and permissions" if why is None else f"its folder {why}"
+        return TransientError(f"the catalog {where} cannot be opened: {told}")
     return None

@@ -18,6 +18,7 @@ from data_miner_dagster.cli.options import (
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.domain.unwritable import writing_to_root
 
 _PLACE_HELP = "A folder, or a bucket: s3://bucket/folder, gs://..., az://..."
 
@@ -71,7 +72,8 @@ def restore(
             "DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` after the restore"
         )
     store = open_place(platform.config.objects, source)
-    platform.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with writing_to_root(platform.root):
+        platform.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = locked_root(platform.layout)
     try:
         with progress_lines(platform.config.logging):

@@ -50,6 +50,7 @@ from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delet
 from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.secret_values import with_references
+from data_miner_dagster.domain.unwritable import unwritable_behind
 
 EXIT_FAILED: Final = 1
 EXIT_MISUSE: Final = 2
@@ -138,7 +139,9 @@ def main() -> None:
             if mistake := misuse_line(error):
                 echo(f"error: {with_references(mistake)}", err=True)
             sys.exit(EXIT_MISUSE)
-        if os.environ.get(DEBUG_VARIABLE) == "1" or (line := damage_behind(error)) is None:
+        if os.environ.get(DEBUG_VARIABLE) == "1":
+            raise
+        if (line := unwritable_behind(error) or damage_behind(error)) is None:
             raise
         echo(f"error: {line}", err=True)
         sys.exit(EXIT_FAILED)

@@ -28,6 +28,7 @@ from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, in
 from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError, DataMinerError
 from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.secret_values import remember_reference
+from data_miner_dagster.domain.unwritable import writing_to_root
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.operations.catalog_place import catalog_url_in_force
@@ -161,7 +162,8 @@ class Platform:
 
         Raises:
             CatalogError: the catalog is damaged or being restored, or is missing or empty although the root has files.
-            ConfigError: the catalog would be an SQLite file on a file system that several hosts share.
+            ConfigError: the catalog would be an SQLite file on a file system that several hosts share, or the root
+                cannot be created.
         """
         file = self.layout.catalog_file
         database = Database(self.catalog_url or sqlite_url(file))
@@ -182,7 +184,8 @@ class Platform:
                 "there is one, or begin a new one with `data-miner init-db` and run the project files again"
             )
         if self.catalog_url is None:
-            self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with writing_to_root(self.layout.root):
+                self.layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.migration = initialize(database)
         if self.migration is not None:
             logger.warning("%s", self.migration)
@@ -352,12 +355,14 @@ class Platform:
         """Compare the sampling settings with those of this root, and store the current settings for later commands.
 
         Raises:
-            ConfigError: the settings differ. Frames sampled in two ways must not be mixed.
+            ConfigError: the settings differ, or the root cannot be written to. Frames sampled in two ways must not be
+                mixed.
         """
         remembered = self.compare_sampling()
         in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
         if remembered != in_force:
-            write_json(self.layout.platform_file, in_force)
+            with writing_to_root(self.root):
+                write_json(self.layout.platform_file, in_force)
 
     def compare_sampling(self) -> Mapping[str, Any]:
         """Compare the sampling settings with those of this root, without writing. Return the stored settings.

@@ -1,6 +1,5 @@
 """Checks before any work starts, so that a mistake costs a second rather than a night."""
 
-import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.config.sourcing import FilesSource
 from data_miner_dagster.config.verification import VerifierConfig
 from data_miner_dagster.domain.errors import ConfigError, SourceError
+from data_miner_dagster.domain.unwritable import writing_to_root
 from data_miner_dagster.models.provider import ModelRole, is_on_this_machine
 from data_miner_dagster.models.registry import BUILT_IN
 from data_miner_dagster.models.vocabulary import check_classes
@@ -27,14 +27,10 @@ def check_root_is_writable(root: Path) -> None:
         ConfigError: the root cannot be created or written to.
     """
     probe = root / f".writable-{uuid.uuid4().hex[:8]}"
-    try:
+    with writing_to_root(root):
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe.write_bytes(b"")
         probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"the root {root} cannot be written to ({os.strerror(error.errno or 0)}); choose another with --root"
-        ) from error
 
 
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
