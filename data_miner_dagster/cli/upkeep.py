@@ -218,12 +218,11 @@ def _tell_copies(
 
 def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -> bool:
     """Remove the published copies of releases. Report each, and return whether all could be removed."""
-    from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.operations.copies.publishing import withdraw_publications
 
     is_all = True
     for address, outcome in withdraw_publications(platform, {(one.project, one.version) for one in held}):
-        if isinstance(outcome, DataMinerError):
+        if isinstance(outcome, str):
             is_all = False
             echo(f"left: {address}: {outcome}", err=True)
         else:

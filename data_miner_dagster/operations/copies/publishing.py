@@ -20,6 +20,7 @@ from data_miner_dagster.export.manifest import MANIFEST_FILE
 from data_miner_dagster.objects.access import Access
 from data_miner_dagster.objects.errors import translated
 from data_miner_dagster.operations.copies.sending import SentFiles, remove_files, send_files
+from data_miner_dagster.operations.item_faults import fault_of, log_fault
 from data_miner_dagster.operations.object_stores import access_of, bucket_url, open_bucket
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release, whole_release
@@ -119,24 +120,25 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
     return num_files
 
 
-def withdraw_publications(
-    platform: Platform, releases: Collection[tuple[str, str]]
-) -> Iterator[tuple[str, int | DataMinerError]]:
+def withdraw_publications(platform: Platform, releases: Collection[tuple[str, str]]) -> Iterator[tuple[str, int | str]]:
     """Remove (project, version) releases from every place where this root has published them.
 
-    Yield the address of each publication with the number of files removed, or with the error that prevented it. An
-    error of one does not keep the others.
+    Yield the address of each publication with the number of files removed, or with the error that prevented it, in one
+    line without secrets. No error of one publication, not even an unexpected error of a bucket's client, stops the
+    others.
     """
     for copy in find_outside_copies(platform.database):
         project, version = str(copy.project_name), str(copy.version)
         if copy.kind is not CopyKind.PUBLICATION or (project, version) not in releases:
             continue
         place = copy.url.removesuffix(f"/{project}/{version}")
-        outcome: int | DataMinerError
+        outcome: int | str
         try:
             outcome = withdraw_publication(platform, project, place, version)
         except DataMinerError as error:
-            outcome = error
+            outcome = fault_of(error).line
+        except Exception as error:  # noqa: BLE001 - it is logged, and reported as the outcome of this publication
+            outcome = log_fault("withdraw", copy.url, error).line
         yield copy.url, outcome
 
 

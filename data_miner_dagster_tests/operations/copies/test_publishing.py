@@ -1,5 +1,8 @@
 """Releases in buckets: whole, resumed after a kill, remembered and withdrawn; exports likewise; the hub without it."""
 
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,7 +26,7 @@ from data_miner_dagster.operations.releasing.exporting import export_release, na
 from data_miner_dagster.operations.upkeep.forgetting import copies_showing, releases_holding
 from data_miner_dagster.storage.folder_store import FolderStore
 from data_miner_dagster_tests.operations.copies.killing import kill_at_request
-from data_miner_dagster_tests.support.buckets import BUCKET, FaultyBuckets
+from data_miner_dagster_tests.support.buckets import BUCKET, SECRET_KEY, FaultyBuckets
 
 PLACE = f"s3://{BUCKET}/public"
 
@@ -87,6 +90,55 @@ def test_forget__withdraws_published_copies_and_names_those_that_it_cannot_reach
     assert f"`data-miner publish cyclists --version v001 --to {gone} --withdraw`" in told.output
     assert buckets.names() == []
     assert [row.url for row in find_outside_copies(platform.database)] == [f"{gone}/cyclists/v001"]
+    assert find_video(platform.database, "files-aaa") is None
+
+
+class _OddServer(BaseHTTPRequestHandler):
+    """Answers a listing with a size that is no number, in which it repeats a secret."""
+
+    def do_GET(self) -> None:
+        entry = f"<Contents><Key>public/a.jpg</Key><Size>{SECRET_KEY} of a client</Size></Contents>"
+        content = f"<ListBucketResult><Name>odd</Name>{entry}</ListBucketResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def odd_endpoint() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _OddServer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_forget__an_unexpected_error_of_one_copy_stops_neither_the_others_nor_the_forgetting(
+    platform: Platform, buckets: FaultyBuckets, odd_endpoint: str, tmp_path: Path
+) -> None:
+    odd = "s3://odd/public"  # before the other place in the order of the catalog
+    record_publication(platform.database, f"{odd}/cyclists/v001", "cyclists", "v001")
+    publish_release(platform, "cyclists", PLACE)
+    content = platform.config.model_dump(mode="json", include={"models", "objects"})
+    stores = content["objects"]["stores"]
+    stores["s3://odd"] = {**stores["s3://"], "endpoint": odd_endpoint}
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump({"platform": content}))
+    arguments = ["forget", "files-aaa", "--withdraw", "--yes", "--root", str(platform.root), "--config", str(file)]
+    told = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert told.exit_code == 1
+    assert f"left: {odd}/cyclists/v001: ValueError: invalid literal for int()" in told.output
+    assert "'*** of a client' (objects/" in told.output
+    assert SECRET_KEY not in told.output
+    assert f"{PLACE}/cyclists/v001: " in told.output
+    assert buckets.names() == []
+    assert [row.url for row in find_outside_copies(platform.database)] == [f"{odd}/cyclists/v001"]
     assert find_video(platform.database, "files-aaa") is None
 
 
