@@ -11,6 +11,7 @@ from typing import Final
 import dagster as dg
 from dagster import serialize_value
 
+from data_miner_dagster.domain.foreign_text import printable
 from data_miner_dagster.domain.phrases import counted_phrase, phrase_of
 from data_miner_dagster.domain.reasons import DropReason, DuplicateTier
 from data_miner_dagster.domain.secret_values import with_references
@@ -38,7 +39,8 @@ _RARE: Final = _REASONS | {
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
     """Return the entries that fit into `MAX_METADATA_BYTES`, in their order.
 
-    A text that does not fit is shortened. Other values that do not fit are dropped. Entries named in `first` get their
+    Control and invisible characters in texts are escaped, since names of files and videos may contain them. A text that
+    does not fit is shortened. Other values that do not fit are dropped. Entries named in `first` get their
     space before all others, which get theirs in order.
     """
     fitting: dict[str, dg.MetadataValue] = {}
@@ -47,12 +49,19 @@ def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] 
         reserved.pop(name, None)
         others = {**fitting, **reserved}
         room = MAX_METADATA_BYTES - len("[]") - stored_bytes(others) - (len(", ") if others else 0)
-        entry: dg.MetadataValue | None = value
-        if stored_bytes({name: value}) > room:
-            entry = _cut(name, value, room)
+        shown = _visible(value)
+        entry = shown if stored_bytes({name: shown}) <= room else _cut(name, shown, room)
         if entry is not None:
             fitting[name] = entry
     return fitting
+
+
+def _visible(value: dg.MetadataValue) -> dg.MetadataValue:
+    if isinstance(value, dg.TextMetadataValue):
+        return dg.MetadataValue.text(printable(value.text or ""))
+    if isinstance(value, dg.MarkdownMetadataValue):
+        return dg.MetadataValue.md(printable(value.md_str or ""))
+    return value
 
 
 def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:

@@ -17,11 +17,13 @@ from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.exemplars import MAX_EXEMPLARS, ImagePath, check_named_once
 from data_miner_dagster.config.tracking import TrackerChoice, TrackingConfig
 from data_miner_dagster.config.verification import VerifierConfig
-from data_miner_dagster.config.words import checked_names
+from data_miner_dagster.config.words import checked_names, visible_text
 from data_miner_dagster.domain.box_shares import BoxXyxy
 from data_miner_dagster.domain.records import ClassPrompts
 
-Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Phrase = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(visible_text)
+]
 
 
 def _box_with_an_area(box: BoxXyxy) -> BoxXyxy:

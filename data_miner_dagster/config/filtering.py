@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from data_miner_dagster.config.base import ConfigModel, Margin, Threshold
 from data_miner_dagster.config.exemplars import MAX_EXEMPLARS, ImagePath, check_named_once
-from data_miner_dagster.config.words import is_read_as_other
+from data_miner_dagster.config.words import is_read_as_other, visible_text
 from data_miner_dagster.domain.reasons import QualityFlag
 
-_PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_PromptText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(visible_text)]
 
 _EXEMPLAR_WEIGHT: Final = 0.75
 
@@ -81,7 +81,7 @@ class FilteringConfig(ConfigModel):
     cost. `dedup`: `platform.models.dedup_encoder`, which then embeds all frames instead of only the kept ones."""
     exemplar_weight: float = Field(default=_EXEMPLAR_WEIGHT, gt=0, le=1, exclude_if=_is_default_weight)
     """The weight of the images in the similarity to a prompt that has images. The words have the remaining weight."""
-    templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
+    templates: tuple[Annotated[str, AfterValidator(visible_text)], ...] = Field(default=("{}",), min_length=1)
     """Templates for every prompt, such as "a photo of {}". A prompt's embedding is the mean over all templates."""
     positive_threshold: Threshold | None = None
     """The lowest similarity at which a positive prompt matches. Default: the encoder's own calibrated threshold."""

@@ -23,6 +23,7 @@ from data_miner_dagster.config.room import RoomConfig
 from data_miner_dagster.config.runs import RunsConfig
 from data_miner_dagster.config.sourcing import SourcingConfig
 from data_miner_dagster.config.web import WebConfig
+from data_miner_dagster.config.words import visible_text
 from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.json_records import as_json, from_json
@@ -125,7 +126,7 @@ class ProjectConfig(ConfigModel):
 
     name: Annotated[str, AfterValidator(_checked_name)]
     """The project's name: letters, digits, '_', '-' and '.'. It is also the project's partition key in Dagster."""
-    description: str = ""
+    description: Annotated[str, AfterValidator(visible_text)] = ""
     """A description of the project, for the datasheet."""
     sourcing: SourcingConfig
     """Where to look for videos."""

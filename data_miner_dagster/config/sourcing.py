@@ -6,7 +6,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.objects import BucketUrls
-from data_miner_dagster.config.words import Day
+from data_miner_dagster.config.words import Day, visible_text
 from data_miner_dagster.domain.addresses import advice_for, secret_in_address
 from data_miner_dagster.domain.object_urls import is_object_address
 
@@ -81,7 +81,7 @@ class SearchSource(ConfigModel):
     """Searches on a site."""
 
     type: Literal["search"]
-    queries: tuple[str, ...] = ()
+    queries: tuple[Annotated[str, AfterValidator(visible_text)], ...] = ()
     """The words to search for, one entry per search."""
     query_files: tuple[str, ...] = ()
     """YAML files: a list of queries, or of `{query: ..., max_results: ...}`. Relative to the project file."""
@@ -101,7 +101,7 @@ class HashtagsSource(ConfigModel):
     """YouTube hashtags."""
 
     type: Literal["hashtags"]
-    hashtags: tuple[str, ...] = Field(min_length=1)
+    hashtags: tuple[Annotated[str, AfterValidator(visible_text)], ...] = Field(min_length=1)
     """The hashtags, with or without `#`."""
     max_results: int = Field(default=100, ge=1, le=5000)
     """The most results per hashtag."""

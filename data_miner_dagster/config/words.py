@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
+from data_miner_dagster.domain.foreign_text import hidden_character
+
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _DAY_WITHOUT_HYPHENS: Final = re.compile(r"(\d{4})(\d{2})(\d{2})")
 
@@ -19,12 +21,32 @@ _BREAKS: Final = ("Cc", "Zl", "Zp")
 per line would read a name with one of these characters as two names."""
 
 
+def visible_text(text: str) -> str:
+    """Return a text after checking that it reads as what it is.
+
+    Raises:
+        ValueError: the text contains a bidi or invisible character.
+    """
+    if problem := _hidden_in(text):
+        raise ValueError(problem)
+    return text
+
+
+def _hidden_in(text: str) -> str:
+    """Return what is wrong with a text that contains a bidi or invisible character, as an ending; else ""."""
+    character = hidden_character(text)
+    if character is None:
+        return ""
+    name = unicodedata.name(character, "a character without a name").lower()
+    return f"contains the invisible character U+{ord(character):04X} ({name}), which changes how it reads; remove it"
+
+
 def checked_names(content: Any) -> Any:
     """Return a mapping with blanks stripped from its keys. Returns anything else unchanged, for the field to check.
 
     Raises:
-        ValueError: a key is not text, is blank, or contains a line break or control character, or two keys differ only
-            in case or surrounding blanks.
+        ValueError: a key is not text, is blank, or contains a line break, a control character or an invisible
+            character, or two keys differ only in case or surrounding blanks.
     """
     if not isinstance(content, Mapping):
         return content
@@ -36,6 +58,8 @@ def checked_names(content: Any) -> Any:
             raise ValueError("a name is empty; write one before the colon")
         if any(unicodedata.category(character) in _BREAKS for character in name.strip()):
             raise ValueError(f"the name {name!r} contains a line break or a control character; remove it")
+        if problem := _hidden_in(name):
+            raise ValueError(f"the name {name!r} {problem}")
         other = written.setdefault(name.strip().casefold(), name)
         if other != name:
             raise ValueError(f"{other!r} and {name!r} are the same name; keep one")

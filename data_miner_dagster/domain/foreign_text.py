@@ -20,6 +20,7 @@ _BIDI: Final = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _INVISIBLE: Final = "\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff"
 _CONTROLS: Final = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # excludes whitespace controls: they separate words
 _DROPPED: Final = re.compile(f"[{_CONTROLS}{_BIDI}{_INVISIBLE}]")
+_HIDDEN: Final = re.compile(f"[{_BIDI}{_INVISIBLE}]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_BIDI}{_INVISIBLE}\ud800-\udfff]")
 
@@ -63,6 +64,15 @@ def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
     if number is None or not 0 <= number <= maximum:
         return None
     return value if isinstance(value, int) else int(number)
+
+
+def hidden_character(text: str) -> str | None:
+    """Return the first bidi or invisible character of a text; None if it has none.
+
+    Such a character makes a text read differently from what it is.
+    """
+    found = _HIDDEN.search(text)
+    return None if found is None else found[0]
 
 
 def printable(text: str) -> str:

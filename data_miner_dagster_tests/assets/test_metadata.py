@@ -18,6 +18,12 @@ def test_bounded__what_fits_stays_as_it_is() -> None:
     assert bounded(metadata) == metadata
 
 
+def test_bounded__names_that_read_differently_are_escaped() -> None:
+    told = bounded({"title": dg.MetadataValue.text("cat\u202e4pm.exe"), "next": dg.MetadataValue.md("a\u200bb\n\nc")})
+    assert text(told["title"]) == "cat\\u202e4pm.exe"
+    assert told["next"] == dg.MetadataValue.md("a\\u200bb\n\nc")
+
+
 def test_bounded__first_come_first_kept_texts_are_cut_and_others_dropped() -> None:
     told = bounded(
         {

@@ -116,6 +116,57 @@ def test_words_that_yaml_types__are_refused_with_the_remedy(
     assert expected in problem_of(tmp_path, before, after)
 
 
+_INVISIBLE = "the invisible character U+202E (right-to-left override), which changes how it reads; remove it"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("{bicycle: []}", '{"bi\\u202ecycle": []}', r"detection.classes: the name 'bi\u202ecycle' contains "),
+        ("{bicycle: []}", "{bi?cycle: []}", r"detection.classes: the name 'bi\u202ecycle' contains "),
+        ("{bicycle: []}", "{bicycle: [bi?ke]}", r"detection.classes.bicycle.0 is 'bi\u202eke': contains "),
+        ("[a bicycle]", "[a bi?cycle]", r"filtering.positive.0 is 'a bi\u202ecycle': contains "),
+        (
+            "{positive: [a bicycle]}",
+            "{positive: [a bicycle], templates: ['a ?{}']}",
+            r"filtering.templates.0 is 'a \u202e{}': contains ",
+        ),
+        ("name: bikes", "name: bikes\ndescription: of ?many", r"description is 'of \u202emany': contains "),
+        (
+            "{type: files, paths: [clips]}",
+            "{type: search, queries: [bi?kes]}",
+            r"sourcing.sources.0.queries.0 is 'bi\u202ekes': contains ",
+        ),
+    ],
+)
+def test_invisible_characters__are_refused_where_people_read(
+    tmp_path: Path, before: str, after: str, expected: str
+) -> None:
+    assert problem_of(tmp_path, before, after.replace("?", "\u202e")) == expected + _INVISIBLE
+
+
+@pytest.mark.parametrize(
+    "code", [0x061C, 0x200E, 0x200F, 0x202A, 0x2066, 0x2069, 0x200B, 0x00AD, 0x2060, 0xFEFF, 0xE0041]
+)
+def test_invisible_characters__of_each_kind(tmp_path: Path, code: int) -> None:
+    problem = problem_of(tmp_path, "{bicycle: []}", f'{{"bi{chr(code)}cycle": []}}')
+    assert f"contains the invisible character U+{code:04X} (" in problem
+    assert problem.isprintable()
+
+
+def test_invisible_characters__that_join_letters_stay(tmp_path: Path) -> None:
+    """Names in Persian need them, and so do many emoji."""
+    path = tmp_path / "project.yaml"
+    path.write_text(
+        PROJECT.replace("{bicycle: []}", "{\u0645\u06cc\u200c\u0634\u0648\u062f: [👩\u200d🚒]}"), encoding="utf-8"
+    )
+    assert list(load_project_file(path).project.detection.classes) == ["\u0645\u06cc\u200c\u0634\u0648\u062f"]
+
+
+def test_project_name__with_an_invisible_character_is_shown_escaped(tmp_path: Path) -> None:
+    assert r"project name 'bi\u202ekes' must be" in problem_of(tmp_path, "name: bikes", "name: bi\u202ekes")
+
+
 @pytest.mark.parametrize(
     ("releasing", "expected"),
     [
