@@ -9,6 +9,7 @@ import typer
 from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened, said_again
 from data_miner_dagster.cli.output import echo, print_table
 from data_miner_dagster.cli.upgrading import tell_upgrade
+from data_miner_dagster.domain.phrases import phrase_of
 
 
 def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
@@ -43,7 +44,8 @@ def populate(
     registered = register_project_file(platform, config)
     outcome = list_sources(platform, registered.name, force=force)
     echo(f"project {registered.name}: {'new configuration' if registered.is_changed else 'unchanged'}")
-    print_table(["candidates", "count"], list(outcome.counts.items()), numbers=["count"])
+    counts = [(phrase_of(name), number) for name, number in outcome.counts.items()]
+    print_table(["candidates", "count"], counts, numbers=["count"])
     for name, message in outcome.metadata.items():
         echo(f"{name}: {message}", err=True)
     again = said_again()

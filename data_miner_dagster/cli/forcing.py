@@ -11,6 +11,7 @@ from data_miner_dagster.cli.options import (
     said_again,
 )
 from data_miner_dagster.cli.output import echo, print_table
+from data_miner_dagster.domain.phrases import phrase_of
 
 if TYPE_CHECKING:
     from data_miner_dagster.domain.records import ProjectOutcome
@@ -35,5 +36,6 @@ def force_detect(
 
 
 def _print_outcome(outcome: "ProjectOutcome") -> None:
-    print_table([outcome.project, "count"], list(outcome.counts.items()), numbers=["count"])
+    counts = [(phrase_of(name), number) for name, number in outcome.counts.items()]
+    print_table([outcome.project, "count"], counts, numbers=["count"])
     echo(f"next: data-miner run --config FILE{said_again()}, or the running daemon, releases it again")

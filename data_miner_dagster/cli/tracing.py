@@ -14,7 +14,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
-from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.phrases import counted, phrase_of
 
 if TYPE_CHECKING:
     from data_miner_dagster.export.records import ReleaseBox
@@ -114,7 +114,7 @@ def _lines_of(found: "ImageProvenance") -> Iterator[str]:
     yield f"  represents {counted(image.num_duplicates, 'duplicate')}"
     for duplicate in found.duplicates[:_MOST_LINES]:
         alike = f", cosine {duplicate.similarity:.3f}" if duplicate.similarity is not None else ""
-        yield f"             {duplicate.frame_id} ({(duplicate.tier or '').replace('_', ' ')}{alike})"
+        yield f"             {duplicate.frame_id} ({phrase_of(duplicate.tier or '')}{alike})"
     if (num_more := len(found.duplicates) - _MOST_LINES) > 0:
         yield f"             {num_more:,} more; --json lists them"
     for verdict in found.verdicts:

@@ -83,7 +83,6 @@ _FLAGS: Final[Mapping[QualityFlag, str]] = {flag: _DROPS[DropReason(flag.value)]
 _FIGURES: Final[Mapping[str, str]] = {
     "frames looked at": "frames searched",
     "num_unmet": "sampling times without a frame",
-    "representatives": "unique frames",
     "frames_with_boxes": "frames with boxes",
     "left_out_videos": "videos left out",
     "unreadable_frames": "unreadable frames",
@@ -142,7 +141,13 @@ _NOUNS: Final[Mapping[str, str]] = {
     "live stream": "live streams",
     "fault of": "faults of",
 }
-_SINGULARS: Final[Mapping[str, str]] = {"videos": "video", "frames": "frame", "images": "image", "boxes": "box"}
+_SINGULARS: Final[Mapping[str, str]] = {
+    "videos": "video",
+    "frames": "frame",
+    "images": "image",
+    "boxes": "box",
+    "representatives": "representative",
+}
 
 
 def counted_phrase(number: int, stored: str) -> str:

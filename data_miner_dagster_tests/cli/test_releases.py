@@ -70,6 +70,9 @@ def test_trace__for_people_and_for_machines(root: Path) -> None:
     assert "image 3 of cyclists v001: images/" in told
     assert "files-bbb" in told
     assert "person" in told
+    whole = _run("trace", "files-aaa/000001", "--root", root)
+    assert "files-aaa/000002 (near-duplicate" in whole
+    assert "files-bbb/000000 (near-duplicate in another video" in whole
     content = json.loads(_run("trace", "files-bbb/000001", "--json", "--root", root))
     assert content["image"]["frame_id"] == "files-bbb/000001"
     assert [box["class_name"] for box in content["image"]["boxes"]] == ["person", "person"]
