@@ -13,6 +13,7 @@ from data_miner_dagster.cli.options import (
     opened_existing,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
+from data_miner_dagster.cli.rebuilding import unfinished_rebuilds
 from data_miner_dagster.cli.room import room_lines
 from data_miner_dagster.cli.standstill import needs_somebody, print_standing_still, standing_still
 from data_miner_dagster.cli.upgrading import frames_lines, project_lines
@@ -57,7 +58,7 @@ def doctor(
     num_mended = _mended(platform, findings, json=json) if fix and findings else 0
     warnings = platform_warnings()
     upgrades = [*project_lines(platform), *frames_lines(platform), *room_lines(platform)]
-    still = standing_still(platform)
+    rebuilds, still = unfinished_rebuilds(platform), standing_still(platform)
     left = [*inspect_platform(platform), *partition_findings(platform, fix=False)] if fix else findings
     if json:
         content = [
@@ -65,7 +66,7 @@ def doctor(
             for item in findings
         ]
         numbers = {"num_mended": num_mended, "num_left": len(left)}
-        told = {"standing_still": still, "upgrades": upgrades, "warnings": warnings}
+        told = {"standing_still": still, "upgrades": upgrades, "unfinished_rebuilds": rebuilds, "warnings": warnings}
         print_json({"findings": content, **numbers, **told})
     elif findings:
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
@@ -77,7 +78,7 @@ def doctor(
         echo("catalog, files and partitions agree")
     if not json:
         print_standing_still(still)
-        for line in upgrades:
+        for line in (*upgrades, *(rebuild["line"] for rebuild in rebuilds)):
             echo(f"note: {line}")
         for warning in warnings:
             echo(f"warning: {warning}", err=True)

@@ -1,12 +1,23 @@
 """The command `rebuild`: rebuild a release byte for byte from the stored files."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, ProfileOption, ProjectArgument, RootOption, opened_existing
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    ProfileOption,
+    ProjectArgument,
+    RootOption,
+    opened_existing,
+    said_again,
+)
 from data_miner_dagster.cli.output import echo
+
+if TYPE_CHECKING:
+    from data_miner_dagster.operations.platform import Platform
 
 
 def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its function
@@ -52,3 +63,27 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
         f"{counted(outcome.num_boxes, 'box', 'boxes')}, "
         f"identical byte for byte → {outcome.folder}"
     )
+
+
+def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
+    """Return the leftovers of rebuilds that a command can continue: folder, size, command, and a line about them."""
+    from data_miner_dagster.domain.sizes import size_text
+    from data_miner_dagster.operations.releasing.unfinished import find_unfinished_rebuilds
+
+    told: list[dict[str, object]] = []
+    for left in find_unfinished_rebuilds(platform):
+        if not left.arguments:  # `inspect_platform` reports it
+            continue
+        command = f"data-miner rebuild {shlex.join(left.arguments)} --to DIR{said_again()}"
+        does = (
+            "continues it"
+            if left.is_of_these_packages
+            else "starts again from the beginning, since the versions of packages have changed"
+        )
+        line = (
+            f"an unfinished rebuild of {left.project} {left.version} has left {left.path.name} "
+            f"({size_text(left.size_bytes)}); `{command}` {does}; or remove this folder"
+        )
+        place = {"folder": str(left.path), "size_bytes": left.size_bytes}
+        told.append({**place, "project": left.project, "version": left.version, "command": command, "line": line})
+    return told

@@ -1,11 +1,16 @@
 import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.cli.doctor import partition_findings
 from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.unfinished import REBUILD_CLAIM, RebuildOf, work_folder
 from data_miner_dagster.operations.upkeep.inspection import Discrepancy
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
 from data_miner_dagster_tests.cli.conftest import RunCommand
@@ -46,6 +51,58 @@ def test_doctor__finds_then_fixes(run_command: RunCommand, platform: Platform) -
     assert fixed.exit_code == 0
     assert json.loads(fixed.stdout)["num_mended"] == 1
     assert not stray.exists()
+
+
+def _unfinished_rebuild(platform: Platform) -> Path:
+    """Leave what a rebuild of the project's release that ended with an error leaves."""
+    manifest = platform.layout.release_folder("cyclists", "v001") / "release.json"
+    with (
+        suppress(OSError),
+        work_folder(platform.root, RebuildOf("cyclists", "v001", manifest.read_bytes())) as folder,
+    ):
+        (folder / "embeddings").mkdir()
+        (folder / "embeddings" / "vectors.npz").write_bytes(bytes(3_000_000))
+        (folder / "catalog.sqlite").touch()
+        raise OSError(28, "No space left on device")
+    assert sorted(path.name for path in folder.iterdir()) == ["embeddings", "rebuild.json"]
+    return folder
+
+
+def test_doctor__names_unfinished_rebuilds_and_what_continues_them(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    folder, root = _unfinished_rebuild(platform), platform.root
+    release = platform.layout.release_folder("cyclists", "v001")
+    for is_here, by in ((True, "--version v001"), (False, "--manifest FILE")):
+        if not is_here:
+            shutil.move(release, tmp_path / "elsewhere")
+            (release / "note.txt").parent.mkdir()
+        told = run_command("doctor", "--fix", "--root", root)
+        assert told.exit_code == 0, "nothing is wrong"
+        assert told.stdout.splitlines()[-1] == (
+            f"note: an unfinished rebuild of cyclists v001 has left {folder.name} (3 MB); `data-miner rebuild "
+            f"cyclists {by} --to DIR --root {root}` continues it; or remove this folder"
+        )
+        assert folder.is_dir()
+    (listed,) = json.loads(run_command("doctor", "--json", "--root", root).stdout)["unfinished_rebuilds"]
+    assert (listed["folder"], listed["version"]) == (str(folder), "v001")
+    assert 3_000_000 <= listed["size_bytes"] < 3_010_000
+
+
+def test_doctor__removes_unfinished_rebuilds_that_nothing_continues(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    folder, root = _unfinished_rebuild(platform), platform.root
+    platform.layout.release_inputs("cyclists", "v001").unlink()
+    found = run_command("doctor", "--root", root)
+    assert found.exit_code == 1
+    assert "remove it (3 MB), since the release can no longer be rebuilt" in " ".join(found.stdout.split())
+    assert "unfinished rebuild" not in found.stdout
+    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0):
+        assert run_command("doctor", "--fix", "--root", root).exit_code == 0
+    assert folder.is_dir(), "a rebuild is running"
+    assert run_command("doctor", "--fix", "--root", root).exit_code == 0
+    assert not folder.exists()
 
 
 def test_partition_findings__without_dagster(platform: Platform) -> None:

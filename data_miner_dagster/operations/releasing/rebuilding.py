@@ -4,20 +4,17 @@ All stages after embedding run again in a temporary root inside the root of the 
 stored catalog rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it
 is copied to the folder.
 
-A rebuild that was killed leaves its temporary root behind. The next rebuild of the same release reuses the results of
-models in it (parts of detections and vectors) and the pictures around frames. Their fingerprints tell the stages which
-of them are missing. Everything else is created again.
+Belongs here: the inputs of a rebuild, and the rebuild. Does not belong here: its temporary root, which stays if the
+rebuild does not finish (unfinished.py).
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,7 +23,12 @@ from data_miner_dagster.catalog.database import sqlite_url
 from data_miner_dagster.catalog.project_rows import StoredRow, add_project_rows, row_of_project
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
-from data_miner_dagster.export.manifest import CHECKSUMS_FILE, MANIFEST_FILE, read_checksums, read_manifest
+from data_miner_dagster.export.manifest import (
+    CHECKSUMS_FILE,
+    MANIFEST_FILE,
+    read_checksums,
+    read_manifest,
+)
 from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.export.rows import read_columns
 from data_miner_dagster.models.provider import ModelProvider
@@ -61,16 +63,16 @@ from data_miner_dagster.operations.releasing.release_project import release_fing
 from data_miner_dagster.operations.releasing.selecting import selection_of
 from data_miner_dagster.operations.releasing.source import ReleaseSource
 from data_miner_dagster.operations.releasing.standing import existing_version, release_header
+from data_miner_dagster.operations.releasing.unfinished import (
+    REBUILD_CLAIM,
+    DifferentResultError,
+    RebuildOf,
+    work_folder,
+)
 from data_miner_dagster.operations.releasing.writing import plan_release, write_release
 from data_miner_dagster.operations.verification.verify_boxes import VerificationCounts
-from data_miner_dagster.storage.atomic import atomic_folder, partial_name, sweep_partials
-from data_miner_dagster.storage.detection_parts import remove_incomplete_parts
+from data_miner_dagster.storage.atomic import atomic_folder
 from data_miner_dagster.storage.layout import StorageLayout
-
-REBUILD_CLAIM: Final = "rebuild"
-"""The claim that allows only one rebuild of a root at a time."""
-_WORK_NAME: Final = "rebuild"
-_WAIT_SECONDS: Final = 60.0
 
 
 class InputsMissingError(DataMinerError):
@@ -206,13 +208,14 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
         ConfigError: the folder is not empty, or is one of the root's own folders.
         ClaimHeldError: another rebuild of this root is running.
         InputsMissingError: inputs are missing or have changed.
-        DataMinerError: the result differs from the release. The message names the differences.
+        DifferentResultError: the result differs from the release. The message names the differences.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
     if plan.lacks:
         raise InputsMissingError(title, plan.lacks)
-    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0), _work_folder(platform.root, plan) as root:
+    work = RebuildOf(plan.project, plan.version, plan.manifest_bytes)
+    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0), work_folder(platform.root, work) as root:
         scratch = _scratch_platform(platform, plan, root)
         try:
             for stage in (filter_project, deduplicate_project, detect_project):
@@ -222,58 +225,8 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
             raise InputsMissingError(title, lines) from None
         release = _release(scratch, plan)
         if difference := _difference(plan, release, platform.layout.release_folder(plan.project, plan.version)):
-            raise DataMinerError(f"{title} cannot be rebuilt: {difference}; nothing was written")
+            raise DifferentResultError(f"{title} cannot be rebuilt: {difference}; nothing was written")
         return copy_release(release, release_header(release), to.absolute())
-
-
-def remove_unfinished_rebuilds(platform: Platform) -> None:
-    """Remove the temporary roots of killed rebuilds, because they contain frames and pictures of videos.
-
-    Raises:
-        ClaimHeldError: a rebuild is still running after a minute.
-    """
-    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=_WAIT_SECONDS):
-        sweep_partials(platform.root, _WORK_NAME)
-
-
-@contextmanager
-def _work_folder(root: Path, plan: RebuildPlan) -> Iterator[Path]:
-    """Yield a temporary root inside a root, on the same file system, on which files can be linked.
-
-    It contains the results of models from a killed or interrupted rebuild of the same release. Leftovers of other
-    rebuilds are removed. The temporary root is removed when the block ends, except after an interruption (Ctrl-C).
-    """
-    folder = root / partial_name(_WORK_NAME, hashlib.sha256(plan.manifest_bytes).hexdigest())
-    sweep_partials(root, _WORK_NAME, keep=folder)
-    _keep_examined(folder, plan.project)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    try:
-        yield folder
-    except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    except BaseException:  # an interruption: as after a kill, the next rebuild reuses the results
-        with suppress(OSError):
-            _keep_examined(folder, plan.project)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _keep_examined(root: Path, project: str) -> None:
-    """Remove everything from a temporary root except the results of models and the pictures around frames."""
-    layout = StorageLayout(root)
-    kept = {layout.embeddings, layout.windows, layout.detection_parts(project), layout.window_parts(project)}
-    above = {root, layout.projects, layout.project_folder(project)}
-    for folder in sorted(above):  # a folder before the folders inside it
-        for entry in folder.iterdir() if folder.is_dir() else ():
-            if entry in kept or entry in above:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-    for folder in (layout.detection_parts(project), layout.window_parts(project)):
-        remove_incomplete_parts(folder)
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
@@ -344,7 +297,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
     """Write the release into its folder under the temporary root, and return the path of the folder.
 
     Raises:
-        DataMinerError: the recreated tables, the selection or the verdicts differ from those of the release.
+        DifferentResultError: the recreated tables, the selection or the verdicts differ from those of the release.
     """
     config = scratch.project_config(plan.project)
     source = ReleaseSource(scratch, plan.project, config, labelling_of(scratch, config))
@@ -357,7 +310,9 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
         tables = plan.recipe.tables
         others = [name for name, value in source.fingerprints.items() if tables.get(name) != value]
         what = f"{', '.join(others)} came out differently" if others else "its selection or verdicts differ"
-        raise DataMinerError(f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written")
+        raise DifferentResultError(
+            f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written"
+        )
     standing = standing_of(scratch, config, selection)
     # Another version of this package can draw other splits for new videos.
     decided = {**standing.decided, **plan.manifest["splits"]["by_video"]}

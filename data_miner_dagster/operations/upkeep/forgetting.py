@@ -46,7 +46,7 @@ from data_miner_dagster.export.manifest import (
 from data_miner_dagster.operations.naming import name_of_video
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.inputs import forget_inputs
-from data_miner_dagster.operations.releasing.rebuilding import remove_unfinished_rebuilds
+from data_miner_dagster.operations.releasing.unfinished import remove_unfinished_rebuilds
 from data_miner_dagster.operations.split_memory import (
     read_manifests,
     released_generations,

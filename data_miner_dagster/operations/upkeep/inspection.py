@@ -22,6 +22,7 @@ from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
 from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STATUSES_WITHOUT_FILE, VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.bases import bases_in_force
@@ -29,6 +30,11 @@ from data_miner_dagster.operations.damage import find_damaged_files, remove_dama
 from data_miner_dagster.operations.downloading.partial_folders import is_partial_download
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.unfinished import (
+    find_unfinished_rebuilds,
+    is_unfinished_rebuild,
+    remove_unfinished_rebuild,
+)
 from data_miner_dagster.operations.upkeep.auditing import audit_files
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, is_partial_of
 from data_miner_dagster.storage.changing_folders import modified_at, paths_below
@@ -75,6 +81,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
         *_of_projects(platform, claimed),
         *_strays(platform, videos),
         *_partials(platform, videos),
+        *_unfinished_rebuilds(platform),
         *_releases(platform),
     ]
     subjects = {finding.subject for finding in known}
@@ -143,6 +150,8 @@ def _mend(platform: Platform, finding: Finding) -> bool:
     path = platform.root / finding.subject
     if finding.drift not in (Discrepancy.STRAY_FILES, Discrepancy.PARTIAL) or not path.exists():
         return False
+    if is_unfinished_rebuild(platform, path):
+        return remove_unfinished_rebuild(platform, path)
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -250,6 +259,17 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
                     yield Finding(
                         Discrepancy.PARTIAL, str(path.relative_to(layout.root)), "remove it, since its writer has ended"
                     )
+
+
+def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
+    """Yield the leftovers of rebuilds that no command can continue. The others are not a difference."""
+    for unfinished in find_unfinished_rebuilds(platform):
+        if not unfinished.arguments:
+            yield Finding(
+                Discrepancy.PARTIAL,
+                str(unfinished.path.relative_to(platform.root)),
+                f"remove it ({size_text(unfinished.size_bytes)}), since the release can no longer be rebuilt",
+            )
 
 
 def _damaged(platform: Platform) -> Iterator[Finding]:

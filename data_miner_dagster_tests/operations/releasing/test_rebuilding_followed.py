@@ -1,11 +1,13 @@
 """Releases rebuilt whose objects were followed: without a request, with windows that do not suffice, after kills."""
 
+import errno
 import json
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,14 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.export.tracks import has_tracks
 from data_miner_dagster.operations.extraction.refetching import fetch_missing_sources
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing import unfinished
 from data_miner_dagster.operations.releasing.rebuilding import InputsMissingError, plan_rebuild, rebuild_release
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.unfinished import find_unfinished_rebuilds
 from data_miner_dagster.operations.upkeep.forgetting import forget_videos
 from data_miner_dagster.storage.frames import frames_identity
 from data_miner_dagster.storage.tables import read_table
@@ -163,7 +168,8 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
         rebuild_release(copy, plan, tmp_path / "out")
     assert caught.value.lacks == (wanted,)
     assert not (tmp_path / "out").exists()
-    assert _work_folders(copy) == []
+    (left,) = _work_folders(copy)
+    assert not (left / "frames").exists()
     assert site.count() == 0
     video = find_video(copy.database, CLIP)
     assert video is not None
@@ -173,6 +179,21 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
 
 
 # --- resuming ---
+
+
+@dataclass
+class _FullDisk(CarelessDetector):
+    """Reports a full disk after the part of the six frames."""
+
+    fails_at: int | None = 10
+
+    def detect(
+        self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
+    ) -> list[ImageDetections]:
+        found = super().detect(images, classes, confidence_floor=confidence_floor)
+        if self.fails_at is not None and self.num_seen >= self.fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return found
 
 
 def _life(root: Path, version: str, out: Path, fatal: int) -> int | None:
@@ -232,6 +253,45 @@ def test_rebuild_release__interrupted_keeps_what_was_examined_for_the_same_relea
     detector.dies_at = None
     rebuild_release(platform, plan_rebuild(platform, PROJECT, version="v002"), tmp_path / "other")
     assert _work_folders(copy) == []
+    platform.database.dispose()
+
+
+def test_rebuild_release__an_error_keeps_what_was_examined(copy: Platform, tmp_path: Path) -> None:
+    detector = _FullDisk()
+    platform = platform_of(copy.root, detector)
+    shutil.rmtree(copy.layout.detection_parts(PROJECT))
+    shutil.rmtree(copy.layout.window_parts(PROJECT))
+    plan = plan_rebuild(platform, PROJECT, version="v001")
+    with pytest.raises(OSError, match="No space left"):
+        rebuild_release(platform, plan, tmp_path / "out")
+    (left,) = _work_folders(copy)
+    (found,) = find_unfinished_rebuilds(platform)
+    assert (found.path, found.arguments) == (left, (PROJECT, "--version", "v001"))
+    assert not (left / "frames").exists()
+    detector.fails_at, detector.num_seen = None, 0
+    rebuilt = rebuild_release(platform, plan, tmp_path / "out")
+    assert files_of(rebuilt.folder) == files_of(copy.layout.release_folder(PROJECT, "v001"))
+    assert detector.num_seen == 18  # the pictures around frames alone
+    assert _work_folders(copy) == []
+    platform.database.dispose()
+
+
+def test_rebuild_release__results_of_other_packages_are_not_continued(
+    copy: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = _FullDisk()
+    platform = platform_of(copy.root, detector)
+    shutil.rmtree(copy.layout.detection_parts(PROJECT))
+    shutil.rmtree(copy.layout.window_parts(PROJECT))
+    plan = plan_rebuild(platform, PROJECT, version="v001")
+    with monkeypatch.context() as patched:
+        patched.setattr(unfinished, "versions_of_packages", lambda: {"numpy": "1.0.0"})
+        with pytest.raises(OSError, match="No space left"):
+            rebuild_release(platform, plan, tmp_path / "out")
+    assert not find_unfinished_rebuilds(platform)[0].is_of_these_packages
+    detector.fails_at, detector.num_seen = None, 0
+    rebuild_release(platform, plan, tmp_path / "out")
+    assert detector.num_seen == 24  # everything again
     platform.database.dispose()
 
 

@@ -1,0 +1,216 @@
+"""The temporary root of a rebuild, and the temporary roots that unfinished rebuilds leave behind.
+
+A rebuild that was killed, interrupted or ended by an error leaves its temporary root behind. The next rebuild of the
+same release reuses the results of models in it (parts of detections and vectors) and the pictures around frames. Their
+fingerprints tell the stages which of them are missing. Everything else is created again.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data_miner_dagster.catalog.claims import hold_claim, live_claims
+from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, ConfigError, DataMinerError
+from data_miner_dagster.domain.keys import check_project_name
+from data_miner_dagster.domain.sizes import size_text
+from data_miner_dagster.export.manifest import MANIFEST_FILE
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.inputs import python_and_machine, versions_of_packages
+from data_miner_dagster.storage.atomic import PARTIAL_MARK, partial_name, sweep_partials, write_json
+from data_miner_dagster.storage.detection_parts import remove_incomplete_parts
+from data_miner_dagster.storage.layout import StorageLayout
+
+REBUILD_CLAIM: Final = "rebuild"
+"""The claim that allows only one rebuild of a root at a time."""
+_WORK_NAME: Final = "rebuild"
+_WAIT_SECONDS: Final = 60.0
+_MARK_FILE: Final = "rebuild.json"
+"""The file in a temporary root that says which release is being rebuilt, and with which versions of packages."""
+
+logger = logging.getLogger(__name__)
+
+
+class DifferentResultError(DataMinerError):
+    """Raised if a release was rebuilt, but with other bytes. The work is not kept, since it would be wrong again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildOf:
+    """The release that a temporary root is for."""
+
+    project: str
+    version: str
+    manifest_bytes: bytes
+
+    def folder_in(self, root: Path) -> Path:
+        """Return the path of the temporary root inside a root."""
+        return root / partial_name(_WORK_NAME, hashlib.sha256(self.manifest_bytes).hexdigest())
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """The content of the file that identifies the work. Work of other versions of packages is not continued."""
+        return {
+            "project": self.project,
+            "version": self.version,
+            "packages": {**versions_of_packages(), **python_and_machine()},
+        }
+
+
+@contextmanager
+def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
+    """Yield a temporary root inside a root, on the same file system, on which files can be linked.
+
+    It contains the results of models from an unfinished rebuild of the same release. Leftovers of other rebuilds are
+    removed. When the block ends, the temporary root is removed; but if it raises, these results stay if there are any,
+    unless the result is a different release.
+    """
+    folder = work.folder_in(root)
+    sweep_partials(root, _WORK_NAME, keep=folder)
+    if _read_mark(folder) == work.mark:
+        _keep_examined(folder, work.project)
+    elif folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_json(folder / _MARK_FILE, work.mark)
+    try:
+        yield folder
+    except ClaimLostError:  # another process may be using the folder
+        raise
+    except DifferentResultError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except BaseException as error:
+        with suppress(OSError):
+            _keep_examined(folder, work.project)
+            if not (num_bytes := _own_bytes(folder)):
+                shutil.rmtree(folder)
+            elif isinstance(error, Exception):
+                logger.info(
+                    "rebuild: the results so far (%s) stay in %s, and the same command continues with them",
+                    size_text(num_bytes),
+                    folder.name,
+                )
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedRebuild:
+    """A temporary root that a rebuild which is no longer running has left behind."""
+
+    path: Path
+    size_bytes: int  # that removing it frees
+    project: str
+    version: str  # "" if nothing says which release it was for, like `project`
+    arguments: tuple[str, ...]
+    """The arguments of `data-miner rebuild` that continue it, without `--to`; empty if it can no longer be rebuilt."""
+    is_of_these_packages: bool  # False: a rebuild with the installed versions of packages starts from the beginning
+
+
+def find_unfinished_rebuilds(platform: Platform) -> list[UnfinishedRebuild]:
+    """Return the leftovers of rebuilds, ordered by path. Empty while a rebuild is running, since it removes the others.
+
+    Changes nothing.
+    """
+    if any(claim.resource == REBUILD_CLAIM for claim in live_claims(platform.database)):
+        return []
+    folders = sorted(entry for entry in platform.root.iterdir() if is_unfinished_rebuild(platform, entry))
+    return [_unfinished_rebuild(platform, folder) for folder in folders]
+
+
+def is_unfinished_rebuild(platform: Platform, path: Path) -> bool:
+    """Return whether a path is that of a rebuild's temporary root."""
+    is_named_so = path.name.startswith(PARTIAL_MARK) and path.name.endswith(f"-{_WORK_NAME}")
+    return is_named_so and path.parent == platform.root and path.is_dir()
+
+
+def _unfinished_rebuild(platform: Platform, folder: Path) -> UnfinishedRebuild:
+    mark = _read_mark(folder)
+    project, version = str(mark.get("project", "")), str(mark.get("version", ""))
+    arguments: tuple[str, ...] = ()
+    if mark and platform.layout.release_inputs(project, version).is_file():
+        manifest = platform.layout.release_folder(project, version) / MANIFEST_FILE
+        is_of_release = manifest.is_file() and (
+            RebuildOf(project, version, manifest.read_bytes()).folder_in(platform.root) == folder
+        )
+        arguments = (project, "--version", version) if is_of_release else (project, "--manifest", "FILE")
+    is_of_these_packages = mark == RebuildOf(project, version, b"").mark
+    return UnfinishedRebuild(folder, _own_bytes(folder), project, version, arguments, is_of_these_packages)
+
+
+def remove_unfinished_rebuild(platform: Platform, folder: Path) -> bool:
+    """Remove the leftover of one rebuild. Return False, and remove nothing, if a rebuild is running."""
+    try:
+        with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0):
+            shutil.rmtree(folder, ignore_errors=True)
+    except ClaimHeldError:
+        return False
+    return not folder.exists()
+
+
+def remove_unfinished_rebuilds(platform: Platform) -> None:
+    """Remove the leftovers of all rebuilds, because they contain frames and pictures of videos.
+
+    Raises:
+        ClaimHeldError: a rebuild is still running after a minute.
+    """
+    with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=_WAIT_SECONDS):
+        sweep_partials(platform.root, _WORK_NAME)
+
+
+def _read_mark(folder: Path) -> dict[str, Any]:
+    """Return the content of the file that identifies the work in a temporary root; empty if it cannot be read."""
+    try:
+        content = json.loads((folder / _MARK_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and _names_release(content) else {}
+
+
+def _names_release(mark: Mapping[str, Any]) -> bool:
+    try:
+        return all(isinstance(mark[name], str) and check_project_name(mark[name]) for name in ("project", "version"))
+    except (KeyError, ConfigError):
+        return False
+
+
+def _keep_examined(root: Path, project: str) -> None:
+    """Remove everything from a temporary root except the results of models and the pictures around frames."""
+    layout = StorageLayout(root)
+    kept = {
+        root / _MARK_FILE,
+        layout.embeddings,
+        layout.windows,
+        layout.detection_parts(project),
+        layout.window_parts(project),
+    }
+    above = {root, layout.projects, layout.project_folder(project)}
+    for folder in sorted(above):  # a folder before the folders inside it
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            if entry in kept or entry in above:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+    for folder in (layout.detection_parts(project), layout.window_parts(project)):
+        remove_incomplete_parts(folder)
+
+
+def _own_bytes(folder: Path) -> int:
+    """Return the bytes of results that removing a temporary root frees. Links to files of the root do not count."""
+    size_bytes = 0
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):
+                state = path.lstat()
+                is_own = state.st_nlink == 1 and not path.is_symlink() and path != folder / _MARK_FILE
+                size_bytes += state.st_size if is_own else 0
+    return size_bytes
