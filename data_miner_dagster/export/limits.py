@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from data_miner_dagster.domain.splits import cut_of
+from data_miner_dagster.export.manifest import NOT_FOLLOWED
 from data_miner_dagster.export.records import ReleaseVideo
 
 LARGE_VIDEO: Final = 0.25
@@ -37,6 +38,7 @@ def limits_of(
     """
     return [
         *_of_videos(release, videos),
+        *_of_following(release, videos),
         *_of_channels(release, videos),
         *_of_splits(release),
         *_of_classes(release, boxes_by_split or {}),
@@ -51,6 +53,15 @@ def _of_videos(release: Mapping[str, Any], videos: Sequence[ReleaseVideo]) -> It
         share = _share(video.num_images, release["num_images"])
         if share >= LARGE_VIDEO:
             yield f"one video provides {share:.0%} of the images: {video.video_key}"
+
+
+def _of_following(release: Mapping[str, Any], videos: Sequence[ReleaseVideo]) -> Iterator[str]:
+    lost = frozenset(release.get(NOT_FOLLOWED, ()))
+    keys = [video.video_key for video in videos if video.video_key in lost]
+    if keys:
+        more = f" and {len(keys) - _MOST_NAMED} more" if len(keys) > _MOST_NAMED else ""
+        names = ", ".join(sorted(keys)[:_MOST_NAMED])
+        yield f"objects could not be followed in {_counted(len(keys), 'video')}, so no box was recovered: {names}{more}"
 
 
 def _of_channels(release: Mapping[str, Any], videos: Sequence[ReleaseVideo]) -> Iterator[str]:

@@ -18,6 +18,8 @@ MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
 """The file in a release that was kept although some of its videos were forgotten. It says which, when and why."""
+NOT_FOLLOWED: Final = "not_followed"
+"""The key of the list of videos whose objects could not be followed. It is absent if there are none."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,

@@ -57,6 +57,16 @@ def test_limits_of__one_video_gives_most() -> None:
     assert limits_of(release(ROOMY, {"car": 500}), [video("only", 1000)]) == ["all images come from one video"]
 
 
+def test_limits_of__videos_that_could_not_be_followed() -> None:
+    videos = [video(f"v{index:02}", 50, channel=f"c{index}") for index in range(20)]
+    manifest = release(ROOMY, {"car": 500}) | {"not_followed": ["v03", "without-images"]}
+    assert limits_of(manifest, videos) == ["objects could not be followed in 1 video, so no box was recovered: v03"]
+    manifest["not_followed"] = [video.video_key for video in videos[:12]]
+    (limit,) = limits_of(manifest, videos)
+    assert limit.startswith("objects could not be followed in 12 videos, so no box was recovered: v00, v01, ")
+    assert limit.endswith(", v09 and 2 more")
+
+
 def test_limits_of__a_class_with_few_boxes_and_one_that_a_split_lacks() -> None:
     videos = [video(f"v{index}", 100) for index in range(10)]
     boxes = {"car": 500, "cart": 12, "sled": 1, "ski": 0}

@@ -6,7 +6,7 @@ recomputed from the parts, without a model.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,11 +26,11 @@ from data_miner_dagster.domain.tables import (
 )
 from data_miner_dagster.domain.versions import DETECTION_VERSION
 from data_miner_dagster.domain.work import WorkStage
+from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster.operations.detection.deciding import Decisions
 from data_miner_dagster.operations.detection.exemplars import exemplar_metadata
 from data_miner_dagster.operations.detection.following import (
-    NOT_FOLLOWED_KEY,
     VideoFollower,
     are_tracks_current,
     check_can_follow,
@@ -40,6 +40,8 @@ from data_miner_dagster.operations.detection.following import (
     tracking_settings,
     writing_tracks,
 )
+from data_miner_dagster.operations.detection.not_followed import NOT_FOLLOWED_KEY
+from data_miner_dagster.operations.detection.not_followed import as_metadata as not_followed_metadata
 from data_miner_dagster.operations.detection.representatives import representatives
 from data_miner_dagster.operations.detection.runs import DetectionFaults, Looker, frame_row
 from data_miner_dagster.operations.detection.shares import look_at_unseen, models_of, parts_of
@@ -82,7 +84,9 @@ _FOUND_KEY: Final = "data_miner.found"
 it."""
 
 
-def detect_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
+def detect_project(
+    platform: Platform, project: str, *, force: bool = False, not_followed: Collection[str] = ()
+) -> ProjectOutcome:
     """Detect the project's classes on the representatives of `deduplicated.parquet`, and write the tables of detection.
 
     A detector examines only frames that it has not examined with the current class list and settings. A killed run
@@ -92,6 +96,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         platform: the platform of one root.
         project: the name of the project.
         force: delete earlier results, and examine all frames again.
+        not_followed: the keys of videos whose objects must not be followed, to reproduce earlier tables.
 
     Returns:
         The exact counts: frames, frames_with_boxes, boxes, boxes by class; and, if there are any, unreadable frames,
@@ -106,10 +111,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
     config = platform.project_config(project).detection
     with models_of(config), project_stage(platform, project, ProjectStage.DETECTION) as stage:
         deduplicated_fingerprint = require_table(platform, project, ProjectStage.DEDUPLICATION)
-        detectors = platform.models.detectors(config.detectors)
-        check_can_follow(platform, config)
-        for detector in detectors:
-            check_classes(detector.entry, config.class_prompts, config.exemplar_paths)
+        detectors = _usable_detectors(platform, config)
         exemplars = exemplars_of(platform, project, config)
         parts = parts_of(platform, project, detectors, config, exemplars)
         found_fingerprint = _found_fingerprint(platform, config, parts)
@@ -123,7 +125,7 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
             _forget_found(platform, project)
         faults = DetectionFaults()
         frames, num_lost = representatives(platform, project, faults)
-        with following(platform, project, config, frames, parts) as follower:
+        with following(platform, project, config, frames, parts, not_followed) as follower:
             for detector in detectors:
                 with Looker(platform, detector, parts[detector.name], config, faults, exemplars) as looker:
                     look_at_unseen(platform, project, looker, frames, deduplicated_fingerprint)
@@ -142,6 +144,15 @@ def detect_project(platform: Platform, project: str, *, force: bool = False) -> 
         forget_other_tracks(platform, project, follower)
         outcome = _outcome(platform, project, OutcomeStatus.DONE, fingerprint, config)
         return outcome if verification is None else _with_line(outcome, verification.line)
+
+
+def _usable_detectors(platform: Platform, config: DetectionConfig) -> Sequence[DetectorRole]:
+    """Return a project's detectors, after checking that they know its classes and that objects can be followed."""
+    detectors = platform.models.detectors(config.detectors)
+    check_can_follow(platform, config)
+    for detector in detectors:
+        check_classes(detector.entry, config.class_prompts, config.exemplar_paths)
+    return detectors
 
 
 def _forget_found(platform: Platform, project: str) -> None:
@@ -223,7 +234,12 @@ class _Further:
     def metadata(self) -> dict[str, str]:
         """The metadata that verification and tracking add to the table of frames."""
         metadata = dict(self.verification.metadata()) if self.verification is not None else {}
-        return metadata | dict(self.follower.metadata() if self.follower is not None else {})
+        return metadata | not_followed_metadata(self.not_followed)
+
+    @property
+    def not_followed(self) -> Mapping[str, str]:
+        """The reason for each video that could not be followed, by video key."""
+        return self.follower.neighbours.failed if self.follower is not None else {}
 
     @property
     def schema(self) -> pa.Schema:
@@ -253,7 +269,7 @@ def _write_tables(
     frame_rows: list[dict[str, str | int | float]] = []
     seen_videos: set[str] = set()
     path = platform.layout.detections_table(project)
-    fingerprint = made_from.fingerprint
+    fingerprint = _with_not_followed(made_from.fingerprint, further.not_followed)
     known = fingerprint if verification is None else None
     with (
         table_writer(path, schema, fingerprint=known, metadata=metadata) as writer,
@@ -274,7 +290,7 @@ def _write_tables(
                 box_rows, num_mask_bytes = [], 0
         writer.write_table(table_from_rows(box_rows, schema))
         if verification is not None:
-            fingerprint = _with_answers(made_from.fingerprint, verification)
+            fingerprint = _with_answers(fingerprint, verification)
             add_fingerprint(writer, fingerprint)
         finish_tracks(fingerprint)
     left_out = {key: line for key, line in made_from.faults.by_video.items() if key not in seen_videos}
@@ -293,6 +309,13 @@ def _write_tables(
         },
     )
     return fingerprint, left_out
+
+
+def _with_not_followed(fingerprint: str, video_keys: Collection[str]) -> str:
+    """Return the fingerprint of tables in which these videos were not followed, so that their boxes differ."""
+    if not video_keys:
+        return fingerprint
+    return fingerprint_of({"made_from": fingerprint, "not_followed": sorted(video_keys)})
 
 
 def _with_answers(fingerprint: str, verification: BoxVerification) -> str:

@@ -1,8 +1,7 @@
 """Follow objects through a video, over the frames of a project and the pictures around them (`detection.tracking`)."""
 
 import heapq
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -27,6 +26,7 @@ from data_miner_dagster.models.trackers.byte_track import ByteTracker, check_ins
 from data_miner_dagster.operations.detection.colours import ColourReader, StoredBoxes, colours_of, stored_boxes
 from data_miner_dagster.operations.detection.deciding import boxes_by_frame, fused
 from data_miner_dagster.operations.detection.neighbours import Neighbours
+from data_miner_dagster.operations.detection.not_followed import read_not_followed
 from data_miner_dagster.operations.detection.runs import FrameToDetect
 from data_miner_dagster.operations.detection.sessions import SESSIONS_VERSION, VideoSessions
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
@@ -39,14 +39,11 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, FoundBoxe
 from data_miner_dagster.storage.tables import (
     add_fingerprint,
     read_fingerprint,
-    read_metadata,
     read_table,
     table_from_rows,
     table_writer,
 )
 
-NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
-"""The metadata key of a JSON object: the reason why objects could not be followed, by video key."""
 _FRAMES_AT_ONCE: Final = 256
 _ROWS_PER_GROUP: Final = 2_000
 _COLOURS_SCHEMA: Final = pa.schema([field for field in COLOURED_DETECTIONS_SCHEMA if field.name != "mask"])
@@ -139,11 +136,6 @@ class VideoFollower:
         self._tracking = neighbours.config
         self.tables: TrackTables | None = None
         """The tables of whole-clip tracks while they are being written (`writing_tracks`), else None."""
-
-    def metadata(self) -> Mapping[str, str]:
-        """Return the metadata for the table of frames: the reason by key for each video that could not be followed."""
-        failed = self.neighbours.failed
-        return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
     def follow(self, frames: Sequence[FrameToDetect], decided: Sequence[FrameDetections]) -> list[FrameDetections]:
         """Return the boxes on the frames of one video after following its objects.
@@ -271,6 +263,7 @@ def following(
     config: DetectionConfig,
     frames: Sequence[FrameToDetect],
     parts: Mapping[str, DetectionParts],
+    not_followed: Collection[str] = (),
 ) -> Iterator[VideoFollower | None]:
     """Decode the pictures around the frames, then yield the follower of a project's objects.
 
@@ -282,18 +275,21 @@ def following(
         config: the settings of detection.
         frames: the representatives, ordered by frame id.
         parts: the stored results of each detector, by detector name.
+        not_followed: the keys of videos to treat as if they could not be followed.
     """
     if config.tracking is None:
         yield None
         return
+    to_follow = [frame for frame in frames if frame.video_key not in not_followed]
     sessions = None
     if config.tracker_model is not None:
         role = platform.models.video_tracker(config.tracker_model)
         sessions = VideoSessions(platform, project, role, config)
     with (
-        Neighbours(platform, project, config.tracking, frames, parts, sessions) as neighbours,
+        Neighbours(platform, project, config.tracking, to_follow, parts, sessions) as neighbours,
         StoredPictures(platform.config.extraction) as pictures,
     ):
+        neighbours.failed |= dict.fromkeys(not_followed, "it was not followed in the release that is being rebuilt")
         neighbours.prepare()
         coloured = FrameColours(frames, list(parts.values()), ColourReader(pictures))
         yield VideoFollower(neighbours, config, coloured, sessions)
@@ -366,9 +362,8 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
     boxes = read_table(platform.layout.detections_table(project), columns)
     counts["tracks"] = boxes.filter(pc.is_valid(boxes[TRACK_ID_COLUMN])).group_by(columns[:2]).aggregate([]).num_rows
     counts["recovered_boxes"] = pc.sum(boxes[RECOVERED_COLUMN], min_count=0).as_py()
-    not_followed = read_metadata(platform.layout.detected_frames_table(project)).get(NOT_FOLLOWED_KEY)
-    if not_followed is not None:
-        counts["videos_not_followed"] = len(json.loads(not_followed))
+    if not_followed := read_not_followed(platform.layout.detected_frames_table(project)):
+        counts["videos_not_followed"] = len(not_followed)
     return counts
 
 

@@ -121,6 +121,7 @@ class Neighbours:
 
         Raises:
             SourcesMissingError: a video file is missing, and the platform is offline.
+            SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
         """
         rows, keys = dict[str, VideoRow](), iter(self._times)
         while some := set(islice(keys, _VIDEOS_AT_ONCE)):
@@ -137,6 +138,7 @@ class Neighbours:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
             steps.advance()
+        self._guard.finish()  # what fails is known before the boxes are decided
         self._workers.close()  # frees their memory, which detectors need
 
     def _take_fault(self, video_key: str, fault: ItemFault) -> None:
@@ -302,12 +304,17 @@ class Neighbours:
         return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
-        """Have the network, if there is one, follow the objects in the videos that are not complete."""
+        """Have the network, if there is one, follow the objects in the videos that are not complete.
+
+        Raises:
+            SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
+        """
         if self._sessions is None:
             return
         for video_key in filter(self.followed, self._times):
             work = partial(self._follow, self._sessions, video_key)
             self._guard.attempt(video_key, work, partial(self._take_fault, video_key))
+        self._guard.finish()
 
     def _follow(self, sessions: VideoSessions, video_key: str) -> None:
         try:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.statuses import PROJECT_WAY
+from data_miner_dagster.export.manifest import NOT_FOLLOWED
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseModel, ReleaseTally, ReleaseVideo
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.source import DecidedFrame
@@ -103,6 +104,7 @@ class ReleasePlan:
     frames: FrameTally
     num_verdicts: int  # verdicts in force on boxes on the project's representatives
     verification: VerificationCounts | None = None  # None: the project has no verifier
+    not_followed: Collection[str] = ()  # keys of videos whose objects could not be followed
     effort: Mapping[str, Any] | None = None  # None: the plan reproduces a release that states no cost
 
     @property
@@ -157,6 +159,7 @@ def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence
         "num_unsure_boxes": tally.num_unsure_boxes,
         "images_size_bytes": tally.size_bytes,
         **({"left_out": sorted(plan.left_out)} if plan.left_out else {}),
+        **({NOT_FOLLOWED: sorted(plan.not_followed)} if plan.not_followed else {}),
         **({"selection": {**choice.settings, "num_candidates": choice.num_candidates}} if choice else {}),
         **({"kept_by_hand": list(written.kept_by_hand)} if written.kept_by_hand else {}),
         "frames": plan.frames.as_json(tally.num_images),

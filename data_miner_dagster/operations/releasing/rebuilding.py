@@ -26,6 +26,7 @@ from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export.manifest import (
     CHECKSUMS_FILE,
     MANIFEST_FILE,
+    NOT_FOLLOWED,
     read_checksums,
     read_manifest,
 )
@@ -152,7 +153,7 @@ def plan_rebuild(
     plan.lacks.extend(lacking_verifier(of_then, config, content["models"]))
     plan.lacks.extend(lacking_files(of_then, videos, content.get("left_out", ())))
     if config.detection.tracking is not None:
-        followed = _followed(file.parent, files, content["splits"]["by_video"])
+        followed = _followed(file.parent, files, content["splits"]["by_video"].keys() - content.get(NOT_FOLLOWED, ()))
         plan.lacks.extend(lacking_windows(platform, config, followed))
     plan.lacks.extend(lacking_releases(platform, project, name, recipe))
     plan.lacks.extend(lacking_from_outside(of_then, config, recipe))
@@ -160,11 +161,12 @@ def plan_rebuild(
 
 
 def _followed(release: Path, files: Mapping[str, Mapping[str, Any]], video_keys: Iterable[str]) -> list[FollowedVideo]:
-    """Return the videos of a release, with the times of their images if the table of images is in its folder."""
+    """Return these videos of a release, with the times of their images if the table of images is in its folder."""
     times: dict[str, list[float]] = {key: [] for key in video_keys}
     if (table := images_table(release)).is_file():
         for key, pts_seconds in read_columns(table, "video_key", "pts_seconds"):
-            times[key].append(pts_seconds)
+            if key in times:
+                times[key].append(pts_seconds)
     facts = ((key, files.get(key, {}), some) for key, some in times.items())
     return [FollowedVideo(key, row.get("sha256"), row.get("file_name"), some) for key, row, some in facts]
 
@@ -218,8 +220,9 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
     with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0), work_folder(platform.root, work) as root:
         scratch = _scratch_platform(platform, plan, root)
         try:
-            for stage in (filter_project, deduplicate_project, detect_project):
-                stage(scratch, plan.project)
+            filter_project(scratch, plan.project)
+            deduplicate_project(scratch, plan.project)
+            detect_project(scratch, plan.project, not_followed=plan.manifest.get(NOT_FOLLOWED, ()))
         except SourcesMissingError as error:  # the examined frames, and so the pictures, are known after deduplication
             lines = [line_of_windows(plan.project, key) for key in error.video_keys]
             raise InputsMissingError(title, lines) from None

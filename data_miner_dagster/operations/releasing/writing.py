@@ -34,6 +34,7 @@ from data_miner_dagster.export.records import (
 )
 from data_miner_dagster.export.tracks import write_tracks
 from data_miner_dagster.export.verification import release_problems
+from data_miner_dagster.operations.detection.not_followed import read_not_followed
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
@@ -126,6 +127,7 @@ def plan_release(
         frames=frames,
         num_verdicts=len(source.labelling.verdicts),
         verification=source.verification,
+        not_followed=read_not_followed(platform.layout.detected_frames_table(config.name)),
         effort=effort_of(platform, config, standing.funnel, standing.replaced),
     )
 

@@ -1,5 +1,6 @@
 """Objects that a video network follows along real clips, decoded by the real planner, beside a careless detector."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,13 +10,14 @@ import pytest
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.masks import Mask
-from data_miner_dagster.domain.records import OutcomeStatus, RgbImage
+from data_miner_dagster.domain.records import ClassPrompts, OutcomeStatus, RgbImage
 from data_miner_dagster.domain.statuses import ProjectStage
 from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.trackers.sam3_video import Sam3VideoSession
 from data_miner_dagster.operations.detection import sessions
 from data_miner_dagster.operations.detection.detect_project import detect_project
+from data_miner_dagster.operations.detection.not_followed import read_not_followed
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.protocols.trackers import VideoTracker
 from data_miner_dagster.stages.detection.boxes import iou_matrix
@@ -26,6 +28,7 @@ from data_miner_dagster_tests.support.models import PlantedModels
 from data_miner_dagster_tests.support.moving_shapes import (
     FRAME_RATE,
     SHAPES,
+    AttentiveSession,
     AttentiveTracker,
     CarelessDetector,
     add_clip,
@@ -163,3 +166,22 @@ def test_detect_project__a_picture_that_cannot_be_read_leaves_the_boxes_as_they_
     assert outcome.counts["videos_not_followed"] == 1
     rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
     assert {row["track_id"] for row in rows} == {None}
+
+
+class _BrokenTracker(AttentiveTracker):
+    """Fails on every video."""
+
+    def start(self, classes: Sequence[ClassPrompts]) -> AttentiveSession:
+        raise RuntimeError(f"the network has another shape than {len(classes)} classes need")
+
+
+def test_detect_project__an_internal_fault_of_the_network_leaves_the_boxes_as_they_were(
+    tmp_path: Path, clip: Path
+) -> None:
+    platform = planted(tmp_path, clip, CarelessDetector(), _BrokenTracker())
+    outcome = detect_project(platform, PROJECT)
+    assert outcome.counts["videos_not_followed"] == 1
+    rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
+    assert {row["track_id"] for row in rows} == {None}
+    (reason,) = read_not_followed(platform.layout.detected_frames_table(PROJECT)).values()
+    assert "RuntimeError: the network has another shape than 2 classes need" in reason

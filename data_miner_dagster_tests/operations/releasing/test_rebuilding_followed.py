@@ -19,7 +19,7 @@ from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.catalog.videos import find_video
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of
-from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
+from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, OutcomeStatus, RgbImage
 from data_miner_dagster.export.tracks import has_tracks
 from data_miner_dagster.operations.extraction.refetching import fetch_missing_sources
 from data_miner_dagster.operations.platform import Platform
@@ -176,6 +176,56 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
     fetch_missing_sources(copy, [video])  # what detection does outside of a rebuild
     assert site.count("/clip.mp4") > 0
     site.requests.clear()
+
+
+# --- videos that could not be followed ---
+
+
+def _release_without_following(platform: Platform, site: HostileServer) -> str:
+    """Release while the video and the pictures around its frames are missing, and the site no longer has the video."""
+    shutil.rmtree(platform.layout.video_folder(CLIP))
+    shutil.rmtree(platform.layout.windows)
+    shutil.rmtree(platform.layout.window_parts(PROJECT))
+    with platform.database.transaction() as session:
+        session.get_one(VideoRow, CLIP).url = site.url("/gone.mp4")
+    _configure(platform, whole_clip=False)
+    for stage in STAGES:
+        outcome = stage(platform, PROJECT)
+    assert outcome.counts["videos_not_followed"] == 1
+    return str(release_project(platform, PROJECT).metadata["version"])
+
+
+def test_rebuild_release__whose_video_could_not_be_followed(
+    copy: Platform, site: HostileServer, tmp_path: Path
+) -> None:
+    version = _release_without_following(copy, site)
+    assert version == "v003", "its boxes differ from those of v001"
+    release = copy.layout.release_folder(PROJECT, version)
+    manifest = json.loads((release / "release.json").read_text())
+    assert manifest["not_followed"] == [CLIP]
+    assert any("could not be followed in 1 video" in limit for limit in manifest["limits"])
+    before = files_of(release)
+    assert _rebuilt(copy, version, tmp_path / "out") == before
+    alone = tmp_path / "release.json"
+    shutil.copyfile(release / "release.json", alone)
+    plan = plan_rebuild(copy, PROJECT, manifest=alone)
+    assert plan.lacks == []
+    assert files_of(rebuild_release(copy, plan, tmp_path / "alone").folder) == before
+    assert release_project(copy, PROJECT).status is OutcomeStatus.REUSED
+
+
+def test_rebuild_release__whose_video_can_be_followed_again(
+    copy: Platform, followed: Platform, site: HostileServer, tmp_path: Path
+) -> None:
+    version = _release_without_following(copy, site)
+    before = files_of(copy.layout.release_folder(PROJECT, version))
+    shutil.copytree(followed.layout.video_folder(CLIP), copy.layout.video_folder(CLIP), dirs_exist_ok=True)
+    for stage in STAGES:
+        outcome = stage(copy, PROJECT)
+    assert "videos_not_followed" not in outcome.counts
+    assert release_project(copy, PROJECT).metadata["version"] == "v001", "the boxes are those of v001 again"
+    assert _rebuilt(copy, version, tmp_path / "out") == before
+    assert _rebuilt(copy, "v001", tmp_path / "v001") == files_of(copy.layout.release_folder(PROJECT, "v001"))
 
 
 # --- resuming ---

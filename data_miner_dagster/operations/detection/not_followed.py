@@ -1,0 +1,22 @@
+"""The videos of a project whose objects could not be followed, as recorded in the metadata of its table of frames."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from data_miner_dagster.storage.tables import read_metadata
+
+NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
+"""The metadata key of a JSON object: the reason why objects could not be followed, by video key."""
+
+
+def as_metadata(failed: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata that records which videos could not be followed, and why; empty if all were followed."""
+    return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
+
+
+def read_not_followed(detected_frames_table: Path) -> dict[str, str]:
+    """Return the reason for each video that could not be followed, by video key."""
+    reasons: dict[str, str] = json.loads(read_metadata(detected_frames_table).get(NOT_FOLLOWED_KEY, "{}"))
+    return reasons
