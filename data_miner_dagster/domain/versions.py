@@ -32,7 +32,7 @@ DEDUPLICATION_VERSION: Final = 4
 DETECTION_VERSION: Final = 1
 """Raise it when the same detector, frames and settings yield different boxes."""
 
-TRACKING_VERSION: Final = 2
+TRACKING_VERSION: Final = 3
 """Raise it when the same boxes of a video yield different tracks. Part of fingerprints if objects are followed."""
 
 RELEASING_VERSION: Final = 4

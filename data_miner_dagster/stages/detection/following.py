@@ -244,10 +244,11 @@ class Follower(Generic[Frame]):
             after = [seen for seen in near if seen.pts_seconds > pts_seconds]
             if not before or not after:
                 continue
-            if after[0].pts_seconds - before[-1].pts_seconds > MOST_GAP_SECONDS + _SLACK_SECONDS:
-                unsure.add(number)
-            else:
+            is_short = after[0].pts_seconds - before[-1].pts_seconds <= MOST_GAP_SECONDS + _SLACK_SECONDS
+            if is_short or track.moves_steadily(before[-1], after[0]):
                 places[number] = line(before[-1], after[0], pts_seconds)
+            else:
+                unsure.add(number)
         return places, unsure
 
     def _needed(self, held: _Held[Frame]) -> int:

@@ -13,7 +13,7 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.detection.sightings import Box
 
 MOST_GAP_SECONDS: Final = 0.75
-"""The maximum time between an object's positions around a frame. Over a longer time, it may have turned."""
+"""The maximum time between an object's positions around a frame, unless it moves steadily (`Track.moves_steadily`)."""
 _LEAST_IOU: Final = 0.3
 """The minimum IoU at which an object's expected position explains a box."""
 _STAYING: Final = 0.1

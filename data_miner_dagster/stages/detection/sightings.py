@@ -5,6 +5,7 @@ Belongs here: positions and times of one object. Does not belong here: which box
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from data_miner_dagster.domain.tracks import Sighting
 from data_miner_dagster.stages.detection.boxes import iou_matrix
 
 Box = npt.NDArray[np.float64]
+_STEADY_IOU: Final = 0.3
+"""The minimum IoU of an object's continued motion with its position after a gap."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,17 @@ class Track:
     def add(self, own: Seen) -> None:
         """Add a box in its place in time."""
         self.seen = sorted([*self.seen, own], key=lambda seen: seen.pts_seconds)
+
+    def moves_steadily(self, before: Seen, after: Seen) -> bool:
+        """Return whether the object's motion before a gap, continued, leads to its position after it, or vice versa.
+
+        If so, the object has not turned in the gap. Two boxes on one side suffice, because each may be wrong.
+        """
+        earlier = [seen for seen in self.seen if seen.pts_seconds < before.pts_seconds][-2:]
+        later = [seen for seen in self.seen if seen.pts_seconds > after.pts_seconds][:2]
+        continued = [(line(seen, before, after.pts_seconds), after.box) for seen in earlier]
+        continued += [(line(seen, after, before.pts_seconds), before.box) for seen in later]
+        return any(iou_matrix(place[None], box[None])[0, 0] >= _STEADY_IOU for place, box in continued)
 
     def accept(self, seen: Seen) -> None:
         """Mark a box as one that its neighbours expect."""

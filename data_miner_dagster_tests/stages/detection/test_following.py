@@ -1,5 +1,6 @@
 """Objects followed from frame to frame with the real tracker; boxes are written by hand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -86,6 +87,42 @@ def test_follow__a_phantom_in_the_place_of_a_missing_box_is_none() -> None:
         (0.8, BoxTrack(1, (Sighting(0.5, 0.8), Sighting(1.5, 0.8)))),
         (0.2, BoxTrack()),
     ]
+
+
+class ConfusedTracker:
+    """Links the boxes as planned, and one of them wrongly."""
+
+    def __init__(self, numbers: Sequence[Sequence[int]]) -> None:
+        self._numbers = iter(numbers)
+
+    def update(self, boxes_xyxy: np.ndarray, *_: object) -> np.ndarray:
+        numbers = np.array(next(self._numbers), np.int64)
+        assert len(numbers) == len(boxes_xyxy)
+        return numbers
+
+
+@pytest.mark.parametrize(("turns", "owner"), [(False, 1), (True, 2)], ids=["steady", "turning"])
+def test_follow__a_box_within_a_long_gap_goes_to_the_object_that_moves_steadily(*, turns: bool, owner: int) -> None:
+    """The tracker takes the object 0 on frame 5 for object 1, which is near and was missed there."""
+
+    def at(left: float, top: float, confidence: float) -> Found:
+        return (0, confidence, (left, top, left + 40, top + 40))
+
+    places = {number: 10 + 8.0 * number for number in (0, 1, 2, 5, 8, 9, 10)}
+    if turns:
+        places |= {number: 66 - 8.0 * number for number in (8, 9, 10)}
+    confidences = {number: 0.9 - 0.01 * number for number in range(11)}
+    found, numbers = list[list[Found]](), list[list[int]]()
+    for number in range(11):
+        here = [(0, at(places[number], 10, confidences[number]))] if number in places else []
+        here += [(1, at(56, 16, confidences[number] / 2))] if number != 5 else []
+        found.append([box for _, box in here])
+        numbers.append([1] if number == 5 else [object_number for object_number, _ in here])
+    frames = [replace(observed(number, boxes), pts_seconds=number / 4) for number, boxes in enumerate(found)]
+    config = TrackingConfig(window_seconds=1.0, every_seconds=0.25)
+    result = list(follow(frames, config, lambda: ConfusedTracker(numbers)))
+    ((_, of_box), *_) = [(c, t) for c, t in boxes_of(result[5]) if t.recovered_from is None]
+    assert of_box.track_id == owner
 
 
 def test_follow__classes_and_stretches_are_apart() -> None:
