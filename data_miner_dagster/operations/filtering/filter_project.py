@@ -281,7 +281,7 @@ def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
 def _tell_left_out(project: str, members: ProjectMembers) -> None:
     if members.not_embedded:
         logger.warning(
-            "project %s: left out %s with frames but without current embeddings, such as %s; "
+            "project %s: left out %s with frames but without current embeddings (the first is %s); "
             "materialize `frame_embeddings`",
             project,
             counted(len(members.not_embedded), "video"),

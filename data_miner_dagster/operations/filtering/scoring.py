@@ -181,7 +181,8 @@ def _score_video(
     stored = read_embeddings(member.embeddings_file)
     if stored is None or stored.fingerprint != video.embeddings_fingerprint or frames.num_rows != video.num_frames:
         raise DataMinerError(
-            f"frames or embeddings of {video.video_key} changed while its project was being filtered; filter it again"
+            f"the frames or embeddings of video {video.video_key} changed while its project was being filtered; filter "
+            "the project again"
         )
     similarities = np.full((video.num_frames, len(texts)), np.nan, np.float16)
     if len(stored.frame_indices):

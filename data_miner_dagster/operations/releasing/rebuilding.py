@@ -1,4 +1,4 @@
-"""`data-miner rebuild`: reproduce a release from its manifest, byte for byte, in a folder that the user names.
+"""Reproduce a release from its manifest, byte for byte, in a folder that the user names (`data-miner rebuild`).
 
 All stages after embedding run again in a temporary root inside the root of the release, on the stored files and the
 stored catalog rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it
@@ -96,7 +96,7 @@ class RebuildPlan:
     config: ProjectConfig
     videos: dict[str, dict[str, Any]]  # facts about videos with frames, by key
     lacks: list[str] = field(default_factory=list)
-    """One line for each input that is missing or has changed. Empty if all inputs are unchanged."""
+    """One line for each input that is missing or has changed. The list is empty if all inputs are unchanged."""
 
 
 def plan_rebuild(
@@ -109,13 +109,14 @@ def plan_rebuild(
 ) -> RebuildPlan:
     """Return the inputs for rebuilding a release, and find those that are missing or have changed.
 
-    Reads every image, and changes nothing.
+    Every image is read, and nothing is changed.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        version: the version of a release on disk. None: the current one.
-        manifest: a copy of the `release.json` of a release, which need not be on disk; takes precedence over `version`.
+        version: the version of a release on disk, or None for the current one.
+        manifest: a copy of the `release.json` of a release, which need not be on disk. It takes precedence over
+            `version`.
         any_versions: True to accept other versions of packages. The result is compared with the manifest in any case.
 
     Raises:
@@ -126,14 +127,14 @@ def plan_rebuild(
     file = file / MANIFEST_FILE if file.is_dir() else file
     content = read_manifest(file.parent) if file.name == MANIFEST_FILE else None
     if content is None or content["project"] != project:
-        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; name another with --manifest")
+        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; give another with --manifest")
     name = content["version"]
     inputs = platform.layout.release_inputs(project, name)
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
             f"release {project} {name} cannot be rebuilt: its inputs are not stored, since an earlier version of "
-            "this package made it, or one of its videos was forgotten"
+            "this package built it, or one of its videos was forgotten"
         )
     videos, files, config = {}, {}, None
     for row in read_stored_rows(inputs):
@@ -144,7 +145,7 @@ def plan_rebuild(
         elif row.table == "projects":
             config = _config_of(project, name, row)
     if config is None:
-        raise DataMinerError(f"{inputs} does not contain the configuration of {project!r}; restore it from a copy")
+        raise DataMinerError(f"{inputs} does not contain the configuration of {project!r}; restore it from a backup")
     plan = RebuildPlan(project, name, content, file.read_bytes(), recipe, config, videos)
     of_then = _with_models_of(platform, recipe)
     plan.lacks.extend([] if any_versions else changed_versions(recipe))
@@ -182,7 +183,7 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
 
 
 def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
-    """Return a platform on the same root that uses the models of a release, whichever are configured now."""
+    """Return a platform on the same root that uses the models of a release instead of those configured now."""
     models = platform.models
     wanted = {role: name for role, (name, _) in recipe.models.items()}
     names = {
@@ -328,9 +329,9 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 
 
 def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -> VerificationCounts | None:
-    """Return the counts of verdicts, with the numbers of boxes over budget and waiting taken from the manifest.
+    """Return the counts of verdicts, with the counts of boxes over budget and waiting boxes taken from the manifest.
 
-    Only the manifest records which of these reasons applied. If their sum differs, the counts are returned unchanged.
+    Only the manifest records which of these two reasons applied. If their sum differs, `found` is returned unchanged.
     """
     then = plan.manifest.get("verifier")
     if found is None or then is None:
@@ -341,7 +342,7 @@ def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -
 
 
 def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
-    """Return the difference between a release and its rebuilt copy as text; "" if every byte is the same."""
+    """Return the difference between a release and its rebuilt copy as text, or "" if every byte is the same."""
     if (release / MANIFEST_FILE).read_bytes() == plan.manifest_bytes:
         return ""
     if (original / CHECKSUMS_FILE).is_file():

@@ -329,7 +329,7 @@ class ReleaseSource:
         return unseen
 
     def _stale(self, asset: str, why: str) -> OutOfDateError:
-        return OutOfDateError(f"project {self._project!r}: {asset} is out of date ({why}); materialize it again")
+        return OutOfDateError(f"project {self._project!r}: asset {asset} is out of date ({why}); materialize it again")
 
     def _count_duplicates(self) -> dict[str, int]:
         counts: dict[str, int] = {}

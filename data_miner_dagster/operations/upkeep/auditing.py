@@ -127,7 +127,7 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     audit = audit_files(platform, keys)
     if audit.changed:
         changed = counted(len(audit.changed), "video")
-        logger.warning("files of %s are missing or stale, such as %s", changed, ", ".join(audit.changed[:5]))
+        logger.warning("files of %s are missing or stale: %s", changed, ", ".join(audit.changed[:5]))
     return keys[-1] if len(keys) == max_videos else None
 
 

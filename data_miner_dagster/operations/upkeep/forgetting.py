@@ -201,7 +201,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     removal = remove_videos(platform, keys, force=True)
     if removal.in_use:
         raise ClaimHeldError(
-            f"a worker is using {', '.join(removal.in_use)}; run the same command again when it is done"
+            f"a worker is using {', '.join(removal.in_use)}; run the same command again when the worker is done"
         )
     for key in keys:
         remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
