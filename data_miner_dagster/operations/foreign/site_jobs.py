@@ -3,7 +3,7 @@
 Separate workers verify the fetched files.
 
 The caller decides about politeness, since it knows all requests. A worker asks the caller before each listing, and
-before a request if the answer may have changed since the last one. It reports responses and refusals to the caller.
+before a request if the answer may have changed since the last one. It reports error responses and refusals.
 """
 
 import base64

@@ -54,10 +54,10 @@ class Plan:
     forecast: Forecast
     num_given_up: int  # accepted videos that failed and are not retried, so that the forecast excludes them
     prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
-    num_neighbours: int | None = None  # pictures around frames to decode and examine; None if no objects are followed
+    num_neighbours: int | None = None  # pictures around frames to decode and examine, or None without tracking
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
-    video_tracker: str | None = None  # the model that examines these pictures and the images; None if the detectors do
-    verification: VerificationBound | None = None  # the most that the verifier may be asked and cost; None without one
+    video_tracker: str | None = None  # the model that examines them and the images, or None if the detectors do
+    verification: VerificationBound | None = None  # the most that the verifier may be asked and cost, or None without one
 
     @property
     def num_tracked(self) -> int:
