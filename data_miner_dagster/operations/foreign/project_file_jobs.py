@@ -24,7 +24,7 @@ def _check_plain(content: object, path: Path) -> None:
     if isinstance(content, Mapping):
         for key, value in content.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{path} contains the key {key!r}, which is not text in YAML; put it in quotes")
+                raise ConfigError(f"{path}: the name {key!r} is not text in YAML; put it in quotes")
             _check_plain(value, path)
     elif isinstance(content, list):
         for value in content:

@@ -57,7 +57,8 @@ class Plan:
     num_neighbours: int | None = None  # pictures around frames to decode and examine, or None without tracking
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
     video_tracker: str | None = None  # the model that examines them and the images, or None if the detectors do
-    verification: VerificationBound | None = None  # the most that the verifier may be asked and cost, or None without one
+    video_tracker: str | None = None  # the model that examines them and the images, or None if the detectors do
+    verification: VerificationBound | None = None  # the most that the verifier may be asked and cost, if there is one
 
     @property
     def num_tracked(self) -> int:
