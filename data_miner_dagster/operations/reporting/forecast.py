@@ -57,7 +57,6 @@ class Plan:
     num_neighbours: int | None = None  # pictures around frames to decode and examine, or None without tracking
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
     video_tracker: str | None = None  # the model that examines them and the images, or None if the detectors do
-    video_tracker: str | None = None  # the model that examines them and the images, or None if the detectors do
     verification: VerificationBound | None = None  # the most that the verifier may be asked and cost, if there is one
 
     @property
@@ -126,7 +125,11 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 
 def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos: bool) -> VerificationBound | None:
-    """Return the most that a project's verifier may be asked and cost, or None if the project has no verifier."""
+    """Return the most that a project's verifier may be asked and cost, or None if the project has no verifier.
+
+    Raises:
+        ConfigError: the verifier is not configured.
+    """
     verifier = config.detection.verifier
     if verifier is None:
         return None
@@ -142,10 +145,10 @@ def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos
 
 
 def _num_open_boxes(platform: Platform, project: str, verifier: VerifierConfig, fingerprint: str | None) -> int | None:
-    """Return how many boxes of the last build may have to be examined. None if there are no boxes yet.
+    """Return the largest number of boxes from the last build that the verifier may be asked about.
 
-    These are the boxes without an answer by the endpoint of this fingerprint. If they are not known, since questions
-    are asked differently now, all boxes that are asked about count.
+    These are the boxes without an answer from the endpoint with this fingerprint. If they are unknown, because
+    questions are asked differently now, all boxes to ask about count. Return None if there are no boxes yet.
     """
     try:
         counts = read_verification(platform.layout.detected_frames_table(project))
