@@ -1,7 +1,7 @@
-"""Check that rows of two stored tables match.
+"""Check that the rows of two stored tables match.
 
 Rows of two tables are matched by key, never by position alone. Code that relies on a position (a vector's row, a run in
-a sorted column) checks it with these functions first.
+a sorted column) first checks the position with these functions.
 """
 
 import numpy as np
@@ -14,13 +14,13 @@ from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
-    """Return the row number in `known` of each id in `wanted`. Each id must occur exactly once in `known`.
+    """Return an (N,) array with the row number in `known`, counted from 0, of each id in `wanted`.
 
     Args:
         wanted: (N,) ids, in any order.
-        known: (M,) ids of the table to search.
-        table: the name of that table, for the user.
-        remedy: what to do if an id is missing.
+        known: (M,) ids of the table to search, without repetitions.
+        table: the name of that table, for the message of an error.
+        remedy: what the user can do if the ids do not match.
 
     Raises:
         PermanentError: an id is missing, or `known` contains an id twice.
@@ -50,7 +50,9 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
 def rows_of_indices(
     wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
 ) -> npt.NDArray[np.int64]:
-    """Return the row number in `known` (strictly ascending) of each value in `wanted`.
+    """Return an array with the row number in `known`, counted from 0, of each value in `wanted`.
+
+    `known` must be strictly ascending.
 
     Raises:
         PermanentError: `known` is not strictly ascending, or a wanted value is missing.

@@ -17,15 +17,17 @@ Source: OWASP, CSV Injection."""
 
 
 def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
-    """Return "keep", "drop", or "" for a frame without an answer."""
+    """Return the answer to a frame as "keep" or "drop", or "" if the frame has no answer."""
     return {None: "", True: "keep", False: "drop"}[answers.get(frame_id)]
 
 
 def read_answers(path: Path) -> dict[str, bool]:
-    """Return keep (True) or drop (False) by frame id. Empty answers are skipped, and the last answer to a frame counts.
+    """Return the answers in a file by frame id: True for keep, False for drop.
+
+    Empty answers are ignored, and the last answer to a frame counts.
 
     Raises:
-        ConfigError: the file is missing, lacks a column, or contains an answer other than keep and drop.
+        ConfigError: the file is missing or is not UTF-8 text, lacks a column, or contains another answer.
     """
     answers: dict[str, bool] = {}
     try:
@@ -35,12 +37,16 @@ def read_answers(path: Path) -> dict[str, bool]:
             columns = reader.fieldnames or ()
             if not {"frame_id", "answer"} <= set(columns):
                 has = ", ".join(columns) or "nothing"
-                raise ConfigError(f"{path}: the columns frame_id and answer are required, but the file has {has}")
+                raise ConfigError(
+                    f"{path} needs the columns frame_id and answer, but it has {has}; export it again from "
+                    "questions.html, or fill in questions.csv"
+                )
             for row in reader:
                 word = (row["answer"] or "").strip().lower()
                 if word and word not in _ANSWERS:
                     raise ConfigError(
-                        f"{path}: line {reader.line_num}: {word!r} is neither 'keep' nor 'drop'; correct it"
+                        f"the answer {word!r} in line {reader.line_num} of {path} is neither 'keep' nor 'drop'; "
+                        "correct it"
                     )
                 if word:
                     answers[row["frame_id"].strip()] = _ANSWERS[word]
@@ -74,7 +80,10 @@ def unescaped(cell: str) -> str:
 
 
 def _inert(cell: object) -> object:
-    """Return a cell, with a leading apostrophe if a spreadsheet would treat it as a formula. Numbers do not change."""
+    """Return a cell, with an added apostrophe in front if a spreadsheet would treat it as a formula.
+
+    Text that is a number, such as "-1", is returned unchanged.
+    """
     if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
         return cell
     try:

@@ -71,7 +71,7 @@ def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
 
     Args:
         token: the claim's token.
-        check: called before anything is published. Raises if the claim is lost.
+        check: the function that is called before anything is published. It raises if the claim is lost.
     """
     publisher = _Publisher(token, check)
     _publishers.entered.append(publisher)
@@ -82,18 +82,18 @@ def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_publisher() -> None:
-    """Check that the claim under which this thread writes is still held. Call this before publishing anything."""
+    """Raise an error if this thread writes under a claim that it has lost. Call this before publishing anything."""
     if (publisher := _publishers.present()) is not None:
         publisher.check()
 
 
 def partial_name(name: str, token: str | None = None) -> str:
-    """Return the temporary name of an unfinished `name`. It keeps the suffix, by which libraries choose a format.
+    """Return a temporary name for an unfinished file or folder. Its suffix is kept, since libraries rely on suffixes.
 
     Args:
         name: the final name.
-        token: the token of the claim under which the file is written. None: the claim under which this thread writes,
-            if any. Unless a token is given, each call returns a different name.
+        token: the token of the claim under which the file is written, or None for the claim under which this thread
+            writes, if any. If it is None, each call returns a different name.
     """
     publisher = _publishers.present()
     known = token or (publisher.token if publisher is not None else uuid.uuid4().hex)
@@ -101,7 +101,7 @@ def partial_name(name: str, token: str | None = None) -> str:
 
 
 def is_partial_of(name: str, tokens: Iterable[str]) -> bool:
-    """Return whether an unfinished file belongs to one of the claims with these tokens."""
+    """Return whether `name` is the temporary name of a file that was written under a claim with one of `tokens`."""
     return name.removeprefix(PARTIAL_MARK).startswith(tuple(token[:_TOKEN_LENGTH] for token in tokens))
 
 
@@ -121,7 +121,8 @@ def flush(path: Path) -> None:
 def flush_tree(folder: Path) -> None:
     """Flush everything in a folder to disk, including the folder itself.
 
-    Skips files with another hard link (a release's image is also a frame), because they were flushed under that name.
+    Files with another hard link (a release's image is also a frame) are not flushed again, because they were flushed
+    under the other name.
     """
     folders = [folder]
     files = _files_to_flush(folder, folders)
@@ -153,7 +154,7 @@ def _files_to_flush(folder: Path, folders: list[Path]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to write. On success it replaces `path`. On an exception it is removed.
+    """Yield the path of a temporary sibling to write. On success, it replaces `path`. On an exception, it is removed.
 
     The bytes are flushed to disk before the rename, so a crash leaves the old file or the new one, never a partial one.
     """
@@ -170,9 +171,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder to fill. On success it replaces `path`.
+    """Yield a temporary sibling folder to fill. On success, it replaces `path`. On an exception, it is removed.
 
-    An existing `path` is moved aside first and removed afterwards. Between the two renames `path` briefly does not
+    An existing `path` is moved aside first and removed afterwards. Between the two renames, `path` briefly does not
     exist, so readers rely on the manifest inside the folder. The files and folders are flushed to disk before the
     rename, and the parent folder after it, so whatever a crash leaves is complete.
     """
@@ -185,12 +186,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder to fill, without a claim. On success it replaces `path`.
+    """Yield the only temporary sibling folder of `path` to fill, without a claim. On success, it replaces `path`.
 
-    There is only one such sibling, and it is locked against other processes.
-
-    Leftovers of a killed process are removed first. On a file system that cannot lock folders, each writer gets its own
-    temporary folder, and no leftovers are removed.
+    The sibling always has the same name and is locked against other processes. Leftovers of a killed process in it are
+    removed first. On a file system that cannot lock folders, each writer gets its own temporary folder, and no
+    leftovers are removed.
 
     Raises:
         FolderInUseError: another process is filling the folder at this moment.
@@ -215,7 +215,11 @@ def only_atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _lock_folder(folder: Path) -> int | None:
-    """Create and lock a folder. Return the descriptor that holds the lock, or None if folders cannot be locked here."""
+    """Create and lock a folder. Return the descriptor that holds the lock, or None if folders cannot be locked here.
+
+    Raises:
+        FolderInUseError: another process holds the lock.
+    """
     while True:
         folder.mkdir(exist_ok=True)
         try:
@@ -240,7 +244,7 @@ def _lock_folder(folder: Path) -> int | None:
 
 @contextmanager
 def _becoming(partial: Path, path: Path) -> Iterator[None]:
-    """Replace `path` with the folder that the block fills. Remove the folder if the block raises."""
+    """Replace `path` with `partial`, the folder that the block fills. If the block raises, `partial` is removed."""
     is_published = False  # once this is True, the sibling's name may belong to another process
     try:
         yield
@@ -266,12 +270,15 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def sweep_partials(folder: Path, name: str | None = None, *, keep: Path | None = None) -> int:
-    """Remove leftovers of killed writers directly inside `folder`, and return their number. Call only under a claim.
+    """Remove leftovers of killed writers directly inside `folder`, and return their number.
 
-    All leftovers belong to claims that have ended, whose holders are dead or must not publish any more.
+    Call this only under a claim on the folder, or on `name` in it. All leftovers then belong to claims that have ended,
+    whose holders are dead or must not publish any more.
 
-    If `name` is given, only partial versions of `name` are removed. Use it in a shared folder, when the claim covers
-    only `name`. `keep` stays: the caller goes on with it.
+    Args:
+        folder: the folder, which need not exist.
+        name: the final name whose unfinished versions are removed, or None for all unfinished files and folders.
+        keep: an unfinished file or folder that the caller continues with, so it is not removed.
     """
     if not folder.is_dir():
         return 0

@@ -1,4 +1,4 @@
-"""Read tables by video or a few frames at a time, with memory use that does not grow with the table."""
+"""Read the rows of single videos or of a few frames, with memory use that does not grow with the table."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _NO_GROUP: Final = -1
 
 
 def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
-    """Return (key, start, stop) of each run of equal neighbours, in order. Ranges are half-open.
+    """Return a (key, start, stop) tuple for each run of equal neighbours, in order. The ranges are half-open.
 
     In a sorted column, each key has exactly one run.
     """
@@ -29,8 +29,11 @@ class TableByVideo:
     """The rows of a table with a `video_key` column, by video, in stored order.
 
     Opening the table reads only that column, to index the rows of each video. A lookup reads the row groups it needs
-    and caches the last one, so lookups in stored order read each group once. Opening and lookups raise
-    `DamagedFileError` if the file cannot be read.
+    and caches the last one, so lookups in stored order read each group once.
+
+    Raises:
+        FileNotFoundError: the table does not exist.
+        DamagedFileError: the table cannot be read. Lookups raise this error, too.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
@@ -49,7 +52,7 @@ class TableByVideo:
 
     @property
     def video_keys(self) -> list[str]:
-        """The videos that have rows, sorted."""
+        """The keys of the videos that have rows, sorted."""
         return sorted(self._places)
 
     def rows_of(self, video_key: str) -> pa.Table:
@@ -66,9 +69,9 @@ class TableByVideo:
 
 
 def rows_of_frames(path: Path, frame_ids: Collection[str], columns: Sequence[str]) -> pa.Table:
-    """Return the rows of some frames of a table that is sorted by `frame_id`, in stored order.
+    """Return the rows for some frames from a table that is sorted by `frame_id`, in stored order.
 
-    Reads only the row groups that may contain them, one at a time.
+    Only the row groups that may contain these frames are read, one at a time.
 
     Raises:
         FileNotFoundError: the table does not exist.

@@ -18,7 +18,7 @@ def paths_below(folder: Path, pattern: str) -> list[Path]:
 
 
 def modified_at(path: Path) -> float | None:
-    """Return when a file or folder was last modified, in seconds since 1970. None if it does not exist."""
+    """Return when a file or folder was last modified, in seconds since 1970, or None if it does not exist."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Handle unreadable derived files: they count as missing and are recreated.
+"""Recognize unreadable derived files, which count as missing and are recreated.
 
-Every reader of a derived file reads inside `reading`, which maps the various errors of libraries to one.
+Every reader of a derived file reads inside `reading`, which converts the various errors of libraries to one.
 """
 
 import sys
@@ -24,13 +24,13 @@ _SAID_BY_LIBRARIES: Final = (
     TypeError,
     ValueError,
 )
-_REMEDY: Final = "the next run, or `data-miner doctor --fix`, removes and recreates it"
+_REMEDY: Final = "the next run, or `data-miner doctor --fix`, removes the file, and it is recreated"
 
 
 def _said_by_libraries() -> tuple[type[Exception], ...]:
     """Return the exceptions that libraries raise for damaged files.
 
-    PyArrow is slow to import and cannot have raised unless it is loaded, so it is looked up only after an exception.
+    PyArrow is slow to import. Unless it is loaded, it cannot have raised, so its exception is looked up only after one.
     """
     arrow = sys.modules.get("pyarrow")
     return _SAID_BY_LIBRARIES if arrow is None else (*_SAID_BY_LIBRARIES, arrow.ArrowException)
@@ -38,11 +38,14 @@ def _said_by_libraries() -> tuple[type[Exception], ...]:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Convert errors of libraries that read `path` into `DamagedFileError`. Operating-system errors pass through.
+    """Convert the errors that libraries raise while they read `path` into `DamagedFileError`.
+
+    Errors of the operating system pass through.
 
     Raises:
         DamagedFileError: the bytes of the file are damaged.
-        OSError: the file is missing, access is denied, or the disk or network has failed. The file may be intact.
+        OSError: the file is missing, access is denied, or the disk or network has failed. The file itself may be
+            intact.
     """
     try:
         yield

@@ -1,7 +1,8 @@
 """The results of one detector so far, in parts that are each complete or absent.
 
 A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`, which makes the part valid. A killed
-run loses at most the part it was working on. Parts are raw: the detector's output before fusion and suppression.
+run loses at most the part that it was writing. Parts are raw: they hold the detector's output before fusion and
+suppression.
 
 If several runs write in parallel, names also contain the owner, as in `000000.3f9a01bc.boxes.parquet`. If two of them
 write the same number, they write different parts, and each part is complete.
@@ -43,7 +44,7 @@ class PartName:
 
     @classmethod
     def of(cls, stem: str) -> Self | None:
-        """Return the part name for a file name without its suffix. None if it is not the name of a part."""
+        """Return the part name for a file name without its suffix, or None if the file is not part of a part."""
         number, _, owner = stem.partition(".")
         return cls(int(number), owner) if number.isdigit() else None
 
@@ -73,7 +74,10 @@ class DetectionParts:
             sweep_partials(self.folder)
 
     def names(self, numbers: range | None = None) -> list[PartName]:
-        """Return the names of the parts that have both tables, with this fingerprint, in order."""
+        """Return the names of the parts whose two tables both have this fingerprint, in order.
+
+        If `numbers` is given, only parts with those numbers are returned.
+        """
         stems = (path.name.removesuffix(_FRAMES_SUFFIX) for path in self.folder.glob(f"*{_FRAMES_SUFFIX}"))
         return sorted(
             name
@@ -87,7 +91,7 @@ class DetectionParts:
         )
 
     def next_number(self) -> int:
-        """Return a number that is greater than the numbers of all existing parts."""
+        """Return the lowest number that is greater than the numbers of all existing parts."""
         return max((name.number for name in self.names()), default=-1) + 1
 
     def append(
@@ -101,7 +105,7 @@ class DetectionParts:
         Args:
             boxes: the boxes.
             frames: the frames.
-            name: the name of the part. None: the next free number.
+            name: the name of the part, or None for the next free number.
         """
         name = name or PartName(self.next_number())
         for suffix, rows, schema in (
@@ -111,7 +115,7 @@ class DetectionParts:
             write_table(self.folder / f"{name}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint)
 
     def seen(self, numbers: range | None = None) -> dict[str, str]:
-        """Return {frame id: sha256 of the examined image} for all parts, or for the parts with certain numbers."""
+        """Return {frame id: sha256 of the examined image} for all parts, or only for the parts with given numbers."""
         found: dict[str, str] = {}
         for name in self.names(numbers):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
@@ -119,9 +123,9 @@ class DetectionParts:
         return found
 
     def found(self, sha256_by_frame: Mapping[str, str]) -> "FoundBoxes":
-        """Return the boxes of the given frames. A frame that was examined with another image has no boxes.
+        """Return the boxes on the given frames, by the id of a frame and the sha256 of its current image.
 
-        If several parts contain a frame, the latest one counts.
+        A frame that was examined with another image has no boxes. If several parts contain a frame, the latest counts.
         """
         name_by_frame: dict[str, PartName] = {}
         for name in reversed(self.names()):
@@ -134,7 +138,7 @@ class DetectionParts:
         return FoundBoxes(self.folder, name_by_frame, self.boxes_schema)
 
     def keep_only(self, names: Collection[PartName]) -> None:
-        """Remove all parts except these."""
+        """Remove all parts with this fingerprint except those in `names`."""
         for name in self.names():
             if name not in names:
                 for suffix in (_FRAMES_SUFFIX, _BOXES_SUFFIX):  # frames first: without them, the part is not valid
@@ -142,7 +146,7 @@ class DetectionParts:
 
 
 class FoundBoxes:
-    """The boxes of many frames, read a few parts at a time. Memory use does not grow with the number of frames."""
+    """The boxes on many frames, read a few parts at a time, so memory use does not grow with the number of boxes."""
 
     def __init__(
         self, folder: Path, name_by_frame: Mapping[str, PartName], schema: pa.Schema = DETECTIONS_SCHEMA
@@ -153,7 +157,7 @@ class FoundBoxes:
         self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
 
     def of(self, frame_ids: Iterable[str]) -> pa.Table:
-        """Return the boxes of some frames, sorted by frame. Each part is read once if frames are requested in order."""
+        """Return the boxes on some frames, sorted by frame. Each part is read once if frames are requested in order."""
         frames_by_name: dict[PartName, list[str]] = {}
         for frame_id in frame_ids:
             if (name := self._name_by_frame.get(frame_id)) is not None:
@@ -171,7 +175,7 @@ class FoundBoxes:
 
 
 def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
-    """Remove all folders of parts inside `folder` except those in `keep`."""
+    """Remove all folders inside `folder` except those in `keep`. Each of them holds the parts of one detector."""
     if folder.is_dir():
         for entry in folder.iterdir():
             if entry not in keep:
@@ -179,9 +183,10 @@ def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
 
 
 def remove_incomplete_parts(folder: Path) -> None:
-    """Remove what killed writers have left of parts, below a folder of parts that nobody is writing.
+    """Remove tables of boxes without a table of frames, which killed writers left, anywhere below `folder`.
 
-    Otherwise, such a table could meet the other one of a part with the same name, if parts are added from elsewhere.
+    Otherwise, such a table could be paired with the table of frames of a part with the same name that is added from
+    elsewhere. Call this only while nobody writes parts there.
     """
     for boxes in folder.rglob(f"*{_BOXES_SUFFIX}"):
         if not boxes.with_name(boxes.name.removesuffix(_BOXES_SUFFIX) + _FRAMES_SUFFIX).exists():

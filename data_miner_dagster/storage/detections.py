@@ -12,9 +12,10 @@ from data_miner_dagster.storage.tables import read_batches
 
 
 def confidences_by_class(path: Path, class_names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the confidences of all stored boxes of each class, ascending.
+    """Return the confidences of all stored boxes of the given classes as ascending arrays, by class name.
 
     Raises:
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the table cannot be read.
     """
     parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in class_names}

@@ -19,7 +19,10 @@ _VERSION: Final = 1
 
 
 class FileHashes:
-    """A cache of sha256 by path, stored in one file. Thread-safe. A damaged or missing file counts as empty."""
+    """A cache of sha256 digests by path, stored in one file. Several threads may share it.
+
+    If the stored file is damaged or missing, the cache starts empty.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,7 +31,7 @@ class FileHashes:
         self._lock = threading.Lock()
 
     def sha256_of(self, path: Path) -> str:
-        """Return a file's sha256, without reading the file if its size and modification time are unchanged.
+        """Return a file's sha256. A cached file is not read if its size and modification time are unchanged.
 
         Raises:
             OSError: the file cannot be read.
@@ -47,9 +50,9 @@ class FileHashes:
         return sha256
 
     def drop(self, sha256_prefixes: Collection[str]) -> None:
-        """Forget files whose sha256 has one of these prefixes.
+        """Forget the files whose sha256 begins with one of these prefixes, so that `save` does not store their names.
 
-        Their names are not stored, so they are read again on every listing.
+        They are read again on every listing.
         """
         with self._lock:
             self._seen = {
@@ -57,7 +60,10 @@ class FileHashes:
             }
 
     def save(self) -> None:
-        """Store the hashes requested so far and forget all others. Writes only if something has changed."""
+        """Store the hashes that were requested from this object, and forget all others.
+
+        Nothing is written if nothing has changed.
+        """
         if self._seen == self._known:
             return
         content = {"version": _VERSION, "files": {path: self._seen[path] for path in sorted(self._seen)}}

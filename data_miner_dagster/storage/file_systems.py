@@ -41,13 +41,16 @@ def _mounts(mountinfo: str) -> Iterator[Mount]:
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
-    """Return the mount of an absolute path without symbolic links: the innermost one, or the latest of several."""
+    """Return the mount that contains an absolute path without symbolic links, or None if no mount does.
+
+    This is the innermost mount, and the latest one if several have the same mount point.
+    """
     around = [mount for mount in _mounts(mountinfo) if path.is_relative_to(mount.mount_point)]
     return max(enumerate(around), key=lambda one: (len(one[1].mount_point.parts), one[0]))[1] if around else None
 
 
 def kind_of_file_system(path: Path) -> str | None:
-    """Return the kind of file system that a path is or will be on, such as `ext4`. None if it is unknown."""
+    """Return the kind of file system that a path is or will be on, such as `ext4`, or None if it is unknown."""
     if not _MOUNTS.exists():
         return None
     mount = mount_of(path.resolve(), _MOUNTS.read_text(encoding="utf-8", errors="replace"))
@@ -59,7 +62,7 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
 
     Args:
         file: the file, which need not exist yet.
-        mountinfo: the content of /proc/self/mountinfo. None: read that file. Systems without it pass the check.
+        mountinfo: the content of /proc/self/mountinfo, or None to read that file. A system without it passes the check.
 
     Raises:
         ConfigError: the file system is one that several hosts share.

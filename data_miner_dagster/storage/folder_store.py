@@ -1,4 +1,4 @@
-"""`FolderStore`: backups and other copies in a folder outside the root, for example on a network disk."""
+"""Keep backups and other copies in a folder outside the root, for example on a network disk."""
 
 import errno
 import os
@@ -51,7 +51,10 @@ class FolderStore:
         with self._told(name):
             size_bytes = self._path(name).stat().st_size
             if size_bytes > max_bytes:
-                raise ObjectError(f"{self._path(name)} has {size_bytes} bytes, more than the limit of {max_bytes}")
+                raise ObjectError(
+                    f"{self._path(name)} has {size_bytes} bytes, more than the limit of {max_bytes}; check whether "
+                    "the file is the right one"
+                )
             return self._path(name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
@@ -77,7 +80,7 @@ class FolderStore:
         """Implement `ObjectStore.download`. An interrupted copy starts again from the beginning."""
         found = self.find(name)
         if found is None:
-            raise ObjectMissingError(f"{self._path(name)}: the file does not exist")
+            raise self._missing(name)
         with self._told(name):
             _copy(self._path(name), path)
         return found
@@ -98,15 +101,21 @@ class FolderStore:
         try:
             yield
         except FileNotFoundError:
-            raise ObjectMissingError(f"{self._path(name)}: the file does not exist") from None
+            raise self._missing(name) from None
         except PermissionError as error:
-            raise ObjectForbiddenError(f"{self._path(name)}: {error.strerror}") from error
+            raise ObjectForbiddenError(
+                f"{self._path(name)} cannot be read or written ({error.strerror}); check its permissions"
+            ) from error
         except OSError as error:
             if error.errno in _OURS:
                 raise ObjectError(
-                    f"{self._path(name)}: {error.strerror}; free some space there, then run the command again"
+                    f"{self._path(name)} cannot be written ({error.strerror}); free some space there, then run the "
+                    "command again"
                 ) from error
             raise
+
+    def _missing(self, name: str) -> ObjectMissingError:
+        return ObjectMissingError(f"the file {self._path(name)} does not exist; check the path of the folder")
 
 
 def _copy(source: Path, target: Path) -> None:

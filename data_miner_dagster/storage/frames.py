@@ -1,7 +1,7 @@
-"""The only reader of `frames.parquet`, and the lookup of a frame's image.
+"""Read `frames.parquet`, and look up the pictures of frames.
 
-Extraction writes the table (operations/extraction/manifest.py). All other code reads it here. Its columns, the location
-of images and the handling of a missing or damaged table are therefore defined only once.
+Extraction writes the table (operations/extraction/manifest.py). All other code reads it through this module. Its
+columns, the location of pictures and the handling of a missing or damaged table are therefore defined only once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ class FramesIdentity:
 
 @dataclass(frozen=True, slots=True)
 class FrameImage:
-    """The image of one frame: its file, the sha256 of its bytes, its size, and its time in the video."""
+    """The picture of one frame: its file, the sha256 of that file, its size in pixels, and its time in the video."""
 
     frame_index: int
     file: PictureFile
@@ -41,17 +41,17 @@ class FrameImage:
 
 
 def has_frames(layout: StorageLayout, video_key: str) -> bool:
-    """Return whether a video's table of frames exists. It may be unreadable."""
+    """Return whether a video's table of frames exists, even if it is unreadable."""
     return layout.frames_table(video_key).is_file()
 
 
 def frames_table_of(layout: StorageLayout, video_key: str) -> Path:
-    """Return the path of a video's table of frames, for code that measures or removes it, but does not read it."""
+    """Return the path of a video's table of frames, for code that measures or removes the table, but never reads it."""
     return layout.frames_table(video_key)
 
 
 def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
-    """Return the identity of a video's frames, or None if there is no readable table."""
+    """Return the identity of a video's frames, or None if there is no readable table with a fingerprint."""
     identity = read_identity(layout.frames_table(video_key))
     if identity is None or identity.fingerprint is None:
         return None
@@ -61,15 +61,15 @@ def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | N
 def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
     """Return the identity of a video's frames, or None if there is no table.
 
-    This is for callers whose planner only checks whether files exist, and would take an unreadable table for finished
-    work.
+    This is for callers whose planner only checks whether files exist, and would mistake an unreadable table for
+    finished work.
 
     Raises:
-        DamagedFileError: the table exists but cannot be read.
+        DamagedFileError: the table exists but cannot be read or has no fingerprint.
     """
     identity = frames_identity(layout, video_key)
     if identity is None and has_frames(layout, video_key):
-        raise damaged(layout.frames_table(video_key), "no table of frames")
+        raise damaged(layout.frames_table(video_key), "not a table of frames")
     return identity
 
 
@@ -85,7 +85,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
         KeyError: `FRAMES_SCHEMA` has no such column.
     """
     if unknown := set(columns) - set(FRAMES_SCHEMA.names):
-        raise KeyError(f"tables of frames have no column {', '.join(sorted(unknown))}")
+        raise KeyError(f"tables of frames have no column {', '.join(sorted(unknown))}; use names from `FRAMES_SCHEMA`")
     path = layout.frames_table(video_key)
     with open_table(path) as file, reading(path):
         stored = set(file.schema_arrow.names)
@@ -103,7 +103,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
 
 
 def check_frames_schema(path: Path, schema: pa.Schema) -> None:
-    """Check that the columns have the types of `FRAMES_SCHEMA`. Earlier versions wrote fewer columns.
+    """Check that the columns in `schema` have the types of `FRAMES_SCHEMA`. Some columns may be missing.
 
     Raises:
         DamagedFileError: a column has a different type.
@@ -115,11 +115,12 @@ def check_frames_schema(path: Path, schema: pa.Schema) -> None:
 
 
 def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameImage]:
-    """Return the image of each frame of a video by its frame index, in order. No image is opened.
+    """Return the picture of each frame of a video by frame index, in order. No picture is opened.
 
     Raises:
         FileNotFoundError: the table does not exist.
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the table cannot be read.
+        OutOfDateError: the table lacks a required column, so extraction has to run again.
     """
     table = read_frames(layout, video_key, _IMAGE_COLUMNS)
     rows = zip(*(table[name].to_pylist() for name in _IMAGE_COLUMNS), strict=True)
@@ -132,13 +133,14 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
 
 
 def images_of_frames(layout: StorageLayout, frame_ids: Iterable[str]) -> dict[str, FrameImage]:
-    """Return the image of each frame by its id. Ids that are not in the video's table are left out.
+    """Return the picture of each frame by frame id. Ids that are not in their video's table are omitted.
 
     Each video's table is read once, whatever the order of the ids.
 
     Raises:
         FileNotFoundError: the table of a video does not exist.
         DamagedFileError: a table cannot be read.
+        OutOfDateError: a table lacks a required column, so extraction has to run again.
     """
     by_video: dict[str, dict[int, FrameImage]] = {}
     images: dict[str, FrameImage] = {}

@@ -40,7 +40,7 @@ _REFERENCE_NAME: Final = "reference.json"
 
 @dataclass(frozen=True, slots=True)
 class StorageLayout(PublishedLayout):
-    """Paths under one root. Path lookups create nothing. Keys and names are checked, so no path leaves the root."""
+    """Paths under one root. A path lookup creates nothing. Keys and names are checked, so no path leaves the root."""
 
     @property
     def catalog_file(self) -> Path:
@@ -83,11 +83,11 @@ class StorageLayout(PublishedLayout):
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
-        """Return the path of the file of a login link that nobody has opened yet, by the checksum of its secret."""
+        """Return the path of the file for a login link that nobody has opened yet, by the checksum of its secret."""
         return self.review_access / f"link-{check_project_name(digest)}"
 
     def session_file(self, digest: str) -> Path:
-        """Return the path of the session file of a visitor of the review pages, by the checksum of the cookie."""
+        """Return the path of the session file for a visitor to the review pages, by the checksum of the cookie."""
         return self.review_access / f"session-{check_project_name(digest)}"
 
     def leading_page(self, name: str) -> Path:
@@ -197,7 +197,7 @@ class StorageLayout(PublishedLayout):
             yield from (path for path in paths_below(room, pattern) if path.is_file())
 
     def video_folder(self, video_key: str) -> Path:
-        """Return the path of the folder of `video.<ext>` and `info.json`. It is valid once `info.json` exists."""
+        """Return the path of the folder with `video.<ext>` and `info.json`. It is valid once `info.json` exists."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
@@ -205,23 +205,23 @@ class StorageLayout(PublishedLayout):
         return self.video_folder(video_key) / _VIDEO_INFO_NAME
 
     def frames_folder(self, video_key: str) -> Path:
-        """Return the path of the folder of a video's images. It is valid once its `frames.parquet` exists."""
+        """Return the path of the folder with a video's frames. It is valid once its `frames.parquet` exists."""
         return self.frames / check_video_key(video_key)
 
     def frames_table(self, video_key: str) -> Path:
-        """Return the path of the manifest of a video's frames, which is written last."""
+        """Return the path of `frames.parquet`, the manifest of a video's frames, which is written last."""
         return self.frames_folder(video_key) / FRAMES_TABLE_NAME
 
     def frame_path(self, video_key: str, file_name: str) -> Path:
-        """Return the path of one frame's image."""
+        """Return the path of the picture file of one frame."""
         return self.frames_folder(video_key) / file_name
 
     def frame_picture(self, video_key: str, file_name: str) -> PictureFile:
-        """Return one frame's image as a `PictureFile`."""
+        """Return one frame's picture as a `PictureFile`."""
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def windows_folder(self, video_key: str) -> Path:
-        """Return the path of the folder of pictures around frames. It is valid once its `windows.parquet` exists."""
+        """Return the path of the folder of pictures around a video's frames, valid once `windows.parquet` exists."""
         return self.windows / check_video_key(video_key)
 
     def windows_table(self, video_key: str) -> Path:
@@ -257,7 +257,7 @@ class StorageLayout(PublishedLayout):
         """
         table = PROJECT_WAY[stage].table
         if table is None:
-            raise ValueError(f"the stage {stage.value} creates no table")
+            raise ValueError(f"the stage {stage.value} creates no table; pass one with a table in `PROJECT_WAY`")
         return self.project_folder(project) / table
 
     def file_hashes(self, project: str) -> Path:
@@ -269,7 +269,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Return the path of the folder of a calibration: the questions, the answers, and the similarities."""
+        """Return the path of the folder with a project's calibration: questions, answers, and similarities."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
@@ -293,7 +293,10 @@ class StorageLayout(PublishedLayout):
         return self.calibration_folder(project) / "boxes.json"
 
     def frame_verdicts(self, project: str) -> Path:
-        """Return the path of an earlier version's file of verdicts. It is renamed once the catalog has adopted it."""
+        """Return the path of the file in which earlier versions stored a project's verdicts on frames.
+
+        The file is renamed once the catalog has adopted the verdicts.
+        """
         return self.project_folder(project) / "verdicts" / "frames.csv"
 
     def all_frame_verdicts(self) -> list[str]:
@@ -301,7 +304,7 @@ class StorageLayout(PublishedLayout):
         return sorted(path.parent.parent.name for path in self.projects.glob("*/verdicts/frames.csv"))
 
     def adopted_verdicts(self, project: str) -> Path:
-        """Return the path to which `frame_verdicts` is renamed once the catalog has adopted it. Nothing reads it."""
+        """Return the path to which the file `frame_verdicts` is renamed once the catalog has adopted its verdicts."""
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
@@ -341,7 +344,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "whole_clip_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
-        """Return the path of the folder of detection results so far, with one folder per detector and class list."""
+        """Return the path of the folder with the detection results so far, in a folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
 
     def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
@@ -353,7 +356,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "student_disagreements.parquet"
 
     def window_parts(self, project: str) -> Path:
-        """Return the path of the folder of detections around frames, with one folder per detector and class list."""
+        """Return the path of the folder with the detections around frames, in a folder per detector and class list."""
         return self.project_folder(project) / _WINDOW_PARTS_NAME
 
     def window_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
@@ -361,7 +364,7 @@ class StorageLayout(PublishedLayout):
         return self.window_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def release_inputs_folder(self, project: str) -> Path:
-        """Return the path of the folder of releases' stored inputs: one table per version, without pictures."""
+        """Return the path of the folder with the stored inputs of releases: one table per version, without pictures."""
         return self.project_folder(project) / "release_inputs"
 
     def release_inputs(self, project: str, version: str) -> Path:
@@ -379,7 +382,7 @@ class StorageLayout(PublishedLayout):
         return self.previews / "projects"
 
     def video_preview(self, video_key: str) -> Path:
-        """Return the path of the contact sheet of a video's frames."""
+        """Return the path of the contact sheet that shows a video's frames."""
         return self.video_previews / f"{check_video_key(video_key)}.webp"
 
     def project_previews(self, project: str) -> Path:
@@ -391,5 +394,5 @@ class StorageLayout(PublishedLayout):
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:
-        """Return the address path under which the web server shows a preview."""
+        """Return the path of the address under which the web server shows a preview, such as `/previews/...`."""
         return f"/{preview.relative_to(self.root).as_posix()}"

@@ -1,4 +1,7 @@
-"""`moved_catalog.json`: the location of a root's catalog after `data-miner migrate-to`, without its password."""
+"""Read and write `moved_catalog.json`: the location of a root's catalog after `data-miner migrate-to`.
+
+The file does not contain the password.
+"""
 
 import json
 from dataclasses import dataclass
@@ -36,7 +39,7 @@ class MovedCatalog:
 
 
 def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
-    """Return the record of the move of the catalog, or None if no move was begun.
+    """Return the record of the catalog's move, or None if no move was begun.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -48,11 +51,11 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{path}, which gives the catalog's location, cannot be read ({str(error).splitlines()[0]}); restore it "
-            "from a copy"
+            f"{path}, which gives the catalog's location, cannot be read ({str(error).splitlines()[0]}); restore the "
+            "file from a backup"
         ) from None
 
 
 def write_moved_catalog(layout: StorageLayout, moved: MovedCatalog) -> None:
-    """Write the record of the move of the catalog, atomically."""
+    """Write the record of the catalog's move, atomically."""
     write_json(layout.moved_catalog, as_json(moved))

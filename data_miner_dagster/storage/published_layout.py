@@ -1,6 +1,6 @@
 """Paths under the root for the published results of projects: releases, reports, and networks trained on releases.
 
-A part of storage/layout.py. Use that module to look up paths.
+This module is a part of storage/layout.py. Use that module to look up paths.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ REPORTS_NAME: Final = "reports"
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayout:
-    """Paths of published files. Path lookups create nothing. Names are checked, so no path leaves the root."""
+    """Paths of published files. Looking up a path creates nothing. Names are checked, so no path leaves the root."""
 
     root: Path
 

@@ -14,12 +14,12 @@ _Record = TypeVar("_Record")
 
 
 def write_quality(path: Path, record: BoxCalibration | Evaluation) -> None:
-    """Write a record, atomically. Equal records give equal bytes."""
+    """Write a record atomically. Equal records yield equal bytes."""
     write_json(path, as_json(record))
 
 
 def read_box_calibration(path: Path) -> BoxCalibration | None:
-    """Return the calibration from verdicts on boxes. None if the file does not exist.
+    """Return the calibration from verdicts on boxes, or None if the file does not exist.
 
     Raises:
         DataMinerError: the file cannot be read.
@@ -28,7 +28,7 @@ def read_box_calibration(path: Path) -> BoxCalibration | None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Return the last evaluation against ground truth. None if the file does not exist.
+    """Return the last evaluation against ground truth, or None if the file does not exist.
 
     Raises:
         DataMinerError: the file cannot be read.

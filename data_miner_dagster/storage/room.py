@@ -10,7 +10,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 def files_size(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder. Files that disappear during the call count as zero."""
+    """Return the size in bytes of a file, or of all files below a folder. Missing files count as zero."""
     if not path.is_dir():
         try:
             return path.stat().st_size
@@ -20,10 +20,10 @@ def files_size(path: Path) -> int:
 
 
 def rest_size(layout: StorageLayout, downloading: Collection[str]) -> int:
-    """Return the size of everything under a root except files of videos and folders of frames.
+    """Return the size in bytes of everything under a root except video files and folders of frames.
 
-    The partial files of the videos in `downloading` are excluded too, since space for these videos is already reserved.
-    So are files with another hard link, such as the images of a release, which are also frames.
+    Two more kinds are excluded: partial files of the videos in `downloading`, for which space is already reserved, and
+    files with another hard link, such as the images of a release, which are also frames.
     """
     total = 0
     for entry in _entries(layout.root):
@@ -66,7 +66,7 @@ def _size_of(entry: "os.DirEntry[str]") -> int:
 
 
 def _own_size_of(entry: "os.DirEntry[str]") -> int:
-    """Return the size of a file, or 0 if it has another hard link."""
+    """Return the size of a file in bytes, or 0 if the file has another hard link or is missing."""
     try:
         status = entry.stat(follow_symlinks=False)
     except FileNotFoundError:

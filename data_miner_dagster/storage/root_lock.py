@@ -20,7 +20,7 @@ _MOST_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The holder of a lock, and the time (UTC) at which it took the lock."""
+    """The process that holds a lock, and the time (UTC) at which it took the lock."""
 
     pid: int
     host: str
@@ -30,7 +30,10 @@ class LockHolder:
         return f"process {self.pid} on {self.host} since {self.since}"
 
     def is_gone(self) -> bool:
-        """Return whether the process has certainly ended. Its child processes may still hold the lock."""
+        """Return whether the process has certainly ended. Its child processes may still hold the lock.
+
+        The result is False for a process on another host, about which nothing is known.
+        """
         if self.host != socket.gethostname():
             return False
         try:
@@ -51,12 +54,10 @@ class LockHeldError(DataMinerError):
 
 
 def take_root_lock(path: Path) -> int:
-    """Take the lock and return the descriptor of its open file.
+    """Lock the file at `path`, write the holder into it, and return the descriptor of the open file.
 
-    The lock is released once the descriptor is closed here and in all child processes.
-
-    The file remains after the lock is released, since only the lock counts. The kernel (on NFS the server) releases the
-    lock of a process that ends, however it ends.
+    The lock is released once the descriptor is closed here and in all child processes. The kernel (on NFS, the server)
+    releases the lock of a process that ends, however it ends. The file remains, since only the lock counts.
 
     Raises:
         LockHeldError: another process holds the lock.
@@ -79,7 +80,10 @@ def take_root_lock(path: Path) -> int:
 
 
 def is_root_locked(path: Path) -> bool:
-    """Return whether a process holds the lock. Creates no file, and does not keep the lock."""
+    """Return whether a process holds the lock on the file at `path`. The file is not created, and the lock not kept.
+
+    The result is False if the file cannot be opened or the file system does not support locks.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

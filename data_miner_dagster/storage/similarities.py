@@ -1,9 +1,9 @@
-"""The similarity of every frame of a project to every prompt, streamed in row groups of whole videos.
+"""The similarity of every frame of a project to every prompt, in row groups of whole videos.
 
 Columns: the frame's identity, time and quality flag, then one float16 column per prompt, `similarity:<words>`, sorted
-by words and null if the frame could not be read. The embeddings are float16, so further digits would be noise. The
-header, stored in the Parquet metadata, records the encoder, prompts and videos. It shows which videos have changed and
-must be compared again.
+by words. A similarity is null if the frame could not be read. The embeddings are float16, so further digits would be
+noise. The header in the Parquet metadata records the encoder, prompts and videos. It shows which videos have changed
+and must be compared again.
 """
 
 import json
@@ -27,7 +27,7 @@ from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import open_table, read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
-"""A row group is closed once it has this many frames. Memory is bounded by this and by the longest video."""
+"""A row group is closed once it has this many frames, so memory is bounded by this and by the longest video."""
 FRAME_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "quality_flag")
 
 _HEADER_KEY: Final = "data_miner.similarities"
@@ -35,7 +35,7 @@ _PREFIX: Final = "similarity:"
 
 
 class ScoredVideo(NamedTuple):
-    """A video of the table, with its number of rows. It is a tuple because JSON then stores it as a list."""
+    """A video in a table of similarities. It is a tuple, so that JSON stores it as a list. `num_frames` counts rows."""
 
     video_key: str
     embeddings_fingerprint: str
@@ -52,16 +52,16 @@ class SimilaritiesHeader:
     templates: tuple[str, ...]
     videos: tuple[ScoredVideo, ...]
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The sha256 of the exemplars of each prompt that has any, by the words of the prompt."""
+    """The sha256 digests of the exemplars, by the words of their prompt. Prompts without exemplars are omitted."""
     exemplar_scale: str = ""
-    """The fingerprint of the encoder and weight of the exemplars. Empty if there are no exemplars."""
+    """The fingerprint of the encoder and weight of the exemplars, or "" if there are no exemplars."""
 
     def as_json(self) -> dict[str, object]:
-        """Return the header as plain values. Without exemplars, their keys are left out."""
+        """Return the header as plain values. If there are no exemplars, the keys about exemplars are omitted."""
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """Return whether similarities of both tables are comparable. If they are, one can reuse rows of the other."""
+        """Return whether the similarities in both tables are comparable, so that one can reuse rows of the other."""
         return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 
@@ -87,7 +87,9 @@ def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.ND
 
 
 def similarities_of_frame(path: Path, frame_id: str) -> dict[str, float]:
-    """Return the similarity of one frame to each prompt. Empty if the table, the frame or its picture is missing.
+    """Return the similarity of one frame to each prompt, by the words of the prompt.
+
+    The dict is empty if the table or the frame is missing, or if the frame could not be read.
 
     Raises:
         DamagedFileError: the table cannot be read.
@@ -110,7 +112,10 @@ def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
 
 
 class SimilaritiesWriter:
-    """A writer that combines the rows of videos into row groups. The videos must come in the order of the header."""
+    """A writer that combines the rows of several videos into row groups.
+
+    The videos must be written in the order of the header.
+    """
 
     def __init__(self, writer: pq.ParquetWriter) -> None:
         self._writer = writer
@@ -118,7 +123,7 @@ class SimilaritiesWriter:
         self._num_pending = 0
 
     def write_video(self, rows: pa.Table) -> None:
-        """Add one video's rows."""
+        """Add one video's rows to the current row group, and close the group if it is large enough."""
         self._pending.append(rows)
         self._num_pending += rows.num_rows
         if self._num_pending >= ROW_GROUP_FRAMES:
@@ -133,7 +138,7 @@ class SimilaritiesWriter:
 
 @contextmanager
 def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: str) -> Iterator[SimilaritiesWriter]:
-    """Yield a writer. The table appears if the block ends without an error.
+    """Yield a writer of a table of similarities. The file appears if the block ends without an error.
 
     The same videos yield the same bytes, whether their similarities are new or reused.
     """
@@ -150,7 +155,7 @@ def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: 
 
 
 def read_header(path: Path) -> SimilaritiesHeader | None:
-    """Return the header of a table of similarities. None if there is no readable table."""
+    """Return the header of a table of similarities, or None if there is no readable table."""
     encoded = read_metadata(path).get(_HEADER_KEY)
     if encoded is None:
         return None
@@ -163,7 +168,7 @@ def read_header(path: Path) -> SimilaritiesHeader | None:
 
 @dataclass(frozen=True, slots=True)
 class SimilaritiesPart:
-    """A row group of whole videos. `video_offsets` is (V+1,): video v has rows offsets[v]:offsets[v+1]."""
+    """A row group of V whole videos. Video v has the rows video_offsets[v]:video_offsets[v+1] (half-open)."""
 
     videos: tuple[ScoredVideo, ...]
     video_offsets: npt.NDArray[np.int64]
@@ -171,11 +176,12 @@ class SimilaritiesPart:
 
 
 def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesPart]:
-    """Yield the row groups in order, one in memory at a time.
+    """Yield the row groups in order, with only one in memory at a time.
 
     A video without frames is in the part of the next video that has frames, or in no part if no such video follows.
 
     Raises:
+        FileNotFoundError: the table does not exist.
         DamagedFileError: the table cannot be read.
         PermanentError: the rows do not match the order of videos in the header.
     """
@@ -198,8 +204,8 @@ def _check_whose(rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
     found = [(key, stop - start) for key, start, stop in runs_of(rows["video_key"].combine_chunks())]
     if found != [(video.video_key, video.num_frames) for video in videos if video.num_frames]:
         raise PermanentError(
-            "similarities.parquet does not contain the videos that its header names; filter the project again with "
-            "force"
+            "the rows of similarities.parquet do not belong to the videos that its header names; filter the project "
+            "again with force"
         )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 class SpilledColumns:
     """Columns of given types, collected part by part.
 
-    A context manager that closes the files on exit. Arrays from `mapped` stay valid afterwards.
+    This is a context manager, which closes the files on exit. Arrays from `mapped` stay valid afterwards.
     """
 
     def __init__(self, *dtypes: npt.DTypeLike) -> None:

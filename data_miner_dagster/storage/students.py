@@ -22,7 +22,7 @@ def write_student(folder: Path, student: Student) -> None:
 
 
 def read_student(folder: Path) -> Student | None:
-    """Return the record of the student in a folder. None if there is no student.
+    """Return the record of the student in a folder, or None if the folder contains no student.
 
     Raises:
         DataMinerError: the record cannot be read.
@@ -38,7 +38,7 @@ def read_student(folder: Path) -> Student | None:
 
 
 def student_folders(layout: StorageLayout) -> Mapping[tuple[str, str], Path]:
-    """Return the path of each folder that contains a student, by project and release version. Reads no records."""
+    """Return the folders that contain a student, by (project, release version). No record is read."""
     if not layout.students.is_dir():
         return {}
     paths = sorted(layout.students.glob(f"*/*/{STUDENT_FILE}"))

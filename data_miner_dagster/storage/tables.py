@@ -37,11 +37,11 @@ def table_writer(
     metadata: Mapping[str, str] | None = None,
     dictionary_columns: Sequence[str] | None = None,
 ) -> Iterator[pq.ParquetWriter]:
-    """Yield a writer for a table streamed in row groups. The file appears if the block ends without an error.
+    """Yield a writer for a table that is written in row groups. The file appears if the block ends without an error.
 
-    `dictionary_columns` are the columns with few distinct values, which are dictionary-encoded. By default all columns
-    are tried, which is slow for tables with many numeric columns. If `fingerprint` is None, the block must
-    call `add_fingerprint` after the last row.
+    `dictionary_columns` are the columns with few distinct values, which are dictionary-encoded. If it is None,
+    dictionary encoding is tried for all columns, which is slow for tables with many numeric columns. If `fingerprint`
+    is None, the block must call `add_fingerprint` after the last row.
     """
     extra = {key.encode(): value.encode() for key, value in sorted((metadata or {}).items())}
     known = {} if fingerprint is None else {FINGERPRINT_KEY: fingerprint.encode()}
@@ -58,22 +58,22 @@ def table_writer(
 
 
 def add_fingerprint(writer: pq.ParquetWriter, fingerprint: str) -> None:
-    """Set a table's fingerprint, if it depends on the rows. Call this after the last row."""
+    """Set a table's fingerprint after its last row was written. Use this if the fingerprint depends on the rows."""
     writer.add_key_value_metadata({FINGERPRINT_KEY: fingerprint})
 
 
 @dataclass(frozen=True, slots=True)
 class TableIdentity:
-    """A table's fingerprint and number of rows, read from its footer. The fingerprint is None if none was stored."""
+    """A table's fingerprint and number of rows, from its footer. `fingerprint` is None if the table stores none."""
 
     fingerprint: str | None
     num_rows: int
 
 
 def read_identity(path: Path) -> TableIdentity | None:
-    """Return a table's fingerprint and row count from its footer. None if there is no readable table."""
+    """Return a table's fingerprint and row count from its footer, or None if there is no readable table."""
     try:
-        # Not by name: resolving a file system by name costs as much again as reading the footer.
+        # The file is opened here, since passing its name to PyArrow costs as much again as reading the footer.
         with reading(path), pa.OSFile(str(path)) as file:
             footer = pq.ParquetFile(file).metadata
             metadata = _decoded(footer.metadata)
@@ -87,12 +87,12 @@ def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
 
 
 def read_fingerprint(path: Path) -> str | None:
-    """Return the fingerprint of the table at `path`. None if there is no readable table."""
+    """Return the fingerprint of the table at `path`, or None if it has none or there is no readable table."""
     return read_metadata(path).get(FINGERPRINT_KEY.decode())
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Return the table's own metadata, including the fingerprint. Empty if there is no readable table."""
+    """Return a table's own metadata, including the fingerprint, or an empty dict if there is no readable table."""
     try:
         with reading(path):
             return _decoded(pq.read_metadata(path).metadata)
@@ -101,7 +101,7 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def has_column(path: Path, name: str) -> bool:
-    """Return whether the table has a column. Later versions write more columns.
+    """Return whether a table has a column. Tables that earlier versions wrote lack later columns.
 
     Raises:
         FileNotFoundError: the table does not exist.
@@ -112,7 +112,9 @@ def has_column(path: Path, name: str) -> bool:
 
 
 def has_values(path: Path, name: str) -> bool:
-    """Return whether any row has a value in a column. Reads only the footer. Earlier versions may lack the column.
+    """Return whether any row of a table has a value in a column, according to the footer.
+
+    The result is False if the table lacks the column, and True if the footer has no statistics of it.
 
     Raises:
         FileNotFoundError: the table does not exist.
@@ -149,7 +151,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> list[dict[str, Any]]:
-    """Return the rows of the table at `path` that meet a condition. Empty if the table does not exist.
+    """Return the rows of the table at `path` that meet `condition`, or an empty list if the table does not exist.
+
+    Each row is a dict with the given columns.
 
     Raises:
         DamagedFileError: the file cannot be read.
@@ -183,7 +187,9 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table one by one, in order. At most 500 rows exist as Python objects at a time.
+    """Yield the rows of a table one by one, in order, with the given columns.
+
+    At most 500 rows exist as Python objects at a time.
 
     Raises:
         FileNotFoundError: the table does not exist.
@@ -227,5 +233,5 @@ def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.
     for field in schema:
         num_nulls = table[field.name].null_count
         if num_nulls and not field.nullable:
-            raise ValueError(f"{num_nulls} of {table.num_rows} rows have no {field.name}")
+            raise ValueError(f"{num_nulls} of {table.num_rows} rows have no {field.name}, which each row needs")
     return table

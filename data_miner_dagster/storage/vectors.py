@@ -1,4 +1,4 @@
-"""Vectors as .npz files: the embeddings of a video's frames, of a project's representatives, and of single prompts.
+"""Vectors in .npz files: the embeddings of a video's frames, of a project's representatives, and of single prompts.
 
 Members of the archive are verified against their checksums before use. Nothing is unpickled.
 """
@@ -22,7 +22,7 @@ class StoredEmbeddings:
     """The embeddings of one video's frames.
 
     `vectors` is (N, D) float16, with unit length up to rounding. Row i belongs to frame `frame_indices[i]`, ascending.
-    `fingerprint` covers the frames (their content) and the encoder (weights, revision, preprocessing).
+    `fingerprint` covers the content of the frames and the encoder (weights, revision, preprocessing).
     """
 
     frame_indices: npt.NDArray[np.int32]
@@ -32,9 +32,10 @@ class StoredEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StoredRepresentatives:
-    """The vectors with which new videos are compared. Adding videos therefore does not require reading earlier ones.
+    """The vectors of a project's representatives, with which new videos are compared.
 
-    Row i of `vectors` (R, D) belongs to `frame_ids[i]`, best first. `fingerprint` is that of the table of duplicates.
+    Adding videos therefore does not require reading earlier ones. Row i of `vectors` (R, D) belongs to `frame_ids[i]`;
+    the best frame comes first. `fingerprint` is the fingerprint of the table of duplicates.
     """
 
     frame_ids: npt.NDArray[np.str_]
@@ -53,7 +54,7 @@ def write_embeddings(path: Path, embeddings: StoredEmbeddings) -> None:
 
 
 def read_embeddings(path: Path) -> StoredEmbeddings | None:
-    """Return the stored embeddings. None if the file does not exist.
+    """Return the stored embeddings, or None if the file does not exist.
 
     Raises:
         DamagedFileError: the file exists but cannot be read.
@@ -72,7 +73,10 @@ def write_representatives(path: Path, representatives: StoredRepresentatives) ->
 
 
 def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
-    """Return the representatives of the table with this fingerprint. None if they are missing or unreadable."""
+    """Return the representatives from the table of duplicates with this fingerprint.
+
+    Returns None if the file is missing or unreadable, or has another fingerprint.
+    """
     if read_vectors_fingerprint(path) != fingerprint:
         return None
     try:
@@ -82,7 +86,7 @@ def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentativ
 
 
 def read_vectors_fingerprint(path: Path) -> str | None:
-    """Return only the fingerprint, without reading the vectors. None if there is no readable file."""
+    """Return the fingerprint of a file of vectors without reading them, or None if there is no readable file."""
     try:
         with reading(path), zipfile.ZipFile(path) as archive:
             array = archive.read("fingerprint.npy")
@@ -94,7 +98,12 @@ def read_vectors_fingerprint(path: Path) -> str | None:
 
 
 def _read_rows(path: Path, ids_name: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
-    """Return the ids, one vector per id, and the fingerprint."""
+    """Return the (N,) ids, the (N, D) vectors, and the fingerprint.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        DamagedFileError: the file cannot be read, or the numbers of ids and vectors differ.
+    """
     ids, vectors, fingerprint = read_arrays(path, ids_name, "vectors", "fingerprint")
     if vectors.ndim != 2 or ids.shape != vectors.shape[:1]:
         raise damaged(path, f"ids of shape {ids.shape} do not match vectors of shape {vectors.shape}")
@@ -108,7 +117,7 @@ def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
 
 
 def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
-    """Return arrays of an .npz file by name.
+    """Return the arrays with the given names from an .npz file, in the order of `names`.
 
     Raises:
         FileNotFoundError: the file does not exist.

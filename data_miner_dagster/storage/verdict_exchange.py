@@ -56,7 +56,7 @@ _NEEDED: Final = frozenset(field.name for field in EXCHANGE_SCHEMA if not field.
 
 @dataclass(frozen=True, slots=True)
 class ExchangedVerdict:
-    """A verdict, and whether it was undone."""
+    """A verdict, and when and by whom it was undone. `undone_at` is None if it was not undone."""
 
     verdict: Verdict
     undone_at: datetime | None = None
@@ -64,7 +64,10 @@ class ExchangedVerdict:
 
 
 def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
-    """Write verdicts in the given order, atomically, in the format of the file's suffix. Return their number.
+    """Write verdicts in the given order, atomically, in the format that the suffix of `path` names.
+
+    Returns:
+        The number of verdicts.
 
     Raises:
         ConfigError: the suffix is neither .csv nor .parquet.
@@ -75,12 +78,12 @@ def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
     elif path.suffix == ".csv":
         write_csv(path, EXCHANGE_SCHEMA.names, [[_cell(row[name]) for name in EXCHANGE_SCHEMA.names] for row in rows])
     else:
-        raise ConfigError(f"{path} is not the name of a CSV or Parquet file; end it with .csv or {PARQUET_SUFFIX}")
+        raise ConfigError(f"{path} does not end with .csv or {PARQUET_SUFFIX}; choose a file name that does")
     return len(rows)
 
 
 def _cell(value: object) -> object:
-    """Return a value as a CSV cell. The `repr` of a number is read as the same number."""
+    """Return a value as a CSV cell. A number becomes its `repr`, which is read as exactly the same number."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -99,10 +102,10 @@ def csv_columns(path: Path) -> tuple[str, ...]:
 
 
 def read_verdicts(path: Path) -> list[ExchangedVerdict]:
-    """Return the verdicts in a file that `write_verdicts` wrote, or that has the same columns.
+    """Return the verdicts in a file that `write_verdicts` wrote, or in one with the same columns.
 
     Raises:
-        ConfigError: the file does not exist or lacks a column, or a line is not a verdict.
+        ConfigError: the file does not exist, cannot be read or lacks a column, or a line is not a verdict.
     """
     rows = _parquet_rows(path) if path.suffix == PARQUET_SUFFIX else _csv_rows(path)
     verdicts = []
@@ -110,13 +113,17 @@ def read_verdicts(path: Path) -> list[ExchangedVerdict]:
         try:
             verdicts.append(_verdict(row))
         except (ConfigError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: {place} is not a verdict ({error}); correct or remove it") from error
+            raise ConfigError(f"{place} of {path} is not a verdict ({error}); correct or remove it") from error
     return verdicts
 
 
 @contextmanager
 def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
-    """Yield a reader by column name. Spreadsheets put a byte order mark before the first name."""
+    """Yield a reader of the rows of a CSV file as dicts. A byte order mark, as spreadsheets write it, is ignored.
+
+    Raises:
+        ConfigError: the file does not exist or is not UTF-8 text.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield csv.DictReader(file)
@@ -147,7 +154,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if missing := sorted(_NEEDED - set(columns)):
-        raise ConfigError(f"{path} has no column {', '.join(missing)}; `data-miner review export` writes all of them")
+        raise ConfigError(
+            f"{path} has no column {', '.join(missing)}; write the file again with `data-miner review export`"
+        )
 
 
 def _row(one: ExchangedVerdict) -> dict[str, object]:
@@ -241,12 +250,12 @@ def _box(row: Mapping[str, Any], prefix: str) -> RelativeBox | None:
     if not numbers:
         return None
     if len(numbers) < len(values):
-        raise ValueError(f"its box has only {len(numbers)} of 4 coordinates")
+        raise ValueError(f"its {'new ' if prefix else ''}box has only {len(numbers)} of 4 coordinates")
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
 def _time(value: str | datetime) -> datetime:
     time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     if time.tzinfo is None:
-        raise ValueError(f"the time {value} has no time zone, such as +00:00")
+        raise ValueError(f"the time {value} has no time zone; add one, such as +00:00")
     return time

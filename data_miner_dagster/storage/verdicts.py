@@ -1,6 +1,6 @@
 """People's verdicts in files: the verdicts applied to a table, and the file that earlier versions wrote.
 
-Verdicts themselves are rows of the catalog (catalog/verdicts.py).
+The verdicts themselves are rows in the catalog (catalog/verdicts.py).
 """
 
 import csv
@@ -22,12 +22,12 @@ _UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_verdict_file(path: Path) -> list[Verdict]:
-    """Return the verdicts on frames that an earlier version stored in a file. Empty if the file does not exist.
+    """Return the verdicts on frames that an earlier version stored in a file, or an empty list if there is no file.
 
     The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at.
 
     Raises:
-        ConfigError: a line is not a verdict.
+        ConfigError: a line is not a verdict, or the file is not UTF-8 text.
     """
     verdicts = []
     try:
@@ -38,13 +38,13 @@ def read_verdict_file(path: Path) -> list[Verdict]:
                     verdicts.append(_verdict(row))
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(
-                        f"{path}: line {reader.line_num} is not a verdict ({type(error).__name__}: {error}); "
+                        f"line {reader.line_num} of {path} is not a verdict ({type(error).__name__}: {error}); "
                         "correct or remove it"
                     ) from error
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text; restore it from a copy") from error
+        raise ConfigError(f"{path} is not UTF-8 text; restore the file from a backup") from error
     return verdicts
 
 
@@ -67,18 +67,21 @@ def _time(text: str) -> datetime:
 
 
 def verdicts_on(said: Mapping[tuple[str, float], bool], video_keys: Collection[str]) -> dict[tuple[str, float], bool]:
-    """Return verdicts (True: kept) on frames of the given videos, by video and time, in order."""
+    """Return the entries of `said` for the given videos: True for kept, by (video key, time in seconds), in order."""
     wanted = frozenset(video_keys)
     return {place: said[place] for place in sorted(said) if place[0] in wanted}
 
 
 def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
-    """Return the fingerprint of verdicts (True: kept) by video and time. It does not depend on persons or dates."""
+    """Return the fingerprint of verdicts: True for kept, by (video key, time in seconds).
+
+    The fingerprint does not depend on who gave a verdict, or when.
+    """
     return fingerprint_of({"verdicts": [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]})
 
 
 def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
-    """Return the metadata for a table that records the verdicts applied to its rows; empty if there are none."""
+    """Return the table metadata that records the verdicts applied to the rows, or an empty dict if there are none."""
     rows = [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 
@@ -92,13 +95,13 @@ class KeptPlaces:
             self._by_video.setdefault(video_key, []).append(pts_seconds)
 
     def holds(self, video_key: str, pts_seconds: float) -> bool:
-        """Return whether a person kept the frame at this time. Tolerates times that another tool has rounded."""
+        """Return whether a person kept the frame at this time. A time that another tool has rounded still matches."""
         times = self._by_video.get(video_key, [])
         at = bisect_left(times, pts_seconds)
         return any(abs(time - pts_seconds) < SAME_FRAME_SECONDS for time in times[max(0, at - 1) : at + 1])
 
 
 def kept_by_hand(metadata: Mapping[str, str]) -> KeptPlaces:
-    """Return the frames that people kept, according to a table's metadata."""
+    """Return the frames that people decided to keep, according to a table's metadata."""
     said = json.loads(metadata.get(_METADATA_KEY, "[]"))
     return KeptPlaces((key, pts_seconds) for key, pts_seconds, kept in said if kept)

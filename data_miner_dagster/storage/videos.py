@@ -1,4 +1,4 @@
-"""`videos/<key>/info.json`: the manifest of a downloaded and verified video, written last."""
+"""Read and write `videos/<key>/info.json`, the manifest of a downloaded and verified video, which is written last."""
 
 import json
 from dataclasses import dataclass, fields
@@ -15,9 +15,9 @@ _FILE_FIELDS: Final = tuple(field.name for field in fields(VideoFileRecord))
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """The manifest of a video: its file and its origin. It contains no secrets, and no dates of the download.
+    """The manifest of a video: its file and its origin.
 
-    Downloading the same file again therefore yields the same manifest.
+    It contains no secrets and no time of download, so downloading the same file again yields the same manifest.
     """
 
     video_key: str
@@ -37,7 +37,7 @@ def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest of a video. None unless it is valid and its file exists with the recorded size.
+    """Return the manifest of a video, or None unless it is valid and the video file has the recorded size.
 
     `file.file_name` is empty for a folder of frames, which has no video file.
     """

@@ -11,14 +11,14 @@ from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_metadata, re
 
 TIMES_KEY: Final = "data_miner.times_us"
 STEPS_KEY: Final = "data_miner.steps_us"
-"""The metadata keys for the requested times of the pictures, and for the steps of whole clips."""
+"""The metadata keys for the requested times of the pictures, and for the steps of whole clips, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWindows:
     """The footer of a manifest of windows.
 
-    Contains the fingerprint of its inputs, the requested times, and the steps of whole clips.
+    It contains the fingerprint of the inputs, the requested times, and the steps of whole clips.
     """
 
     fingerprint: str
@@ -32,7 +32,7 @@ def times_metadata(times_us: tuple[int, ...], steps_us: tuple[int, ...]) -> Mapp
 
 
 def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows | None:
-    """Return the footer of a video's manifest of windows. None if there is no readable manifest."""
+    """Return the footer of a video's manifest of windows, or None if there is no readable manifest."""
     metadata = read_metadata(layout.windows_table(video_key))
     fingerprint = metadata.get(FINGERPRINT_KEY.decode())
     if fingerprint is None or TIMES_KEY not in metadata:

@@ -58,7 +58,7 @@ def test_tables__one_that_cannot_be_read_is_absent_or_says_so(table: Path, damag
         lambda: list(read_batches(table, ["value"])),
         lambda: TableByVideo(table, ["value"]),
     ):
-        with pytest.raises(DamagedFileError, match=r"table\.parquet is damaged \(.*recreates it") as raised:
+        with pytest.raises(DamagedFileError, match=r"table\.parquet is damaged \(.*it is recreated") as raised:
             read()
         assert "\n" not in str(raised.value)
 

@@ -238,8 +238,8 @@ def test_find_threshold__a_verdict_goes_before_a_line_of_a_file(platform: Plante
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("frame_id,answer\nlocal-a/000000,maybe\n", "line 2: 'maybe' is neither 'keep' nor 'drop'"),
-        ("frame,verdict\n", "the columns frame_id and answer are required, but the file has frame, verdict"),
+        ("frame_id,answer\nlocal-a/000000,maybe\n", "the answer 'maybe' in line 2 of .* is neither 'keep' nor 'drop'"),
+        ("frame,verdict\n", "needs the columns frame_id and answer, but it has frame, verdict"),
         ("", "has nothing"),
         (None, "does not exist"),
     ],

@@ -111,8 +111,8 @@ def test_import_verdicts__keep_or_drop_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("word", "perhaps", "line 3 is not a verdict \\('perhaps' is not a valid VerdictWord\\)"),
-        ("pts_seconds", "", "line 3 is not a verdict \\(it has no value for pts_seconds\\)"),
+        ("word", "perhaps", "line 3 of .* is not a verdict \\('perhaps' is not a valid VerdictWord\\)"),
+        ("pts_seconds", "", "line 3 of .* is not a verdict \\(it has no value for pts_seconds\\)"),
         ("given_at", "2026-01-02T12:00:00", "line 3 .*has no time zone"),
         ("x_max", "", "line 3 .*its box has only 3 of 4 coordinates"),
         ("x_max", "1.5", "line 3 .*not four shares from 0 to 1"),
@@ -154,5 +154,5 @@ def test_import_verdicts__files_that_are_none(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             import_verdicts(platform, "cyclists", tmp_path / name, who="Eve")
-    with pytest.raises(ConfigError, match=r"end it with \.csv or \.parquet"):
+    with pytest.raises(ConfigError, match=r"does not end with \.csv or \.parquet"):
         export_verdicts(platform, "cyclists", tmp_path / "verdicts.txt")
