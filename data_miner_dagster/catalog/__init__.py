@@ -1,7 +1,8 @@
-"""The catalog of videos, projects, their statuses and the reasons for them: SQLAlchemy 2 on SQLite or PostgreSQL.
+"""The catalog of videos and projects, with their statuses and the reasons for them, on SQLite or PostgreSQL.
 
-The functions are grouped by topic. Functions that take a `Database` run their own transaction. Functions that take a
-`Session` run in the caller's transaction. Returned rows are detached: they may be read freely but must not be changed.
+The functions are grouped by topic. A function that takes a `Database` runs its own transaction, and a function that
+takes a `Session` runs in the caller's transaction. Rows that a function with its own transaction returns are detached:
+they may be read freely but must not be changed.
 
 Belongs here: tables, migrations, queries, updates, claims; all SQL. Does not belong here: frame rows (Parquet),
 Dagster, decisions.

@@ -4,7 +4,8 @@ A message is a row that is written in the transaction that records the change, s
 exists until its target has accepted the message, for at most a day. If a process dies after it has sent a message and
 before it has recorded this, the message is sent again.
 
-Belongs here: rows. Does not belong here: the conditions for alerts (operations/alerting/conditions.py), and sending.
+Belongs here: rows. Does not belong here: the conditions for alerts (operations/alerting/conditions.py), and sending
+messages.
 """
 
 from collections.abc import Collection, Sequence
@@ -23,7 +24,7 @@ from data_miner_dagster.domain.backoff import backoff_seconds
 
 _IS_OVER: Final = " is over"
 _SENDING: Final = timedelta(seconds=180)
-"""A message that was taken this long ago and still exists may be taken again: the process that took it has died."""
+"""A message that was taken this long ago and still exists may be taken again, since its process must have died."""
 _KEPT: Final = timedelta(days=1)
 """Messages older than this are discarded if their target has not accepted them."""
 
@@ -41,10 +42,13 @@ class AlertMessage:
 
 
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
-    """Update the stored alerts, queue messages about beginnings and ends for every target, and return their titles.
+    """Make the stored alerts match the troubles in `found`, and queue messages to all targets about what has changed.
 
     An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
     Nothing is written unless an alert begins, ends or must be sent now.
+
+    Returns:
+        The titles of the queued messages, without repetitions for several targets.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
@@ -92,7 +96,7 @@ def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime,
 
 
 def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
-    """Reserve the oldest message that is due for this process. Return None if no message is due.
+    """Reserve the oldest due message for this process, for three minutes. Return None if no message is due.
 
     An undelivered message delays later ones about the same alert to the same target, since the end of an alert must not
     arrive before its beginning. Messages that are older than a day, or whose target is not one of `targets`, are

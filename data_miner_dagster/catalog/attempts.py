@@ -1,8 +1,9 @@
 """Failed attempts: which item failed at which stage, how often in a row, and when it is retried.
 
-There is one row per failure. When an item succeeds at a stage, its rows for that stage are deleted. Functions that
-take a session never commit. Belongs here: the rows. Does not belong here: what a failure concerns
-(operations/run_failures.py), outages of a whole stage (gates.py), items whose process died (deaths.py).
+There is one row per failure. When an item succeeds at a stage, its rows for that stage are deleted.
+
+Belongs here: the rows. Does not belong here: deciding what a failure concerns (operations/run_failures.py), outages of
+a whole stage (gates.py), items whose process died (deaths.py).
 """
 
 from collections.abc import Collection, Iterator
@@ -26,7 +27,7 @@ from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, Failu
 _MOST_ROWS: Final = 20
 """Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""After this many failures, the last of them a fault of this program, an item waits for another version of it."""
+"""After this many failures, the last of which is a fault of this program, an item waits for another program version."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
@@ -42,8 +43,8 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
         stage: the stage that failed.
         item: the item that the stage worked on.
         failure: what happened.
-        due_at: when the item may be retried. None: not before its inputs change or a person requests it. After a fault
-            of this program, a new version also allows a retry.
+        due_at: when the item may be retried. If it is None, the item is not retried before its inputs change or a
+            person requests it. After a fault of this program, a new version also allows a retry.
     """
     known = session.scalars(
         select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())
@@ -68,7 +69,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update the due dates of videos, which depend on their failed attempts. For projects, only flush the session."""
+    """Update the due dates of videos, which depend on their failed attempts. For a project, only flush the session."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -83,8 +84,8 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
         stage: the stage that failed.
         item: the item that the stage worked on.
         failure: what happened.
-        waits: True if only a person can fix the cause. The item is then not retried automatically. Neither is an item
-            whose third or later failure is a fault of this program.
+        waits: True if only a person can fix the cause, so that the item is not retried automatically. An item whose
+            third or later failure is a fault of this program is not retried automatically either.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -93,7 +94,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Delete the records of items' failures and of deaths at a stage, because the items succeeded or start over."""
+    """Delete the records of failures and deaths of items at a stage, because the items succeeded or start over."""
     if items:
         values = [{"of_stage": stage, "of_item": item} for item in items]
         session.flush()
@@ -111,7 +112,7 @@ def forget_items(session: Session, items: Collection[str]) -> None:
 
 
 def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
-    """Return how often an item has failed in a row at a stage. With `basis`, count only failures with these inputs."""
+    """Return how often in a row an item has failed at a stage. With `basis`, only failures with these inputs count."""
     query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
     if basis is not None:
         query = query.where(AttemptRow.basis == basis)
@@ -119,9 +120,10 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 
 
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
-    """Return when an item may be requested again. `AT_ONCE`: no failure counts. None: not before something changes.
+    """Return when an item may be requested again at a stage.
 
-    Failures with inputs other than `basis`, and faults of another version of this program, are ignored.
+    Returns `AT_ONCE` if no failure counts, and None if the item waits for a change of its inputs or for a person.
+    Failures with inputs other than `basis`, and faults of another version of this program, do not count.
     """
     return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
 
@@ -129,14 +131,21 @@ def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = 
 def due_dates(
     session: Session, stage: WorkStage, items: Collection[str], basis: str | None = None
 ) -> dict[str, datetime | None]:
-    """Return when each item that has failed at a stage may be requested again, as `next_due` does for one item."""
+    """Return when each item may be requested again at a stage, as `next_due` does for one item.
+
+    Items that have not failed at the stage are omitted.
+    """
     return {row.item: _due_at(row, basis) for row in _last_attempts(session, stage, items)}
 
 
 def last_failures(
     session: Session, stages: Collection[WorkStage], items: Collection[str]
 ) -> list[tuple[AttemptRow, datetime | None]]:
-    """Return the last failure of each item at each stage, with its retry date (None: not before something changes)."""
+    """Return the last failure of each item at each stage, in no particular order, each with the date of its retry.
+
+    The date is `AT_ONCE` after a fault of another version of this program, and None if nothing is retried before the
+    inputs change or a person requests it.
+    """
     found: list[tuple[AttemptRow, datetime | None]] = []
     for some in portions(items):
         last = select(func.max(AttemptRow.id)).where(AttemptRow.stage.in_(stages), AttemptRow.item.in_(some))
@@ -165,13 +174,13 @@ def _is_of_program(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """The number of items of a stage that failed in the same way, and the date of the earliest retry."""
+    """The number of items whose last attempt at a stage failed in the same way, and the date of the earliest retry."""
 
     stage: WorkStage
     scope: FailureScope
     kind: str
     num_items: int
-    next_due: datetime | None  # None: none of them is retried automatically
+    next_due: datetime | None  # None if none of them is retried automatically
     message: str  # of the most recent failure
 
 

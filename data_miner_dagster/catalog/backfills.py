@@ -1,6 +1,7 @@
 """Choose the videos of a project that a backfill processes, by their state at a stage.
 
-Belongs here: choosing from the catalog. Does not belong here: work that is due automatically (pending.py), the runs.
+Belongs here: choosing from the catalog. Does not belong here: work that is due automatically (pending.py), and starting
+runs.
 """
 
 from collections import Counter
@@ -31,7 +32,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedVideos:
-    """Videos that a backfill leaves out because they have failed at its stage or at an earlier one."""
+    """The number of videos that a backfill leaves out because they have failed at its stage or at an earlier one."""
 
     stage: WorkStage  # at which they failed
     num_videos: int
@@ -51,7 +52,7 @@ class BackfillChoice:
 
     @property
     def left_out(self) -> str:
-        """A description of the videos that are left out. Empty if there are none."""
+        """A description of the videos that are left out, or "" if there are none."""
         counts = {
             "already in progress": self.num_in_flight,
             "held (`data-miner resume`)": self.num_held,
@@ -75,8 +76,8 @@ def choose_for_backfill(
         database: the catalog.
         stage: downloading, extraction or embedding.
         project: the project that wants the videos.
-        standings: the states of the videos to process. Ignored if `video_keys` is given.
-        video_keys: the videos to process in any state, in this order. None: all videos in one of `standings`.
+        standings: the states of the videos to process. It is ignored if `video_keys` is given.
+        video_keys: the videos to process in any state, in this order, or None for all videos in one of `standings`.
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
     with database.reading() as session:
@@ -106,7 +107,7 @@ def choose_for_backfill(
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """What the catalog records about work on videos, as (stage, key of the video)."""
+    """What the catalog records about work on videos, mostly as (stage, video key) pairs."""
 
     pending: Collection[tuple[WorkStage, str]]  # for the project, now or later
     failed: Collection[tuple[WorkStage, str]]
@@ -127,7 +128,7 @@ def _records(session: Session, stage: WorkStage, project: str, video_keys: Seque
 
 
 def _failed_at(stage: WorkStage, row: VideoRow, records: _Records) -> WorkStage | None:
-    """Return the stage before `stage` at which a video has failed. None if it has not, or if it is being retried."""
+    """Return the stage before `stage` at which a video has failed, or None if it has not or is being retried there."""
     has_file = row.sha256 is not None and row.status is not VideoStatus.UNAVAILABLE
     needed = WorkStage.EXTRACTION if has_file and stage is WorkStage.EMBEDDING else WorkStage.DOWNLOADING
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) or (needed, row.key) in records.failed

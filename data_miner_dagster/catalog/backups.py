@@ -1,4 +1,4 @@
-"""Copies of an SQLite catalog that are made before its migrations and stored in the catalog's folder."""
+"""Copies of an SQLite catalog that are written into its folder before each migration."""
 
 import os
 import re
@@ -11,9 +11,9 @@ from data_miner_dagster.catalog.kept_log import KeptLog
 
 
 def copy_before_migration(file: Path, revision: str) -> Path:
-    """Atomically copy a catalog that is at `revision`, and return the path of the copy.
+    """Copy a catalog that is at `revision`, atomically, and return the path of the copy.
 
-    The copy contains all committed data, even if another connection is about to write. It replaces any earlier copy of
+    The copy contains all committed data, even if another connection is about to write. It replaces any earlier copy for
     the same revision.
     """
     copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
@@ -35,15 +35,15 @@ def copy_before_migration(file: Path, revision: str) -> Path:
 
 
 def earlier_catalogs(file: Path) -> list[Path]:
-    """Return the copies that were made before migrations of a catalog, oldest revision first."""
+    """Return the paths of the copies that were written before migrations of a catalog, oldest revision first."""
     name = re.compile(rf"{re.escape(file.stem)}-\d{{4}}{re.escape(file.suffix)}")
     return sorted(entry for entry in file.parent.iterdir() if name.fullmatch(entry.name))
 
 
 def keys_wanted_in_copies(file: Path) -> set[str]:
-    """Return the keys of the videos that any project wants in any copy of a catalog.
+    """Return the keys of the videos that a project wants according to an earlier copy of the catalog in `file`.
 
-    Their frames must be kept, since a restored copy needs them. Copies that cannot be read are ignored.
+    The frames of these videos must be kept, since a restored copy needs them. Unreadable copies are ignored.
     """
     wanted: set[str] = set()
     for copy in earlier_catalogs(file):

@@ -1,4 +1,4 @@
-"""Batches: the few videos of one stage, or the project, that one run processes together. Projects take turns.
+"""Batches: the few videos, or the one project, that one run processes at a stage. Projects take turns.
 
 Belongs here: choosing and ending batches, and the items in flight. Does not belong here: pending work (pending.py),
 outages of a stage (gates.py), work that a person has stopped (holds.py).
@@ -48,10 +48,10 @@ from data_miner_dagster.catalog.writers import insert_into
 from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, WorkStage
 
 MAX_ITEMS: Final = 25
-"""Default maximum number of videos in a batch, and therefore in the work that a run leaves unfinished if it dies."""
+"""The default maximum number of videos in a batch, and therefore of videos that a dead run leaves unfinished."""
 
 MAX_FRAMES: Final = 5000
-"""Maximum number of frames in an embedding batch of several videos, so no run receives several long videos at once."""
+"""The maximum number of frames in an embedding batch of several videos, so that no run receives several long videos."""
 
 WAIT_SECONDS: Final = 60
 """A batch that is not full is assigned to a run once its oldest video has been ready for this long."""
@@ -67,7 +67,7 @@ _TAKING: Final = 0x646D_7462  # "dmtb": with the stage's number, the key of the 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Items of one stage for a single run to process: keys of videos, or the name of a project."""
+    """The items that one run processes at one stage: keys of videos, or the name of a project."""
 
     id: int
     stage: WorkStage
@@ -83,16 +83,16 @@ class OpenBatch:
     size: int
     created_at: datetime
     run_id: str | None  # None until it is known which run processes the batch
-    reason: str | None  # why it is about to end, if that is known
+    reason: str | None  # why the batch is about to end, or None if that is not known
 
 
 class BatchWishes(TypedDict, total=False):
     """Optional arguments of `take_batch`."""
 
     max_items: int  # maximum number of videos
-    project: str | None  # only for this project; None: for any
-    keys: Collection[str] | None  # only these videos; None: any
-    now: datetime | None  # None: the current time
+    project: str | None  # only work for this project, or None for work for any project
+    keys: Collection[str] | None  # only these videos, or None for any video
+    now: datetime | None  # the current time, or None for the time on the database's clock
     must_be_full_until_seconds: float  # how long a batch that is not full waits for more videos; 0: not at all
 
 
@@ -125,12 +125,12 @@ class _Choice:
 
 
 def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
-    """Take the next videos of a stage for a run. Return None if none are available now.
+    """Take the next videos at a stage as a batch for a run. Return None if none are available now.
 
     The videos are due, and neither held nor in flight. Projects take turns: the one that was served longest ago comes
-    first. A batch is assigned when it is full, when its oldest video has waited for a minute (or for the seconds in
-    `wishes`), or when no earlier stage has work for its projects. Videos whose last batch died are never mixed with
-    others. They are taken first, but last if the batch probes a closed stage.
+    first. A batch is taken when it is full, when its oldest video has waited for a minute (or for
+    `must_be_full_until_seconds`), or when no earlier stage has work for its projects. Videos whose last batch died are
+    never mixed with others. They are taken first, but last if the batch probes a closed stage.
     """
     wish = _Wish(stage, **wishes)
     with database.reading() as session:  # usually no video is available, and finding that out needs no lock
@@ -158,7 +158,7 @@ def take_project_batch(
 
 
 def set_run(database: Database, batch_id: int, run_id: str) -> None:
-    """Record which run works on a batch."""
+    """Record which run processes a batch."""
     with database.transaction() as session:
         session.execute(update(_BATCHES).where(_BATCHES.c.id == batch_id).values(run_id=run_id))
 
@@ -172,19 +172,19 @@ def end_batch(
     failure: Failure | None = None,
     done: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """End a batch and free its items. Does nothing if the batch has already ended.
+    """End a batch and free its items. Nothing is changed if the batch has already ended.
 
     Args:
         database: the catalog.
-        batch_id: the batch.
-        reason: how it ended, in one line for people.
-        died: True if its process died for an unknown reason. Its unfinished items become suspects: they are retried in
+        batch_id: the id of the batch.
+        reason: how the batch ended, in one line for people.
+        died: True if its process died for an unknown reason. The unfinished items become suspects: they are retried in
             smaller batches, apart from other videos.
-        failure: the failure of the whole run, which is charged to the item, the batch or the stage that it concerns.
+        failure: the failure of the run, if it failed, which is charged to the item, batch or stage that it concerns.
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
-        The items that are not done, sorted. Empty if the batch had already ended.
+        The items that are not done, sorted, or an empty tuple if the batch had already ended.
     """
     with database.transaction() as session:
         now = database.now(session)
@@ -226,14 +226,14 @@ def items_of(database: Database, batch_id: int) -> list[str]:
 
 
 def batch_of(session: Session, stage: WorkStage, item: str) -> int | None:
-    """Return the id of a stage's open batch that contains an item, or None."""
+    """Return the id of the open batch that contains an item at a stage, or None if the item is not in flight."""
     query = select(_ITEMS.c.batch_id).where(_ITEMS.c.stage == stage, _ITEMS.c.item == item)
     found: int | None = session.scalar(query)
     return found
 
 
 def is_any_takeable(database: Database, project: str) -> bool:
-    """Return whether any video of a project is due at some stage and is neither held nor in flight."""
+    """Return whether any video of a project is due at any stage and is neither held nor in flight."""
     with database.reading() as session:
         now = database.now(session)
         return any(
@@ -243,18 +243,18 @@ def is_any_takeable(database: Database, project: str) -> bool:
 
 
 def free_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove videos from their batches, because the videos are being deleted."""
+    """Remove videos that are being deleted from their batches."""
     for some in portions(video_keys):
         session.execute(delete(_ITEMS).where(_ITEMS.c.stage.in_(VIDEO_STAGES), _ITEMS.c.item.in_(some)))
 
 
 def free_project(session: Session, project: str) -> None:
-    """Remove a project from its batches, because the project is being deleted."""
+    """Remove a project that is being deleted from its batches."""
     session.execute(delete(_ITEMS).where(_ITEMS.c.stage.not_in(VIDEO_STAGES), _ITEMS.c.item == project))
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Prevent other processes from choosing a batch of a stage until this transaction ends, as SQLite always does."""
+    """Let other processes that choose a batch at a stage wait until this transaction ends, as SQLite always does."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
@@ -301,7 +301,7 @@ def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
-    """Return the names of the projects with due work at the stage, unless held. The one served longest ago is first."""
+    """Return the names of the projects with due work at a stage, unless it is held. The longest unserved is first."""
     turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
     query = (
         select(ProjectRow.name)
@@ -318,7 +318,7 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
     """Return one row per video, for at most `max_items` videos, taken from the projects in turn."""
     taken: dict[str, _Ready] = {}
     quota = -(-wish.max_items // max(1, len(projects)))
-    for limit in dict.fromkeys((quota, wish.max_items)):  # a project with less than its share leaves the rest to others
+    for limit in dict.fromkeys((quota, wish.max_items)):  # the second pass distributes what some projects did not use
         for project in projects:
             for row in _rows_of(session, wish, project, now, limit) if len(taken) < wish.max_items else ():
                 if len(taken) < wish.max_items:
@@ -327,7 +327,7 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
 
 
 def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ...]:
-    """Return the first keys, as many as have at most `MAX_FRAMES` frames in total, but at least one."""
+    """Return the longest beginning of `video_keys` with at most `MAX_FRAMES` frames in total, but at least one key."""
     query = select(VideoRow.key, VideoRow.num_frames).where(VideoRow.key.in_(video_keys))
     num_frames = {key: number or 0 for key, number in session.execute(query)}
     totals = accumulate(num_frames.get(key, 0) for key in video_keys)
@@ -337,7 +337,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for due rows of one stage and project that are not in flight, held or suspects, oldest first."""
+    """Return the query for due rows of one stage and project, unless in flight, held or suspects, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
@@ -354,8 +354,8 @@ def _ready_rows() -> Select[Any]:
 
 
 def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: int) -> list[_Ready]:
-    # Not sorted by name: files with similar names may share a defect, and a batch of them would look as if the site
-    # refused everything.
+    # Downloads are mixed rather than sorted by name: files with similar names may share a defect, and a batch of them
+    # would look as if the site refused everything.
     mixed = 8 if wish.stage is WorkStage.DOWNLOADING and wish.keys is None else 1
     parameters = {"of_stage": wish.stage, "of_project": project, "now": now, "most": limit * mixed}
     rows: list[_Ready] = []

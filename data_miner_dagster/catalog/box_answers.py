@@ -18,14 +18,14 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswer:
-    """A received answer, with the keys of its question and of the video that the crop comes from, and its cost."""
+    """A received answer, with the key of its question, the key of the video that the crop comes from, and its cost."""
 
     question_key: str
     video_key: str
     answer: BoxAnswer
     input_tokens: int | None = None
     output_tokens: int | None = None
-    cost: float | None = None  # None: unknown
+    cost: float | None = None  # None if it is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Spent:
 
 
 def find_answers(database: Database, question_keys: Collection[str]) -> dict[str, BoxAnswer]:
-    """Return the stored answers by question key."""
+    """Return the stored answers by question key. Questions without an answer are omitted."""
     found: dict[str, BoxAnswer] = {}
     with database.reading() as session:
         for some in portions(question_keys):
@@ -50,7 +50,7 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
 
 
 def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tuple[int, int]:
-    """Return the input and output tokens of the stored answers to these questions. Unknown ones count as 0."""
+    """Return the sums of input and output tokens over the stored answers to these questions. Unknown counts are 0."""
     sums = (func.sum(BoxAnswerRow.input_tokens), func.sum(BoxAnswerRow.output_tokens))
     found = [0, 0]
     with database.reading() as session:
@@ -61,7 +61,14 @@ def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tup
 
 
 def add_answers(database: Database, project: str, verifier: str, given: Sequence[GivenAnswer]) -> None:
-    """Store answers. If another worker has already stored an answer to the same question, that one is kept."""
+    """Store answers. If another worker has already stored an answer to the same question, that answer is kept.
+
+    Args:
+        database: the catalog.
+        project: the project that asked.
+        verifier: the fingerprint of the verifier.
+        given: the answers.
+    """
     if not given:
         return
     with database.transaction() as session:
@@ -84,7 +91,10 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 
 
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
-    """Return the number and cost of the answers that a project has received from a verifier, or from all if None."""
+    """Return the number and cost of the answers that a project has received.
+
+    Only answers from `verifier`, a fingerprint, count, or answers from all verifiers if it is None.
+    """
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)
     query = query.where(BoxAnswerRow.project_name == project)

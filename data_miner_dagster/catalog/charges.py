@@ -1,6 +1,6 @@
 """Charge a failed run to one item, to the items that it left undone, or to the whole stage.
 
-Belongs here: the effect on rows. Does not belong here: the meaning of an exception (operations/run_failures.py).
+Belongs here: changing rows. Does not belong here: classifying an exception (operations/run_failures.py).
 """
 
 from collections.abc import Collection
@@ -22,17 +22,17 @@ def charge_run(
 
     Nothing is charged if another process has taken over the work. Otherwise, the effect depends on the failure:
 
-    - It concerns the stage: the stage's gate closes, and the failure counts against no item.
-    - It concerns the batch, and one item may be the cause: the unfinished items are retried in batches of half the
+    - If it concerns the stage, the stage's gate closes, and the failure counts against no item.
+    - If it concerns the batch, and one item may be the cause, the unfinished items are retried in batches of half the
       size, as if the process had died.
-    - It concerns items, or is a fault of this program: each undone item is due again after a back-off.
+    - If it concerns items, or is a fault of this program, each undone item is due again after a back-off.
 
     Args:
         session: the caller's transaction.
         stage: the stage of the run.
         failure: what happened.
         undone: keys of the videos that are not done and have not failed for their own reasons, or the project's name.
-        batch_id: the batch. None if the run was not requested by a planner.
+        batch_id: the id of the batch, or None if no planner requested the run.
     """
     if failure.kind == FailureKind.TAKEN_OVER:
         return

@@ -1,4 +1,4 @@
-"""Claims ensure that only one worker does a piece of work, and that the work of a dead worker becomes free.
+"""Claims, which ensure that only one worker does a piece of work, and that the work of a dead worker becomes free.
 
 A claim is a lease: a row with an expiry date that a thread of the holder renews. It is taken by an INSERT, or by an
 UPDATE conditional on the old holder's token, so exactly one of two competing workers succeeds on any database. A
@@ -28,7 +28,7 @@ from data_miner_dagster.catalog.schema import ClaimRow
 from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, DataMinerError
 
 POLL_SECONDS: Final = 0.5
-"""Longest pause between two checks of a claim that another worker holds, before a random variation of 25 %."""
+"""The longest pause in seconds between two checks of a claim that another worker holds. It varies randomly by 25 %."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
 """The table of claims for Core statements, which take half the time of ORM statements. Every video takes a claim."""
@@ -49,7 +49,7 @@ def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
 
 @dataclass(slots=True)
 class Claim:
-    """A held claim. `is_lost` becomes true if it was revoked, or taken over because this worker was suspended too long.
+    """A held claim. `is_lost` becomes True if it was revoked, or taken over because this worker was suspended too long.
 
     Losing a claim costs work but never correctness. Files appear atomically and are the same for every writer, and only
     one of two workers can make the same status change.
@@ -71,7 +71,7 @@ class Claim:
 def check_claim(database: Database, claim: Claim) -> None:
     """Check that a claim is still held, before its holder publishes anything.
 
-    Queries the catalog only if the renewal is overdue.
+    The catalog is queried only if the renewal is overdue.
 
     Raises:
         ClaimLostError: the claim was taken over by another worker, or revoked.
@@ -86,7 +86,7 @@ def check_claim(database: Database, claim: Claim) -> None:
 
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
-    """Take a claim. Return None if a live worker, which may be this process, holds it."""
+    """Take a claim without waiting. Return None if a live worker, which may be in this process, holds it."""
     holder = this_process()
     claim = Claim(resource, uuid.uuid4().hex)
 
@@ -122,7 +122,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
             if cast("CursorResult[Any]", taken).rowcount != 1:
                 return None
             logger.info(
-                "%s: took over the claim of process %s on %s, which has ended or stopped renewing it",
+                "took over the claim on %s from process %s on %s, which has ended or stopped renewing it",
                 resource,
                 held.pid,
                 held.host.partition("|")[0],
@@ -131,7 +131,7 @@ def try_claim(database: Database, resource: str, *, run_id: str | None = None) -
 
 
 def release_claim(database: Database, claim: Claim) -> None:
-    """Release a claim. Does nothing if it has been lost."""
+    """Release a claim, unless it has been lost."""
     with database.transaction() as session:
         session.execute(_RELEASE, {"resource": claim.resource, "token": claim.token})
 
@@ -163,6 +163,14 @@ def hold_claim(
 
     After waiting, the caller must check whether there is still anything to do. A claim is not re-entrant.
 
+    Args:
+        database: the catalog.
+        resource: the name of the claimed resource, such as "video/<key>".
+        wait_seconds: the longest time to wait.
+        run_id: the run that the claim belongs to, or None if it belongs to no run.
+        on_wait: a function that is called once, with a line for people, if another worker holds the claim.
+        stopping: an event that ends the wait when it is set.
+
     Raises:
         ClaimHeldError: a live worker still holds the claim after `wait_seconds`, or when `stopping` is set.
     """
@@ -178,7 +186,7 @@ def hold_claim(
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The claim is no longer renewed, so it will expire.
             logger.warning(
-                "the claim on %s could not be released; it will expire in %.0f s: %s", resource, LEASE_SECONDS, error
+                "the claim on %s could not be released (%s); it will expire in %.0f s", resource, error, LEASE_SECONDS
             )
 
 
@@ -209,7 +217,7 @@ def _wait_for_claim(
         if left <= 0:
             break
         if attempt == 0 and on_wait is not None:
-            on_wait(f"{resource} is in use by another process; waiting")
+            on_wait(f"{resource} is in use by another process; waiting until it is free")
         pause = min(POLL_SECONDS, 0.02 * 2**attempt) * random.uniform(0.75, 1.25)  # noqa: S311 - spreads waiters
         if stopping.wait(min(pause, left)):
             break
@@ -219,7 +227,7 @@ def _wait_for_claim(
 
 
 def renew_claims(database: Database, tokens: list[str]) -> set[str]:
-    """Renew the claims that have these tokens. Return the tokens whose claims are still held."""
+    """Renew the claims with these tokens. Return the tokens of those that are still held."""
     kept: set[str] = set()
     for start in range(0, len(tokens), _TOKENS_A_STATEMENT):
         some = tokens[start : start + _TOKENS_A_STATEMENT]
@@ -236,7 +244,7 @@ def _renew(database: Database, claims: Sequence[Claim]) -> list[Claim]:
 
 
 def revoke_claims(database: Database, run_id: str) -> list[str]:
-    """Revoke the claims of a run that was ended, even if its process continues, and return their resources.
+    """Revoke the claims of a run that was ended, even if its process continues. Return the claimed resources, sorted.
 
     The rows remain but are expired, which tells the next holder that the previous one may still be running.
     """

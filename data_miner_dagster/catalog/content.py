@@ -26,7 +26,7 @@ _NEAR: Final = _OTHERS.where(
 
 @dataclass(frozen=True, slots=True)
 class SimilarVideo:
-    """A possible duplicate of a video. `duplicate_of` is the key of its original. None: it is not a known duplicate."""
+    """A possible duplicate of a video. `duplicate_of` is the key of its original, or None if none is known."""
 
     key: str
     duplicate_of: str | None
@@ -35,20 +35,23 @@ class SimilarVideo:
 def lock_content(session: Session) -> None:
     """Prevent other transactions from deciding which videos are identical until this transaction ends.
 
-    If two runs download the same content at the same time, the run that decides second therefore finds the first one's
-    result. Must be called before any row is locked.
+    If two runs download the same content at the same time, the run that decides second therefore finds the first run's
+    result. Call this before any row is locked.
     """
     lock_topic(session, Topic.CONTENT)
 
 
 def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> SimilarVideo | None:
-    """Return the earliest other video with this checksum, or None. Known duplicates of the video are ignored."""
+    """Return the earliest other video with this checksum, or None if there is none.
+
+    Known duplicates of the video `video_key` are ignored.
+    """
     row = session.execute(_SAME_BYTES, {"key": video_key, "sha256": sha256}).first()
     return None if row is None else SimilarVideo(row.key, row.duplicate_of)
 
 
 def of_same_bytes(session: Session, video_key: str, sha256: str) -> list[str]:
-    """Return the keys of the other videos whose files have this checksum, in the order in which they were added."""
+    """Return the keys of the other videos whose files have this sha256, in the order in which they were added."""
     others = select(_VIDEO.key).where(_VIDEO.sha256 == sha256, _VIDEO.key != video_key)
     return list(session.scalars(others.order_by(_VIDEO.created_at, _VIDEO.key)))
 
@@ -76,8 +79,8 @@ def of_like_duration(
 ) -> Iterator[tuple[SimilarVideo, str]]:
     """Yield the other videos with a duration between these bounds (inclusive), each with its content fingerprint.
 
-    The video that was added to the catalog first comes first. Videos without a fingerprint, and known duplicates of
-    this video, are skipped.
+    The video that was added to the catalog first comes first. Videos without a fingerprint, and known duplicates of the
+    video `video_key`, are ignored.
     """
     window = {"shortest": shortest_seconds, "longest": longest_seconds}
     for row in session.execute(_NEAR, {"key": video_key, **window}):

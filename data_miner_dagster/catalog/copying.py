@@ -1,8 +1,9 @@
 """Copy tables from one database to another for `data-miner migrate-to`, in portions within one transaction.
 
-A copy is marked in the target, so that an unused copy can be distinguished from other data and replaced. Belongs here:
-rows of any tables. Does not belong here: choosing databases, and the use of a copy (cli/moving.py,
-history/copying.py).
+A copy is marked in the target, so that an unused copy can be distinguished from other data and replaced.
+
+Belongs here: copying rows of any table. Does not belong here: choosing databases, and switching to a copy
+(cli/moving.py, history/copying.py).
 """
 
 import json
@@ -37,20 +38,20 @@ Adapt = Callable[[Row], Row]
 
 @dataclass(frozen=True, slots=True)
 class CopyMark:
-    """The mark of a copy: the attempt that made it, and the number of rows that each table had then."""
+    """The mark of a copy: the attempt that created the copy, and the number of rows in each table at that time."""
 
     attempt: str
     num_rows: Mapping[str, int]
 
 
 def catalog_tables() -> list[Table]:
-    """Return all tables of the catalog. Each table comes after those it refers to."""
+    """Return all tables of the catalog, each after the tables that it refers to."""
     assert WorkBatchRow.metadata is Base.metadata  # importing WorkBatchRow adds the tables of planned work
     return list(Base.metadata.sorted_tables)
 
 
 def count_rows(connection: Connection, tables: Collection[Table]) -> dict[str, int]:
-    """Return the number of rows of each of these tables that exists, by table name."""
+    """Return the number of rows by table name. Tables that do not exist are omitted."""
     present = set(inspect(connection).get_table_names())
     return {
         table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -60,7 +61,10 @@ def count_rows(connection: Connection, tables: Collection[Table]) -> dict[str, i
 
 
 def copy_table(source: Connection, target: Connection, table: Table, *, adapt: Adapt | None = None) -> int:
-    """Copy all rows of a table and return their number. Only one portion is in memory at a time."""
+    """Copy all rows of a table, converted by `adapt` unless it is None, and return their number.
+
+    Only one portion is in memory at a time.
+    """
     return insert_rows(target, table, map(adapt, read_rows(source, table)) if adapt else read_rows(source, table))
 
 
@@ -86,7 +90,7 @@ def insert_rows(target: Connection, table: Table, rows: Iterable[Row]) -> int:
 
 
 def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[str, int], attempt: str) -> None:
-    """Compare the row counts, set the target's sequences to continue after the copied ids, and mark the copy.
+    """Compare the row counts, let the target's sequences continue after the copied ids, and mark the copy.
 
     Raises:
         CatalogError: the number of rows in a table differs from the number that were read.
@@ -95,8 +99,8 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
         name = min(differing)
         raise CatalogError(
-            f"table {name} has {counted(found[name], 'row')} after {num_rows[name]} were copied into it, so nothing "
-            f"was changed; run the command again"
+            f"table {name} has {counted(found[name], 'row')} although {num_rows[name]} were copied into it, so "
+            "nothing was changed; run the command again"
         )
     for table in tables:
         column = table.autoincrement_column
@@ -110,7 +114,7 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
 
 
 def copy_mark(target: Connection) -> CopyMark | None:
-    """Return the mark of the copy in a database, or None if it has none."""
+    """Return the mark of the copy in a database, or None if the database contains no marked copy."""
     if not inspect(target).has_table(_MARKED_TABLE):
         return None
     comment = inspect(target).get_table_comment(_MARKED_TABLE)["text"]
@@ -122,7 +126,7 @@ def copy_mark(target: Connection) -> CopyMark | None:
 
 
 def make_room(target: Connection, tables: Collection[Table], attempt: str) -> None:
-    """Empty the tables of a target that contains nothing but an unused copy by the same `attempt`.
+    """Empty the tables of a target, provided that they contain nothing but an unused copy by the same `attempt`.
 
     Raises:
         ConfigError: the target contains other data.
@@ -135,8 +139,8 @@ def make_room(target: Connection, tables: Collection[Table], attempt: str) -> No
     if not is_unused or found != {name: count for name, count in (mark.num_rows if mark else {}).items() if count}:
         some = ", ".join(f"{name} ({count})" for name, count in sorted(found.items())[:3])
         raise ConfigError(
-            f"{target.engine.url.render_as_string(hide_password=True)} is not empty: it has rows in {some}; name an "
-            "empty database (nothing was changed)"
+            f"{target.engine.url.render_as_string(hide_password=True)} is not empty, since it has rows in {some}; use "
+            "an empty database (nothing was changed)"
         )
     format_table = target.dialect.identifier_preparer.format_table
     target.execute(text(f"TRUNCATE {', '.join(format_table(table) for table in tables)}"))
@@ -148,10 +152,11 @@ def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[
     Args:
         source: an open transaction on the catalog in which no other process can write.
         target: the other database.
-        attempt: identifies the attempt. An unused copy that the same attempt made earlier is replaced.
+        attempt: identifies the attempt. An unused copy that the same attempt created earlier is replaced.
 
     Raises:
         ConfigError: the target contains other data.
+        CatalogError: the number of rows in a table differs from the number that were read.
     """
     tables = catalog_tables()
     with target.engine.begin() as connection:
@@ -167,7 +172,7 @@ def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[
 def dagster_url_beside(catalog_url: str) -> str:
     """Return the URL of a separate schema for Dagster's storage in the catalog's PostgreSQL database.
 
-    Both have a table `alembic_version`, so one schema cannot hold both.
+    The catalog and Dagster's storage both have a table `alembic_version`, so one schema cannot hold both.
     """
     url = make_url(catalog_url)
     given = url.query.get("options", "")
@@ -176,7 +181,7 @@ def dagster_url_beside(catalog_url: str) -> str:
 
 
 def create_dagster_schema(catalog_url: str) -> None:
-    """Create the schema of `dagster_url_beside` if it is missing."""
+    """Create the schema that `dagster_url_beside` names, if it is missing."""
     engine = make_engine(catalog_url)
     with engine.begin() as connection:
         connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {_DAGSTER_SCHEMA}"))
@@ -184,7 +189,7 @@ def create_dagster_schema(catalog_url: str) -> None:
 
 
 def without_password(url: str) -> tuple[str, bool]:
-    """Return the URL without its password, and whether it contained one."""
+    """Return a (URL without its password, whether it contained one) pair."""
     parsed = make_url(url)
     has_any = bool(parsed.password or parsed.query.get("password"))
     public = URL.create(

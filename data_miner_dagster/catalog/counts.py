@@ -20,7 +20,7 @@ from data_miner_dagster.domain.statuses import (
 
 @dataclass(frozen=True, slots=True)
 class StatusCount:
-    """The number of memberships with a status and a reason. The reason is "" if the status needs none."""
+    """The number of memberships with a status and a reason. `reason` is "" if none is stored."""
 
     status: str
     reason: str
@@ -29,19 +29,23 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class VideoCount:
-    """The number of videos with a status and a reason, how many of them are stuck, and the date of the next retry."""
+    """The number of videos with a status and a reason, how many of them are stuck, and the date of the next retry.
+
+    `reason` is the kind of the error, or "" if there was no error.
+    """
 
     status: str
     reason: str
     count: int
     num_stuck: int  # transient failures after many attempts
-    next_try: datetime | None  # date of the earliest retry; None: none is retried automatically
+    next_try: datetime | None  # date of the earliest retry, or None if none of the videos is retried automatically
 
 
 def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:
     """Return exact counts of videos by status and error kind, in the order of the statuses.
 
-    A video with a transient failure counts as stuck after `stuck_after` attempts.
+    Only videos that `project` wants count, or all videos if it is None. A video with a transient failure counts as
+    stuck after `stuck_after` attempts.
     """
     passing = [kind for kind in VideoErrorKind if kind.is_transient]
     is_stuck = and_(
@@ -68,7 +72,8 @@ def count_videos(database: Database, project: str | None = None, *, stuck_after:
 def count_project_videos(database: Database, project: str | None = None) -> list[StatusCount]:
     """Return exact counts of memberships by status and reason, in status order.
 
-    The reason of a rejected membership is the name of the violated rule, without the details.
+    Only memberships in `project` count, or all memberships if it is None. The reason for a rejected membership is the
+    name of the violated rule, without the details.
     """
     query = select(ProjectVideoRow.status, ProjectVideoRow.reason, func.count()).group_by(
         ProjectVideoRow.status, ProjectVideoRow.reason

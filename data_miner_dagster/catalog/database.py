@@ -50,9 +50,9 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
     """Return an engine. On SQLite, it waits for locks, enforces foreign keys and uses write-ahead logging.
 
     An SQLite transaction that may write takes its lock at the start (BEGIN IMMEDIATE). A read followed by a write
-    therefore never fails because another process wrote in between. A read-only transaction takes no lock. With
-    write-ahead logging it sees the state at its start, and neither waits for a writer nor delays one. Connections to an
-    SQLite file go through `kept_log`, if it is given.
+    therefore never fails because another process wrote in between. A transaction of an engine with `is_read_only` takes
+    no lock. It sees the state at its start, and neither waits for a writer nor delays one. Connections to an SQLite
+    file go through `kept_log`, unless it is None.
 
     Raises:
         ConfigError: the URL does not name an SQLite or PostgreSQL database.
@@ -61,7 +61,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
         raise ConfigError(f"the catalog URL {shown_catalog_url(url)} is not valid: {problem}")
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
-        # A connection dropped by the server or a firewall is detected before use, and a hung host within half a minute.
+        # A connection that the server or a firewall has dropped is noticed before use, and a hung host after 30 s.
         # Errors show the statement but not its values, which include addresses and configurations.
         # The isolation level is explicit because the catalog relies on it (writers.py). A server's default may differ.
         return create_engine(
@@ -105,7 +105,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to write-ahead logging. Retries, since SQLite does not wait while another process does the same."""
+    """Switch to write-ahead logging, with retries, since SQLite does not wait while another process does the same."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -118,7 +118,11 @@ def _write_ahead(connection: Any) -> None:
 
 
 def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
-    """Rewrite an SQLite file and empty its log, so that no deleted data remains. Return False if it is in use."""
+    """Rewrite an SQLite file and empty its log, so that no deleted data remains.
+
+    Returns:
+        False if another process used the file for longer than `wait_seconds`.
+    """
     KeptLog(path).put_back()
     with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
         try:
@@ -161,16 +165,16 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
         connection.exec_driver_sql("RESET lock_timeout")
     if in_use:
         logger.warning(
-            "%s: the text of deleted rows may still exist in %s; stop all programs that use the database, then run "
-            "`VACUUM FULL` on these tables",
-            engine.url.render_as_string(hide_password=True),
+            "the text of deleted rows may still exist in the tables %s of %s; stop all programs that use the database, "
+            "then run `VACUUM FULL` on these tables",
             ", ".join(in_use),
+            engine.url.render_as_string(hide_password=True),
         )
     return not in_use
 
 
 def now_of(session: Session) -> datetime:
-    """Return the time on the clock shared by all hosts of a session's catalog: the server's, if there is one."""
+    """Return the current time in UTC: on PostgreSQL by the server's clock, which all hosts share, else by this host."""
     if session.get_bind().dialect.name != "postgresql":
         return datetime.now(UTC)
     present: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -178,7 +182,7 @@ def now_of(session: Session) -> datetime:
 
 
 class Database:
-    """A catalog and its transactions. It connects on first use, and is safe to share between threads."""
+    """A catalog and its transactions. It connects on first use, and several threads may share it."""
 
     def __init__(self, url: str | URL) -> None:
         kept_log = _kept_log_of(url)
@@ -202,24 +206,34 @@ class Database:
 
     @property
     def file(self) -> Path | None:
-        """The file of an SQLite catalog; None on PostgreSQL."""
+        """The file of an SQLite catalog, or None on PostgreSQL."""
         name = self.engine.url.database
         return Path(name) if name and not self.is_postgresql else None
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Yield a session that commits when the block succeeds and rolls back when it raises."""
+        """Yield a session that commits if the block succeeds and rolls back if it raises.
+
+        Raises:
+            CatalogError: the database file is damaged.
+            TransientError: the disk is full, or an SQLite file cannot be opened, read or written.
+        """
         with one_line_failures(self.engine), self._sessions.begin() as session:
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Yield a read-only session that sees a single state of the catalog. Takes no lock."""
+        """Yield a read-only session, in which all queries see the same state of the catalog. It takes no lock.
+
+        Raises:
+            CatalogError: the database file is damaged.
+            TransientError: an SQLite file cannot be opened or read.
+        """
         with one_line_failures(self.engine, is_read_only=True), self._reading_sessions.begin() as session:
             yield session
 
     def now(self, session: Session) -> datetime:
-        """Return the current time on the clock shared by all hosts of this catalog: the server's, if there is one."""
+        """Return the current time in UTC: on PostgreSQL by the server's clock, else by the clock of this host."""
         return now_of(session)
 
     def check_connection(self) -> None:
@@ -236,7 +250,7 @@ class Database:
             reason = str(error.orig).splitlines()[0]
             url = self.engine.url.render_as_string(hide_password=True)
             raise TransientError(
-                f"the catalog {url} cannot be opened: {reason}; check its path, server and permissions"
+                f"the catalog {url} cannot be opened ({reason}); check its path, server and permissions"
             ) from None
 
     def reclaim_space(self) -> bool:
@@ -244,7 +258,7 @@ class Database:
         return reclaim_space(self.engine, sorted(Base.metadata.tables))
 
     def dispose(self) -> None:
-        """Close all connections. If no other process uses the SQLite file, its write-ahead log is copied into it."""
+        """Close all connections. If no other process uses an SQLite file, its write-ahead log is copied into it."""
         self._dispose()
 
 

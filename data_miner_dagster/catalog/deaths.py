@@ -5,8 +5,6 @@ of half the size, together with suspects of the same death. An item fails, as `c
 while it is alone in its batch. It is then retried, alone, after a back-off that counts all deaths in which it took
 part. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and its gate
 closes.
-
-Functions that take a session never commit.
 """
 
 from collections.abc import Collection
@@ -45,9 +43,9 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
 
     Args:
         session: the caller's transaction.
-        batch_id: the batch.
-        undone: items of the batch that are not done and have not failed for their own reasons.
-        failure: why the run ended, if that is known.
+        batch_id: the id of the batch.
+        undone: the items of the batch that are not done and have not failed for their own reasons.
+        failure: why the run ended, or None if that is not known.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     if batch.stage in VIDEO_STAGES:
@@ -104,7 +102,7 @@ def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, wh
 
 
 def _num_lone_deaths(session: Session, stage: WorkStage) -> int:
-    """Return the number of distinct items that died alone since anything at the stage succeeded."""
+    """Return the number of distinct items that died alone since an item last succeeded at the stage."""
     of_lone = (WorkBatchRow.id == SuspectRow.batch_id) & (WorkBatchRow.size == 1)
     return session.scalar(select(func.count()).where(SuspectRow.stage == stage, exists().where(of_lone))) or 0
 
@@ -128,17 +126,17 @@ def note_progress(session: Session, batch_id: int) -> None:
 
 
 def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the SQL condition that an item is a suspect. Suspects run only in batches from `suspects_to_try`."""
+    """Return the SQL condition that an item is a suspect at a stage. Suspects run only in their own batches."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 
 def suspects_to_try(
     session: Session, stage: WorkStage, *, is_probe: bool = False, project: str | None = None
 ) -> list[str]:
-    """Return the keys of the suspects of a video stage (and project) that form the next batch. Empty if none is due.
+    """Return the keys of the suspects that form the next batch of a video stage, or an empty list if none is due.
 
-    The smallest group goes first, so that the item at fault is isolated before it affects others. A probe takes the
-    largest group, and only if there are no other items, because it has to show whether the stage works.
+    The smallest group comes first, so that the item at fault is isolated before it affects others. A probe gets the
+    largest group, because it has to show whether the stage works. With `project`, only the project's videos count.
     """
     is_due = exists().where(
         PendingWorkRow.stage == stage,

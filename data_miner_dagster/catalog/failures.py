@@ -17,7 +17,7 @@ from data_miner_dagster.domain.full_disks import disk_full_line, is_disk_full
 from data_miner_dagster.domain.unwritable import why_unwritable
 
 DATABASE_ERROR: Final = SQLAlchemyError
-"""Base class of the database errors that `one_line_failures` does not translate."""
+"""The base class of the database errors that `one_line_failures` does not translate."""
 
 _DAMAGED: Final = ("malformed", "not a database", "unsupported file format")
 _OUT_OF_REACH: Final = ("disk I/O error", "unable to open")
@@ -45,9 +45,9 @@ def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator
 def concerns_database(error: BaseException) -> bool:
     """Return whether an error means that the database is unreachable or damaged, rather than a bad row or value.
 
-    True for `OperationalError`, `InterfaceError`, `TimeoutError` (no free connection), a plain `DatabaseError`
-    (SQLite: not a database, malformed), a full disk, and any error that broke the connection. False for
-    `IntegrityError` and `DataError`.
+    The result is True for `OperationalError`, `InterfaceError`, `TimeoutError` (no free connection), a plain
+    `DatabaseError` (SQLite: not a database, malformed), a full disk, and any error that broke the connection. It is
+    False for other errors, such as `IntegrityError` and `DataError`.
     """
     if isinstance(error, DBAPIError):
         return (
@@ -59,7 +59,7 @@ def concerns_database(error: BaseException) -> bool:
 
 
 def quick_check(path: Path) -> str | None:
-    """Return the problem that SQLite finds in a database file. Return None if it is intact, missing or locked."""
+    """Return the problem that SQLite finds in a database file, or None if the file is intact, missing or locked."""
     if not path.is_file():
         return None
     KeptLog(path).put_back()
@@ -84,9 +84,9 @@ def quick_check(path: Path) -> str | None:
 def damaged_catalog(where: object, why: object) -> CatalogError:
     """Return the error for a damaged catalog, with the remedy."""
     return CatalogError(
-        f"the catalog {where} is damaged ({why}); restore it from a copy. Without a copy, move the catalog and all "
-        "files whose names begin with its name elsewhere, create a new one with `data-miner init-db`, and run the "
-        "project files again: this finds the videos and frames again, but not the history of releases"
+        f"the catalog {where} is damaged ({why}); restore the file from a backup. Without a backup, move the catalog "
+        "and all files whose names begin with its name elsewhere, create a new one with `data-miner init-db`, and run "
+        "the project files again: this finds the videos and frames again, but not the history of releases"
     )
 
 
@@ -101,6 +101,6 @@ def _translated(error: DBAPIError | sqlite3.Error, engine: Engine, is_read_only:
         return damaged_catalog(where, reason)
     if any(word in reason for word in _OUT_OF_REACH) or (_NOT_WRITABLE in reason and not is_read_only):
         why = why_unwritable(Path(where).parent) if where else None
-        told = f"{reason}; check its disk, path and permissions" if why is None else f"its folder {why}"
-        return TransientError(f"the catalog {where} cannot be opened: {told}")
+        told = f" ({reason}); check its disk, path and permissions" if why is None else f", because its folder {why}"
+        return TransientError(f"the catalog {where} cannot be opened{told}")
     return None

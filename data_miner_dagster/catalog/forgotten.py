@@ -24,7 +24,7 @@ def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) 
 def forgotten_among(session: Session, candidates: Sequence[VideoCandidate]) -> set[str]:
     """Return the keys of the candidates whose video or channel was removed on request.
 
-    New removals wait until this transaction ends.
+    Until this transaction ends, no other transaction can record a removal.
     """
     lock_topic(session, Topic.FORGOTTEN, is_shared=True)
     return _forgotten_of(session, candidates)
@@ -53,7 +53,7 @@ def is_forgotten(database: Database, subject: str) -> bool:
 
 
 def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
-    """Record that these subjects (from `forgotten_subject`) were removed on request. Idempotent."""
+    """Record that these subjects (from `forgotten_subject`) were removed on request. Known subjects do not change."""
     rows = [{"subject": subject, "reason": reason} for subject in sorted(set(subjects))]
     with database.transaction() as session:
         lock_topic(session, Topic.FORGOTTEN)

@@ -4,7 +4,7 @@ While a gate is closed, no work of its stage is requested, and no failure is cou
 time is over, one batch is started as a probe. If any of its items succeeds, the gate opens. If none succeeds, the gate
 closes again for an eighth of the time since it first closed, at least 30 s and at most 6 h.
 
-Functions that take a session never commit. Does not belong here: refusals of sites (site_events.py).
+Belongs here: the rows of gates. Does not belong here: sites that refuse requests (site_events.py).
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from data_miner_dagster.domain.work import WorkStage
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
     """Close the gate of a stage, or close it again after a failed probe. Return the gate.
 
-    The failure is that of a probe if `batch_id` is the probe, or if there is no batch, no probe is running, and the
-    closing time is over. A batch that was running when the gate closed may fail for the same reason. Its failure
-    neither extends the closure nor ends the probe of another batch.
+    A failure counts as a failed probe if `batch_id` is the probe. If `batch_id` is None, it does if no probe is running
+    and the closing time is over. A batch that was running when the gate closed may fail for the same reason. Its
+    failure neither extends the closure nor ends the probe of another batch.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)
@@ -63,18 +63,21 @@ def closed_stages(session: Session) -> Sequence[StageGateRow]:
 
 
 def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
-    """Return whether a batch may probe a stage now: the gate is closed, its closing time is over, and no probe runs."""
+    """Return whether a batch may probe a stage now.
+
+    It may if the gate is closed, its closing time is over, and no probe is running.
+    """
     gate = gate_of(session, stage)
     if gate is None or gate.closed_until > now:
         return False
     if gate.probe_batch is None:
         return True
     probe = session.get(WorkBatchRow, gate.probe_batch, populate_existing=True)
-    return probe is None or probe.ended_at is not None  # it ended without a result: cancelled, for example
+    return probe is None or probe.ended_at is not None  # the probe ended without a result, for example cancelled
 
 
 def begin_probe(session: Session, stage: WorkStage, batch_id: int) -> None:
-    """Make a batch the probe of a stage whose gate is closed."""
+    """Make a batch the probe of a stage. Nothing is changed if the stage's gate is open."""
     gate = gate_of(session, stage)
     if gate is not None:
         gate.probe_batch = batch_id

@@ -37,7 +37,7 @@ class WaitingWork:
 
 
 def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork]:
-    """Return the waiting work of each stage, in stage order: videos, or projects that are between two stages."""
+    """Return the work that waits for each stage, in stage order: videos, or projects that are between two stages."""
     is_free, is_due = _ITEMS.item.is_(None), _PENDING.due_at <= now
     since = case((_PENDING.due_at > _PENDING.since, _PENDING.due_at), else_=_PENDING.since)
     query = (
@@ -83,7 +83,7 @@ class VideoCounts:
     """The numbers of videos by status and reason, and the bytes of their files."""
 
     by_status: Mapping[tuple[VideoStatus, str], int]
-    failed_downloads: Mapping[str, int]  # by reason, for videos that were never downloaded
+    failed_downloads: Mapping[str, int]  # failed videos that were never downloaded, by reason
     source_bytes: int
     frames_bytes: int
 
@@ -121,7 +121,10 @@ class StageCounts:
 
 
 def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
-    """Return the counts of each project's videos by stage. A video counts only up to its first unfinished stage."""
+    """Return the counts of the videos that each project wants, by project name and video stage.
+
+    A video counts at every stage up to the first one that has not succeeded.
+    """
     was_there, is_embedded = _VIDEOS.sha256.is_not(None), _VIDEOS.embedding_basis.is_not(None)
     group = _MEMBERS.project_name, _VIDEOS.status, was_there, is_embedded
     # Start with videos, in an outer join, so that SQLite scans them once instead of looking one up for each membership.
@@ -153,14 +156,17 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return the number of downloads that wait for disk space, and when the oldest began to wait (None: none waits)."""
+    """Return a (number of downloads that wait for disk space, when the oldest began to wait) pair.
+
+    The time is None if no download waits.
+    """
     waits = _VIDEOS.status == VideoStatus.PENDING, _VIDEOS.error_kind == VideoErrorKind.DISK_FULL
     number, since = session.execute(select(func.count(), func.min(_VIDEOS.updated_at)).where(*waits)).one()
     return int(number), since
 
 
 def last_progress(session: Session) -> datetime | None:
-    """Return when a run last made progress or a batch ended. None if neither has happened yet."""
+    """Return when a run with a lease last made progress or a batch last ended, or None if neither has happened yet."""
     at_work = session.scalar(select(func.max(RunLeaseRow.progress_at)))
     ended = session.scalar(select(func.max(WorkBatchRow.ended_at)))
     return max((date for date in (at_work, ended) if date is not None), default=None)

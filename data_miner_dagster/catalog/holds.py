@@ -32,14 +32,14 @@ _MOST_LINES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class WorkScope:
-    """A selection of work. A field that is None matches everything. Video keys exclude the project stages."""
+    """A selection of work. A field that is None matches everything. With `video_keys`, it excludes project stages."""
 
     project: str | None = None
     stage: WorkStage | None = None
     video_keys: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        """Return a description of the selection."""
+        """Return a description of the selected work for people, such as `detection of project pets`."""
         return _words(self.project, self.stage, self.video_keys)
 
     @property
@@ -50,7 +50,7 @@ class WorkScope:
 
 @dataclass(frozen=True, slots=True)
 class WorkWithin:
-    """The amount of work within a scope, waiting and in flight."""
+    """The amount of work in a scope, waiting and in flight."""
 
     num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
     num_in_flight: int  # pieces of work that are assigned to a run
@@ -65,15 +65,13 @@ def hold_items(
     video_keys: Collection[str] | None = None,
     reason: str,
 ) -> int:
-    """Hold work until `release_holds` is called. Return the number of new holds. Idempotent.
-
-    An argument that is None matches everything.
+    """Hold work until `release_holds` is called. Return the number of new holds. Existing holds are not repeated.
 
     Args:
         database: the catalog.
-        project: the project whose work is held.
-        stage: the stage that is held.
-        video_keys: the videos that are held. None also holds the project stages.
+        project: the project whose work is held, or None for every project.
+        stage: the stage that is held, or None for every stage.
+        video_keys: the videos that are held, or None for all videos and the project stages.
         reason: one line for people.
     """
     with database.transaction() as session:
@@ -105,10 +103,10 @@ def release_holds(
     stage: WorkStage | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[HoldRow]:
-    """Remove the holds within the given scope, and return them. An argument that is None matches everything.
+    """Remove the holds in the given scope, and return them, oldest first. An argument that is None matches everything.
 
-    The scope of a project includes holds for every project on videos that it wants, such as the unfinished videos of a
-    cancelled run. A hold that covers more than the scope remains (`holds_over`).
+    The scope of a project includes holds for every project on videos that the project wants, such as the unfinished
+    videos of a cancelled run. A hold that covers more than the scope is not removed (`holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -132,7 +130,7 @@ def find_holds(
 def holds_over(database: Database, project: str | None = None, stage: WorkStage | None = None) -> list[HoldRow]:
     """Return the holds that cover a stage of a project and name no video, oldest first.
 
-    If `project` or `stage` is None, only holds on every project or every stage, respectively, count.
+    If `project` is None, only holds on every project count. If `stage` is None, only holds on every stage count.
     """
     query = select(HoldRow).where(
         HoldRow.video_key.is_(None), _covers(HoldRow.project, project), _covers(HoldRow.stage, stage)
@@ -142,7 +140,10 @@ def holds_over(database: Database, project: str | None = None, stage: WorkStage 
 
 
 def why_held(database: Database, project: str, stage: WorkStage | None = None) -> str | None:
-    """Return why a stage of a project, or the whole project, is held and how to resume it. None if it is not held."""
+    """Return why a stage of a project is held and how to resume it, or None if it is not held.
+
+    If `stage` is None, only holds on the whole project count.
+    """
     over = holds_over(database, project, stage)
     return _line(over[0].project, over[0].stage, None, over[0].reason, over[0].held_at) if over else None
 
@@ -150,7 +151,7 @@ def why_held(database: Database, project: str, stage: WorkStage | None = None) -
 def is_work_held() -> ColumnElement[bool]:
     """Return the SQL condition that a row of `pending_work` is held, for queries over `PendingWorkRow`.
 
-    A video that several projects want has a row for each of them, of which only some may be held.
+    A video that several projects want has a row for each of them, and only some of these rows may be held.
     """
     of_row = _covers(HoldRow.project, PendingWorkRow.project_name), _covers(HoldRow.stage, PendingWorkRow.stage)
     # Two conditions instead of one with OR, so that both use the index on `video_key`.
@@ -179,7 +180,7 @@ def delete_holds_of_videos(session: Session, video_keys: Collection[str]) -> Non
 
 
 def work_within(database: Database, scope: WorkScope) -> WorkWithin:
-    """Return the amount of work within a scope.
+    """Return the amount of work in a scope.
 
     Work on videos counts whether it is waiting or in flight. Work on projects counts only while it is in flight.
     """
@@ -209,17 +210,17 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Mark open batches whose runs are cancelled by `pause`. Their work is requested again unless it is held."""
+    """Mark open batches whose runs `pause` cancels, so that their work is requested again unless it is held."""
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of holds, with the command that ends the group, oldest first.
+    """Return one line for each group of similar holds, with the command that ends these holds, oldest first.
 
-    Only ten groups are listed, and a last line mentions the others. One query reads them all. With `project`, only
-    holds that concern this project are included.
+    At most ten groups are listed. If there are more, a last line says so. With `project`, only holds that concern this
+    project are included.
     """
     groups = select(
         HoldRow.project,
@@ -242,7 +243,7 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     return (
         lines
         if len(lines) <= _MOST_LINES
-        else [*lines[:_MOST_LINES], "and more holds, which `data-miner status --json` lists"]
+        else [*lines[:_MOST_LINES], "there are more holds, which `data-miner status --json` lists"]
     )
 
 
@@ -251,7 +252,7 @@ def _line(
 ) -> str:
     verb = "have been" if keys is not None and len(keys) > 1 else "has been"
     what, how = _words(project, stage, keys), _resume_command(project, stage, keys)
-    return f"{what} {verb} held since {_when(held_at)} ({reason}); to resume: {how}"
+    return f"{what} {verb} held since {_when(held_at)} ({reason}); to resume, run `{how}`"
 
 
 def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
@@ -279,7 +280,7 @@ def _when(date: datetime) -> str:
 def holds_within(
     session: Session, project: str | None, stage: WorkStage | None, video_keys: Collection[str] | None
 ) -> list[HoldRow]:
-    """Return the holds within the given scope, oldest first. An argument that is None matches everything."""
+    """Return the holds in the given scope, oldest first. An argument that is None matches everything."""
     query = select(HoldRow).order_by(HoldRow.id)
     if project is not None:
         query = query.where(_is_of_project(project))
@@ -292,7 +293,7 @@ def holds_within(
 
 
 def _is_of_project(project: str) -> ColumnElement[bool]:
-    """Return the SQL condition that a hold is on a project, or on one of its wanted videos for every project."""
+    """Return the SQL condition that a hold is on a project, or that it is for every project on a video it wants."""
     members = select(ProjectVideoRow.video_key).where(
         ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
     )

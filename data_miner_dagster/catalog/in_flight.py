@@ -1,4 +1,4 @@
-"""Query the work in flight and the work that may soon follow, over all batches, for planners and runs.
+"""Query the work in flight in all batches, and the work that may soon follow, for planners and runs.
 
 Does not belong here: choosing and ending batches (batches.py).
 """
@@ -17,7 +17,7 @@ _ITEMS: Final = cast("Table", BatchItemRow.__table__)
 
 
 def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
-    """Return the names of the projects that are assigned to a run, each with the stage."""
+    """Return a (stage, project name) pair for each project that is assigned to a run."""
     query = select(_ITEMS.c.stage, _ITEMS.c.item).where(_ITEMS.c.stage.not_in(VIDEO_STAGES))
     with database.reading() as session:
         return {(stage, item) for stage, item in session.execute(query)}
@@ -26,7 +26,7 @@ def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
 def is_more_coming(database: Database, stage: WorkStage, project: str | None = None) -> bool:
     """Return whether a stage may soon get a batch: an earlier stage is running or due, or the stage itself is due.
 
-    With `project`, only due work of this project counts, but running batches of any project do.
+    With `project`, only due work for this project counts, but running batches for any project do.
     """
     earlier = list(WorkStage)[: list(WorkStage).index(stage)]
     at_work = exists().where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage.in_(earlier))

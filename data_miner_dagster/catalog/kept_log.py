@@ -1,9 +1,9 @@
 """Hard links to the write-ahead log of an SQLite catalog, which preserve the log if a person deletes its files.
 
-While processes have a database open, the `-wal` and `-shm` files beside it are part of it. Deleting them hides them
-from processes that start later, but not from those already running. Each side then continues with its own log, and
-both logs are eventually written to the same database file. So the processes that use a catalog keep hard links to both
-files, and each process restores them before it connects.
+While processes have a database open, the `-wal` and `-shm` files beside it are part of it. If these files are deleted,
+processes that start later no longer find them, but the processes that are already running still use them. Each side
+then continues with its own log, and both logs are eventually written to the same database file. So the processes that
+use a catalog keep hard links to both files, and each process restores the files before it connects.
 
 Belongs here: the links, and the locks that show whether any process uses them. Does not belong here: the log's
 contents.
@@ -29,7 +29,7 @@ _this_thread: Final = local()
 
 
 class KeptLog:
-    """Protects the write-ahead log of one SQLite file for one process. Safe to share between threads.
+    """Protects the write-ahead log of one SQLite file for one process. Several threads may share it.
 
     If the file system has no hard links or no locks, connections are made without this protection.
     """
@@ -41,7 +41,10 @@ class KeptLog:
         self._mutex = Lock()
 
     def connect(self, make: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
-        """Return a new connection to the file, with the same write-ahead log as the other processes."""
+        """Return a new connection from `make` that uses the same write-ahead log as the other processes.
+
+        Log files that were deleted while other processes use them are restored first.
+        """
         with self._mutex, self._door() as door_fd:
             if door_fd is None:
                 return make()
@@ -81,7 +84,8 @@ class KeptLog:
     def leave(self, close: Callable[[], None]) -> None:
         """Close the connections of this process by calling `close`. The last process to do so removes the links.
 
-        SQLite then deletes the log. No process can connect at that moment and mistake this for a deletion by a person.
+        When the last connection closes, SQLite deletes the log. No process can connect at that moment and mistake this
+        for a deletion by a person.
         """
         if self._use is None:
             close()
@@ -100,9 +104,9 @@ class KeptLog:
 
     @contextmanager
     def _door(self) -> Iterator[int | None]:
-        """Hold the lock for examining and changing the files. Yield its file descriptor, or None if it is unavailable.
+        """Hold the lock for examining and changing the files, which only one process at a time can hold.
 
-        One process at a time can hold the lock.
+        Yields the file descriptor of the lock, or None if the file system has no locks or cannot be written to.
         """
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)
@@ -140,7 +144,7 @@ class KeptLog:
             os.close(users)
 
     def _put_back(self) -> None:
-        """Restore the names of the files that the other processes have open."""
+        """Restore the log files that other processes have open, unless they still have their names."""
         for suffix in _SUFFIXES:
             link, path = self._link(suffix), self._path(suffix)
             if not link.exists() or _same_file(link, path):
@@ -150,7 +154,7 @@ class KeptLog:
                 replacement.unlink(missing_ok=True)
                 replacement.hardlink_to(link)
                 replacement.replace(path)
-                logger.warning("%s was deleted while the catalog was in use; it has been restored", path)
+                logger.warning("%s was deleted while the catalog was in use, and has been restored", path)
 
     def _put_back_after_crash(self) -> None:
         """Restore a deleted log that no process has open any more, if it contains data that the database file lacks.
@@ -161,10 +165,14 @@ class KeptLog:
         with suppress(OSError):
             if not path.exists() and link.stat().st_size and link.stat().st_mtime_ns > self._file.stat().st_mtime_ns:
                 path.hardlink_to(link)
-                logger.warning("%s was deleted before it was copied into the catalog; it has been restored", path)
+                logger.warning("%s was deleted before it was copied into the catalog, and has been restored", path)
 
     def _keep(self) -> bool:
-        """Link the open files. Return False if they are missing or are not the ones that other processes use."""
+        """Create the missing hard links to the log files.
+
+        Returns:
+            False if a log file is missing, or is not the one that other processes use.
+        """
         for suffix in _SUFFIXES:
             link, path = self._link(suffix), self._path(suffix)
             if not path.exists():
@@ -194,7 +202,7 @@ class KeptLog:
 
 
 def _is_alone(users: int) -> bool:
-    """Return whether no other process uses the file. If so, this process then holds an exclusive lock."""
+    """Return whether no other process uses the catalog. If none does, this process then holds an exclusive lock."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

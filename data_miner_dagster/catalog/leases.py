@@ -47,7 +47,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JudgedRun:
-    """The state of a run, and its lease. The lease is None if a provisional one was just created."""
+    """The state of a run, and its lease. `lease` is None if a provisional lease was just created."""
 
     state: RunState
     lease: RunLeaseRow | None = None
@@ -55,7 +55,7 @@ class JudgedRun:
 
 @dataclass(slots=True, eq=False)
 class RunLease:
-    """A lease that this process holds on a run. Safe to share between threads."""
+    """A lease that this process holds on a run. Several threads may share it."""
 
     run_id: str
     is_lost: bool = False
@@ -88,8 +88,8 @@ class RunLease:
         """
         if self.is_lost:
             raise RunEndedError(
-                "this run was ended while its process was suspended or made no progress; it stops here, and the next "
-                "run continues its work"
+                "this run was ended from outside while its process was suspended or made no progress; the next run "
+                "continues its work"
             )
 
 
@@ -138,7 +138,7 @@ def hold_lease(database: Database, run_id: str, job: str, project: str | None = 
                 session.execute(delete(_LEASES).where(_LEASES.c.run_id == run_id, _is_mine()))
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The lease is no longer renewed, so it will expire.
-            logger.warning("the lease of run %s could not be removed; it will expire: %s", run_id, error)
+            logger.warning("the lease of run %s could not be removed (%s); it will expire", run_id, error)
 
 
 def _is_mine() -> Any:
@@ -176,7 +176,7 @@ def find_leases(database: Database) -> list[RunLeaseRow]:
 
 
 def process_of(lease: RunLeaseRow) -> ProcessIdentity | None:
-    """Return the process that holds a lease. None if the lease is provisional."""
+    """Return the process that holds a lease, or None if the lease is provisional."""
     return None if lease.host == _NOBODY else ProcessIdentity(lease.host, lease.pid, lease.process_started)
 
 
@@ -189,15 +189,16 @@ def processes_with_claims(database: Database) -> set[ProcessIdentity]:
 
 
 def judge_leases(database: Database, awaited: Mapping[str, str], *, idle_limit: timedelta) -> dict[str, JudgedRun]:
-    """Return the state of every run that has a lease, and of the awaited runs.
+    """Return the state of every run that has a lease, and of the awaited runs, by run id.
 
-    Idempotent, and safe if several processes call it at once.
+    Awaited runs without a lease get a provisional one. Leases of living processes that could not renew them are
+    extended. This function is idempotent, and several processes may call it concurrently.
 
     Args:
         database: the catalog.
-        awaited: {run id: job} of the runs that must have a lease by now. A run without one gets a provisional lease,
-            and is SILENT once that lease has expired.
-        idle_limit: a run that has made no progress for longer is HANGING.
+        awaited: {run id: job} of the runs that must have a lease by now. A run without a lease counts as ALIVE until
+            its provisional lease has expired, and as SILENT afterwards.
+        idle_limit: the time after which a run that has made no progress is HANGING.
     """
     with database.reading() as session:
         rows = session.scalars(select(RunLeaseRow)).all()
@@ -217,7 +218,7 @@ def _state(row: RunLeaseRow, now: datetime, idle_limit: timedelta) -> RunState:
     is_expired = row.expires_at <= now
     if process is None or (is_expired and not process.is_alive()):
         return RunState.SILENT if is_expired else RunState.ALIVE
-    # The holder measured this at its last renewal, so a clock that was set since then cannot extend it.
+    # The holder measured the idle time at its last renewal, so setting a clock since then cannot extend it.
     idle = row.expires_at - _LEASE - row.progress_at
     return RunState.HANGING if idle > idle_limit else RunState.ALIVE
 
@@ -256,19 +257,18 @@ def remove_leases(database: Database, run_ids: Collection[str]) -> None:
 
 
 def remove_provisional_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of runs whose process has never reported. A lease that a process has taken since is kept."""
+    """Remove the leases of those of the given runs whose process has never reported. Other leases are kept."""
     with database.transaction() as session:
         for some in portions(run_ids):
             session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some), _LEASES.c.host == _NOBODY))
 
 
 def seize_lease(database: Database, judged: JudgedRun) -> bool:
-    """Remove the lease of a run in order to end it.
-
-    A process that is still executing the run notices this and stops.
+    """Remove the lease of a run in order to end the run. A process that still executes the run notices this and stops.
 
     Returns:
-        False if the run was judged to be alive, or if a process has taken or renewed the lease since.
+        Whether the lease was removed. False if the run was judged to be alive, or if a process has taken the lease, or
+        renewed the lease of a SILENT run, since then.
     """
     lease = judged.lease
     if lease is None or judged.state is RunState.ALIVE:

@@ -1,4 +1,4 @@
-"""The most recent listing result of each query of a project's sources."""
+"""The latest result of each query with which a project's sources are listed."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 @dataclass(frozen=True, slots=True)
 class ListingResult:
-    """The stored result of one listing."""
+    """The result of one query, to be stored."""
 
     source: str
     query: str
     num_found: int | None  # None if the listing failed completely
     error: str | None
-    passed_over: str | None  # a description of the other files in a folder or glob
+    passed_over: str | None  # a description of the files in a folder or glob that were left out
 
 
 def record_listings(session: Session, project: str, results: Sequence[ListingResult]) -> None:
@@ -44,10 +44,10 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
 
     Args:
         session: the caller's transaction.
-        project: the project of the listings.
-        asked: (source, query) of the queries still in use.
-        is_complete: False if a file of queries may not have been read. Results without errors or skipped files are then
-            kept.
+        project: the name of the project.
+        asked: the (source, query) pairs that are still in use.
+        is_complete: False if a file of queries may not have been read. In that case, only results with errors or with
+            files that were left out are deleted.
     """
     of_project = select(SourceListingRow).where(SourceListingRow.project_name == project).order_by(SourceListingRow.id)
     for row in session.scalars(of_project.with_for_update()).all():
@@ -56,7 +56,7 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
 
 
 def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]]:
-    """Return (source, query) of a project's listings that had no errors."""
+    """Return the (source, query) pairs of a project's listings without errors."""
     query = select(SourceListingRow.source, SourceListingRow.query).where(
         SourceListingRow.project_name == project, SourceListingRow.error.is_(None)
     )
@@ -65,7 +65,10 @@ def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]
 
 
 def remarkable_listings(database: Database, project: str | None = None) -> Sequence[SourceListingRow]:
-    """Return the listings that failed (partly or completely) or skipped files, sorted by project, source and query."""
+    """Return the listings with errors or with files that were left out, sorted by project, source and query.
+
+    Only listings for `project` are included, or those for all projects if it is None.
+    """
     query = select(SourceListingRow).where(
         or_(SourceListingRow.error.is_not(None), SourceListingRow.passed_over.is_not(None))
     )

@@ -1,8 +1,7 @@
 """The resources that stages have used, one row per subject, stage and run (domain/measurements.py).
 
 Rows are written by the holder of an item's claim, in the transaction that stores the item's outcome. When a process is
-killed, the amounts spent on its current item are lost with the outcome, and nothing is counted twice. Functions that
-take a session never commit.
+killed, the amounts spent on its current item are lost with the outcome, and nothing is counted twice.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,9 +37,9 @@ def _adding(dialect: str) -> Any:
 def store_spent(
     session: Session, subject: str, *, is_failed: bool = False, is_over: bool = True, **results: int
 ) -> None:
-    """Add the amounts that the current work has used so far to the row of its subject, stage and run.
+    """Add the amounts that the current work has used since the last call to the row for its subject, stage and run.
 
-    Does nothing if no work is being measured, or if the current work is on another subject.
+    Nothing is stored if no work is being measured, or if the current work is on another subject.
 
     Args:
         session: the transaction that stores the outcome of an attempt.
@@ -65,7 +64,7 @@ def store_spent(
 
 
 def forget_spent(session: Session, subjects: Collection[str], stages: Collection[WorkStage]) -> None:
-    """Delete the rows of videos or projects that are being removed."""
+    """Delete the rows for videos or projects that are being removed, at the given stages."""
     for some in portions(subjects):
         session.execute(delete(_ROWS).where(_ROWS.c.subject.in_(some), _ROWS.c.stage.in_(stages)))
 
@@ -79,7 +78,7 @@ class RunOfItem:
 
     stage: WorkStage
     run_id: str
-    """Empty if the work was not part of a Dagster run."""
+    """The id of the Dagster run, or "" if the work was not part of a run."""
     measured_at: datetime
     wall_seconds: float
     is_failed: bool
@@ -97,16 +96,13 @@ def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]
 
 
 def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return the resources used at each stage, in stage order: in total, or for a project and its videos."""
+    """Return the resources used at each stage, in stage order: in total, or for `project` and its videos."""
     with database.reading() as session:
         return spent_by_stage_in(session, project)
 
 
 def spent_by_stage_in(session: Session, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return the resources used at each stage, in stage order, as the caller's transaction sees them.
-
-    Without `project`, return totals. With it, return the resources used for the project and its videos.
-    """
+    """Return the resources used at each stage like `spent_by_stage`, but in the caller's transaction."""
     sums = [func.sum(_ROWS.c[name]) for name in AMOUNTS]
     query = select(_ROWS.c.stage, *sums).group_by(_ROWS.c.stage)
     if project is not None:
@@ -117,9 +113,9 @@ def spent_by_stage_in(session: Session, project: str | None = None) -> dict[Work
 
 
 def _videos_of(project: str) -> Select[str]:
-    """Return the query for the videos whose cost a project bears.
+    """Return the query for the keys of the videos whose cost counts for a project.
 
-    These are its members, and the videos that it rejects and no other project wants.
+    These are the videos that it wants, and the videos that it rejects and no other project wants.
     """
     other = aliased(ProjectVideoRow)
     is_wanted_elsewhere = exists().where(
@@ -132,7 +128,7 @@ def _videos_of(project: str) -> Select[str]:
 
 
 def count_sharing(session: Session, project: str) -> tuple[int, int]:
-    """Return how many of a project's wanted videos other projects also want, and the number of those projects."""
+    """Return a (number of the project's wanted videos that other projects also want, number of those projects) pair."""
     other = aliased(ProjectVideoRow)
     query = (
         select(func.count(ProjectVideoRow.video_key.distinct()), func.count(other.project_name.distinct()))
@@ -154,5 +150,5 @@ def _in_order(rows: Collection[Row[Any]]) -> dict[WorkStage, Measured]:
 
 
 def _measured(sums: Sequence[Any]) -> Measured:
-    """Return sums as a record. They are converted to floats because PostgreSQL sums integers to decimals."""
+    """Return sums in the order of `AMOUNTS` as a record of floats, since PostgreSQL sums integers as decimals."""
     return measured_from_told({name: float(value) for name, value in zip(AMOUNTS, sums, strict=True)})

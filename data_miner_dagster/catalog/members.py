@@ -1,9 +1,9 @@
 """The videos of each project, their provenance, and whether they are rejected.
 
-Results sorted by key use Python's string order. A database sorts by its own collation, which may ignore case and
-punctuation, but a project's tables must have the same bytes on every database.
+Results that are sorted by key use Python's string order. A database sorts by its own collation, which may ignore case
+and punctuation, but a project's tables must have the same bytes on every database.
 
-Belongs here: memberships. Does not belong here: their status as the stages progress (transitions.py).
+Belongs here: memberships. Does not belong here: status changes as the stages progress (transitions.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -30,7 +30,10 @@ from data_miner_dagster.domain.statuses import (
 
 
 def is_wanted(project: str | None = None) -> ColumnElement[bool]:
-    """Return the SQL condition that a project wants a video. None means any project."""
+    """Return the SQL condition that `project` wants a video, or that any project does if it is None.
+
+    The condition is for queries over `VideoRow`. A project wants its members that are not rejected.
+    """
     condition = and_(ProjectVideoRow.video_key == VideoRow.key, ProjectVideoRow.status != ProjectVideoStatus.REJECTED)
     if project is not None:
         condition = and_(condition, ProjectVideoRow.project_name == project)
@@ -53,7 +56,7 @@ def has_members(session: Session, project: str) -> bool:
 
 
 def num_embedded_members(session: Session, project: str) -> int:
-    """Return the number of videos with embeddings that a project wants. Reads all memberships of the project."""
+    """Return how many of the videos that a project wants have embeddings. All memberships of the project are read."""
     query = (
         select(func.count())
         .select_from(ProjectVideoRow)
@@ -89,7 +92,7 @@ def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
 
 
 def take_back_reuploads(session: Session, project: str) -> list[str]:
-    """Accept the rejected re-uploads whose original the project can no longer use. Return their keys, sorted."""
+    """Make the rejected re-uploads whose original the project can no longer use PENDING. Return their keys, sorted."""
     skipped = skipped_reuploads(session, project).items()
     gone = [key for key, original in skipped if not is_usable_member(session, project, original)]
     lock_videos(session, gone)
@@ -110,9 +113,9 @@ def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoSta
 def projects_wanting(
     database: Database, video_keys: Collection[str], *, also_rejected: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return the projects that want each of these videos, by video key. Videos that no project wants are left out.
+    """Return the names of the projects that want each of these videos, sorted, by video key.
 
-    With `also_rejected`, projects that reject a video are included.
+    Videos that no project wants are omitted. With `also_rejected`, projects that reject a video are included.
     """
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
         ProjectVideoRow.video_key, ProjectVideoRow.project_name
@@ -138,9 +141,9 @@ def add_candidates(
 
     Each entry of `decided` is a candidate and the reason for its rejection, or None if it passes the rules. An existing
     membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules, and REJECTED
-    if it passed and is now rejected. A video that a person removed from the project stays out unless `takes_back` is
-    set. An address known only from a listing counts as the user's own once the user enters it. Videos that have been
-    removed on request in the meantime are left out.
+    if it passed and is now rejected. A video that a person removed from the project stays rejected unless `takes_back`
+    is set. An address known only from a listing counts as the user's own once the user enters it. Videos that have been
+    removed on request in the meantime are not inserted.
     """
     keys = [candidate.video_key for candidate, _ in decided]
     forgotten = forgotten_among(session, [candidate for candidate, _ in decided])
@@ -179,7 +182,10 @@ def add_candidates(
 
 
 def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
-    """Ensure that the videos exist, and that no other transaction changes them until this one ends."""
+    """Insert the candidates' videos unless they exist, and lock them against changes until this transaction ends.
+
+    An address of an existing video that was known only from a listing is replaced by the user's own.
+    """
     rows = [
         {
             "key": candidate.video_key,
@@ -206,7 +212,7 @@ def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
 
 
 def _locked_members(session: Session, project: str, video_keys: Collection[str]) -> dict[str, ProjectVideoRow]:
-    """Return the existing memberships by key, locked against changes until the transaction ends."""
+    """Return the existing memberships of videos in a project by key, locked until the transaction ends."""
     query = select(ProjectVideoRow).where(ProjectVideoRow.project_name == project).with_for_update()
     found: dict[str, ProjectVideoRow] = {}
     for some in portions(video_keys):
@@ -233,13 +239,13 @@ def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, take
 def delete_faulty_entries(
     database: Database, project: str, listed: Collection[tuple[str, str]], still_there: Collection[str]
 ) -> None:
-    """Remove placeholder members for faulty listing entries (internal errors) that the listing no longer contains.
+    """Delete memberships that stand for listing entries with internal errors, once the listing lacks these entries.
 
     Args:
         database: the catalog.
-        project: the project of the members.
-        listed: (source, query) of the listings that were read.
-        still_there: keys of the videos that the listings currently contain.
+        project: the name of the project.
+        listed: the (source, query) pairs of the listings that were read.
+        still_there: the keys of the videos that the listings currently contain.
     """
     is_of_fault = ProjectVideoRow.reason.startswith(f"{RejectionRule.INTERNAL_ERROR.value}: ")
     with database.transaction() as session:
@@ -260,7 +266,7 @@ def delete_faulty_entries(
 
 
 def take_out(database: Database, project: str, video_keys: Sequence[str]) -> list[str]:
-    """Reject members at a person's request. Return the sorted keys of those that the project wanted."""
+    """Reject members of a project at a person's request. Return the keys of those that the project wanted, sorted."""
     with database.transaction() as session:
         lock_videos(session, video_keys)
         rows = _locked_members(session, project, video_keys)

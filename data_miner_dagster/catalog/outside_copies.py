@@ -1,4 +1,4 @@
-"""Records of the copies outside the root (backups and published releases), which a takedown has to name."""
+"""Records of the copies outside the root (backups and published releases), where removals must be repeated."""
 
 from collections.abc import Collection
 
@@ -35,7 +35,7 @@ def _replace(session: Session, row: OutsideCopyRow) -> None:
 
 
 def remove_backups(database: Database, url: str, snapshots: Collection[str]) -> None:
-    """Delete the records of backups that no longer exist."""
+    """Delete the records of backups whose snapshots no longer exist at `url`."""
     with database.transaction() as session:
         session.execute(
             delete(OutsideCopyRow).where(
@@ -47,7 +47,7 @@ def remove_backups(database: Database, url: str, snapshots: Collection[str]) -> 
 
 
 def remove_publication(database: Database, url: str) -> None:
-    """Delete the record of a published release that no longer exists."""
+    """Delete the record of a published release that no longer exists at `url`."""
     with database.transaction() as session:
         session.execute(
             delete(OutsideCopyRow).where(OutsideCopyRow.kind == CopyKind.PUBLICATION, OutsideCopyRow.url == url)

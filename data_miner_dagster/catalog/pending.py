@@ -50,7 +50,10 @@ def frames_basis_of(video_key: str, basis: str) -> str:
 
 
 def _reindex(session: Session, scope: Scope, **named: Any) -> int:
-    """Update the pending work of the videos in a scope, and return the number of deleted rows."""
+    """Update the pending work of the videos in a scope, and return the number of deleted rows.
+
+    `named` are the other parameters of the scope's statements.
+    """
     connection = session.connection()
     dialect = connection.dialect.name
     parameters = {"version": __version__, **named} | ({} if dialect == "postgresql" else {"now": utc_now()})
@@ -108,9 +111,9 @@ def end_embedding(session: Session, video_key: str) -> None:
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record the bases from which the frames or embeddings of EXTRACTED videos were made (None: these are missing).
+    """Record the bases from which the frames or embeddings of EXTRACTED videos were made.
 
-    Call this when the files are in place.
+    A basis of None records that a video has none of these files. Call this when the files are in place.
 
     Returns:
         The keys of the videos whose basis has changed, sorted. Their pending work and the content versions of their
@@ -139,7 +142,7 @@ def bases_on_record(database: Database) -> dict[WorkStage, str]:
 
 
 def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
-    """Determine all pending work again if any of these bases differs from the recorded one. Otherwise, do nothing.
+    """Record the bases, and determine all pending work again, if any basis differs from the recorded one.
 
     Args:
         database: the catalog.
@@ -171,7 +174,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
     """Return whether no video of a project is due or in flight: each is embedded, failed, or waiting for a date.
 
-    A video that waits for disk space does not count as failed: the project waits for it, whatever its date.
+    A project with a video that waits for disk space is not settled, whatever the date of that video.
     """
     of_project = _PENDING.c.project_name == project
     # Compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
@@ -192,14 +195,14 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
     """Return the fingerprint of a project's current inputs.
 
     Args:
-        row: the project. Changes to its videos and new verdicts raise its content version.
+        row: the row of the project. Its content version is raised by changes to the project's videos and verdicts.
         models: the fingerprint of the platform's models.
     """
     return fingerprint_of({"content": row.content_version, "config": row.config_hash, "models": models})
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record the bases from which projects were built, unless one is recorded. Leaves `updated_at` unchanged."""
+    """Record the basis from which each project was built, unless one is recorded. `updated_at` does not change."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

@@ -1,8 +1,10 @@
 """The state of each site, which all runs share: its circuit breaker, budgets and request spacing.
 
-Belongs here: the rows and their changes. Each change is one transaction that locks the site's row, so only one of
-two processes gets the last slot in a budget. Dates use the database's clock, which all hosts share. Does not belong
-here: the limits (config), the decision to open a breaker (operations/politeness.py).
+Each change is one transaction that locks the site's row, so only one of two processes gets the last slot in a budget.
+Dates use the database's clock, which all hosts share.
+
+Belongs here: the rows and their changes. Does not belong here: the limits (config), deciding whether a breaker opens
+(operations/politeness.py).
 """
 
 from collections.abc import Collection
@@ -29,7 +31,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A decision on a download: `start_at`, already counted against the budgets, or `wait_until` with the reason."""
+    """A decision about a download: `start_at`, already counted against the budgets, or `wait_until` and `reason`."""
 
     start_at: datetime | None
     wait_until: datetime | None = None
@@ -48,7 +50,7 @@ class ClosedGate:
 
 
 def locked_gate(session: Session, site: str) -> SiteGateRow:
-    """Return the row of a site, locked until this transaction ends. Creates the row if it does not exist."""
+    """Return the row of a site, locked until this transaction ends. A missing row is created."""
     while (gate := session.get(SiteGateRow, site, with_for_update=True)) is None:
         insert_absent(session, SiteGateRow, [{"site": site, "num_trips": 0}], returning="site")
     return gate
@@ -110,15 +112,18 @@ def admit_download(
     spacing_seconds: float,
     now: datetime | None = None,
 ) -> Admission:
-    """Reserve and count one download from a site if its breaker and budgets allow it, and return when it may start.
+    """Reserve and count one download from a site, if the site's breaker and budgets allow it.
 
     Args:
         database: the catalog.
         site: the site.
-        hourly_budget: maximum number of downloads in an hour. None: no limit.
-        daily_budget: maximum number of downloads in a day. None: no limit.
-        spacing_seconds: minimum delay from this download to the site's next one, in any process.
-        now: the current time. None: the time of the database's clock.
+        hourly_budget: the maximum number of downloads in an hour, or None for no limit.
+        daily_budget: the maximum number of downloads in a day, or None for no limit.
+        spacing_seconds: the minimum delay between this download and the site's next one, in any process.
+        now: the current time, or None for the time on the database's clock.
+
+    Returns:
+        When the download may start, or until when to wait and why.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -154,7 +159,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open a site's breaker. No request is sent to the site before `until`. An existing later date is kept."""
+    """Open a site's breaker, so that no request is sent to the site before `until`. An existing later date is kept."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):
@@ -164,14 +169,17 @@ def close_gate(database: Database, site: str, until: datetime, reason: str) -> N
 
 
 def num_trips(database: Database, site: str) -> int:
-    """Return how often a site's breaker has opened since the last success."""
+    """Return how often a site's breaker has opened since the last successful download."""
     with database.reading() as session:
         row = session.get(SiteGateRow, site)
         return row.num_trips if row is not None else 0
 
 
 def note_success(database: Database, sites: Collection[str]) -> None:
-    """Reset the trip counts of sites whose breakers are not open. Writes only if a count may change."""
+    """Set the trip counts of sites to 0 after a success, except those whose breakers are open.
+
+    Nothing is written if all counts are 0.
+    """
     with database.reading() as session:
         tripped = session.scalars(
             select(SiteGateRow.site).where(SiteGateRow.site.in_(sites), SiteGateRow.num_trips > 0)
@@ -188,11 +196,13 @@ def note_success(database: Database, sites: Collection[str]) -> None:
 def postpone_video(
     session: Session, video_key: str, until: datetime, kind: VideoErrorKind, message: str, *, attempts: int
 ) -> None:
-    """Postpone a video that was not tried, or that was stopped for reasons unrelated to it.
+    """Postpone a video that was not tried, or whose download was stopped for a reason unrelated to the video.
+
+    The video becomes FAILED, unless it has a file.
 
     Args:
         session: the caller's transaction.
-        video_key: the video.
+        video_key: the key of the video.
         until: the date from which it may be retried.
         kind: the error kind to store.
         message: the reason, in one line.

@@ -19,7 +19,7 @@ class PictureScore:
 
 
 def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:
-    """Return the stored similarities with this fingerprint of encoder and prompts, by video key."""
+    """Return a project's stored similarities with this fingerprint of encoder and prompts, by video key."""
     query = select(PrescreeningRow).where(
         PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
     )
@@ -30,7 +30,7 @@ def read_scores(database: Database, project: str, fingerprint: str) -> dict[str,
 
 
 def save_score(database: Database, project: str, video_key: str, score: PictureScore, fingerprint: str) -> None:
-    """Store the similarity of a candidate. An earlier one is replaced."""
+    """Store the similarity of a candidate. An earlier similarity is replaced."""
     key = {"project_name": project, "video_key": video_key}
     values = {**asdict(score), "fingerprint": fingerprint, "scored_at": utc_now()}
     with database.transaction() as session:

@@ -16,11 +16,11 @@ class ProcessIdentity:
     started: str
 
     def is_gone(self) -> bool:
-        """Return whether the process has certainly ended. False for a process on another host: its state is unknown."""
+        """Return whether the process has certainly ended. This is False for a process on another host."""
         return self.host == _host() and _process_started(self.pid) != self.started
 
     def is_alive(self) -> bool:
-        """Return whether the process certainly exists. False for a process on another host: its state is unknown."""
+        """Return whether the process certainly exists. This is False for a process on another host."""
         return self.host == _host() and _process_started(self.pid) == self.started
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity":
-        """Parse an identity from its `str` form.
+        """Return the identity that `str` has converted to `text`.
 
         Raises:
             ValueError: the text does not have this form.
@@ -43,9 +43,9 @@ def this_process() -> ProcessIdentity:
 
 
 def _process_started(pid: int) -> str | None:
-    """Return a stamp that differs between two processes with the same pid, or None if there is no such process.
+    """Return a stamp that differs between two processes with the same pid, or None if no process has this pid.
 
-    On systems other than Linux, only the existence of the pid is checked.
+    On systems other than Linux, the stamp is the same for all processes.
 
     Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot.
     """

@@ -1,7 +1,7 @@
 """The rows of one project as text, from which a separate catalog can be created later to rebuild a release.
 
-Belongs here: the choice of rows that a release depends on, and their conversion to JSON and back. Does not belong here:
-files.
+Belongs here: choosing the rows that a release depends on, and converting them to JSON and back. Does not belong here:
+reading and writing files.
 """
 
 import json
@@ -36,8 +36,8 @@ class StoredRow:
     """A row of one of the catalog's tables."""
 
     table: str
-    video_key: str | None  # the video that the row concerns
-    content: str  # JSON: column to value
+    video_key: str | None  # the video that the row concerns, if any
+    content: str  # a JSON object that maps each column to its value
 
 
 def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:
@@ -85,7 +85,7 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Yield only the row of the project itself, which records that the project exists."""
+    """Return an iterator over the single row that records that the project exists, or over nothing if it does not."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 

@@ -1,6 +1,7 @@
 """Projects: their configuration snapshots, their progress, and the records of their builds.
 
-Belongs here: rows of projects. Does not belong here: a project's stage (transitions.py), its videos (members.py).
+Belongs here: rows of projects. Does not belong here: changing a project's stage (transitions.py), its videos
+(members.py).
 """
 
 from collections import Counter, defaultdict
@@ -43,7 +44,8 @@ def save_snapshot(
 ) -> bool:
     """Insert or update a project's configuration snapshot. Return True if the project is new or its settings changed.
 
-    The path of the project file counts as a setting. Fields that a later version adds with their defaults do not.
+    The path of the project file counts as a setting. Fields that a later version adds with their default values do not
+    count as a change.
     """
     with database.transaction() as session:
         first = {
@@ -66,7 +68,7 @@ def save_snapshot(
 
 
 def find_project(database: Database, name: str) -> ProjectRow | None:
-    """Return the project with this name, or None."""
+    """Return the project with this name, or None if there is none."""
     with database.reading() as session:
         return session.get(ProjectRow, name)
 
@@ -86,7 +88,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project retries the items that its build left out. Clears the date if none was left out.
+    """Record when a project retries the items that its build left out, or no date if none was left out.
 
     The wait is the same as after a failure, and grows with every consecutive build that leaves something out.
     """
@@ -98,7 +100,7 @@ def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
 
 
 def ask_for_looks(database: Database) -> list[str]:
-    """Request a build of the complete projects whose retry date has come, and return their names."""
+    """Request a build of each complete project whose retry date has come, and return the names of these projects."""
     with database.reading() as session:
         is_due = ProjectRow.look_again_at <= now_of(session)
         names = list(session.scalars(select(ProjectRow.name).where(is_due, _IS_COMPLETE).order_by(ProjectRow.name)))
@@ -119,7 +121,7 @@ def mark_sourced(session: Session, name: str, config_hash: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ProjectProgress:
-    """The progress of a project's videos. Only videos that pass its rules count as members."""
+    """The progress of a project's videos. Only videos that pass the project's rules count as members."""
 
     name: str
     stage: ProjectStage
@@ -160,7 +162,11 @@ def project_progress(database: Database) -> list[ProjectProgress]:
 
 
 def delete_project(database: Database, name: str) -> bool:
-    """Delete a project and its memberships but keep its videos and releases. Return False if it does not exist."""
+    """Delete a project with its memberships, holds and failures. Its videos and releases are kept.
+
+    Returns:
+        False if the project does not exist.
+    """
     with database.transaction() as session:
         row = session.get(ProjectRow, name)
         if row is None:

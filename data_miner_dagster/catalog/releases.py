@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 
 def add_release(session: Session, release: ReleaseRow) -> None:
-    """Record a release. A repeated call with the same version changes nothing."""
+    """Record a release. Nothing is changed if this version of the project is already recorded."""
     values = {name: value for name, value in vars(release).items() if name in ReleaseRow.__mapper__.columns}
     insert_absent(session, ReleaseRow, [values], returning="id")
 
@@ -34,7 +34,7 @@ def num_released_videos(database: Database, project: str) -> int:
 
 
 def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
-    """Mark a release as withdrawn, with a reason. Return False if it is unknown or already withdrawn."""
+    """Mark a release as withdrawn for a reason. Return False if the release is unknown or already withdrawn."""
     statement = update(ReleaseRow).where(
         ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
     )

@@ -1,6 +1,6 @@
-"""The remaining work on videos and the recently finished work, from which the remaining time is estimated.
+"""Query the remaining work on videos and the recently finished work, from which the remaining time is estimated.
 
-Reads only. Does not belong here: the estimate (stages/remaining.py).
+Does not belong here: estimating the time (stages/remaining.py).
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class LeftVideo:
     origin: Origin
     url: str
     claimed_at: datetime | None
-    """When the current work on the video began. None: no work is in progress."""
+    """When the current work on the video began, or None if no work is in progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ def projects_with_work(session: Session, now: datetime) -> set[str]:
 
 
 def left_videos(session: Session, project: str | None, now: datetime, limit: int) -> tuple[list[LeftVideo], int]:
-    """Return the videos that are due at any stage, and their number. With `project`, only its videos count.
+    """Return up to `limit` videos that are due at any stage, longest due first, and the number of all due videos.
 
-    If there are more than `limit`, those that have been due longest are returned.
+    With `project`, only its videos count.
     """
     is_due = PendingWorkRow.due_at <= now
     if project is not None:
@@ -92,9 +92,9 @@ def left_videos(session: Session, project: str | None, now: datetime, limit: int
 
 
 def work_of_this_run(session: Session, project: str | None, now: datetime) -> list[WorkedVideo]:
-    """Return the work done on videos since the last pause, newest first, for a project or (None) for all.
+    """Return the work done on videos since work last paused for five minutes, newest first.
 
-    At most 20,000 results of the last day are read.
+    Only videos of `project` count, or all videos if it is None. At most 20,000 results from the last day are read.
     """
     query = _worked(project).where(_SPENT.c.measured_at > now - _WINDOW).limit(_MOST_ROWS)
     worked: list[WorkedVideo] = []
@@ -109,7 +109,7 @@ def work_of_this_run(session: Session, project: str | None, now: datetime) -> li
 
 
 def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
-    """Return the last 200 results of a stage, newest first, from any run and project."""
+    """Return the last 200 results of a video stage, newest first, from any run and project."""
     return [WorkedVideo(*row) for row in session.execute(_worked(None).where(_SPENT.c.stage == stage).limit(_FEW))]
 
 
@@ -152,7 +152,10 @@ def _worked(project: str | None) -> Select[Any]:
 
 
 def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
-    """Return the seconds that each project stage has taken per filtered frame. Empty if no frame was filtered yet."""
+    """Return the seconds that each project stage has taken per filtered frame, over all projects.
+
+    The dict is empty if no frame has been filtered yet.
+    """
     sums = select(_SPENT.c.stage, func.sum(_SPENT.c.wall_seconds), func.sum(_SPENT.c.num_frames))
     rows = session.execute(sums.where(_SPENT.c.stage.not_in(VIDEO_STAGES)).group_by(_SPENT.c.stage)).all()
     num_filtered = next((number for stage, _, number in rows if stage is WorkStage.FILTERING), 0)
@@ -160,7 +163,10 @@ def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
 
 
 def expected_frames(session: Session, project: str) -> float:
-    """Return the number of frames of a project's videos. Unknown numbers are extrapolated from the durations."""
+    """Return the number of frames in the videos that a project wants.
+
+    Unknown numbers are extrapolated from the videos' durations.
+    """
     rows: Sequence[tuple[float | None, int | None]] = [
         (row[0], row[1])
         for row in session.execute(
@@ -175,6 +181,6 @@ def expected_frames(session: Session, project: str) -> float:
 
 
 def runs_at_work(session: Session, now: datetime) -> list[RunLeaseRow]:
-    """Return the leases of the runs that are alive and have reported their amount of work."""
+    """Return the unexpired leases of runs that have reported their amount of work, in the order of their start."""
     query = select(RunLeaseRow).where(RunLeaseRow.expires_at > now, RunLeaseRow.num_total > 0)
     return list(session.scalars(query.order_by(RunLeaseRow.started_at)))

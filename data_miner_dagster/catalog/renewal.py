@@ -1,7 +1,7 @@
 """The thread that renews the claims and the leases of runs that this process holds in a catalog.
 
-Belongs here: the duration of a lease, the thread, and the time since the last progress. Does not belong here: the
-claims and leases (claims.py, leases.py).
+Belongs here: the duration of a lease, the thread, and the time since the last progress. Does not belong here: the rows
+of claims and leases (claims.py, leases.py).
 """
 
 import logging
@@ -20,16 +20,16 @@ from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.domain.phrases import counted
 
 LEASE_SECONDS: Final = 90.0
-"""A holder on another host is considered dead if it has not renewed its lease for this long."""
+"""A holder on another host is considered dead if it has not renewed its lease for this long, in seconds."""
 RENEW_SECONDS: Final = 20.0
-"""Interval between renewals. Several renewals may fail before a lease expires."""
+"""The interval between renewals, in seconds. Several renewals may fail before a lease expires."""
 RENEW_AGAIN_SECONDS: Final = 5.0
-"""Delay before the next attempt if the database refused a renewal."""
+"""The delay in seconds before the next attempt if a renewal failed."""
 _IDLE_SECONDS: Final = 1.0
-"""Interval at which the idle thread checks for new leases. Reusing the thread is cheaper than one thread per claim."""
+"""The interval in seconds at which the thread checks whether there are still leases to renew."""
 
 _SET_SECONDS: Final = 5.0
-"""If the wall clock shifts by more than this against the monotonic clock, it has been set."""
+"""If the wall clock shifts by more seconds than this against the monotonic clock, it has been set."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +59,18 @@ def idle_seconds() -> float:
 
 
 class Held(Protocol):
-    """An object with a lease. `is_lost` becomes true when the lease has been taken over or removed."""
+    """A held claim or lease. `is_lost` becomes True when it has been taken over or removed."""
 
     is_lost: bool
     renewed_at: float  # held_clock()
 
     @property
     def shown(self) -> str:
-        """The name of the object, for messages."""
+        """The name of the claimed resource or of the run, for messages."""
 
 
 Renew = Callable[[Database, Sequence[Any]], Sequence[Any]]
-"""A function that extends the leases of objects of one kind, and returns those that are still held."""
+"""A function that extends held claims or leases of one kind, and returns those that are still held."""
 
 
 class Renewer:
@@ -121,14 +121,17 @@ class Renewer:
             except (SQLAlchemyError, DataMinerError) as error:
                 # For example, the database is restarting or the disk is full. The lease outlasts a few failures.
                 self._warn(
-                    held[0][0], "%s could not be renewed; this will be retried: %s", counted(len(held), "lease"), error
+                    held[0][0],
+                    "%s could not be renewed (%s); this will be retried",
+                    counted(len(held), "lease"),
+                    error,
                 )
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue
             due = held_clock() + RENEW_SECONDS
             with self._lock:
                 for one, _ in [entry for entry in self._held.values() if entry[0].is_lost]:
-                    self._warn(one, "%s was taken over by another process, so this one stops working on it", one.shown)
+                    self._warn(one, "%s was taken over by another process, so this process stops its work", one.shown)
                     del self._held[id(one)], self._contexts[id(one)]
 
     def _warn(self, one: Held, *line: object) -> None:
@@ -136,7 +139,7 @@ class Renewer:
 
 
 def renew_now(database: Database, held: Sequence[Held], renew: Renew) -> None:
-    """Extend the leases of all the given objects, which are of one kind, and mark the lost ones."""
+    """Extend held claims or leases, all of the kind that `renew` handles, and set `is_lost` of those that are lost."""
     started = held_clock()
     kept = {id(one) for one in renew(database, held)}
     for one in held:
@@ -151,6 +154,6 @@ _renewers_lock = threading.Lock()
 
 
 def renewer_of(database: Database) -> Renewer:
-    """Return the renewer of this process for a catalog."""
+    """Return this process's renewer for a catalog."""
     with _renewers_lock:
         return _renewers.setdefault(database, Renewer(database))

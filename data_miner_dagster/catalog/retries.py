@@ -28,7 +28,7 @@ _TABLES: Final = (AttemptRow, SuspectRow)
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """The result of a retry."""
+    """The work that a retry has made due, and the holds and closing times that it has ended."""
 
     videos: tuple[str, ...]  # keys of videos that had failed, were unavailable, or had failed at a stage
     projects: tuple[str, ...]  # names of projects with a failed stage
@@ -44,14 +44,14 @@ class Retried:
 def retry_work(
     database: Database, scope: WorkScope, *, kinds: Collection[str] | None = None, is_dry_run: bool = False
 ) -> Retried:
-    """Clear the failures within a scope, so that the work is due immediately, and end its holds.
+    """Clear the failures in a scope, so that the work is due immediately, and end its holds.
 
     With `kinds`, only failures of these kinds are cleared, and no hold ends. Otherwise, work that is held because its
-    run was cancelled resumes, and work that a person held resumes if the scope names a video, project or stage. With
-    `is_dry_run`, nothing is changed.
+    run was cancelled resumes, and work that a person held resumes if the scope names a video, project or stage. Closed
+    stages in the scope may then try one batch, unless the scope names a project or videos.
 
     Returns:
-        What is retried, or would be.
+        The work that is retried. With `is_dry_run`, nothing is changed, and this is the work that would be retried.
     """
     with database.transaction() as session:
         retried = _retry(session, scope, kinds)
@@ -85,7 +85,10 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
 
 
 def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> set[tuple[WorkStage, str]]:
-    """Return (stage, item) for the items within a scope that have failed at a stage or on which a process died."""
+    """Return a (stage, item) pair for each failure at a stage, or death of a process, of an item in the scope.
+
+    With `kinds`, only failures of these kinds count, and no deaths.
+    """
     found: set[tuple[WorkStage, str]] = set()
     for row in _TABLES:
         query = select(row.stage, row.item).distinct()
@@ -106,7 +109,10 @@ def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | N
 
 
 def _reset_projects(session: Session, scope: WorkScope, only: Collection[str] | None) -> list[str]:
-    """Reset projects with a failed stage. Results that are still current are reused. Return the projects' names."""
+    """Set the failed projects in a scope back to SOURCING. Return their names, sorted.
+
+    Results that are still current are reused. If `only` is not None, only projects with these names are reset.
+    """
     query = select(ProjectRow.name, ProjectRow.error).where(ProjectRow.stage == ProjectStage.FAILED)
     if scope.project is not None:
         query = query.where(ProjectRow.name == scope.project)
@@ -129,9 +135,9 @@ def _end_holds(session: Session, scope: WorkScope) -> int:
 
 
 def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
-    """Let stages that wait for the end of an outage try one batch now. Return these stages.
+    """Let stages that wait for the end of an outage try one batch now, and return these stages.
 
-    Does nothing if the scope names a project or videos.
+    Nothing is changed if the scope names a project or videos.
     """
     if scope.project is not None or scope.video_keys is not None:
         return ()

@@ -1,6 +1,6 @@
-"""The space that videos and frames use under the root, reservations of downloads, and files that may be removed.
+"""The space that videos and frames use under the root, reservations for downloads, and files that may be removed.
 
-Belongs here: rows and their sums. Does not belong here: files, and the choice of what to remove (operations/room.py).
+Belongs here: rows and their sums. Does not belong here: files, and choosing what to remove (operations/room.py).
 """
 
 from collections.abc import Collection, Sequence
@@ -61,7 +61,7 @@ _SUMS: Final = select(
 
 
 def videos_room(session: Session, *, but_promised_to: str = "") -> VideosRoom:
-    """Return the space that videos and frames use, and the space that downloads reserve.
+    """Return the space that videos and frames use, and the space that running downloads have reserved.
 
     A reservation for the video with the key `but_promised_to` does not count.
     """
@@ -118,7 +118,7 @@ def waiting_for_room(database: Database, project: str) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class StoredVideo:
-    """A video, and the size of its file or of its frames."""
+    """A video, and the size of either its file or its frames."""
 
     key: str
     size_bytes: int
@@ -135,7 +135,7 @@ def _may_lose_source() -> ColumnElement[bool]:
 
 
 def removable_sources(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos whose files may be removed, in the order of removal.
+    """Return the videos whose files may be removed, in the order of removal, with the sizes of the files.
 
     Videos with frames come before the others. Of each kind, the video that has not changed for longest comes first.
     """
@@ -158,7 +158,7 @@ def count_removable_sources(session: Session) -> tuple[int, int]:
 
 
 def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos with frames that no project wants, the longest unchanged first."""
+    """Return the videos with frames that no project wants, with the sizes of the frames, longest unchanged first."""
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.frames_bytes, _VIDEO.sha256)
         .where(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes > 0, ~is_wanted())
@@ -168,7 +168,7 @@ def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
 
 
 def record_source_removed(session: Session, video_key: str, left_bytes: int | None = None) -> None:
-    """Record the size of a video's file on disk in bytes (None: it was removed). The other columns do not change."""
+    """Record that a video's file was removed, or that `left_bytes` of it are left. The other columns do not change."""
     session.execute(
         update(VideoRow)
         .where(VideoRow.key == video_key)
@@ -177,7 +177,11 @@ def record_source_removed(session: Session, video_key: str, left_bytes: int | No
 
 
 def record_frames_removed(session: Session, video_key: str) -> bool:
-    """Move a video back to DOWNLOADED before its frames are removed. Return False if a project now wants it."""
+    """Move an EXTRACTED video back to DOWNLOADED before its frames are removed.
+
+    Returns:
+        False if a project now wants the video, or its status has changed.
+    """
     lock_videos(session, [video_key])  # so that no project begins to want it
     if session.scalar(select(_VIDEO.key).where(_VIDEO.key == video_key, is_wanted())) is not None:
         return False
@@ -204,9 +208,9 @@ def unmeasured_frames(session: Session) -> Sequence[str]:
 def removed_sources(
     session: Session, video_keys: Collection[str] | None = None, project: str | None = None
 ) -> Sequence[StoredVideo]:
-    """Return the downloaded videos whose files were removed, sorted by key.
+    """Return the downloaded videos whose files were removed, sorted by key, with the sizes of the files.
 
-    Only videos in `video_keys` that `project` wants are returned. None means no condition.
+    Only videos in `video_keys` that `project` wants are returned. If one of these is None, it sets no condition.
     """
     query = select(_VIDEO.key, _VIDEO.size_bytes, _VIDEO.sha256).where(
         _VIDEO.sha256.is_not(None), _VIDEO.file_name != "", _VIDEO.stored_bytes.is_(None)

@@ -36,17 +36,17 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Return a time converted to UTC. None stays None.
+        """Return a time converted to UTC, or None if there is no value.
 
         Raises:
             ValueError: the time has no time zone.
         """
         if value is not None and value.tzinfo is None:
-            raise ValueError(f"the datetime {value!r} has no time zone; the catalog needs one")
+            raise ValueError(f"the datetime {value!r} has no time zone; pass one that does")
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Return a stored time with its time zone. None stays None. Databases without time zones store UTC."""
+        """Return a stored time in UTC, or None if there is no value. Databases without time zones store UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -64,11 +64,11 @@ _CONSTRAINT_NAMES: Final = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Patterns for the names of constraints. Names are the same on every database, so that migrations can refer to them."""
+"""Patterns for the names of constraints. The names are the same on every database, so migrations can refer to them."""
 
 
 class Base(DeclarativeBase):
-    """Base class of all tables of the catalog."""
+    """The base class of all tables in the catalog."""
 
     metadata = MetaData(naming_convention=_CONSTRAINT_NAMES)
 
@@ -133,11 +133,11 @@ class VideoRow(Base):
     num_frames: Mapped[int | None]
     content_fingerprint: Mapped[str | None] = mapped_column(String(64), index=True)  # from pictures and duration
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
-    frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames; None: unknown
+    frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames, if known
     embedding_basis: Mapped[str | None] = mapped_column(String(64))  # encoder and frames of its embeddings
-    # of its source file; None: the file does not exist (any longer)
+    # the size of its source file, or None if the file does not exist (any longer)
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    # of its folder of frames; None: no frames, or not measured
+    # the size of its folder of frames, or None if it has no frames or they were not measured
     frames_bytes: Mapped[int | None] = mapped_column(BigInteger)
     reserved_bytes: Mapped[int | None] = mapped_column(BigInteger)  # the limit of its download, while DOWNLOADING
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
@@ -171,7 +171,7 @@ class ProjectVideoRow(Base):
 
 
 class ClaimRow(Base):
-    """The claim of a worker on a piece of work: a lease, so no row locks, heartbeats or lock resets are needed."""
+    """A worker's claim on a piece of work. It is a lease that expires, so no row stays locked when a worker dies."""
 
     __tablename__ = "claims"
 
@@ -186,7 +186,7 @@ class ClaimRow(Base):
 
 
 class ForgottenRow(Base):
-    """A video or channel removed on request. No listing adds it again, and its name is not stored."""
+    """A video or channel that was removed on request. No listing adds it again, and its name is not stored."""
 
     __tablename__ = "forgotten"
 
@@ -208,7 +208,7 @@ class SourceListingRow(Base):
     listed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     num_found: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(Text)
-    passed_over: Mapped[str | None] = mapped_column(Text)  # the skipped files of a folder, counted by reason
+    passed_over: Mapped[str | None] = mapped_column(Text)  # the files of a folder that were left out, counted by reason
 
 
 class ReleaseRow(Base):
@@ -230,7 +230,7 @@ class ReleaseRow(Base):
 
 
 class OutsideCopyRow(Base):
-    """A copy that a command has put outside the root. Removals on request must be repeated there."""
+    """A copy that a command has stored outside the root. Removals on request must be repeated there."""
 
     __tablename__ = "outside_copies"
 
@@ -238,10 +238,10 @@ class OutsideCopyRow(Base):
     kind: Mapped[CopyKind] = mapped_column(
         Enum(CopyKind, native_enum=False, length=16, values_callable=lambda kinds: [kind.value for kind in kinds])
     )
-    url: Mapped[str] = mapped_column(Text)  # of a bucket, hub or folder; without credentials
-    project_name: Mapped[str | None] = mapped_column(String(100))  # of a publication
+    url: Mapped[str] = mapped_column(Text)  # a bucket, hub or folder, without credentials
+    project_name: Mapped[str | None] = mapped_column(String(100))  # set for a publication
     version: Mapped[str | None] = mapped_column(String(64))
-    snapshot: Mapped[str | None] = mapped_column(String(64))  # of a backup
+    snapshot: Mapped[str | None] = mapped_column(String(64))  # set for a backup
     made_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
 
@@ -272,7 +272,7 @@ class SiteRefusalRow(Base):
 
 
 class DownloadStartRow(Base):
-    """One started download, which counts towards the hourly and daily budgets. Stored for a day."""
+    """One started download, which counts towards the hourly and daily budgets. The row is kept for a day."""
 
     __tablename__ = "download_starts"
     __table_args__ = (Index(None, "site", "started_at"),)
@@ -291,7 +291,7 @@ class PrescreeningRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts; if it changes, scores are renewed
+    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts; if it changes, the row is replaced
     similarity: Mapped[float]
     prompt: Mapped[str] = mapped_column(Text)  # the best one
     num_pictures: Mapped[int]
@@ -299,7 +299,7 @@ class PrescreeningRow(Base):
 
 
 class VideoSplitRow(Base):
-    """The permanent split of one video in one project, under the shares it was drawn with.
+    """The permanent split of one video in one project, for the shares with which it was drawn.
 
     It outlives releases, memberships and the video itself, so a video that is added again keeps its split.
     """
@@ -330,7 +330,7 @@ class VideoGenerationRow(Base):
 
 
 class VerdictRow(Base):
-    """One answer of one person (domain/verdicts.py). Rows are added or undone, but otherwise never change.
+    """One answer by one person (domain/verdicts.py). Rows are added and marked as undone, but otherwise never change.
 
     Verdicts cannot be recreated, so they outlive memberships, videos, and everything that a project has derived.
     """

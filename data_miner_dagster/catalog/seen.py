@@ -17,7 +17,7 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Sums over the videos of a root or project. Sums that are divided by each other cover the same videos."""
+    """Sums over the videos of a root or project. Two sums whose ratio is used cover the same videos."""
 
     num_videos: int  # with a known duration
     seconds: float  # duration of these videos
@@ -38,7 +38,7 @@ class Seen:
 
 
 def seen(database: Database, project: str | None = None) -> Seen:
-    """Return the sums over the videos of a root, or of one project."""
+    """Return the sums over the videos of `project`, or over all videos of the root if it is None."""
     with database.reading() as session:
         spent = spent_by_stage_in(session, project).get(WorkStage.DOWNLOADING)
         videos = [value or 0 for value in session.execute(_videos(project)).one()]
@@ -74,7 +74,7 @@ def _videos(project: str | None) -> Select[tuple[Any, ...]]:
 
 
 def _released(session: Session, project: str | None) -> tuple[int, int, int, int]:
-    """Return sums over the latest release of each project: releases, source frames, images and boxes."""
+    """Return the numbers of releases, source frames, images and boxes, over the latest release of each project."""
     latest = select(func.max(ReleaseRow.id)).where(ReleaseRow.withdrawn_reason.is_(None))
     if project is not None:
         latest = latest.where(ReleaseRow.project_name == project)

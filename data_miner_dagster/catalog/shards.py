@@ -2,7 +2,7 @@
 
 The run that holds the project's claim leads: it writes the plan and combines the results. Any other run may join in.
 Each shard has its own claim (claims.py), so only one of several competing workers gets it, and a dead worker's shard
-becomes free. Files show which shards are finished. Rows only show which are not finished yet.
+becomes free. Files show which shards are finished, and rows show only which shards are not finished yet.
 
 Belongs here: the rows. Does not belong here: dividing work (stages/sharding.py), processing a shard (operations/),
 requesting more runs (sensors/sharing.py).
@@ -28,7 +28,10 @@ _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
 _MOST_ASK_SECONDS: Final = 3600.0
-"""Longest wait for requested runs to join in. It doubles with each request until one of them finishes a shard."""
+"""The longest wait in seconds for requested runs to join in.
+
+The wait doubles with each request until one of these runs finishes a shard.
+"""
 _ROWS_A_STATEMENT: Final = 1000
 
 
@@ -70,7 +73,7 @@ class Sharing:
 def begin_sharing(
     database: Database, stage: WorkStage, project: str, basis: str, ranges: Sequence[ShardRange], *, first_part: int
 ) -> ShardPlan:
-    """Store and return the plan of a project whose claim the caller holds. It replaces an earlier one for the stage."""
+    """Store and return the plan for a stage of a project whose claim the caller holds. An earlier plan is replaced."""
     plan_id = uuid.uuid4().hex
     with database.transaction() as session:
         now = database.now(session)
@@ -120,16 +123,19 @@ def is_in_force(database: Database, plan: ShardPlan) -> bool:
 
 
 def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
-    """Delete the plan of a project whose claim the caller holds. Workers then publish no more results of its shards."""
+    """Delete the plan for a stage of a project whose claim the caller holds.
+
+    Workers then publish no more results for its shards.
+    """
     with database.transaction() as session:
         session.execute(delete(_PLANS).where(_PLANS.c.stage == stage, _PLANS.c.project_name == project))
 
 
 def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard | None:
-    """Return the next free shard, or None. The caller must then take its claim.
+    """Return the next free shard of a plan, or None if none is free. The caller must then take the shard's claim.
 
-    Only the leading run receives a shard whose worker has died. If the shard kills this worker, too, its death is
-    attributed to the shard, and counts as a failure of the project.
+    Only the leading run (`leads`) receives a shard whose worker has died. If the shard kills the leading run's process,
+    too, that death counts as a failure of the project.
     """
     of_plan = _SHARDS.c.plan_id == plan.id
     in_order = select(_SHARDS).where(of_plan).order_by(_SHARDS.c.num_taken, _SHARDS.c.number)
@@ -156,7 +162,7 @@ def begin_shard(database: Database, shard: OpenShard) -> bool:
 
 
 def put_back_shard(database: Database, shard: OpenShard) -> None:
-    """Record that a live worker returns a shard that it began but did not finish."""
+    """Record that the caller returns a shard that it began but did not finish."""
     with database.transaction() as session:
         session.execute(update(_SHARDS).where(_is(shard)).values(num_taken=_SHARDS.c.num_taken - 1))
 
@@ -164,7 +170,7 @@ def put_back_shard(database: Database, shard: OpenShard) -> None:
 def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads: bool) -> None:
     """Record that all results of a shard are in files.
 
-    A caller that does not lead the plan also stores the cost of its own work so far.
+    A caller that does not lead (`leads`) also stores the cost of its own work so far.
     """
     with database.transaction() as session:
         session.execute(delete(_SHARDS).where(_is(shard)))
@@ -195,7 +201,11 @@ def sharings(database: Database) -> list[Sharing]:
 
 
 def ask_to_join(database: Database, plan: ShardPlan, number: int) -> int | None:
-    """Record that `number` more runs are requested. Return the number requested before. None: the plan has ended."""
+    """Record that `number` more runs are requested.
+
+    Returns:
+        The number of runs that were requested before, or None if the plan has ended.
+    """
     with database.transaction() as session:
         row = session.get(ShardPlanRow, plan.id, with_for_update=True)
         if row is None:

@@ -1,7 +1,7 @@
-"""Refusals by whole sites, shared by all runs of a root: streaks, events, probes, and videos to be retried.
+"""Refusals by whole sites, shared by all runs of a root: streaks, events, probes, and videos to retry.
 
-Belongs here: the rows and their changes. Does not belong here: when a streak becomes an event
-(stages/downloading/site_health.py), and the consequences of an event (operations/politeness.py).
+Belongs here: the rows and their changes. Does not belong here: deciding when a streak becomes an event
+(stages/downloading/site_health.py), and reacting to an event (operations/politeness.py).
 """
 
 from collections.abc import Collection
@@ -26,7 +26,7 @@ _REMEMBERED_FOR: Final = timedelta(days=30)
 
 
 class RefusalState(StrEnum):
-    """Whether a refusal is attributed to the video or to the site."""
+    """The state of a refusal, which decides whether it is attributed to the video or to the site."""
 
     STREAK = "streak"  # refused since the site last served a video; counted against the video
     EVENT = "event"  # a refusal by the whole site; not counted against the video
@@ -51,8 +51,8 @@ class Streak:
 
     num_videos: int
     is_confirmed: bool
-    """Whether the last video was requested after another had been refused. If not, the site may have refused a few bad
-    videos that were requested in parallel."""
+    """Whether the last video was requested after another one had been refused. If it was not, the site may have refused
+    a few bad videos that were requested in parallel."""
     is_event: bool
     """Whether the whole site is known to refuse requests."""
 
@@ -60,15 +60,15 @@ class Streak:
 def note_refusal(
     database: Database, site: str, video_key: str, *, may_count: bool, since: datetime, begun_at: datetime
 ) -> Streak:
-    """Record a refused video, and return the streak it belongs to.
+    """Record a refused video, and return the site's current streak.
 
     Args:
         database: the catalog.
         site: the site that refused the video.
-        video_key: the video.
-        may_count: False if the video is known to be refused independently of its site's state.
-        since: refusals before this time are ignored.
-        begun_at: when the video was requested.
+        video_key: the key of the video.
+        may_count: False if the video is known to be refused whatever the state of the site.
+        since: the time before which refusals are ignored.
+        begun_at: the time at which the video was requested.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -103,10 +103,10 @@ def declare_event(
     Args:
         database: the catalog.
         site: the site.
-        until: the date before which the site is not contacted.
+        until: the time before which the site is not contacted.
         reason: the reason, in one line.
-        since: refusals before this time are not changed.
-        kinds: error kinds of videos that failed because of this refusal.
+        since: the time before which refusals are not changed.
+        kinds: the kinds of errors with which videos have failed because of this refusal.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -130,7 +130,7 @@ def declare_event(
 
 
 def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
-    """Postpone an event's videos until the site's closing time is over, and do not count the refused attempt."""
+    """Postpone an event's videos until the site's closing time is over. Their refused attempts do not count."""
     of_event = session.scalars(
         select(SiteRefusalRow.video_key).where(
             SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
@@ -161,7 +161,7 @@ def put_back_if_of_event(
     """Reset a video that has just failed if its refusal belongs to an event.
 
     Returns:
-        The reason of the event, or None if the video was not reset.
+        The reason for the event, or None if the refusal belongs to no event in progress.
     """
     with database.reading() as session:
         row = session.get(SiteRefusalRow, (site, video_key))
@@ -176,18 +176,21 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether serving this video ends recorded refusals of its site. If not, `note_served` changes nothing."""
+    """Return whether serving this video would end any refusals recorded for its site.
+
+    If it would not, `note_served` changes nothing.
+    """
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
 
 
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Record that a site served a video that was requested at `begun_at`, which ends its earlier refusals.
+    """Record that a site served a video that was requested at `begun_at`, which ends the site's earlier refusals.
 
-    A request that was already running when the refusals began proves nothing about them.
+    Refusals after `begun_at` are not ended, since a request that was already running proves nothing about them.
 
     Returns:
-        True if this ended an event.
+        Whether this ended an event.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -218,10 +221,10 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
 
 
 def take_probe(database: Database, site: str, video_key: str) -> bool:
-    """Return whether a video that the caller has claimed may be requested now from its site.
+    """Return whether a video that the caller has claimed may be requested from its site now.
 
-    During an event, only one video at a time may be requested once the closing time is over. This video becomes the
-    site's probe. A probe whose process is dead does not count.
+    During an event, no video may be requested before the closing time is over, and only one at a time afterwards. That
+    video is recorded as the site's probe. A probe whose process is dead does not count.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -237,7 +240,7 @@ def take_probe(database: Database, site: str, video_key: str) -> bool:
 
 
 def end_probe(database: Database, site: str, video_key: str) -> None:
-    """End the probe with this video. Another video may then be requested."""
+    """End the probe of a site if it is this video, so that another video may be requested."""
     with database.transaction() as session:
         session.execute(
             update(SiteGateRow)
@@ -247,7 +250,7 @@ def end_probe(database: Database, site: str, video_key: str) -> None:
 
 
 def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return the keys among `video_keys` of videos that a site refused in an event that is still in progress."""
+    """Return those of `video_keys` whose video a site has refused in an event that is still in progress."""
     with database.reading() as session:
         known = session.scalars(
             select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)

@@ -1,4 +1,4 @@
-"""A consistent copy of the catalog in a separate SQLite file, for backups and for roots restored from them."""
+"""Copy the catalog consistently to a separate SQLite file for a backup, and adapt the copy to a restored root."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, Wo
 
 
 def snapshot_catalog(database: Database, file: Path) -> None:
-    """Write all committed data of an SQLite or PostgreSQL catalog to a new SQLite file. Delays no other process.
+    """Write all committed data of an SQLite or PostgreSQL catalog to a new SQLite file, without delaying others.
 
     SQLite's backup function reads the file in one step. PostgreSQL is read in one transaction that sees a single state.
     """
@@ -35,7 +35,7 @@ def snapshot_catalog(database: Database, file: Path) -> None:
 
 
 def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
-    """Adapt a restored catalog to a root where nothing is running. Idempotent.
+    """Migrate a restored catalog, and adapt it to a root where nothing is running. Repeating this changes nothing.
 
     Claims, leases and batches belong to processes that do not run here, so their work becomes free, as after a kill. If
     a project's file was under the old root, its path is changed to the new root.

@@ -1,7 +1,7 @@
-"""Permanent records of a project's videos: their splits, by the shares they were drawn with, and their generations.
+"""Permanent records about a project's videos: their splits, by the shares of the drawing, and their generations.
 
-Belongs here: storing and finding them. Does not belong here: drawing them (stages/releasing.py), or reading them from
-releases on disk (operations/split_memory.py).
+Belongs here: storing and finding these records. Does not belong here: drawing splits (stages/releasing.py), or reading
+splits and generations from releases on disk (operations/split_memory.py).
 """
 
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
-    """Return the splits drawn under these shares (`split_memory.shares_text`) by video key, sorted by key."""
+    """Return the splits that were drawn with these shares (`split_memory.shares_text`), by video key, sorted by key."""
     query = (
         select(VideoSplitRow.video_key, VideoSplitRow.split)
         .where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
@@ -26,7 +26,7 @@ def read_splits(database: Database, project: str, shares: str) -> dict[str, str]
 
 
 def add_splits(session: Session, project: str, shares: str, splits: Mapping[str, str]) -> None:
-    """Store the splits of videos that have none yet under these shares. Existing splits never change."""
+    """Store the splits of videos that have none yet for these shares. Existing splits never change."""
     rows = [
         {"project_name": project, "shares": shares, "video_key": video_key, "split": split}
         for video_key, split in sorted(splits.items())

@@ -1,6 +1,6 @@
-"""SQLite files that other libraries create and open through SQLAlchemy: smaller pages, and cheaper commits.
+"""Smaller pages and cheaper commits for SQLite files that other libraries create and open through SQLAlchemy.
 
-Belongs here: settings of such files. Does not belong here: the catalog's own file (database.py).
+Belongs here: settings for such files. Does not belong here: the catalog's own file (database.py).
 """
 
 import os
@@ -23,18 +23,18 @@ _unhurried: set[str] = set()
 def use_small_pages(folder: Path) -> None:
     """Use small pages in the SQLite files that this process creates directly in a folder from now on.
 
-    Useful for folders with many files, or with rows of about 2 kB. Each empty table takes a page, and a default page
-    with two such rows leaves a quarter of its space unused. Existing files do not change, and any program can read both
-    kinds.
+    This saves space in folders with many files, or with rows of about 2 kB. Each empty table takes a page, and a page
+    of the default size that holds two such rows leaves a quarter of its space unused. Existing files do not change, and
+    any program can read both kinds.
     """
     _listen()
     _small.add(os.path.realpath(folder))
 
 
 def commit_unhurried(folder: Path) -> None:
-    """Let this process commit to SQLite files under a folder without waiting for the disk.
+    """Let this process commit to SQLite files anywhere under a folder without waiting for the disk.
 
-    This applies to files that use write-ahead logging, which files that the process creates do from the start. If the
+    This applies to files that use write-ahead logging, which includes all files that this process creates. If the
     process dies, nothing is lost. A power failure may lose the last commits, but never the file.
     """
     _listen()

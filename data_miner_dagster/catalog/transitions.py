@@ -1,6 +1,6 @@
 """Status changes as conditional UPDATEs, so only one of two workers can make the same change.
 
-The functions take a session and never commit. The caller's transaction commits after its files are in place.
+The caller commits the transaction once the files are in place.
 """
 
 from collections.abc import Collection, Mapping
@@ -44,12 +44,12 @@ _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
     VideoStatus.EXTRACTING: WorkStage.EXTRACTION,
     VideoStatus.EXTRACTED: WorkStage.EMBEDDING,
 }
-"""The stage that processes videos in a status. For all other statuses it is downloading."""
+"""The stage that processes videos with a status. For all other statuses, it is downloading."""
 _SUCCESS_OF: Final = {VideoStatus.DOWNLOADED: WorkStage.DOWNLOADING, VideoStatus.EXTRACTED: WorkStage.EXTRACTION}
 _NOT_CHARGED: Final = frozenset(
     {VideoErrorKind.DISK_FULL, VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK, VideoErrorKind.SITE_REFUSAL}
 )
-"""Failures that are not the video's own: they would affect every video, or every video of the site."""
+"""Failures that are not the video's own: they would affect every video, or every video from the site."""
 
 
 def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_from: Collection[_S] | None) -> list[_S]:
@@ -61,7 +61,10 @@ def _allowed_sources(transitions: Mapping[_S, frozenset[_S]], target: _S, only_f
 def _statement(
     row: type[Base], column: str, keys: tuple[str, ...], sources: tuple[StrEnum, ...], returned: str
 ) -> ReturningUpdate[Any]:
-    """Return a cached UPDATE statement, since building it takes longer than running it. Parameters set the values."""
+    """Return a cached UPDATE statement, since building it takes longer than running it.
+
+    The columns that an execution sets are those in its parameters.
+    """
     table = cast("Table", row.__table__)
     by_key = [table.c[key] == bindparam(f"of_{key}") for key in keys]
     return update(table).where(*by_key, table.c[column].in_(sources)).returning(table.c[returned])
@@ -75,7 +78,11 @@ def _move(
     values: Mapping[str, Any],
     returned: str,
 ) -> tuple[Any] | None:
-    """Set columns of one row if its status allows it. Return its column `returned`, or None if nothing was set."""
+    """Set columns of one row if its status is one of `sources`.
+
+    Returns:
+        A tuple with the row's column `returned`, or None if nothing was set.
+    """
     # Executed below the ORM: objects that the session has already loaded keep their old values.
     session.flush()
     column = "stage" if row is ProjectRow else "status"
@@ -96,19 +103,19 @@ def move_video(
 ) -> bool:
     """Set a video's status (and other columns) if the transition is allowed from its current status.
 
-    A failure that concerns this video is also recorded as an attempt at its stage. A success deletes the attempts at
-    its stage.
+    A failure that concerns this video is also recorded as a failed attempt at the stage. A success deletes the video's
+    failed attempts at the stage that succeeded.
 
     Args:
         session: the caller's transaction.
-        video_key: the video.
+        video_key: the key of the video.
         target: the new status.
-        only_from: the statuses that the video may currently have. None: all from which the transition is allowed.
-        failed_at: the stage that failed. None: the stage that processes videos in the current status.
+        only_from: the statuses that the video may currently have, or None for all from which the transition is allowed.
+        failed_at: the stage that failed, or None for the stage that processes videos with the current status.
         values: the values of other columns to set.
 
     Returns:
-        True if this call made the change. False if the transition is not allowed or the video does not exist.
+        True if this call changed the status. False if the transition is not allowed or the video does not exist.
     """
     sources = _allowed_sources(VIDEO_TRANSITIONS, target, only_from)
     if target in _FAILURES and failed_at is None:
@@ -131,7 +138,7 @@ def move_video(
 
 
 def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return columns with the secrets in an error replaced by their references, because people see errors."""
+    """Return columns in which an error contains references instead of secrets, because people see errors."""
     return {name: with_references(value) if name == "error" and value else value for name, value in values.items()}
 
 
@@ -147,7 +154,7 @@ def move_project_video(
     """Set the status (and other columns) of one video in one project if the transition is allowed.
 
     Returns:
-        True if this call made the change. False if the transition is not allowed or the membership does not exist.
+        True if this call changed the status. False if the transition is not allowed or the membership does not exist.
     """
     sources = _allowed_sources(PROJECT_VIDEO_TRANSITIONS, target, only_from)
     keys = {"project_name": project, "video_key": video_key}
@@ -200,7 +207,10 @@ def _hold_wished(session: Session, video_keys: Collection[str], target: ProjectV
 
 
 def _follow_wishes(session: Session, project: str, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
-    """Update the pending work of videos that the project may have started or stopped wanting."""
+    """Update the pending work of videos if `target` may mean that the project now wants or no longer wants them.
+
+    A rejection also raises the project's content version.
+    """
     if target in _WISHES:
         reindex_videos(session, video_keys)
     if target is ProjectVideoStatus.REJECTED:

@@ -1,6 +1,6 @@
 """Clean up videos, projects and claims whose workers have died or failed.
 
-Does not belong here: held claims (claims.py), requests by a person (videos.py, projects.py).
+Does not belong here: taking and renewing claims (claims.py), requests by a person (videos.py, projects.py).
 """
 
 from collections.abc import Collection
@@ -37,7 +37,7 @@ _ONE_STEP_BACK: Final = {
 
 
 def reset_orphans(database: Database) -> list[str]:
-    """Move videos and projects back one step if they are in a working status but no live worker holds them.
+    """Move videos and projects back one step if they are in a working status but no live worker holds their claim.
 
     An interrupted project waits for the same stage again.
 
@@ -47,8 +47,8 @@ def reset_orphans(database: Database) -> list[str]:
     moved = []
     with database.transaction() as session:
         # Read statuses before claims. A worker takes its claim before it changes a status, so for every working status
-        # seen here its claim is seen, too. Rows are locked so that no status changes in between. Rows that another
-        # transaction is changing have a worker and are skipped.
+        # seen here, its claim is seen, too. Rows are locked so that no status changes in between. Rows that another
+        # transaction is changing have a worker and are not read.
         videos = session.scalars(
             select(VideoRow)
             .where(VideoRow.status.in_(_ONE_STEP_BACK))
@@ -85,11 +85,22 @@ def record_internal_error(
     stage: WorkStage,
     may_pass: bool = False,
 ) -> bool:
-    """Set a video to FAILED/INTERNAL_ERROR for this version unless a live worker holds it. Return whether it was set.
+    """Set a video to FAILED with an internal error, unless a live worker holds its claim.
 
     A video whose status is neither PENDING nor in `only_from` does not change, because another worker has advanced it
-    since. The video is due when another version runs, or after `retry_videos`. With `may_pass` (an error of the system,
-    not of this program) the failure is transient instead, and the video is due after a back-off.
+    since. The video is due when another version of this package runs, or after `retry_videos`. With `may_pass` (for an
+    error of the system rather than of this program), the failure is transient, and the video is due after a back-off.
+
+    Args:
+        database: the catalog.
+        video_key: the key of the video.
+        line: the error, in one line.
+        only_from: the statuses, besides PENDING, that the video may currently have.
+        stage: the stage that failed.
+        may_pass: whether the error may disappear on its own.
+
+    Returns:
+        Whether the video was set to FAILED.
     """
     with database.transaction() as session:
         lock_videos(session, [video_key])  # before its claim is read, so that no worker begins in between
@@ -131,7 +142,7 @@ def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:
 
 
 def delete_dead_claims(database: Database) -> list[str]:
-    """Delete claims whose holder is dead, and return their resources. Optional, since dead claims block nobody."""
+    """Delete claims whose holder is dead, and return their resources, sorted. Such claims would block nobody."""
     dead = []
     with database.transaction() as session:
         now = database.now(session)

@@ -3,7 +3,7 @@
 A verdict is in force unless it was undone, corrected by a person who saw it (`replaces`), or followed by a later
 verdict on the same subject. Every change raises the project's content version, so the project is rebuilt.
 
-Belongs here: rows of verdicts. Does not belong here: the effect of a verdict (stages/), and the questions to people
+Belongs here: rows of verdicts. Does not belong here: applying verdicts (stages/), and choosing the questions to people
 (operations/reviewing/).
 """
 
@@ -30,7 +30,10 @@ _SAME_SHARE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A stored verdict, and whether it was undone. `number` increases in the order in which verdicts were stored."""
+    """A stored verdict, and when and by whom it was undone, if it was.
+
+    `number` increases in the order in which verdicts were stored.
+    """
 
     number: int
     verdict: Verdict
@@ -39,7 +42,7 @@ class StoredVerdict:
 
 
 def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]) -> int:
-    """Store verdicts, and return the number of new ones. An answer whose id is already stored does not change."""
+    """Store verdicts, and return how many of them are new. A verdict whose answer id is already stored is ignored."""
     if not verdicts:
         return 0
     num_added = 0
@@ -54,7 +57,11 @@ def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]
 
 
 def undo_verdict(database: Database, project: str, answer_id: str, *, who: str) -> bool:
-    """Undo a verdict. The previous one is then in force again. Return False if there is nothing to undo."""
+    """Undo a verdict, so that the previous one is in force again.
+
+    Returns:
+        False if the project has no such verdict or it was already undone.
+    """
     with database.transaction() as session:
         is_it = (
             _VERDICTS.c.project_name == project,
@@ -80,9 +87,9 @@ def verdicts_in_force(
     Args:
         database: the catalog.
         project: the name of the project.
-        words: only verdicts with these words. None: all words.
-        video_keys: only verdicts on frames of these videos, or on pairs whose first frame belongs to one of them. None:
-            all videos.
+        words: the words of the verdicts to return, or None for all words.
+        video_keys: the videos whose verdicts to return, or None for all videos. A verdict on a pair of frames counts
+            for the video of the first frame.
     """
     query = _of_project(project).where(_VERDICTS.c.undone_at.is_(None))
     with database.reading() as session:
@@ -105,10 +112,10 @@ def verdicts_in_force(
 
 
 def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
-    """Return whether a verdict corrects a box where another answer had placed it, not where it was detected.
+    """Return whether a verdict replaces another one and corrects the box where that one had placed it.
 
-    The other answer then stays in force, because it alone identifies the detected box. Of the two,
-    stages/reviewing/judging.py lets only the later one have an effect.
+    The other verdict then stays in force, because it alone identifies the detected box. Of the two,
+    stages/reviewing/judging.py applies only the later one.
     """
     earlier = by_id.get(verdict.replaces or "")
     if earlier is None or earlier.final_box is None or verdict.shown is None or earlier.subject == verdict.subject:
@@ -119,26 +126,26 @@ def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
 
 
 def all_verdicts(database: Database, project: str) -> Iterator[StoredVerdict]:
-    """Yield all verdicts ever given, including undone ones, oldest first."""
+    """Yield all verdicts of a project, including undone ones, oldest first."""
     with database.reading() as session:
         rows = session.execute(_of_project(project), execution_options={"yield_per": _ROWS_AT_A_TIME})
         yield from map(_stored, rows)
 
 
 def find_verdict(database: Database, project: str, answer_id: str) -> StoredVerdict | None:
-    """Return one verdict of a project, whether or not it is in force. None if it does not exist."""
+    """Return one verdict of a project, whether or not it is in force, or None if it does not exist."""
     with database.reading() as session:
         row = session.execute(_of_project(project).where(_VERDICTS.c.answer_id == answer_id)).one_or_none()
         return None if row is None else _stored(row)
 
 
 def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int]:
-    """Return the number of verdicts in force by word. Words without verdicts are left out."""
+    """Return the number of a project's verdicts in force by word. Words without verdicts are omitted."""
     return Counter(verdict.word for verdict in verdicts_in_force(database, project))
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return the highest id of a project's verdicts and the number of undone ones, which identify their state."""
+    """Return a (highest id, number of undone ones) pair, which changes with every change of a project's verdicts."""
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -146,7 +153,7 @@ def verdicts_version(database: Database, project: str) -> tuple[int, int]:
 
 
 def last_said_at(database: Database, project: str) -> datetime | None:
-    """Return when a verdict of a project was last given or undone. None if it has no verdicts."""
+    """Return when a verdict of a project was last given or undone, or None if the project has no verdicts."""
     query = select(func.max(_VERDICTS.c.given_at), func.max(_VERDICTS.c.undone_at))
     with database.reading() as session:
         times = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
@@ -154,7 +161,7 @@ def last_said_at(database: Database, project: str) -> datetime | None:
 
 
 def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Delete all verdicts on frames of these videos, in every project."""
+    """Delete all verdicts on frames of these videos, or on pairs with such a frame, in every project."""
     for some in portions(video_keys):
         is_about = or_(_VERDICTS.c.video_key.in_(some), _VERDICTS.c.other_video_key.in_(some))
         session.execute(delete(_VERDICTS).where(is_about))

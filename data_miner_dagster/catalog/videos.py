@@ -43,7 +43,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def keys_with_prefix(database: Database, prefix: str) -> list[str]:
-    """Return the video keys that start with `prefix`, sorted. Reads only the index of keys."""
+    """Return the video keys that start with `prefix`, which is not empty, sorted. Only the index of keys is read."""
     above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     with database.reading() as session:
         query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
@@ -51,7 +51,7 @@ def keys_with_prefix(database: Database, prefix: str) -> list[str]:
 
 
 def find_video(database: Database, key: str) -> VideoRow | None:
-    """Return the video with this key, or None."""
+    """Return the video with this key, or None if there is none."""
     with database.reading() as session:
         return session.get(VideoRow, key)
 
@@ -87,7 +87,8 @@ def find_videos_after(
 ) -> tuple[list[VideoRow], int]:
     """Return up to `limit` videos with keys after `after`, sorted by key, and the number of all such videos.
 
-    Only videos that `project` wants and whose status is in `statuses` count. None means no condition.
+    Only videos that `project` wants and whose status is in `statuses` count. If one of these is None, it sets no
+    condition.
     """
     # Python's order, which PostgreSQL calls "C". SQLite has no other order.
     key = VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
@@ -104,9 +105,9 @@ def _conditions(project: str | None, statuses: Collection[VideoStatus] | None) -
 
 
 def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:
-    """Return up to `limit` keys of EXTRACTED videos that follow the key `after` (None: from the first), in order.
+    """Return up to `limit` keys of EXTRACTED videos in the database's order, after the key `after` unless it is None.
 
-    With `only_without_basis`, return only videos whose frames have no recorded basis.
+    With `only_without_basis`, only videos whose frames have no recorded basis are included.
     """
     query = select(VideoRow.key).where(VideoRow.status == VideoStatus.EXTRACTED).order_by(VideoRow.key).limit(limit)
     if after is not None:
@@ -120,7 +121,7 @@ def extracted_keys(database: Database, *, after: str | None, limit: int, only_wi
 def embedded_keys(database: Database, basis: str, project: str | None = None) -> tuple[list[str], int]:
     """Return the sorted keys of videos whose embeddings have this basis, and the number of other EXTRACTED videos.
 
-    With `project`, only the videos that it wants count.
+    Only videos that `project` wants count, or all videos if it is None.
     """
     query = select(VideoRow.key, VideoRow.embedding_basis == basis).where(
         *_conditions(project, {VideoStatus.EXTRACTED})
@@ -132,7 +133,10 @@ def embedded_keys(database: Database, basis: str, project: str | None = None) ->
 
 
 def count_by_frames_basis(database: Database, project: str | None = None) -> dict[str | None, int]:
-    """Return the number of EXTRACTED videos by the basis of their frames. With `project`, count only its videos."""
+    """Return the number of EXTRACTED videos by the basis of their frames. With `project`, only its videos count.
+
+    The key None stands for frames without a recorded basis.
+    """
     query = select(VideoRow.frames_basis, func.count()).where(VideoRow.status == VideoStatus.EXTRACTED)
     if project is not None:
         query = query.where(is_wanted(project))
@@ -151,7 +155,7 @@ class WantedVideo:
 
 
 def wanted_videos(database: Database, project: str | None = None) -> list[WantedVideo]:
-    """Return the videos that a project wants (None: any project), sorted by key."""
+    """Return the videos that `project` wants, or that any project wants if it is None, sorted by key."""
     query = select(
         VideoRow.key,
         VideoRow.status,
@@ -186,7 +190,7 @@ def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -
 
 
 def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, tuple[Origin, str]]:
-    """Return the origin and address of each of these videos. Unknown videos are left out."""
+    """Return an (origin, address) pair for each of these videos, by key. Unknown videos are omitted."""
     query = select(VideoRow.key, VideoRow.origin, VideoRow.url)
     found: dict[str, tuple[Origin, str]] = {}
     with database.reading() as session:
@@ -201,8 +205,8 @@ def due_at(
 ) -> datetime | None:
     """Return when a failed video may be retried, or None if it waits for a person.
 
-    A video with an internal error is due as soon as another version runs. A transient failure never waits for a person:
-    if an earlier version stored no date, it is due now.
+    A video whose internal error occurred in another version of this package is due immediately. So is one with a
+    transient failure for which an earlier version stored no date.
     """
     is_of_another_version = error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__
     has_no_date = retry_after is None and error_kind is not None and error_kind.is_transient
@@ -212,18 +216,19 @@ def due_at(
 
 
 def is_due(video: VideoRow, now: datetime | None = None) -> bool:
-    """Return whether a FAILED or UNAVAILABLE video may be retried now, because its due date has passed."""
+    """Return whether a FAILED or UNAVAILABLE video may be retried at `now` (None for the current time of this host)."""
     due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
     return due is not None and due <= (now or utc_now())
 
 
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
-    """Move a video from DOWNLOADING to DOWNLOADED with the verified facts of its file, which must be in place.
+    """Move a video from DOWNLOADING to DOWNLOADED with the verified facts about its file, which must be in place.
 
-    Failures to extract an earlier file are cleared, because they do not concern this file.
+    Failed attempts to extract an earlier file are deleted, because they do not concern this file. `values` are more
+    columns to set.
 
     Returns:
-        True if this call made the change.
+        Whether this call changed the status.
     """
     clear_attempts(session, WorkStage.EXTRACTION, [video_key])
     known: dict[str, Any] = {
@@ -265,7 +270,7 @@ def restore_extracted(session: Session, video_key: str) -> bool:
     """Move a video back from DOWNLOADING to EXTRACTED, because its frames exist and its file was removed earlier.
 
     Returns:
-        True if this call made the change.
+        Whether this call changed the status.
     """
     return (
         move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.DOWNLOADING})
@@ -281,9 +286,10 @@ def retry_videos(
     kinds: Collection[VideoErrorKind] | None = None,
     video_keys: Collection[str] | None = None,
 ) -> list[str]:
-    """Reset FAILED and UNAVAILABLE videos so that they are retried. Return their keys, sorted.
+    """Reset FAILED and UNAVAILABLE videos so that they are retried. Return their keys.
 
-    A video with a file (extraction failed) goes back to DOWNLOADED, any other to PENDING.
+    A video whose extraction failed goes back to DOWNLOADED, and any other video to PENDING. An argument that is None
+    matches all videos.
     """
     with database.transaction() as session:
         return retry_videos_in(session, project=project, kinds=kinds, video_keys=video_keys)
@@ -297,9 +303,9 @@ def retry_videos_in(
     video_keys: Collection[str] | None = None,
     stage: WorkStage | None = None,
 ) -> list[str]:
-    """Reset FAILED and UNAVAILABLE videos in the caller's transaction, and return their keys, sorted.
+    """Reset FAILED and UNAVAILABLE videos like `retry_videos`, but in the caller's transaction. Return their keys.
 
-    With `stage`, reset only videos that failed at this stage. An argument that is None matches everything.
+    With `stage`, only videos that failed at this stage are reset. An argument that is None matches all videos.
     """
     query = select(VideoRow).where(VideoRow.status.in_({VideoStatus.FAILED, VideoStatus.UNAVAILABLE}))
     if project is not None:

@@ -1,6 +1,6 @@
 """The statements that update `pending_work`, built once per process, since every video needs them several times.
 
-Belongs here: SQL that derives pending work. Does not belong here: when it is executed (pending.py).
+Belongs here: SQL that derives pending work. Does not belong here: executing it (pending.py).
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.catalog.writers import Insert
 
 BASIS_LENGTH: Final = 32
-"""Length of a fingerprint. The basis of extraction consists of two: for videos, and for folders of pictures."""
+"""The length of a fingerprint. The basis of extraction joins two of them: for videos, and for folders of pictures."""
 
 _VIDEOS: Final = cast("Table", VideoRow.__table__)
 _MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)
@@ -48,7 +48,7 @@ _TIME_TYPE: Final = _PENDING.c.due_at.type
 
 
 def _constant(value: str | int) -> ColumnElement[Any]:
-    """Return a word or number of this package as an SQL literal. Passing it as a parameter would take longer."""
+    """Return a constant word or number as an SQL literal, since passing it as a parameter would take longer."""
     return literal_column(f"'{value}'" if isinstance(value, str) else str(value))
 
 
@@ -80,7 +80,7 @@ def _has_stale_embeddings() -> ColumnElement[bool]:
 
 
 def _stage_of_video() -> ColumnElement[WorkStage | None]:
-    """Return the SQL expression for the stage that a video needs next. NULL if it needs none."""
+    """Return the SQL expression for the stage that a video needs next, which is NULL if the video needs none."""
     status = _VIDEOS.c.status
     has_file = _VIDEOS.c.sha256.is_not(None)
     downloading, extraction, embedding = (_constant(stage.value) for stage in VIDEO_STAGES)
@@ -107,7 +107,10 @@ def _is_last_failure() -> ColumnElement[bool]:
 
 
 def _failure_counts() -> ColumnElement[bool]:
-    """Return the SQL condition that the last failure still counts: neither inputs nor program have changed since."""
+    """Return the SQL condition that a video's last failure exists and still counts.
+
+    A failure counts until its inputs change. A fault of this program counts until the version of the program changes.
+    """
     kinds_of_program = [kind.value for kind in FailureKind if kind.is_of_program]
     wanted = case(
         (_LAST.c.stage == _constant(WorkStage.EXTRACTION.value), _wanted_frames_basis()),
@@ -119,10 +122,10 @@ def _failure_counts() -> ColumnElement[bool]:
 
 
 def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
-    """Return the SQL expression for the date on which a video is due. NULL if it waits for a person or for a change.
+    """Return the SQL expression for the time at which a video is due, NULL if it waits for a person or for a change.
 
-    For a failed video, its own row decides, as in `due_at` of videos.py. For any other video, the last failed attempt
-    decides if it still counts: it failed with its run, for a reason that does not concern this video alone.
+    For a failed video, its own row decides, as in `due_at` in videos.py. For any other video, the last failed attempt
+    decides if it still counts. Such a video failed with its run, for a reason that does not concern it alone.
     """
     kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
     is_of_another_version = and_(
@@ -141,14 +144,15 @@ def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | N
 
 
 def _now(dialect: str) -> ColumnElement[datetime]:
-    """Return the SQL expression for the current time. A database server's clock is shared by all hosts."""
+    """Return the SQL expression for the current time: the server's clock, or on SQLite the parameter `now`."""
     return func.now() if dialect == "postgresql" else bindparam("now", type_=_TIME_TYPE)
 
 
 def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for (stage, project, key, due date) of videos.
+    """Return the query for (stage, project name, video key, due date) rows of videos that meet `conditions`.
 
-    A NULL date means that the video waits for a person or a change.
+    Each video that needs a stage has a row for each project that wants it. A NULL date means that the video waits for
+    a person or for a change.
     """
     stage, due_at = _stage_of_video().label("stage"), _due_at_of_video(now).label("due_at")
     of_videos = (
@@ -162,7 +166,7 @@ def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool])
 
 
 Scope = Literal["one", "some", "all"]
-"""The videos that a statement applies to: one (parameter `of_key`), some (parameter `keys`) or all."""
+"""The videos to which a statement applies: one (parameter `of_key`), some (parameter `keys`) or all."""
 
 
 def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[bool]]:
@@ -193,9 +197,9 @@ def delete_statement(scope: Scope, dialect: str) -> Delete:
 
 @lru_cache
 def upsert_statement(scope: Scope, dialect: str) -> "Insert":
-    """Return the statement that inserts missing rows and updates dates. It takes the parameters of `delete_statement`.
+    """Return the statement that inserts missing rows and updates dates, with the parameters of `delete_statement`.
 
-    An existing row keeps `since`. It also keeps its date if it was due before and still is.
+    An existing row keeps `since`. It also keeps its due date if it was due before and still is.
     """
     now = _now(dialect)
     wanted = _wanted_rows(now, *_conditions(scope, _VIDEOS.c.key)).subquery()

@@ -1,4 +1,4 @@
-"""Rewrite stored texts (errors, reasons, queries) that contain something that must not be stored."""
+"""Rewrite stored texts (errors, reasons, queries) that contain words that must not be stored."""
 
 from collections.abc import Callable
 from typing import Final
@@ -33,7 +33,10 @@ _SAID: Final = (
 
 
 def reword_listings(database: Database, project: str, reword: Callable[[str], str]) -> None:
-    """Rewrite the texts of a project's memberships and listings. A listing whose query would change is deleted."""
+    """Rewrite the texts in a project's memberships and listings with `reword`.
+
+    A listing whose query would change is deleted.
+    """
     with database.transaction() as session:
         for column in _OF_PROJECTS:
             of_project = column.class_.project_name == project
@@ -48,7 +51,7 @@ def reword_listings(database: Database, project: str, reword: Callable[[str], st
 
 
 def reword_what_names(session: Session, name: str, reword: Callable[[str], str]) -> None:
-    """Rewrite all texts that contain `name`, in any project. Listings that contain it are deleted."""
+    """Rewrite all stored texts that contain `name` with `reword`. Listings that contain it are deleted."""
     listed = [column.contains(name, autoescape=True) for column in _OF_LISTINGS]
     session.execute(delete(SourceListingRow).where(or_(*listed)))
     for column in _SAID:

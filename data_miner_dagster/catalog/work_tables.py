@@ -1,4 +1,4 @@
-"""The tables of planned work: pending, shared, running and failed work, and notifications."""
+"""The tables of planned work: pending, running, held, failed and sharded work, its measured cost, and alerts."""
 
 from datetime import datetime
 from typing import Final
@@ -34,7 +34,7 @@ _STAGE: Final = Enum(WorkStage, native_enum=False, length=32)
 
 
 class RunLeaseRow(Base):
-    """A Dagster run, and the process that executes it and renews this lease. The lease of a dead process expires."""
+    """The lease of a Dagster run. The process that executes the run renews it, so it expires if the process dies."""
 
     __tablename__ = "run_leases"
 
@@ -70,7 +70,7 @@ class PendingWorkRow(Base):
 
 
 class WorkBatchRow(Base):
-    """Items of one stage that are assigned to one run. The id is never reused, so it identifies the request."""
+    """Items of one stage that are assigned to one run. The id is never reused, so a run request can name it."""
 
     __tablename__ = "work_batches"
     __table_args__ = (Index(None, "ended_at"), {"sqlite_autoincrement": True})
@@ -113,12 +113,12 @@ class SuspectRow(Base):
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
     item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
     batch_id: Mapped[int]  # the batch that died: items of the same death are retried together
-    size: Mapped[int]  # of the largest batch that may contain it
+    size: Mapped[int]  # the size of the largest batch that may contain it
     num_deaths: Mapped[int]
 
 
 class AttemptRow(Base):
-    """A failed attempt at one item, or at a whole stage. Deleted when the item succeeds at that stage."""
+    """A failed attempt at one item, or at a whole stage. The row is deleted when the item succeeds at that stage."""
 
     __tablename__ = "attempts"
     __table_args__ = (Index(None, "stage", "item"), Index(None, "failed_at"))
@@ -130,10 +130,12 @@ class AttemptRow(Base):
     kind: Mapped[str] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(Text)
     run_id: Mapped[str | None] = mapped_column(String(64))
-    version: Mapped[str] = mapped_column(String(64))  # of this package
-    basis: Mapped[str | None] = mapped_column(String(64))  # of the inputs: failures with other inputs are ignored
+    version: Mapped[str] = mapped_column(String(64))  # the version of this package
+    basis: Mapped[str | None] = mapped_column(
+        String(64)
+    )  # fingerprint of the inputs: failures with other inputs are ignored
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not before something has changed
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not retried before something changes
 
 
 class StageGateRow(Base):
@@ -157,7 +159,7 @@ class HoldRow(Base):
     __table_args__ = (Index(None, "video_key"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    project: Mapped[str | None] = mapped_column(String(100))  # None: of every project
+    project: Mapped[str | None] = mapped_column(String(100))  # None: every project
     stage: Mapped[WorkStage | None] = mapped_column(_STAGE)  # None: every stage
     video_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # None: every video
     reason: Mapped[str] = mapped_column(Text)
@@ -227,7 +229,7 @@ class ShardRow(Base):
     start: Mapped[int]  # number of the plan's items before it
     size: Mapped[int]
     num_taken: Mapped[int] = mapped_column(default=0)  # workers that began it and have not returned it
-    resource: Mapped[str] = mapped_column(String(300))  # of its claim
+    resource: Mapped[str] = mapped_column(String(300))  # the name of its claim
 
 
 class AlertRow(Base):

@@ -1,6 +1,6 @@
 """Locks that make two writers behave on PostgreSQL as on SQLite, whose writing transactions exclude each other.
 
-On PostgreSQL each statement of a transaction sees everything that others have committed by then, and nothing excludes
+On PostgreSQL, each statement of a transaction sees everything that others have committed by then, and nothing excludes
 concurrent writers. Therefore:
 
 - A row that may already exist is inserted with `insert_absent`, and is only read afterwards.
@@ -33,7 +33,7 @@ class Topic(IntEnum):
     CONTENT = 0x646D_6362
     """Decisions about which videos are identical."""
     FORGOTTEN = 0x646D_6363
-    """Removals on request. The removed subjects must not be added again."""
+    """Removals on request, after which nothing may add the removed subjects again."""
     BASES = 0x646D_6364
     """The bases that decide whether work is done (work_bases)."""
     ALERTS = 0x646D_6365
@@ -46,16 +46,16 @@ def is_postgresql(session: Session) -> bool:
 
 
 def lock_topic(session: Session, topic: Topic, *, is_shared: bool = False) -> None:
-    """Exclude other transactions that lock this topic until this one ends. Shared locks do not exclude each other."""
+    """Lock a topic until this transaction ends. Other transactions that lock it wait, unless both locks are shared."""
     if is_postgresql(session):
         how = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
         session.execute(text(f"SELECT {how}(:number)"), {"number": int(topic)})
 
 
 def lock_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Exclude other changes to these videos and their memberships until this transaction ends. Skips unknown videos.
+    """Lock these videos and their memberships against other changes until this transaction ends.
 
-    Later reads see the changes of the last writer.
+    Later reads in this transaction see the changes of the last writer. Keys of unknown videos are ignored.
     """
     if video_keys and is_postgresql(session):
         # One statement, since several would take the locks in no fixed order. FOR NO KEY UPDATE lets others refer to
@@ -65,9 +65,10 @@ def lock_videos(session: Session, video_keys: Collection[str]) -> None:
 
 
 def insert_into(table: Table, dialect: str) -> "Insert":
-    """Return an INSERT that can specify how to treat an existing row. Imports only the dialect of the database.
+    """Return an INSERT statement that can specify how to treat an existing row.
 
-    SQLAlchemy's PostgreSQL package imports all its drivers, which takes longer than the work of a short command.
+    Only the package for `dialect` is imported. SQLAlchemy's PostgreSQL package imports all its drivers, which takes
+    longer than the work of a short command.
     """
     if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
@@ -83,7 +84,7 @@ def insert_absent(
 ) -> Sequence[Row[Any]]:
     """Insert the rows that do not exist yet. Return one column of the rows that were inserted.
 
-    Waits for rows that another transaction is inserting. Afterwards every row exists.
+    This waits for rows that another transaction is inserting. Afterwards, every row exists.
 
     Args:
         session: the caller's transaction.

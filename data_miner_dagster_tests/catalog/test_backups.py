@@ -112,6 +112,6 @@ def test_migrate__postgresql_is_left_to_its_own_backups(postgres_url: str) -> No
     migration = migrate(database.engine)
     assert (
         str(migration)
-        == f"the catalog was migrated from revision 0002 to {head_revision()}; no copy of the earlier catalog was made"
+        == f"the catalog was migrated from revision 0002 to {head_revision()}; no copy of the earlier catalog exists"
     )
     database.dispose()

@@ -93,7 +93,9 @@ def test_make_engine__sqlite_keeps_foreign_keys_and_writes_ahead(tmp_path: Path)
 
 
 def test_check_connection__folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(TransientError, match=r"nowhere/catalog\.sqlite cannot be opened: unable to open database file"):
+    with pytest.raises(
+        TransientError, match=r"nowhere/catalog\.sqlite cannot be opened \(unable to open database file\)"
+    ):
         initialize(Database(f"sqlite:///{tmp_path / 'nowhere' / 'catalog.sqlite'}"))
 
 
@@ -122,7 +124,7 @@ def test_reclaim_space__tables_in_use_are_named(database: Database, caplog: pyte
         session.flush()
         assert not reclaim_space(database.engine, ["projects", "nowhere"], wait_seconds=0.1)
     if database.is_postgresql:
-        assert "the text of deleted rows may still exist in projects" in caplog.text
+        assert "the text of deleted rows may still exist in the tables projects" in caplog.text
     row = find_project(database, "bikes")
     assert row is not None
     assert row.error == "at work"

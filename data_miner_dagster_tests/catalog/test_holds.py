@@ -111,9 +111,9 @@ def test_lines_of_holds__groups_with_the_way_out(database: Database) -> None:
     hold_items(database, project="b", reason="paused")
     first, second = (line.partition(" been held since ")[0] for line in lines_of_holds(database))
     assert (first, second) == ("2 videos at downloading have", "project b has")
-    assert [line.partition("to resume: ")[2] for line in lines_of_holds(database)] == [
-        "data-miner resume --stage downloading",
-        "data-miner resume --project b",
+    assert [line.partition("to resume, run ")[2] for line in lines_of_holds(database)] == [
+        "`data-miner resume --stage downloading`",
+        "`data-miner resume --project b`",
     ]
     assert len(lines_of_holds(database, "a")) == 1
 

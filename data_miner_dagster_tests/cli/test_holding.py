@@ -43,7 +43,7 @@ def test_resume__what_covers_more_is_still_held(run_command: RunCommand, platfor
     told = run_command("resume", "--project", "walkers", "--root", platform.root)
     assert told.stdout == "project walkers: 0 holds ended\n"
     assert told.stderr.startswith("still: all work has been held since ")
-    assert told.stderr.endswith("to resume: data-miner resume\n")
+    assert told.stderr.endswith("to resume, run `data-miner resume`\n")
 
 
 def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platform, tmp_path: Path) -> None:
@@ -92,6 +92,6 @@ def test_check_not_held__a_paused_project_is_not_run(run_command: RunCommand, pl
     check_not_held(platform, "walkers")
     run_command("pause", "--project", "walkers", *root)
     check_not_held(platform, "cyclists")
-    match = r"^project walkers has been held .* resume --project walkers, then run again$"
+    match = r"^project walkers has been held .* resume --project walkers`, then run again$"
     with pytest.raises(DataMinerError, match=match):
         check_not_held(platform, "walkers")

@@ -241,7 +241,7 @@ def test_migrate_to__not_into_what_is_somebody_elses(
     other = Database(postgres_url)
     initialize(other)
     add_project(other, "theirs")
-    with pytest.raises(ConfigError, match=r"is not empty: it has rows in projects \(1\); name an empty database"):
+    with pytest.raises(ConfigError, match=r"is not empty, since it has rows in projects \(1\); use an empty database"):
         run_command("migrate-to", postgres_url, "--root", platform.root)
     assert [row.name for row in find_projects(other)] == ["theirs"]
     other.dispose()

@@ -73,5 +73,5 @@ def test_commands__an_existing_root_on_a_read_only_file_system(tmp_path: Path) -
     done = in_namespace(f"mount --bind {root} {root}; mount -o remount,bind,ro {root}; {'; '.join(commands)}")
     assert done.stderr == ""
     catalog = platform.layout.catalog_file
-    refused = f"error: the catalog {catalog} cannot be opened: its folder {platform.root} {READ_ONLY}"
+    refused = f"error: the catalog {catalog} cannot be opened, because its folder {platform.root} {READ_ONLY}"
     assert done.stdout.splitlines() == [refused, "status 1", refused, "status 1"]

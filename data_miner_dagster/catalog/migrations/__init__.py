@@ -32,26 +32,29 @@ class Migration:
     from_revision: str
     to_revision: str | None
     copy: Path | None
-    """Copy of the catalog from before the migration. None on PostgreSQL, where the owner makes copies with pg_dump."""
+    """The copy of the catalog from before the migration, or None on PostgreSQL, where the owner backs up the server."""
 
     def __str__(self) -> str:
         """Return a one-line description for people."""
         kept = (
             f"a copy of the earlier catalog is stored in {self.copy}"
             if self.copy is not None
-            else "no copy of the earlier catalog was made"
+            else "no copy of the earlier catalog exists"
         )
         return f"the catalog was migrated from revision {self.from_revision} to {self.to_revision}; {kept}"
 
 
 def head_revision() -> str | None:
-    """Return the newest revision, or None if there is none. Reads only file names, so Alembic is not imported."""
+    """Return the newest revision, or None if there are no revisions.
+
+    Only file names are read, so that Alembic does not have to be imported.
+    """
     numbers = [path.stem[:4] for path in (FOLDER / "versions").iterdir() if re.match(r"\d{4}_\w+\.py$", path.name)]
     return max(numbers, default=None)
 
 
 def current_revision(connection: Connection) -> str | None:
-    """Return the revision of a database, or None if it contains no tables of this package."""
+    """Return the revision of a database, or None if it contains no tables from this package."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -59,7 +62,7 @@ def current_revision(connection: Connection) -> str | None:
 
 
 def has_tables(database: Database) -> bool:
-    """Return whether the database contains tables of this package.
+    """Return whether the database contains tables from this package.
 
     Raises:
         TransientError: the database cannot be opened.
@@ -71,7 +74,9 @@ def has_tables(database: Database) -> bool:
 
 
 def initialize(database: Database) -> Migration | None:
-    """Create or migrate the tables. Idempotent, and safe to call from several processes at once.
+    """Create the tables, or migrate them to the newest revision.
+
+    This is idempotent, and several processes may do it concurrently.
 
     Returns:
         The migration of tables that an earlier version created, or None if no migration was needed.
@@ -80,6 +85,7 @@ def initialize(database: Database) -> Migration | None:
         TransientError: the database cannot be opened.
         CatalogError: the database is damaged.
         ConfigError: the database was created by a newer version of this package.
+        PermanentError: a row would refer to a missing row after the migration.
     """
     database.check_connection()
     with one_line_failures(database.engine):
@@ -87,16 +93,18 @@ def initialize(database: Database) -> Migration | None:
 
 
 def migrate(engine: Engine) -> Migration | None:
-    """Migrate a database to the newest revision in one transaction. Idempotent, and fast if there is nothing to do.
+    """Create the tables, or migrate them to the newest revision, in one transaction.
 
-    An SQLite file from an earlier version is copied first. Safe to call from several processes at once: SQLite's write
-    lock, or an advisory lock on PostgreSQL, lets one of them migrate while the others wait.
+    An SQLite file from an earlier version is copied first. Several processes may call this concurrently: SQLite's write
+    lock, or an advisory lock on PostgreSQL, lets one of them migrate while the others wait. A call for tables that are
+    up to date is fast and changes nothing.
 
     Returns:
         The migration of tables that an earlier version created, or None if there were no tables or they are up to date.
 
     Raises:
         ConfigError: the database was created by a newer version of this package.
+        PermanentError: a row would refer to a missing row after the migration.
     """
     head = head_revision()
     with engine.connect() as connection:
@@ -114,7 +122,7 @@ def migrate(engine: Engine) -> Migration | None:
         if current == head:
             return None
         file = engine.url.database if engine.dialect.name == "sqlite" else None
-        # Under the lock, so that only one process makes the copy and nothing is written between the copy and the
+        # Under the lock, so that only one process writes the copy, and nothing is written between the copy and the
         # migration.
         copy = copy_before_migration(Path(file), current) if file and current is not None else None
         from alembic import command
@@ -160,7 +168,7 @@ def _set_foreign_keys(connection: Connection, state: str) -> None:
 
 
 def alembic_config(connection: Connection) -> "Config":
-    """Return Alembic's configuration for this chain on an open connection. The caller owns its transaction."""
+    """Return Alembic's configuration for this chain on an open connection, whose transaction the caller owns."""
     from alembic.config import Config
 
     config = Config()

@@ -1,4 +1,4 @@
-"""Environment that Alembic runs for every command, on the given connection and inside its transaction."""
+"""The environment that Alembic runs for every command, on the given connection and inside its transaction."""
 
 from typing import Literal
 
@@ -11,9 +11,9 @@ from data_miner_dagster.catalog.work_tables import Base
 
 
 def _render(kind: str, thing: object, _context: AutogenContext) -> str | Literal[False]:
-    """Return the text of a type as the database stores it. False: use Alembic's own text.
+    """Return the source text of a column type for a revision, or False to use Alembic's own text.
 
-    Revisions therefore do not change when our classes and enums do.
+    Our types are written as the types that the database stores, so revisions do not depend on our classes and enums.
     """
     if kind == "type" and isinstance(thing, UtcDateTime):
         return "sa.DateTime(timezone=True)"

@@ -1,4 +1,4 @@
-"""Recent refusals of sites, and files that folder listings skipped."""
+"""Recent refusals by sites, and files that folder listings left out."""
 
 import sqlalchemy as sa
 from alembic import op

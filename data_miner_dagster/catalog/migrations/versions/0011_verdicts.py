@@ -1,4 +1,4 @@
-"""Verdicts of people on boxes, frames and duplicates."""
+"""People's verdicts on boxes, frames and duplicates."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The work on one project that several runs share."""
+"""The shards of work on one project that several runs share."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Answers of verifiers."""
+"""Answers from verifiers."""
 
 import sqlalchemy as sa
 from alembic import op
