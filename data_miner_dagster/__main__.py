@@ -12,7 +12,7 @@ with creating_lasting_objects():
 
 
 def run_process() -> None:
-    """Run the command line, and end this process with its exit status.
+    """Run the command line, and end this process with the exit status of the command.
 
     With torch or Dagster loaded, Python's final garbage collection would take seconds and free nothing that matters. So
     the process skips it, and ends after all registered exit handlers have run.

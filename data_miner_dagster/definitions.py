@@ -1,7 +1,8 @@
-"""The definitions that Dagster loads. Imports no torch, yt-dlp or PyAV, which only the runs that need them import.
+"""The definitions that Dagster loads. They import no torch, yt-dlp or PyAV, which only the runs that need them import.
 
 Garbage collection is off while the definitions load, and ignores the loaded objects afterwards, since none of them is
-ever freed. Otherwise it would take half of the CPU time for starting and ending a process, and each run has a process.
+ever freed. Otherwise, garbage collection would take half of the CPU time for starting and ending a process, and each
+run has a process.
 """
 
 from collections.abc import Mapping

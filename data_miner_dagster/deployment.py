@@ -50,7 +50,7 @@ _PACKAGE: Final = Path(__file__).parent
 
 
 def deployment_file(name: str) -> Path:
-    """Return the file in the source checkout if it exists, else the file installed with the package.
+    """Return the path of the default file `name`: in the source checkout if it exists there, else in the package.
 
     Raises:
         ConfigError: neither file exists.
@@ -67,19 +67,20 @@ def dagster_home(layout: StorageLayout) -> Path:
 
 
 def standing_dagster_home(layout: StorageLayout) -> Path | None:
-    """Return the folder of Dagster's instance, or None if it does not exist yet. Creates nothing."""
+    """Return the folder of Dagster's instance, or None if it has no dagster.yaml yet. Nothing is created."""
     home = dagster_home(layout)
     return home if (home / DAGSTER_SETTINGS).exists() else None
 
 
 def prepare_dagster_home(layout: StorageLayout) -> Path:
-    """Return the folder of Dagster's instance, with a dagster.yaml in it.
+    """Ensure that the folder of Dagster's instance has a dagster.yaml, and return the folder.
 
-    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A truncated copy is replaced, as is an
-    unchanged copy from an earlier version.
+    An existing dagster.yaml is kept, since it may name a PostgreSQL server. A truncated copy of the default file is
+    replaced, as is an unchanged copy from an earlier version.
 
     Raises:
-        ConfigError: Dagster would misread the folder's path and store its history elsewhere.
+        ConfigError: Dagster would misread the folder's path and store its history elsewhere, or the default
+            dagster.yaml is missing from this installation.
     """
     home = dagster_home(layout)
     settings = home / DAGSTER_SETTINGS
@@ -87,8 +88,8 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
         settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
     ):
         raise ConfigError(
-            f"{home}: Dagster converts the path of its history to a URL, in which `?`, and `%` before two digits, "
-            "have a special meaning; use another --root, or set DAGSTER_HOME to another folder"
+            f"Dagster cannot store its history in {home}, since it converts the path to a URL, in which `?`, and `%` "
+            "before two digits, have a special meaning; use another --root, or set DAGSTER_HOME to another folder"
         )
     if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)
@@ -100,7 +101,10 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
 
 
 def name_dagster_storage(platform: Platform) -> None:
-    """Set the location of Dagster's storage for this process and its children, if it was moved with the catalog."""
+    """Set the environment variable that locates Dagster's storage, if the storage was moved with the catalog.
+
+    The variable is set for this process and its children. If it already has a value, it is kept.
+    """
     moved = read_moved_catalog(platform.layout)
     if moved is None or not moved.is_in_use or not moved.is_dagster_beside or os.environ.get(DAGSTER_URL_VARIABLE):
         return
@@ -114,7 +118,7 @@ def _is_found_by_dagster(home: Path) -> bool:
 
 
 def _is_half_copied(settings: Path) -> bool:
-    """Return whether a dagster.yaml is a truncated copy of ours, which nobody can have intended."""
+    """Return whether a dagster.yaml is a truncated copy of the default file, which nobody can have intended."""
     ours, theirs = deployment_file(DAGSTER_SETTINGS).read_bytes(), settings.read_bytes()
     return len(theirs) < len(ours) and ours.startswith(theirs)
 
@@ -142,10 +146,10 @@ def existing_instance(home: Path) -> "DagsterInstance":
 
 
 def use_light_files(home: Path) -> None:
-    """Make this process create small files for runs, and commit to Dagster's SQLite storage without awaiting the disk.
+    """Make this process create small SQLite files for runs, and commit to Dagster's storage without awaiting the disk.
 
-    Dagster's storage has a file for each run, with two dozen mostly empty tables, whose events are also in the index.
-    If a power failure loses some of this history, no work is lost or requested again.
+    Dagster's storage has a file for each run, with two dozen mostly empty tables. The run's events are also in the
+    index. If a power failure loses some of this history, no work is lost or requested again.
     """
     use_small_pages(home / "history" / "runs")
     commit_unhurried(home)
@@ -158,24 +162,28 @@ def damage_of_home(home: Path) -> str | None:
     for path in (*shared, *of_runs):
         if path.is_file() and (why := quick_check(path)):
             return (
-                f"{path} is damaged ({why}): restore it from a copy, or remove it, so that Dagster creates a new one; "
-                "that loses the history of earlier runs, but no work"
+                f"{path} is damaged ({why}); restore the file from a backup, or remove it so that Dagster creates a "
+                "new one (this loses the history of earlier runs, but no work)"
             )
     return None
 
 
 def _settings_line(home: Path, error: Exception) -> str:
     why = (" ".join(str(error).split()) or type(error).__name__)[:200]
-    return f"{home / 'dagster.yaml'} cannot be used ({why}); correct it, or remove it so that it is written again"
+    return (
+        f"{home / 'dagster.yaml'} cannot be used ({why}); correct the file, or remove it so that the default file is "
+        "written again"
+    )
 
 
 def open_instance(platform: Platform) -> "DagsterInstance":
     """Return Dagster's instance, and create its databases if they are missing. The caller has to close the instance.
 
-    Only one process does this at a time, because two processes must not create the same SQLite tables at once.
+    Only one process does this at a time, because two processes must not create the same SQLite tables concurrently.
 
     Raises:
-        ConfigError: Dagster's settings or one of its databases cannot be used.
+        ConfigError: the folder, Dagster's settings or one of its databases cannot be used.
+        ClaimHeldError: another process takes longer than 120 s to create the databases.
     """
     home = prepare_dagster_home(platform.layout)
     name_dagster_storage(platform)
@@ -184,21 +192,21 @@ def open_instance(platform: Platform) -> "DagsterInstance":
 
 
 def home_part(layout: StorageLayout) -> "Part":
-    """Return the state of Dagster's instance folder, for `data-miner doctor --environment`. Creates nothing."""
+    """Return the state of Dagster's instance folder, for `data-miner doctor --environment`. Nothing is created."""
     from data_miner_dagster.operations.upkeep.environment import Part, State
 
     home = dagster_home(layout)
     named = " (DAGSTER_HOME)" if os.environ.get(DAGSTER_HOME_VARIABLE) else ""
     if not _is_found_by_dagster(home):
         remedy = "set DAGSTER_HOME to a folder without `?`, and without `%` before two digits"
-        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named}: Dagster would misread this path", remedy)
+        return Part("DAGSTER_HOME", State.PROBLEM, f"Dagster would misread the path {home}{named}", remedy)
     if not (home / DAGSTER_SETTINGS).exists():
         if home.exists() and not os.access(home, os.W_OK):
             remedy = "let this user write there, or set another folder with DAGSTER_HOME"
             return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", remedy)
         return Part("DAGSTER_HOME", State.OK, f"{home}{named} has no dagster.yaml yet; the first use creates it")
     if damage := damage_of_home(home):
-        what, _, remedy = damage.partition(": ")
+        what, _, remedy = damage.rpartition("; ")
         return Part("DAGSTER_HOME", State.PROBLEM, what, remedy)
     if not os.access(home, os.W_OK):
         return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", "change its permissions")

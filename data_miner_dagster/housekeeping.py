@@ -1,6 +1,6 @@
 """The job that removes old history and checks the files of videos. A schedule requests it once a day.
 
-Belongs here: work that belongs to no project or video. Does not belong here: the choice of the history to remove
+Belongs here: work that belongs to no project or video. Does not belong here: choosing the history to remove
 (history/pruning.py).
 """
 
@@ -30,7 +30,7 @@ class PruneConfig(dg.Config):
     """The run configuration of the job `prune_history`."""
 
     older_than_days: int | None = None
-    """How long runs are kept, in days. Default: `platform.storage.history_days`."""
+    """How long runs are kept, in days. If it is None, `platform.storage.history_days` applies."""
 
 
 @dg.op(name="prune")
@@ -43,7 +43,10 @@ def _prune(context: dg.OpExecutionContext, config: PruneConfig, platform: Platfo
 
 def _prune_history(context: dg.OpExecutionContext, config: PruneConfig, platform: Platform) -> None:
     removed, waiting = remove_stray_keys(platform, context.instance)
-    context.log.info(f"removed {counted(removed, 'partition')} of deleted videos and projects; {waiting} still in use")
+    context.log.info(
+        f"removed {counted(removed, 'partition')} of deleted videos and projects; "
+        f"{counted(waiting, 'more is', 'more are')} still in use"
+    )
     days = config.older_than_days if config.older_than_days is not None else platform.config.storage.history_days
     if days is None:
         context.log.info("history is not removed, because platform.storage.history_days is null")

@@ -1,6 +1,7 @@
-"""The jobs that sensors and the CLI launch, one for each stage.
+"""The jobs that sensors and the CLI launch: one for each stage, and a few more.
 
-Jobs of videos process batches: lists of keys in any order. Jobs of projects materialize one partition of an asset.
+A job for videos processes a batch, which is a list of keys in any order. A job for projects materializes one partition
+of an asset.
 
 Belongs here: the names of jobs and of their ops. Other modules import the names from here.
 """
@@ -46,7 +47,7 @@ SHARE_JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {WorkStage.DETECTION: "dete
 STAGE_BY_JOB: Final[Mapping[str, WorkStage]] = {name: stage for stage, name in JOB_BY_STAGE.items()}
 
 VIDEO_JOBS: Final = tuple(JOB_BY_STAGE[stage] for stage in VIDEO_STAGES)
-"""The jobs that process lists of videos, in pipeline order."""
+"""The jobs of the stages that process lists of videos, in pipeline order."""
 
 PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PROJECT_WAY)
 """The jobs that build a project's dataset, in pipeline order. Each stage has a job, which holds only its own pool."""
@@ -56,7 +57,8 @@ OP_BY_JOB: Final[Mapping[str, str]] = {
     PROCESS_VIDEOS: "side_by_side",
     **{name: f"{stage.value.lower()}_shards" for stage, name in SHARE_JOB_BY_STAGE.items()},
 }
-"""The op that does the work of each job. It is named after the job's asset, or after the stage for lists of videos."""
+"""The op that does the work of each job. It is named after the job's asset, or after the stage if the job processes
+lists of videos."""
 
 POOL_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     stage: pool
@@ -151,13 +153,13 @@ JOBS: Final = {
 
 
 def stage_of_job(name: str) -> WorkStage | None:
-    """Return the stage that a job works on. None if the job has several stages or none."""
+    """Return the stage that a job carries out, or None if the job carries out several stages or is unknown."""
     of_shards = {share: stage for stage, share in SHARE_JOB_BY_STAGE.items()}
     return STAGE_BY_JOB.get(name, of_shards.get(name))
 
 
 def is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run executes our assets or jobs, however it was launched.
+    """Return whether a run executes one of our jobs, or only assets of ours, however it was launched.
 
     An instance may also contain other runs.
     """
@@ -166,5 +168,5 @@ def is_ours(run: dg.DagsterRun) -> bool:
 
 
 def config_of(job: str, **values: object) -> dict[str, object]:
-    """Return the `ops` section of a run configuration that passes these values to a job's op."""
+    """Return the `ops` section of a run configuration that passes `values` to a job's op."""
     return {OP_BY_JOB[job]: {"config": values}}

@@ -1,7 +1,7 @@
 """The two dynamic partition sets, which contain videos and projects.
 
-Keys mirror the catalog. Listing a project adds the keys of its videos, and a run adds the keys that it works on. Keys
-are ordered by insertion.
+Their keys mirror the catalog. Listing a project's sources adds the keys of its videos, and a run adds the keys that it
+processes. Dagster keeps the keys in the order of insertion.
 """
 
 import warnings
@@ -36,7 +36,10 @@ _ADD_CHUNK: Final = 5_000  # each call executes one SQL `IN (...)`
 def add_partitions(
     instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
 ) -> None:
-    """Add missing keys in chunks, in the order in which people should see them. Reads no other keys."""
+    """Add those of `keys` that the partition set lacks, in the order in which people should see them.
+
+    The other keys of the set are not read.
+    """
     name = definition.name
     assert name is not None
     ordered = sorted(set(keys), key=order_of_asking if definition is VIDEOS else None)

@@ -72,14 +72,21 @@ def end_dead_runs(
     is_ours: Callable[[dg.DagsterRun], bool],
     idle_limit: timedelta,
 ) -> list[str]:
-    """Fail the active runs whose process is dead, silent or hanging, and free their slots and claims. Return their ids.
+    """End the active runs whose process is dead, silent or hanging, and free their slots and claims. Return their ids.
 
-    A run of ours that has started without a lease gets 90 s to take one. While its process is still starting, Dagster
-    is responsible (`start_timeout_seconds` in dagster.yaml), because on a busy machine that may take minutes. Leases of
-    finished runs are removed. Idempotent, and safe if several processes call it at once.
+    A run counts as failed, or as cancelled if this was requested. A run of ours that has started without a lease gets
+    90 s to take one. While its process is still starting, Dagster is responsible (`start_timeout_seconds` in
+    dagster.yaml), because starting may take minutes on a busy machine. Leases of finished runs are removed. This
+    function is idempotent, and several processes may call it concurrently.
 
     If the launcher sends runs to other machines, it is queried about runs that are starting, which Dagster does not do.
     A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s.
+
+    Args:
+        instance: Dagster's instance.
+        database: the catalog.
+        is_ours: returns whether a run belongs to this program. Runs without a lease are ended only if it does.
+        idle_limit: the time without progress after which a process counts as hanging.
     """
     # Leases are read before the runs, so that every run with a lease that still executes is in the list of runs.
     leases = {lease.run_id: lease for lease in find_leases(database)}
@@ -112,7 +119,7 @@ def end_dead_runs(
 def _lost_while_starting(
     instance: dg.DagsterInstance, database: Database, starting: Sequence[dg.DagsterRun]
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the ids of starting runs that the launcher does not know, and the reasons of those that failed, by id."""
+    """Return the ids of starting runs that the launcher does not know, and why other starting runs failed, by id."""
     unknown: set[str] = set()
     failed: dict[str, str] = {}
     if not starting or not _is_launched_elsewhere(instance):
@@ -124,7 +131,7 @@ def _lost_while_starting(
         if health.status is WorkerStatus.NOT_FOUND:
             unknown.add(run.run_id)
         elif health.status is WorkerStatus.FAILED:
-            failed[run.run_id] = f"it failed while it was starting: {health.msg}"
+            failed[run.run_id] = f"the run failed while it was starting: {health.msg}"
         else:
             # The run may have a lease of 90 s from an earlier call, when the launcher did not know it. The lease is
             # removed unless the process of the run has taken it over.
@@ -138,7 +145,7 @@ def _is_launched_elsewhere(instance: dg.DagsterInstance) -> bool:
 
 
 def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str, why: str) -> bool:
-    """Fail a run whose process has never reported. Return False if it has since started or ended."""
+    """Fail a run whose process has never reported. Return False if the run has started or ended in the meantime."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.status is not dg.DagsterRunStatus.STARTING:
         return False
@@ -149,7 +156,7 @@ def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
-    """Return the ids of the runs whose process belongs to a version without leases and still holds a claim."""
+    """Return the ids of those `runs` whose process holds a claim and is of an earlier version, which had no leases."""
     processes = {run.run_id: run.tags[_EARLIER_PROCESS_TAG] for run in runs if _EARLIER_PROCESS_TAG in run.tags}
     if not processes:
         return set()
@@ -160,7 +167,10 @@ def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[s
 def _remove_leftovers(
     instance: dg.DagsterInstance, database: Database, inactive: Collection[str], judged: Mapping[str, JudgedRun]
 ) -> None:
-    """Remove the leases of finished runs, whether their processes are dead or continue."""
+    """Remove the leases of `inactive` runs and revoke their claims, unless the process is alive and the run unfinished.
+
+    Runs of another Dagster instance whose process is alive are not touched.
+    """
     living = {run_id for run_id in inactive if run_id in judged and judged[run_id].state is RunState.ALIVE}
     over = set(inactive) - living
     if living:
@@ -180,7 +190,7 @@ def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, j
     process = process_of(judged.lease) if judged.lease is not None else None
     if judged.state is RunState.HANGING and process is not None:
         attempt_extra("end_dead_runs", run.run_id, partial(_stop_process, instance, current, process))
-    if current.status is dg.DagsterRunStatus.CANCELING:  # as requested
+    if current.status is dg.DagsterRunStatus.CANCELING:  # a person has requested this
         instance.report_run_canceled(current, _reason(process, judged.state))
     else:
         instance.report_run_failed(current, _reason(process, judged.state))
@@ -190,8 +200,8 @@ def _end(instance: dg.DagsterInstance, database: Database, run: dg.DagsterRun, j
 
 def _reason(process: ProcessIdentity | None, state: RunState) -> str:
     if process is None:
-        return f"its process has not reported for {LEASE_SECONDS:.0f} s"
-    where = f"its process ({process.pid} on {process.host.partition('|')[0]})"
+        return f"the run's process has not reported for {LEASE_SECONDS:.0f} s"
+    where = f"the run's process ({process.pid} on {process.host.partition('|')[0]})"
     if state is RunState.GONE:
         return f"{where} has died"
     if state is RunState.HANGING:
@@ -211,7 +221,8 @@ def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list
     """Fail the runs that were launched but whose process has never reported. Return their ids.
 
     Call this only while nothing launches runs. Without this call, such runs would occupy their pools until their start
-    times out. Does nothing on a cluster, where they may still start at any moment; `end_dead_runs` handles them there.
+    times out. On a cluster, nothing is done, since they may still start at any moment; `end_dead_runs` handles them
+    there.
     """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []
@@ -219,5 +230,7 @@ def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list
     starting = [run for run in active_runs(instance) if run.status is dg.DagsterRunStatus.STARTING]
     cut_off = [run.run_id for run in starting if run.run_id not in known]
     return [
-        run_id for run_id in cut_off if _end_unstarted(instance, database, run_id, "it was interrupted while starting")
+        run_id
+        for run_id in cut_off
+        if _end_unstarted(instance, database, run_id, "the run was interrupted while it was starting")
     ]

@@ -25,9 +25,9 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
     description="Removes old ticks every hour, and once a day requests a run that removes old history.",
 )
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
-    """Remove old ticks, and request a run if none was requested in the last day and there are older runs to examine.
+    """Remove old ticks, and once a day, if there are runs older than a day, request a run of `prune_history`.
 
-    This happens at any hour, since a machine may be off at night.
+    The schedule is evaluated every hour, since a machine may be off at night.
     """
     now = context.scheduled_execution_time
     days = platform.open().config.storage.history_days
@@ -46,12 +46,18 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     job=JOBS[LIST_SOURCES],
     cron_schedule="17 */6 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Re-lists every project's sources to find new videos. Skips projects whose file was deleted.",
+    description="Lists every project's sources again to find new videos. Projects whose file was deleted are skipped.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request one run for each listed project that still has its file, is not held, and is not being listed now."""
+    """Request a run for each project, unless it is held, is being listed, has no file, or waits for its first listing.
+
+    Once its settings have changed, a project also waits for a first listing, which the sensor requests.
+    """
     opened = PlatformResource().open()
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
     batches = [take_project_batch(opened.database, WorkStage.SOURCING, name) for name in names]
     requests = [request_of(batch, batch.items, force=True) for batch in batches if batch is not None]
-    return requests or dg.SkipReason("no project can be listed: their files are missing, or they are held or running")
+    return requests or dg.SkipReason(
+        "no project can be listed again now: each is held, is being listed, has no file or waits for its first "
+        "listing, or the stage is closed"
+    )

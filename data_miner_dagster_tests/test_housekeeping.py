@@ -43,7 +43,7 @@ def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
             )
             assert last.status.value == "SUCCEEDED"  # evaluated once a day, of all videos
         assert instance.get_dynamic_partitions(str(PROJECTS.name)) == ["cyclists"]
-        assert said[0] == "removed 0 partitions of deleted videos and projects; 0 still in use"
+        assert said[0] == "removed 0 partitions of deleted videos and projects; 0 more are still in use"
         assert said[1].startswith("removed 2 runs with ")
         assert [run.run_id for run in instance.get_runs()] == [done.run_id]
 

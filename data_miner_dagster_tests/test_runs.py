@@ -122,8 +122,8 @@ def test_end_dead_runs__only_those_whose_process_is_gone_or_silent(
     stopped = start_with_lease(instance, database, expires_at=past)  # this very process, which is seen to live
     assert sorted(end(instance, database)) == sorted([gone, silent])
     assert {run.run_id for run in active_runs(instance)} == {alive, elsewhere, stopped}
-    assert f"its process ({os.getpid()} on" in messages_of(instance, gone)
-    assert "its process (7 on code-aaaa) has not reported for 90 s" in messages_of(instance, silent)
+    assert f"the run's process ({os.getpid()} on" in messages_of(instance, gone)
+    assert "the run's process (7 on code-aaaa) has not reported for 90 s" in messages_of(instance, silent)
     assert {lease.run_id for lease in find_leases(database)} == {alive, elsewhere, stopped}
     assert end(instance, database) == []
 
@@ -270,7 +270,7 @@ def test_end_dead_runs__on_a_cluster_one_that_failed_while_it_started(
     assert "its node has died" in messages_of(elsewhere, dead)
     run = elsewhere.get_run_by_id(dead)
     assert run is not None
-    assert run.tags["data_miner/not_launched"] == "it failed while it was starting: its node has died"
+    assert run.tags["data_miner/not_launched"] == "the run failed while it was starting: its node has died"
     assert status_of(elsewhere, waiting) is dg.DagsterRunStatus.STARTING
 
 

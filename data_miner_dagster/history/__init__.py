@@ -1,5 +1,5 @@
 """Dagster's own storage: removing old parts of it, and moving it to PostgreSQL.
 
-Belongs here: runs, events, ticks, logs. Does not belong here: the catalog and the files of the root, which decide what
-work is done. If Dagster's storage is lost, no work is lost.
+Belongs here: runs, events, ticks, logs. Does not belong here: the catalog and the files under the root, which decide
+what work is done. If Dagster's storage is lost, no work is lost.
 """

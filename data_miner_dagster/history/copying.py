@@ -5,7 +5,7 @@ statuses with its own numbers, to which other tables refer. PostgreSQL has one t
 the index gets a multiple of its SQLite number, so the order of all materializations is preserved and references are
 multiplied in the same way. The other events of a run are placed between these, in the order of the run's file.
 
-Belongs here: rows. Does not belong here: when to copy, and using the copy (cli/moving.py).
+Belongs here: copying rows. Does not belong here: deciding when to copy, and switching to the copy (cli/moving.py).
 """
 
 from collections import deque
@@ -36,17 +36,17 @@ _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
 """Tables that record the data migrations of a database. A newly created database has had all these migrations."""
 _ALSO_NEW: Final = frozenset({"secondary_indexes", "instance_info"})
-"""Tables that already contain rows in a newly created storage."""
+"""Tables that already contain rows in a newly created database."""
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "asset_event_tags": ("event_id",),
     "asset_check_executions": ("evaluation_event_storage_id", "materialization_event_storage_id"),
 }
-"""Columns that contain the number of an event of the index."""
+"""Columns that contain the number of an event in the index, by table."""
 
 
 @dataclass(frozen=True, slots=True)
 class DagsterFiles:
-    """The SQLite files of an instance, each locked against other writers while the block that opened them runs."""
+    """The SQLite files of an instance, locked against other writers while `locked_dagster_files` holds them open."""
 
     runs: Connection
     index: Connection
@@ -54,7 +54,7 @@ class DagsterFiles:
     folder_of_runs: Path
 
     def num_rows(self) -> dict[str, int]:
-        """Return the number of rows of each table. For events, return the number that PostgreSQL will have."""
+        """Return the number of rows by table. For the table of events, it is the number that PostgreSQL will have."""
         counts: dict[str, int] = {}
         for connection, tables in self.tables():
             counts |= count_rows(connection, [table for table in tables if table.name not in _OF_TARGET])
@@ -62,7 +62,7 @@ class DagsterFiles:
         return counts
 
     def tables(self) -> list[tuple[Connection, list[Table]]]:
-        """Return each file with its tables. Each table comes after those it refers to."""
+        """Return a (connection to the file, its tables) pair for each file. A table comes after those it refers to."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
         from dagster._core.storage.runs.schema import RunStorageSqlMetadata
         from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
@@ -74,7 +74,7 @@ class DagsterFiles:
         ]
 
     def run_ids(self) -> list[str]:
-        """Return the ids of all runs, in order of creation, then the other ids that have events.
+        """Return the ids of all runs in order of creation, then those of unknown runs that have events, in order.
 
         The id "" stands for events without a run.
         """
@@ -89,7 +89,7 @@ class DagsterFiles:
         return [*known, *others]
 
     def longest_run(self) -> int:
-        """Return the largest number of events in a run."""
+        """Return the largest number of events in the file of a run, or 0 if there is no such file."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
         most = 0
@@ -100,14 +100,14 @@ class DagsterFiles:
         return most
 
     def events_of(self, run_id: str, spacing: int, after_all: int) -> Iterator[Row]:
-        """Yield the events of a run with their new numbers, in no particular order.
+        """Yield the rows of a run's events with their new numbers, in no particular order.
 
         Args:
             run_id: the run, or "" for events without a run.
-            spacing: the distance between the numbers of two index events. More than twice the length of the longest
-                run.
-            after_all: the number of the run's last event if none of its events is in the index. It is higher than all
-                numbers of other runs.
+            spacing: the factor by which the numbers of index events are multiplied. It must be more than twice the
+                number of events in the longest run.
+            after_all: the number of the run's last event if none of the run's events is in the index. It must be a
+                multiple of `spacing` that no other run uses, higher than those of all index events.
         """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
@@ -116,7 +116,7 @@ class DagsterFiles:
         numbers: dict[str, deque[int]] = {}
         for row in in_index:
             numbers.setdefault(row["event"], deque()).append(row["id"])
-        waiting: list[Row] = []  # events before the next event of the index
+        waiting: list[Row] = []  # events since the previous event that is in the index
         last = None
         with self._events_file(run_id) as connection:
             for row in () if connection is None else read_rows(connection, Events):
@@ -156,7 +156,7 @@ def _numbered(events: list[Row], last: int) -> Iterator[Row]:
 
 @contextmanager
 def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
-    """Yield the SQLite storage of an instance, to which no other process can write while the block runs."""
+    """Yield the SQLite files of the instance in `home`, to which no other process can write while the block runs."""
     history = home / "history"
     with ExitStack() as stack:
         connections = []
@@ -183,10 +183,18 @@ def active_run_ids(files: DagsterFiles) -> list[str]:
 
 
 def copy_dagster(files: DagsterFiles, url: str, *, attempt: str) -> dict[str, int]:
-    """Copy the storage of an instance to a PostgreSQL URL, in one transaction. Return the number of rows by table.
+    """Copy the storage of an instance to the database at a PostgreSQL URL. Return the number of rows copied by table.
+
+    The tables are created first. All rows are copied in one transaction.
+
+    Args:
+        files: the locked SQLite files of the instance.
+        url: the URL of the target database.
+        attempt: identifies the attempt. An unused copy that the same attempt created earlier is replaced.
 
     Raises:
         ConfigError: the target contains other data, or the storage belongs to another version of Dagster.
+        CatalogError: the number of rows in a table differs from the number that were read.
     """
     from dagster_postgres.storage import DagsterPostgresStorage
 
@@ -230,7 +238,7 @@ def _events(files: DagsterFiles, spacing: int) -> Iterator[Row]:
 
 
 def _tags_of_runs(source: Connection, table: Table) -> Iterator[Row]:
-    """Yield the tags whose runs exist. SQLite keeps the tags of deleted runs, but PostgreSQL does not."""
+    """Return an iterator over the rows of tags whose run exists. PostgreSQL would refuse the tags of deleted runs."""
     from dagster._core.storage.runs.schema import RunsTable
 
     known = {row.run_id for row in source.execute(RunsTable.select().with_only_columns(RunsTable.c.run_id))}
@@ -248,7 +256,7 @@ def _adapted(table: str, spacing: int, row: Row) -> Row:
 
 
 def _renumbered(record: str | None, spacing: int) -> str | None:
-    """Return a stored event with its new number. Other content is returned unchanged."""
+    """Return a serialized event record with its number multiplied by `spacing`. Other content is returned unchanged."""
     from dagster import EventLogRecord, deserialize_value, serialize_value
 
     stored = None if record is None else deserialize_value(record)
@@ -276,4 +284,7 @@ def _check_versions(files: DagsterFiles, target: Connection) -> None:
     sources = (files.runs, files.index, files.schedules)
     done = set[str]().union(*(migrations(source) for source in sources))
     if any(revision(source) != revision(target) for source in sources) or migrations(target) - done:
-        raise ConfigError("Dagster's storage belongs to an earlier version; run `dagster instance migrate` first")
+        raise ConfigError(
+            "Dagster's storage belongs to another version of Dagster; run `dagster instance migrate`, and repeat the "
+            "command"
+        )

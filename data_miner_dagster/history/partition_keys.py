@@ -1,6 +1,6 @@
 """Remove unused dynamic partitions and their state from Dagster, which allows at most 100,000 keys.
 
-Dagster itself deletes one key per call, and shows a key that is added again as still materialized.
+Dagster's own function deletes one key per call, and a key that is added again would still appear as materialized.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _A_STATEMENT: Final = 500
 
 
 def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[str, list[str]]:
-    """Return the keys in each of Dagster's partition sets that are not in the catalog, in Dagster's order."""
+    """Return the keys that Dagster has but the catalog does not, in Dagster's order, by name of the partition set."""
     # Dagster's keys are read first, because a new key is added to the catalog first.
     known = {name: instance.get_dynamic_partitions(name) for name in map(_name_of, (PROJECTS, VIDEOS))}
     in_catalog = {
@@ -31,7 +31,7 @@ def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[st
 
 
 def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> list[str]:
-    """Return the keys of a partition set that no active run uses.
+    """Return those of `keys`, from the partition set `name`, that no active run uses.
 
     While a run for a range of videos is active, all keys of videos count as used.
     """
@@ -43,9 +43,11 @@ def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]
 
 
 def remove_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> tuple[int, int]:
-    """Remove keys that the catalog does not know, and their state. Return the numbers of removed and of waiting keys.
+    """Remove the keys that are not in the catalog, with their state, except keys that are in use.
 
-    A key waits while it is in use.
+    Returns:
+        (num_removed, num_waiting): the number of removed keys, and the number of keys that stay because they are in
+        use.
     """
     strays = find_stray_keys(platform, instance)
     free = {name: keys_not_in_use(instance, name, keys) for name, keys in strays.items()}

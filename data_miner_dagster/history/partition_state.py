@@ -1,9 +1,9 @@
 """SQL over Dagster's event log: delete the events of runs, but keep the state of each partition.
 
 The state is the latest materialization of a partition with its metadata, the latest observation if nothing was
-materialized after it, and the latest evaluation of each check. Those rows stay in place and lose the id of their run.
-To Dagster they are then events that were reported without a run. So they keep their time and their storage id, to which
-checks refer, and no new data is written.
+materialized after it, and the latest evaluation of each check. Those rows stay in place, but the id of their run is
+replaced, so that Dagster treats them as events that were reported without a run. They keep their time and their storage
+id, to which checks refer.
 """
 
 from collections.abc import Collection
@@ -35,7 +35,7 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
     """Delete the events and check results of a run, except the state of partitions.
 
     Returns:
-        The numbers of deleted and of kept events.
+        (num_deleted, num_kept): the number of deleted events and the number of kept events, without check results.
     """
     of_run = _EVENTS.c.run_id == run_id
     num_kept = 0
@@ -52,9 +52,10 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 
 
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
-    """Delete kept events that are no longer the state of a partition. Return the number of events, at most 2,000.
+    """Delete up to 2,000 events without a run that are no longer the state of a partition. Return the number of events.
 
-    An event is superseded if a newer one exists, or if its partition was deleted.
+    An event of `assets` is superseded if a newer one exists, or if its partition was deleted. All superseded check
+    results without a run are deleted, too, but not counted.
     """
     ours = [key.to_string() for key in assets]
     is_state = or_(_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED]))
@@ -72,7 +73,7 @@ def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> i
 
 
 def delete_reported(connection: Connection, partitions: Collection[str]) -> None:
-    """Delete the events without a run that belong to these partitions or to no partition."""
+    """Delete the events without a run that belong to one of `partitions` or to no partition."""
     of_no_run = and_(
         _EVENTS.c.run_id == RUNLESS_RUN_ID,
         or_(_EVENTS.c.partition.is_(None), _EVENTS.c.partition.in_(sorted(partitions))),
@@ -83,7 +84,7 @@ def delete_reported(connection: Connection, partitions: Collection[str]) -> None
 
 
 def delete_partitions(connection: Connection, partition_set: str, keys: Collection[str]) -> None:
-    """Delete keys of a partition set, with the events and check results of all assets for them."""
+    """Delete `keys` from a partition set, with the events and check results that all assets have for these keys."""
     of_keys = and_(_EVENTS.c.asset_key.is_not(None), _EVENTS.c.partition.in_(keys))
     ids = select(_EVENTS.c.id).where(of_keys)
     connection.execute(delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(ids)))
@@ -95,9 +96,9 @@ def delete_partitions(connection: Connection, partition_set: str, keys: Collecti
 
 
 def _is_latest(event_type: str, newer_types: Collection[str]) -> ColumnElement[bool]:
-    """Return the SQL condition that an event is of `event_type`, its partition exists and has no newer event.
+    """Return the SQL condition that an event has `event_type`, its partition exists, and there is no newer event.
 
-    Only events of `newer_types` count as newer.
+    Only events with one of `newer_types`, for the same asset and partition, count as newer.
     """
     newer = _EVENTS.alias("newer")
     same = and_(
@@ -138,7 +139,7 @@ def _is_latest_check() -> ColumnElement[bool]:
 def _keep_latest_checks(connection: Connection, run_id: str) -> None:
     latest = and_(_CHECKS.c.run_id == run_id, _is_latest_check())
     for check in connection.execute(select(_CHECKS).where(latest)).mappings().all():
-        earlier = and_(  # an earlier result without a run: the index allows only one per partition
+        earlier = and_(  # an earlier result without a run, since the unique index allows only one per partition
             _CHECKS.c.run_id == RUNLESS_RUN_ID,
             *(_CHECKS.c[name] == check[name] for name in ("asset_key", "check_name", "partition")),
         )
@@ -149,5 +150,8 @@ def _keep_latest_checks(connection: Connection, run_id: str) -> None:
 
 
 def _as_json(run_id: str) -> str:
-    """Return the JSON of an event's run id. The id alone may also occur elsewhere in the event, as a code version."""
+    """Return a run id as an event's JSON contains it.
+
+    The id alone must not be replaced, since it may also occur elsewhere in the event, as a code version.
+    """
     return f'"run_id": "{run_id}"'

@@ -2,7 +2,7 @@
 
 Events that are the state of a partition are kept (partition_state.py).
 
-No planner reads Dagster's history, so all of it may be removed. It is kept for a while for people who want to see why
+No planner reads Dagster's history, so all of it may be removed. It is kept for a while for people who want to know why
 something happened.
 """
 
@@ -36,7 +36,7 @@ LOCATION: Final = "data_miner_dagster"
 _TAGS_OF_OURS: Final = ("data_miner/", BATCH_TAG)
 
 SKIPPED_TICKS_STAY: Final = timedelta(hours=6)
-"""How long ticks without a request are kept. A sensor that runs every 5 s makes 17,280 ticks of 1.3 kB a day."""
+"""How long ticks without a request are kept. A sensor that runs every 5 s adds 17,280 ticks of 1.3 kB a day."""
 
 _RUNS_A_PAGE: Final = 500
 _RUNS_A_TRANSACTION: Final = 20
@@ -54,7 +54,7 @@ class _UndoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """The assets and jobs of our code location, in a storage that others may also use."""
+    """The assets and jobs of our code location, in a storage that other code locations may also use."""
 
     assets: Collection[dg.AssetKey]
     jobs: Collection[str]
@@ -100,15 +100,17 @@ def prune_history(
 ) -> Pruning:
     """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
 
-    Runs in flight, runs that end during the call, and runs to which runs in flight refer are not touched. Idempotent:
-    after a kill, the next call continues. Files are removed after rows, and the row of a run last.
+    A run is kept if a run in flight retries it, if it belongs to an active backfill, or if it is the reason why a
+    partition counts as failed. Databases with much free space are rewritten. The call is idempotent: after a kill, the
+    next call continues. A run's events are removed first, then its files, and the row of the run last.
 
     Args:
         instance: Dagster's instance, on SQLite or PostgreSQL.
         ours: the assets and jobs of our code location.
         older_than: how long history is kept.
         now: the current time.
-        own_run_id: the run that calls this, if any. It does not prevent databases from being rewritten.
+        own_run_id: the id of the run that makes this call, or None if no run makes it. That run does not prevent
+            databases from being rewritten.
 
     Returns:
         The removed amounts.
@@ -144,9 +146,9 @@ def prune_history(
 
 
 def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: datetime) -> int:
-    """Remove old ticks of our sensors and schedules, and return their number.
+    """Remove ticks of our sensors and schedules that are older than `older_than`, and return the number of ticks.
 
-    Ticks without a request are removed sooner.
+    Ticks without a request are removed after six hours, if that is sooner.
     """
     num_ticks = 0
     for ticks in _old_ticks(instance, older_than, now):
@@ -156,7 +158,10 @@ def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: dat
 
 
 def would_prune(instance: dg.DagsterInstance, ours: Ours, older_than: timedelta, *, now: datetime) -> Pruning:
-    """Return the amounts that `prune_history` would remove. Changes nothing."""
+    """Return the amounts that `prune_history` would remove. Nothing is changed.
+
+    Superseded events are not counted, nor is the space that rewriting databases would free.
+    """
     run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]
     num_events = num_states = 0
     for run_id in run_ids:
@@ -179,7 +184,7 @@ def _is_our_location(name: str) -> bool:
 
 
 def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Iterator[dg.DagsterRun]:
-    """Yield the finished runs that ended before a time and are not needed any more."""
+    """Yield our finished runs that ended before a time and are not needed any more."""
     repeated, attempts, backfills = (
         _repeated_runs(instance),
         _latest_attempts(instance, ours.assets),
@@ -225,7 +230,7 @@ def _active_backfills(instance: dg.DagsterInstance) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Ticks:
-    """Ticks of one sensor or schedule from before a given time."""
+    """The ticks of one sensor or schedule with some statuses from before a time, in seconds since 1970."""
 
     state: InstigatorState
     statuses: list[TickStatus]
@@ -264,7 +269,7 @@ def open_index(instance: dg.DagsterInstance) -> Iterator[Any]:
 
 
 def _run_files(instance: dg.DagsterInstance) -> Path | None:
-    """Return the folder in which SQLite stores a file of events for each run. None on a server."""
+    """Return the folder that holds an SQLite file of events for each run, or None if the storage is on a server."""
     storage = cast("Any", instance.event_log_storage)
     return Path(storage.path_for_shard("")).parent if hasattr(storage, "path_for_shard") else None
 
@@ -338,9 +343,10 @@ def _databases(instance: dg.DagsterInstance) -> list[Path]:
 
 
 def _rewrite_databases(instance: dg.DagsterInstance, own_run_id: str | None) -> tuple[str, ...]:
-    """Rewrite SQLite files with a lot of free space, to release it. Return those that could not be rewritten now.
+    """Rewrite SQLite files with much free space, to release that space. Return the paths of those that were in use.
 
-    A large file is not rewritten while runs are in flight, because their events would have to wait for too long.
+    A file larger than 200 MB is not rewritten while other runs are in flight, because their events would have to wait
+    for too long.
     """
     active = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))} - {own_run_id}
     in_use = []

@@ -9,7 +9,14 @@ from sqlalchemy import Connection, func, select
 
 
 def count_ticks(connection: Connection, selector_id: str, before: float, statuses: Collection[TickStatus]) -> int:
-    """Return the number of a sensor's or schedule's ticks before a time that have one of these outcomes."""
+    """Return the number of ticks of one sensor or schedule that have one of `statuses` and are from before a time.
+
+    Args:
+        connection: a connection to the database of Dagster's ticks.
+        selector_id: the id of the sensor or schedule.
+        before: the time in seconds since 1970, exclusive.
+        statuses: the outcomes to count.
+    """
     ticks = JobTickTable.c
     return (
         connection.scalar(

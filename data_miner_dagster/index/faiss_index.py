@@ -28,7 +28,7 @@ _LONGEST_BAND = 32
 
 
 class FaissIndex:
-    """An exact index: all vectors in float32, each compared with every query."""
+    """An exact index: it stores all vectors as float32 and compares each with every query."""
 
     def __init__(self, dimension: int) -> None:
         self._index = faiss.IndexFlatIP(dimension)
@@ -43,7 +43,7 @@ class FaissIndex:
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
-        """Return every pair at or above `minimum_similarity`, as `VectorIndex.within` specifies."""
+        """Return every pair with a similarity of at least `minimum_similarity`, as `VectorIndex.within` specifies."""
         return _range_search(self._index, queries, minimum_similarity)
 
     def __len__(self) -> int:
@@ -51,10 +51,10 @@ class FaissIndex:
 
 
 class ClusteredFaissIndex:
-    """An index of float16 vectors in k-means clusters, of which each query visits the nearest `num_probes`.
+    """An index of float16 vectors in k-means clusters, where each query visits the `num_probes` nearest clusters.
 
-    A pair is missed if its older vector is in a cluster that the query does not visit. Callers measure how often this
-    happens. Training is seeded, so the same sample yields the same clusters.
+    A pair is missed if its stored vector is in a cluster that the query does not visit. Callers measure how often this
+    happens. Training is seeded, so the same training vectors yield the same clusters.
     """
 
     def __init__(self, training_vectors: Float32Array, *, num_clusters: int, num_probes: int) -> None:
@@ -84,7 +84,12 @@ class ClusteredFaissIndex:
         self._index.nprobe = num_probes
 
     def probes_needed(self, queries: Float32Array, others: Float32Array) -> npt.NDArray[np.int64]:
-        """Return how many clusters (at least 1) each query must visit to find the other vector of its pair, as (P,)."""
+        """Return a (P,) array with the number of clusters (at least 1) that each query must visit to find its partner.
+
+        Args:
+            queries: (P, D) unit vectors.
+            others: (P, D) unit vectors; row i is the partner of query i.
+        """
         centroids = self._index.quantizer.reconstruct_n(0, self._index.nlist)
         needed = np.empty(len(queries), np.int64)
         for start in range(0, len(queries), _PAIRS_AT_ONCE):
@@ -99,7 +104,10 @@ class ClusteredFaissIndex:
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
-        """Return the pairs at or above `minimum_similarity` in visited clusters, as `VectorIndex.within` specifies."""
+        """Return the pairs in visited clusters with a similarity of at least `minimum_similarity`.
+
+        The form of the result is that of `VectorIndex.within`.
+        """
         return _range_search(self._index, queries, minimum_similarity)
 
     def __len__(self) -> int:
@@ -130,7 +138,7 @@ class FaissHashIndex:
             self._index.add(_as_bytes(hashes))
 
     def within(self, queries: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return every pair within the distance, as `HashIndex.within` specifies."""
+        """Return every pair within `max_distance` bits, as `HashIndex.within` specifies."""
         if not len(queries) or not self._index.ntotal:
             return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64)
         # FAISS returns distances strictly below its radius.
@@ -146,7 +154,7 @@ def _as_bytes(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def num_clusters_for(num_vectors: int) -> int:
-    """Return the power of two nearest to 4 * sqrt(num_vectors), capped by the number of training vectors.
+    """Return the power of two nearest to 4 * sqrt(num_vectors), or a smaller one that leaves 39 vectors per cluster.
 
     Source: faiss wiki, "Guidelines to choose an index": 4 to 16 times the square root.
     """

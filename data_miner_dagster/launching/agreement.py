@@ -22,10 +22,13 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check that runs are sent to the configured cluster with requests for their resources, before any run is launched.
+    """Check that Dagster sends runs to the configured cluster with requests for their resources.
+
+    Call this before any run is launched.
 
     Raises:
-        ConfigError: dagster.yaml contradicts the settings, or a required package is missing.
+        ConfigError: dagster.yaml contradicts the settings, its launcher has invalid settings, a required package is
+            missing, or this process has no access to Kubernetes.
     """
     ref = instance.get_ref()
     launcher = ref.run_launcher_data.class_name if ref.run_launcher_data is not None else ""
@@ -52,8 +55,9 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
         )
     if coordinator != _COORDINATOR:
         raise ConfigError(
-            f"platform.cluster.launcher is {cluster.launcher!r}, but the run_coordinator in {file} is {coordinator}, "
-            f"which requests no resources for runs; write {_COORDINATOR} there (docs/deploy/{cluster.launcher}.md)"
+            f"platform.cluster.launcher is {cluster.launcher!r}, but the run_coordinator in {file} is "
+            f"{coordinator or 'the default one'}, which requests no resources for runs; write {_COORDINATOR} there "
+            f"(docs/deploy/{cluster.launcher}.md)"
         )
     with _where_kubernetes_can_be_asked(cluster.launcher, file):
         _ = instance.run_launcher  # its own settings are checked when it is created
@@ -71,5 +75,5 @@ def _where_kubernetes_can_be_asked(launcher: Launcher, file: str) -> Iterator[No
     except ConfigException as error:
         raise ConfigError(
             f"this process has no access to Kubernetes ({error}); start it in a pod of the cluster, or set "
-            f"kubeconfig_file in run_launcher.config of {file} and turn load_incluster_config off"
+            f"kubeconfig_file in run_launcher.config of {file} and set load_incluster_config to false"
         ) from error

@@ -19,10 +19,10 @@ class PooledRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue, extended to add the tags that `platform.cluster` sets for a run's pools."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Add the run's tags, put the run into the queue, and return it. Keeps tags that were set by hand.
+        """Add the run's tags, put the run into the queue, and return it. Resource tags that a person set are kept.
 
         Raises:
-            ConfigError: the environment of this process does not say which settings apply.
+            ConfigError: the environment of this process does not say which settings apply, or the settings are invalid.
         """
         run = context.dagster_run
         is_by_hand = ASKED_TAG not in run.tags and bool({RAY_TAG, KUBERNETES_TAG} & run.tags.keys())

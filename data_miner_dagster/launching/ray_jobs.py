@@ -1,7 +1,8 @@
-"""Execution of runs as jobs of a Ray cluster: dagster-ray's launcher, with the additions that our runs need.
+"""Execute runs as jobs of a Ray cluster: dagster-ray's launcher, with the additions that our runs need.
 
-Needs the extra `ray`. Belongs here: submitting a run to Ray, and Ray's information about it. Does not belong here: the
-resources of a run (tags.py), or handling dead runs (runs.py). If Ray has no information, the run's lease decides.
+This module needs the extra `ray`. Belongs here: submitting a run to Ray, and reading Ray's information about the run.
+Does not belong here: choosing the resources of a run (tags.py), or ending dead runs (runs.py). If Ray has no
+information, the run's lease decides whether the run is alive.
 """
 
 import os
@@ -59,8 +60,8 @@ class RayRunLauncher(_RayRunLauncher):
         address = settings.get("address")
         if not address or not address.startswith(("http://", "https://")):
             raise ConfigError(
-                f"run_launcher.config.ray.address in dagster.yaml is {address or 'missing'}; write the address of "
-                "Ray's dashboard, such as http://head:8265"
+                f"run_launcher.config.ray.address in dagster.yaml is {address or 'missing'}; set it to the http "
+                "address of Ray's dashboard, such as http://head:8265"
             )
         _check_public(env_vars or ())
         passed_on = [name for name in _PASSED_ON if os.environ.get(name)]
@@ -81,12 +82,16 @@ class RayRunLauncher(_RayRunLauncher):
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> "RayRunLauncher":
-        """Return the launcher for a `run_launcher.config`."""
+        """Return the launcher that `run_launcher.config` describes.
+
+        Raises:
+            ConfigError: the address is missing or is not an http address, or `env_vars` contains a secret.
+        """
         return cls(inst_data=inst_data, waits_for_nodes=config_value[_WAITS], **config_value["ray"])
 
     @cached_property
     def client(self) -> Any:
-        """The client of the cluster. If the cluster hangs, a sensor or page waits at most ten seconds per request."""
+        """The client of the cluster. Its requests time out after ten seconds, in case the cluster hangs."""
         from ray.job_submission import JobSubmissionClient
 
         class Client(JobSubmissionClient):  # type: ignore[misc] # ray is treated as untyped
@@ -130,7 +135,10 @@ class RayRunLauncher(_RayRunLauncher):
             raise
 
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
-        """Return a message if no node has the resources for a run. None: a node has them, or Ray does not answer."""
+        """Return a message if no node has the resources that a run requests.
+
+        Returns None if a node has them, in use or not, or if Ray does not answer.
+        """
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
             "CPU": asked.num_cpus or self.num_cpus or 0,
@@ -143,12 +151,13 @@ class RayRunLauncher(_RayRunLauncher):
             return None
         have = "; ".join(amounts(node, of=wanted) or "none of these" for node in nodes[:_MOST_NODES])
         return (
-            f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}); start one, or correct "
-            "platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in dagster.yaml"
+            f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}); start a node that does, or "
+            "correct platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in "
+            "dagster.yaml to true"
         )
 
     def _nodes(self) -> list[Mapping[str, float]] | None:
-        """Return the total resources of each live node, used or not, or None if Ray does not answer."""
+        """Return the total resources of each live node, in use or not, or None if Ray does not answer."""
         from ray.util.state import list_nodes
         from ray.util.state.exception import RayStateApiException
 
@@ -160,10 +169,10 @@ class RayRunLauncher(_RayRunLauncher):
         return [dict(node.resources_total) for node in nodes]
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Return Ray's information about the process of a run.
+        """Return the health of a run's process, as Ray knows it.
 
         If the cluster does not answer, or has lost the job because its head was restarted, the process may still be
-        running. In that case the run's lease decides.
+        running. A run that has started then counts as RUNNING, since its lease decides, and any other as NOT_FOUND.
         """
         try:
             health = cast("CheckRunHealthResult", super().check_run_worker_health(run))
@@ -175,7 +184,7 @@ class RayRunLauncher(_RayRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING if has_begun else WorkerStatus.NOT_FOUND, health.msg)
 
     def terminate(self, run_id: str) -> bool:
-        """Stop the process of a run, and return whether this succeeded. Cancel a run that still waits for a node."""
+        """Stop the process of a run, or cancel the run if it still waits for a node. Return whether this succeeded."""
         from ray.job_submission import JobStatus
 
         run = self._instance.get_run_by_id(run_id)
@@ -212,7 +221,7 @@ class RayRunLauncher(_RayRunLauncher):
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return the errors that an unreachable, restarting or refusing cluster causes.
+    """Return the types of errors that an unreachable, restarting or refusing cluster causes.
 
     Ray's client raises RuntimeError for any response other than 200.
     """
@@ -222,7 +231,10 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _command_of(run: dg.DagsterRun, *, keeps_threads: bool) -> str:
-    """Return the shell command that executes a run with the interpreter of the code server."""
+    """Return the shell command that executes a run with the interpreter of the code server.
+
+    If `keeps_threads` is False, the command removes OMP_NUM_THREADS from the environment.
+    """
     origin = run.job_code_origin
     assert origin is not None
     # The command omits the instance's settings, which Ray would show to anyone who opens its dashboard. The node reads
@@ -249,7 +261,7 @@ def _check_public(env_vars: Sequence[str]) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """Return one line with the cause of a job's end and the last line of its log, from Ray's message with the log."""
+    """Return a line with the cause of a job's end and the last line of its log, both taken from Ray's `message`."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not any(word in line for word in _OF_RAY)]
     first = told[0].partition(", last available logs")[0] if told else ""

@@ -1,6 +1,6 @@
 """The resources that a run requests, as the tags that launchers read.
 
-Belongs here: converting `platform.cluster` to tags. Does not belong here: adding them to runs (coordinator.py).
+Belongs here: converting `platform.cluster` to tags. Does not belong here: adding the tags to runs (coordinator.py).
 """
 
 import json
@@ -21,12 +21,15 @@ _GB: Final = 1000**3
 
 
 def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
-    """Return the tags of a run in one pool, or in no pool. A run on this machine has no tags."""
+    """Return the resource tags for a run in one pool, or in no pool if `pool` is None. A local run has no tags."""
     return tags_of_pools(cluster, () if pool is None else (pool,))
 
 
 def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
-    """Return the tags of a run that uses several pools, with the maximum of each resource."""
+    """Return the resource tags for a run that uses several pools, with the largest amount of each resource among them.
+
+    The result is empty if runs are executed locally.
+    """
     if cluster.launcher == "local":
         return {}
     wanted = _most({str(pool): asked for pool, asked in cluster.pools.items()}, pools)
@@ -43,9 +46,9 @@ def describe(wanted: PoolConfig) -> str:
 
 
 def amounts(resources: Mapping[str, float], *, of: Collection[str] | None = None) -> str:
-    """Return amounts of resources as one line for people. Omits amounts of zero.
+    """Return amounts of resources as one line for people, without amounts of zero.
 
-    The names are those that Ray uses. `of` contains the names to show; None shows all.
+    The keys of `resources` are Ray's names; `memory` is in bytes. Only names in `of` are shown, or all if `of` is None.
     """
     shown = {name: n for name, n in resources.items() if n and (of is None or name in of)}
     first = [name for name in ("CPU", "GPU", "memory") if name in shown]

@@ -1,8 +1,9 @@
-"""Collection of the values of all metrics.
+"""Collect the values of all metrics.
 
-Each part is collected separately. If a part cannot be collected, its metrics are missing, and a metric reports this.
+Each part is collected separately. If a part cannot be collected, its metrics are missing, and the metric
+`collection_failed` reports this.
 
-Belongs here: the assignment of values to metrics. Does not belong here: SQL statements (catalog/), or names
+Belongs here: assigning values to metrics. Does not belong here: SQL statements (catalog/), or the names of metrics
 (families.py).
 """
 
@@ -42,28 +43,28 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import standing_of
 
 SHORTEST_LIFE: Final = 5.0
-"""The least time for which the values of one collection are served, in seconds."""
+"""The shortest time for which the values of one collection are served, in seconds."""
 _LIFE_TO_COST: Final = 20.0
-"""Values are also served for this multiple of the collection time, so monitoring uses at most 1/20 of a core."""
+"""Values are served for at least this multiple of the collection time, so monitoring uses at most 1/20 of a core."""
 _STEPS: Final = {"frames": "seen", "filtered": "kept", "unique": "representatives", "released_images": "released"}
-"""The steps of the metric `project_frames`, by the names of a project's counts."""
+"""The step of the metric `project_frames` for each of these counts of a project."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Values:
-    """The values of metrics, by metric and labels."""
+    """The values of metrics, by name and labels."""
 
     by_name: dict[str, dict[tuple[str, ...], float]] = field(default_factory=dict)
 
     def set(self, name: str, value: float, *labels: str) -> None:
-        """Set the value for these labels, which are in the order that the metric declares."""
+        """Set the value of the metric `name` for `labels`, which are in the order that the metric declares."""
         assert len(labels) == len(FAMILIES[name].labels), name
         self.by_name.setdefault(name, {})[labels] = value
 
     def add(self, others: "Values") -> None:
-        """Add the values of another part. Parts may share a metric."""
+        """Add the values of another part. Both parts may have values of the same metric, for different labels."""
         for name, values in others.by_name.items():
             self.by_name.setdefault(name, {}).update(values)
 
@@ -72,7 +73,7 @@ Part = Callable[[Values], None]
 
 
 class Collector:
-    """All metrics of one platform, collected again when they are outdated. Thread-safe.
+    """All metrics of one platform, collected again when they are outdated. Several threads may share a collector.
 
     Args:
         platform: the platform.
@@ -115,7 +116,11 @@ class Collector:
             except Exception as error:  # noqa: BLE001 - reported by a metric; the other values are still valid
                 failing.add(name)
                 if name not in self._failing:  # logged once, however often the metrics are requested
-                    logger.warning("metrics of %s cannot be collected: %s", name, fault_of(error).line)
+                    logger.warning(
+                        "the metrics of %s cannot be collected and are missing until they can be: %s",
+                        name,
+                        fault_of(error).line,
+                    )
             else:
                 values.add(of_part)
             values.set("collection_failed", float(name in failing), name)
@@ -146,7 +151,7 @@ def _work(platform: Platform, values: Values) -> None:
     for name, number in runs.items():
         values.set("runs", number, name)
     for count in count_failures(database):
-        if count.stage is not WorkStage.DOWNLOADING:  # failures of videos are counted by video
+        if count.stage is not WorkStage.DOWNLOADING:  # `_videos` counts failed downloads by video
             _add(values, "failed_items", count.num_items, _word(count.stage), count.kind)
 
 

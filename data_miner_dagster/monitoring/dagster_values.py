@@ -1,4 +1,4 @@
-"""Values from Dagster's own storage about pools and the daemon. The storage is never created here."""
+"""Values from Dagster's own storage about pools and the daemon. This module never creates the storage."""
 
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,9 @@ class DagsterValues:
         self._instance: DagsterInstance | None = None
 
     def __call__(self, values: "Values") -> None:
-        """Set the slots of each pool and the time of the sensor's last tick.
+        """Set the slots of each pool and the time of the sensor's last tick in `values`.
 
-        Sets nothing if Dagster has no storage yet.
+        Nothing is set if Dagster has no storage yet.
         """
         instance = self._opened()
         if instance is None:
@@ -40,7 +40,7 @@ class DagsterValues:
             values.set("last_tick_timestamp_seconds", last)
 
     def close(self) -> None:
-        """Close Dagster's storage."""
+        """Close Dagster's storage, if it was opened."""
         if self._instance is not None:
             self._instance.dispose()
 
@@ -51,7 +51,10 @@ class DagsterValues:
         return self._instance
 
     def _used(self) -> dict[str, int]:
-        """Return the number of used slots in each pool. Runs are counted, since pools limit runs and not steps."""
+        """Return the number of used slots by pool, without pools that have none.
+
+        Each run with a live lease uses one slot, since pools limit runs rather than steps.
+        """
         used: dict[str, int] = {}
         with self._platform.database.reading() as session:
             now = self._platform.database.now(session)

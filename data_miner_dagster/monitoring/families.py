@@ -39,7 +39,9 @@ FAMILIES: Final[dict[str, Family]] = {
             "oldest_pending_seconds", "How long the longest-waiting item has been due; 0 if none is due.", ("stage",)
         ),
         Family("items_in_flight", "Items in runs that have not ended.", ("stage",)),
-        Family("runs", "Runs with a live process, by stage, or by the name of their job.", ("stage",)),
+        Family(
+            "runs", "Runs with a live process, by stage, or by the job's name if it has no single stage.", ("stage",)
+        ),
         Family("failed_items", "Items whose last attempt at a stage failed, by kind of failure.", ("stage", "kind")),
         Family("videos", "Videos by status and, for those that failed, reason.", ("status", "reason")),
         # what holds work back
@@ -53,8 +55,8 @@ FAMILIES: Final[dict[str, Family]] = {
             "with the most downloads.",
             ("site",),
         ),
-        Family("pool_slots", "Number of slots of a pool.", ("pool",)),
-        Family("pool_slots_used", "Number of slots of a pool that are in use.", ("pool",)),
+        Family("pool_slots", "Number of slots in a pool.", ("pool",)),
+        Family("pool_slots_used", "Number of slots in a pool that are in use.", ("pool",)),
         # the cost of work, from the catalog: it survives the run that counted it
         _counter("items", "Finished attempts at items, by outcome: done or failed.", "outcome"),
         _counter("requests", "Requests sent to sites."),
@@ -90,8 +92,8 @@ FAMILIES: Final[dict[str, Family]] = {
             "gpu_utilization_ratio", "Share of the most recent sampling interval in which a GPU was busy.", ("gpu",)
         ),
         # the platform itself
-        Family("last_tick_timestamp_seconds", "When the sensor that plans all work last ran."),
-        Family("alerts_active", "Alerts that were sent and are not over.", ("kind",)),
+        Family("last_tick_timestamp_seconds", "When the sensor that plans all work last ran, in seconds since 1970."),
+        Family("alerts_active", "Alerts that were sent and whose cause still exists.", ("kind",)),
         Family("catalog_seconds", "How long the last collection took."),
         Family("collection_failed", "1 for a part of the metrics that could not be collected, else 0.", ("part",)),
         Family("build_info", "The version of the package; always 1.", ("version",)),

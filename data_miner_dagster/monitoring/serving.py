@@ -1,4 +1,4 @@
-"""A read-only HTTP server of metrics for Prometheus, in its text format or OpenMetrics."""
+"""A read-only HTTP server that offers the metrics to Prometheus, in its text format or as OpenMetrics."""
 
 import logging
 import socket
@@ -48,7 +48,7 @@ class _Exported(ClientCollector):
 
 
 class RisingValues:
-    """Keeps counters from decreasing when the catalog deletes videos and projects together with their costs."""
+    """Keeps counters from decreasing when videos and projects are deleted from the catalog along with their costs."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, tuple[str, ...]], float] = {}
@@ -99,7 +99,7 @@ class _ForReading:
 
 
 def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
-    """Return a web server that is not started yet. It logs no requests."""
+    """Return a web server for `registry` that is not started yet and will log no requests."""
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Server(
         uvicorn.Config(
@@ -116,7 +116,7 @@ def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens at an address.
+    """Return a TCP socket that listens on `host` and `port`.
 
     Raises:
         OSError: the port is in use, or the address is not available.

@@ -1,4 +1,4 @@
-"""The detector interface of the detection stage."""
+"""The detector interfaces of the detection stage."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,7 +9,10 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Rgb
 
 @runtime_checkable
 class ObjectDetector(Protocol):
-    """Detects objects of given classes. `fingerprint` changes with weights, revision, and pre- and post-processing."""
+    """Detects objects of given classes.
+
+    `fingerprint` changes with the weights, the revision, the preprocessing and the postprocessing.
+    """
 
     name: str
     fingerprint: str
@@ -43,6 +46,6 @@ class BoxPrompted(Protocol):
             image: the image.
             like: boxes around objects of the wanted kind, at least one, in absolute pixels.
             unlike: boxes around objects of other kinds.
-            confidence_floor: the minimum confidence.
+            confidence_floor: the minimum confidence (inclusive).
         """
         ...

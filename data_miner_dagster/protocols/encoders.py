@@ -1,4 +1,4 @@
-"""The encoder interfaces of the stages."""
+"""The interfaces for encoders of images and prompts."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -24,11 +24,14 @@ class ImageEncoder(Protocol):
     calibration: SimilarityCalibration
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
-        """Return one image as input for `embed_batch`, always with the same shape and dtype. Thread-safe."""
+        """Return one image as input for `embed_batch`, always with the same shape and dtype.
+
+        Several threads may call this method concurrently.
+        """
         ...
 
     def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
-        """Return (N, embedding_dim) unit vectors of N preprocessed images, in order. N may be 0."""
+        """Return an (N, embedding_dim) array of unit vectors, one for each preprocessed image, in order. N may be 0."""
         ...
 
 
@@ -37,5 +40,5 @@ class ImageTextEncoder(ImageEncoder, Protocol):
     """An image encoder whose vectors can be compared with prompts: similarity is the dot product."""
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
-        """Return (P, embedding_dim) unit vectors of P prompts, in order. P may be 0."""
+        """Return a (P, embedding_dim) array of unit vectors, one for each prompt, in order. P may be 0."""
         ...

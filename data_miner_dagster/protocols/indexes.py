@@ -26,11 +26,11 @@ class VectorIndex(Protocol):
     def within(
         self, queries: Float32Array, minimum_similarity: float
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]:
-        """Return every pair at or above `minimum_similarity`, without a cap on neighbours.
+        """Return every pair with a similarity of at least `minimum_similarity`, without a cap on neighbours.
 
         Returns:
-            (offsets (Q+1,), ids, similarities): the neighbours of query q are the half-open slice
-            offsets[q]:offsets[q+1].
+            (offsets (Q+1,), ids, similarities): the half-open slice offsets[q]:offsets[q+1] of the other two arrays
+            holds the neighbours of query q.
         """
         ...
 
@@ -48,7 +48,7 @@ class HashIndex(Protocol):
         ...
 
     def within(self, queries: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return (offsets (Q+1,), ids): the neighbours of query q are the half-open slice offsets[q]:offsets[q+1]."""
+        """Return (offsets (Q+1,), ids), where ids[offsets[q]:offsets[q+1]] are the neighbours of query q."""
         ...
 
     def __len__(self) -> int: ...

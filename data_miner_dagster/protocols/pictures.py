@@ -11,6 +11,7 @@ class PictureReader(Protocol):
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
         """Return the picture upright, as RGB. It may be downscaled, but not below `at_least_wh` (width, height).
 
-        Raises an exception if the file is missing or cannot be displayed.
+        If `at_least_wh` is None, the picture is not downscaled. An exception is raised if the file is missing or cannot
+        be displayed.
         """
         ...

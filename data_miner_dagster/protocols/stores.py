@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """One object in a store. `identity` changes whenever its content is replaced. `md5` is None if it is not known."""
+    """One object in a store. `identity` changes whenever the object's content is replaced. `md5` is None if unknown."""
 
     name: str  # relative to the store
     size_bytes: int
@@ -19,8 +19,9 @@ class StoredObject:
 class ObjectStore(Protocol):
     """A store of objects by name, below one address. Threads may share it.
 
-    An object appears completely or not at all. Every method retries transient failures, and raises ObjectMissingError,
-    ObjectForbiddenError, ObjectError or ObjectTransientError of `domain/errors.py`, whose message names the object.
+    An object appears completely or not at all. Every method retries transient failures. It then raises
+    ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
+    message that names the object.
     """
 
     @property
@@ -29,7 +30,7 @@ class ObjectStore(Protocol):
         ...
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield the objects whose names begin with a prefix, page by page, in no particular order."""
+        """Yield the objects whose names begin with `prefix`, fetched page by page, in no particular order."""
         ...
 
     def find(self, name: str) -> StoredObject | None:
@@ -37,15 +38,19 @@ class ObjectStore(Protocol):
         ...
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
-        """Return the content of a small object. Raises ObjectError if the object is larger than `max_bytes`."""
+        """Return the content of a small object.
+
+        Raises:
+            ObjectError: the object is larger than `max_bytes`.
+        """
         ...
 
     def write(self, name: str, content: bytes) -> None:
-        """Store a small object, and verify it."""
+        """Store `content` as a small object, and verify the object."""
         ...
 
     def upload(self, path: Path, name: str) -> str:
-        """Store a file, and verify it by its hash. Return the sha256 of the file."""
+        """Store a file under `name`, and verify the object by its hash. Return the sha256 of the file."""
         ...
 
     def sha256_of(self, name: str) -> str:
@@ -53,15 +58,15 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Write an object to a file, resuming from the bytes of the same object that an earlier call has written.
+        """Write an object to the file `path`, resuming after the bytes of that object that an earlier call has written.
 
         If the object is replaced during the download, it is read from the start again.
 
         Returns:
-            The entry of the object that the file contains.
+            The entry of the object whose content the file now holds.
         """
         ...
 
     def remove(self, name: str) -> None:
-        """Remove an object. Does nothing if it does not exist."""
+        """Remove an object, if it exists."""
         ...

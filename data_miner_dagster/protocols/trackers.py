@@ -22,14 +22,17 @@ class ObjectTracker(Protocol):
         seen: Sequence[SeenObject] | None = None,
         colours: Sequence[Colours | None] = (),
     ) -> npt.NDArray[np.int64]:
-        """Return the (N,) track numbers of boxes. Equal numbers on any frames mean the same object; -1 means unknown.
+        """Return an (N,) array with the track number of each box of the next frame.
+
+        Boxes with equal numbers show the same object, on any frames of the video. The number -1 means that the object
+        is unknown.
 
         Args:
             boxes_xyxy: (N, 4) boxes of the next frame.
             confidences: (N,) confidences of the boxes.
-            pts_seconds: the time of the frame, later than that of the previous one.
-            seen: objects of the class that a video network found on the frame; None if no video network examined it.
-            colours: the colours of each box, None where they are unknown; empty if all are.
+            pts_seconds: the time of the frame in seconds, which is later than the time of the previous frame.
+            seen: the objects of the class that a video network found on the frame, or None if none examined it.
+            colours: the colours of each box, or None where they are unknown. It is empty if no box has known colours.
         """
         ...
 
@@ -38,7 +41,7 @@ class VideoSession(Protocol):
     """A video network that processes the consecutive frames of one video."""
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the objects on the next frame with their numbers, which are valid only in this session.
+        """Return the objects on `image`, the next frame, with their numbers, which are valid only in this session.
 
         Raises:
             ModelError: the device does not have enough memory.

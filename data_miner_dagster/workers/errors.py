@@ -1,4 +1,4 @@
-"""The errors that a caller receives when a worker ends, and the transfer of errors between worker and caller."""
+"""The errors that a worker pool raises, and the transfer of errors from worker to caller."""
 
 import traceback
 from pathlib import Path
@@ -27,7 +27,7 @@ class WorkerDiedError(TransientError):
 
 
 class WorkersClosedError(TransientError):
-    """The pool was closed while a job was running, so nothing is known about the job's item."""
+    """The pool was closed before or during a job, so nothing is known about the job's item."""
 
     def __init__(self) -> None:
         super().__init__("the worker pool was closed during this work")
@@ -40,20 +40,20 @@ class WorkerFaultError(Exception):
         super().__init__(f"{class_name}: {message}" if message else class_name)
         self.class_name = class_name
         self.place = place
-        """The innermost line of this package in the traceback, such as `operations/extraction/folder.py:120`."""
+        """The innermost line of this package in the traceback, such as `operations/extraction/folder.py:120`, or ""."""
         self.trace = trace
 
 
 class CallerError(BaseException):
-    """Ends a job in a worker because a function that the job asked the caller to run raised an exception.
+    """Ends a job in a worker because the caller's `on_call` raised an exception when the job asked a question.
 
-    The caller keeps that exception and raises it once the job has ended. This is not an `Exception`, so no library
-    handles it.
+    The caller keeps that exception and raises it once the job has ended. This class does not derive from `Exception`,
+    so no library handles it.
     """
 
 
 def place_of(error: BaseException) -> str:
-    """Return the innermost line of this package in an exception's traceback, or "" if there is none."""
+    """Return the innermost line of this package, except `workers/`, in an exception's traceback, or ""."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(_PACKAGE) and path.parent.name != "workers":
@@ -62,7 +62,10 @@ def place_of(error: BaseException) -> str:
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Return the JSON from which the caller restores the same error, or a fault that describes it."""
+    """Return a JSON object from which `error_from_json` restores the error, or a fault that describes it.
+
+    For CallerError and MemoryError the object only names the cause, and the caller raises another error.
+    """
     if isinstance(error, CallerError):
         return {"is_of_caller": True}
     if isinstance(error, MemoryError):
@@ -82,7 +85,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_json(content: dict[str, Any]) -> Exception:
-    """Return the error that `error_to_json` encoded. Domain and system errors keep their type. Others become faults."""
+    """Return the error that `error_to_json` encoded: a domain error, an OSError, or for others a WorkerFaultError."""
     if "class" in content:
         cls = getattr(domain_errors, content["class"])
         error = cls.__new__(cls)

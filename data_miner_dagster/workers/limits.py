@@ -1,4 +1,4 @@
-"""The resource limits of one job, and their enforcement by the process itself."""
+"""The resource limits of one job, and their enforcement in the worker's own process."""
 
 import math
 import resource
@@ -24,7 +24,7 @@ class WorkerLimits:
     The time that the caller takes to answer the worker's questions does not count.
     """
     cpu_seconds: float | None = None
-    """The CPU time that the job may use, rounded up to a whole second."""
+    """The CPU time that the job may use. The limit takes effect at the next whole second."""
     memory_bytes: int | None = None
     """The allowed growth of the worker's data during the job."""
 
@@ -33,7 +33,8 @@ class WorkerLimits:
 def held_to(limits: dict[str, Any]) -> Iterator[None]:
     """Apply one job's CPU and memory limits to this process while the block runs. Earlier use does not count.
 
-    Beyond the CPU limit, the kernel sends SIGXCPU. Beyond the memory limit, allocations fail. Source: setrlimit(2).
+    `limits` has the fields of `WorkerLimits`. Beyond the CPU limit, the kernel sends SIGXCPU. Beyond the memory limit,
+    allocations fail. Source: setrlimit(2).
     """
     before = {kind: resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)}
     if (seconds := limits.get("cpu_seconds")) is not None:
@@ -50,7 +51,7 @@ def held_to(limits: dict[str, Any]) -> Iterator[None]:
 
 
 def renew_cpu_limit() -> None:
-    """Restart the CPU limit of the running job, because one part of its work is done and another follows."""
+    """Give the running job its full CPU limit again, because one part of its work is done and another follows."""
     for seconds in _cpu_seconds:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
 

@@ -17,7 +17,7 @@ import data_miner_dagster
 from data_miner_dagster.workers.errors import WorkerDiedError, WorkersClosedError
 
 DIES_WITHIN_SECONDS: Final = 2.0
-"""The time that a process may take to end before it is killed."""
+"""The time in seconds that a process may take to end before it is killed."""
 _LAST_WORDS: Final = 400
 _PASSED_ON: Final = frozenset(
     {
@@ -44,7 +44,7 @@ _PASSED_ON: Final = frozenset(
 
 
 class Nursery:
-    """The caller's handle on a process that has imported a module of jobs and forks workers from it."""
+    """The caller's handle on a process that has imported a module of jobs and forks workers that run them."""
 
     def __init__(self, module: str, environment: Mapping[str, str]) -> None:
         self.module = module
@@ -86,6 +86,9 @@ class Nursery:
     def spawn(self, notices: int) -> tuple[int, socket.socket, IO[bytes]]:
         """Fork a worker. Return its process id, the channel to it, and the file with its output.
 
+        Args:
+            notices: the file descriptor of the pool's counter of notices, which the worker maps into its memory.
+
         Raises:
             WorkerDiedError: the module cannot be imported, or the nursery was killed.
             WorkersClosedError: the notices file was closed in the meantime.
@@ -99,9 +102,10 @@ class Nursery:
             errors.close()
             try:
                 code = self._process.wait(DIES_WITHIN_SECONDS)
-            except subprocess.TimeoutExpired:  # it is alive, so a file that was to be sent had been closed
+            except subprocess.TimeoutExpired:  # the nursery is alive, so the file `notices` was closed
                 raise WorkersClosedError from None
-            raise WorkerDiedError(f"a worker could not be started: it {how_it_ended(code, self._errors)}") from None
+            how = how_it_ended(code, self._errors)
+            raise WorkerDiedError(f"a worker could not be started, because the process that forks it {how}") from None
         finally:
             theirs.close()
         return process_id, ours, errors
@@ -110,13 +114,13 @@ class Nursery:
         """Wait up to `seconds` for a worker to end, and kill it if it has not.
 
         Returns:
-            The worker's exit code in the form that Popen uses, and the CPU time of its whole life in seconds. If the
-            nursery has ended, and its workers with it, these are None and 0.
+            The worker's exit code in the form that Popen uses, and the CPU time of its whole life in seconds. They are
+            None and 0 if the nursery has ended and its workers with it.
         """
         try:
             ended = self._tell({"end": process_id, "seconds": seconds}, [])
         except EOFError:
-            return None, 0.0  # the kernel has killed it together with its nursery
+            return None, 0.0  # the kernel has killed the worker together with its nursery
         return os.waitstatus_to_exitcode(ended["status"]), float(ended["cpu_seconds"])
 
     def close(self) -> None:
@@ -132,7 +136,7 @@ class Nursery:
 
 
 _spare: dict[str, Nursery] = {}
-"""The nursery of a closed pool, by module. The next pool for that module reuses it and need not import again."""
+"""The nursery of a closed pool, by module. The next pool for that module reuses it, which saves importing again."""
 _changing_spare = threading.Lock()
 
 
@@ -141,7 +145,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
 
     Args:
         module: the module to run as `python -m module`.
-        names: names of additional environment variables that its workers may see.
+        names: names of additional environment variables that the workers may see.
     """
     source = str(Path(data_miner_dagster.__file__).parent.parent)  # our own code, whatever the working directory
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
@@ -157,7 +161,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
 
 
 def keep(nursery: Nursery) -> None:
-    """Keep a nursery as the spare for its module, because its pool no longer needs it."""
+    """Keep a nursery that its pool no longer needs as the spare for its module. An earlier spare is closed."""
     with _changing_spare:
         other, _spare[nursery.module] = _spare.get(nursery.module), nursery
     if other is not None:
@@ -171,7 +175,10 @@ def _close_spare() -> None:
 
 
 def how_it_ended(code: int | None, errors: IO[bytes]) -> str:
-    """Return a phrase that says how a process ended, with the last line of its output."""
+    """Return a phrase that says how a process ended, with the last line of its output if there is any.
+
+    `code` is its exit code in the form that Popen uses, or None if the code is unknown.
+    """
     errors.seek(0)
     words = errors.read().decode(errors="replace").strip()[-_LAST_WORDS:].splitlines()
     if code is None:

@@ -15,13 +15,14 @@ from data_miner_dagster.workers.worker import OnCall, Worker
 
 
 class WorkerPool:
-    """Worker processes for the jobs of one module. Thread-safe.
+    """Worker processes for the jobs of one module. Several threads may share a pool.
 
     Args:
         module: the module to run as `python -m module`, which ends with `serving.serve(JOBS)`.
-        size: the maximum number of concurrent workers. Further calls wait. None: one worker for each call.
-        environment: names of additional environment variables that its workers may see.
-        beside: another pool of the same module, whose nursery forks the workers of this pool. None: its own nursery.
+        size: the maximum number of concurrent workers, beyond which calls wait, or None for no maximum.
+        environment: names of additional environment variables that the workers may see.
+        beside: another pool of the same module, whose nursery forks the workers of this pool, or None if this pool has
+            its own nursery.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class WorkerPool:
         self._notices_file.close()
 
     def beside(self) -> "WorkerPool":
-        """Return another pool of the same module, which must be closed before this one.
+        """Return another pool for the same module, which must be closed before this one.
 
         The pools share the process that has imported the module, which saves starting another. The new pool has its own
         workers, which never see data that was given to this pool's workers.
@@ -80,11 +81,15 @@ class WorkerPool:
         return WorkerPool(self._module, environment=self._environment, beside=self)
 
     def start(self) -> None:
-        """Start importing the module, so that the first call does not have to wait for it. Returns immediately."""
+        """Start importing the module in the background, so that the first call waits less.
+
+        Raises:
+            WorkersClosedError: the pool is closed.
+        """
         self.live_nursery()
 
     def notify(self) -> None:
-        """Increment `serving.num_notices` in every worker, immediately and without a message."""
+        """Increase the number that `serving.num_notices` returns in every worker, immediately and without a message."""
         with self._lock:
             if not self._is_closed:
                 self._num_notices += 1
@@ -106,8 +111,14 @@ class WorkerPool:
     ) -> Any:
         """Run a job in a worker and return its answer.
 
+        Args:
+            job: the name of the job in the module's `JOBS`.
+            arguments: the arguments of the job, which must be JSON-serializable.
+            limits: the limits of the job, or None for none.
+            on_call: answers the questions that the job asks with `serving.ask`, or None if it asks none.
+
         Raises:
-            WorkerLimitError: the job exceeded `limits`, and its worker has been replaced.
+            WorkerLimitError: the job exceeded `limits`, or its answer is too long. The worker is not used again.
             WorkerDiedError: the worker ended during the job.
             WorkerFaultError: the job raised an unexpected exception.
             WorkersClosedError: `close` was called before or during the job.

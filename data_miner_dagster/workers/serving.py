@@ -34,7 +34,10 @@ _REAP_SECONDS: Final = 2.0
 
 
 def serve(jobs: Mapping[str, Job]) -> None:
-    """Fork workers on demand until the pool has ended. Call this on the last line of a module of jobs."""
+    """Fork and end workers on request, and end this process once the pool has closed its socket.
+
+    Call this on the last line of a module of jobs.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the pool, which then ends this process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     control = socket.socket(fileno=os.dup(0))
@@ -80,7 +83,7 @@ def _be_worker(jobs: Mapping[str, Job], nursery: int, channel: int, errors: int,
         if os.getppid() != nursery:
             return
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(errors, 1)  # output printed by libraries is not an answer
+        os.dup2(errors, 1)  # what libraries print must not be read as an answer
         os.dup2(errors, 2)
         os.close(errors)
         worker = _Worker(socket.socket(fileno=channel), mmap.mmap(notices, 8))
@@ -154,13 +157,14 @@ class _Forwarding(logging.Handler):
 
 
 _the: list[_Worker] = []
-"""The worker in this process, if there is one."""
+"""The worker in this process, or nothing if this process is not a worker."""
 
 
 def ask(name: str, arguments: dict[str, Any]) -> Any:
-    """Return the answer of the caller of the running job (`on_call` of `WorkerPool.call`) to a question.
+    """Ask the caller of the running job a question, and return the answer of its `on_call` (see `WorkerPool.call`).
 
-    If `on_call` raises an exception, the job ends.
+    Raises:
+        CallerError: `on_call` raised an exception. The job should let this error pass, which ends the job.
     """
     return _the[0].ask(name, arguments)
 
@@ -171,6 +175,6 @@ def tell_spent() -> None:
 
 
 def num_notices() -> int:
-    """Return the number of times that the pool has called `WorkerPool.notify`. Sends no message."""
+    """Return how often `WorkerPool.notify` has been called in the pool's process. No message is sent."""
     number: int = struct.unpack_from("=Q", _the[0].notices)[0]
     return number

@@ -18,7 +18,7 @@ from data_miner_dagster.workers.limits import WorkerLimits
 from data_miner_dagster.workers.nursery import DIES_WITHIN_SECONDS, Nursery, how_it_ended
 
 OnCall = Callable[[str, dict[str, Any]], Any]
-"""A function that answers a job's named questions to its caller. The answer must be JSON-serializable."""
+"""A function that receives the name and arguments of a job's question and returns a JSON-serializable answer."""
 
 _MAX_LINE: Final = 64 << 20
 
@@ -46,7 +46,7 @@ class Worker:
         return not (self._is_busy or self._is_last or self._has_ended) and self._nursery.is_alive
 
     def ask(self, job: str, arguments: dict[str, Any], limits: WorkerLimits, on_call: OnCall | None) -> Any:
-        """Send a job, and return its answer (see `WorkerPool.call`). Its cost is added to the current work."""
+        """Send a job, and return its answer (see `WorkerPool.call`). The job's cost is added to the current meter."""
         try:
             return self._ask(job, arguments, limits, on_call)
         finally:
@@ -74,7 +74,7 @@ class Worker:
                 began = time.monotonic()
                 reply: dict[str, Any] = {}
                 try:
-                    assert on_call is not None, f"the job {job} requests {said['ask']}, but its caller answers nothing"
+                    assert on_call is not None, f"the job {job} asks {said['ask']}, but its caller passed no `on_call`"
                     reply = {"reply": on_call(said["ask"], said["arguments"])}
                 except Exception as error:  # noqa: BLE001 - raised once the job has ended because of it
                     failure = error
@@ -112,7 +112,7 @@ class Worker:
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if searched > _MAX_LINE:
-                raise WorkerLimitError("answer", f"answers with more than {_MAX_LINE} bytes")
+                raise WorkerLimitError("answer", f"has an answer of more than {_MAX_LINE} bytes")
             try:
                 self._set_timeout(deadline)
                 block = self._channel.recv(1 << 16)

@@ -196,7 +196,7 @@ def test_end_dead_runs__a_pod_that_died_while_it_started(instance: dg.DagsterIns
     ended = instance.get_run_by_id(dead.run_id)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
-    assert ended.tags["data_miner/not_launched"] == "it failed while it was starting: K8s job failed"
+    assert ended.tags["data_miner/not_launched"] == "the run failed while it was starting: K8s job failed"
     database.dispose()
 
 

@@ -44,7 +44,7 @@ def _job() -> None:
     ("settings", "problem"),
     [
         ({}, "run_launcher.config.ray.address in dagster.yaml is missing"),
-        ({"address": "ray://head:10001"}, "is ray://head:10001; write the address of Ray's dashboard"),
+        ({"address": "ray://head:10001"}, "is ray://head:10001; set it to the http address of Ray's dashboard"),
         (
             {"address": "http://head:8265", "env_vars": ["DATA_MINER_CATALOG_URL"]},
             "env_vars in dagster.yaml contains DATA_MINER_CATALOG_URL, which Ray would show",
