@@ -1,4 +1,4 @@
-"""The available devices, and the choice of one for a model."""
+"""Find the devices that this machine has, and choose one for a model."""
 
 from collections.abc import Sequence
 

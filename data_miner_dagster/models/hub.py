@@ -38,7 +38,7 @@ def check_obtainable(entry: ModelEntry) -> None:
         return
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
-            f"model {entry.name} ({entry.location}) is not in the Hugging Face cache and HF_HUB_OFFLINE is set; "
+            f"model {entry.name} ({entry.location}) is not in the Hugging Face cache, and HF_HUB_OFFLINE is set; "
             "unset it, or use `platform.models.profile: lite`"
         )
     if entry.is_gated and get_token() is None:

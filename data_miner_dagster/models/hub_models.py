@@ -5,7 +5,7 @@ package index (pins.py).
 
 A commit is pinned only if a public source names it for that repository, so that anyone can verify that it is the
 published one. A model without such a source follows `main`, is reported as unpinned, and is never a profile's default.
-All thresholds are those published for the model's family. This project has not measured them.
+The similarity thresholds of these models (architectures.py) have not been measured by this project.
 """
 
 from dataclasses import dataclass

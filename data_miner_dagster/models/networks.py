@@ -1,4 +1,4 @@
-"""The networks that Ultralytics can train from random weights to detect objects, by name.
+"""Find the networks that Ultralytics can train from random weights to detect objects, by name.
 
 The names are read from the files of the installed package, which is not imported, so that a wrong name is refused
 before a process loads torch.

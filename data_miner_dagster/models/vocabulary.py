@@ -153,8 +153,8 @@ def match_vocabulary(
                 holder = matched.setdefault(known_index, (class_index, prompt))[0]
                 if holder != class_index:
                     raise ConfigError(
-                        f"detection.classes: {classes[holder].class_name!r} and {wanted.class_name!r} both match "
-                        f"{known_names[known_index]!r} of detector {detector!r}; remove the phrase from one of them"
+                        f"detection.classes: {classes[holder].class_name!r} and {wanted.class_name!r} both match the "
+                        f"class {known_names[known_index]!r} of detector {detector!r}; change the phrases of one"
                     )
         if not is_found:
             missing.append(_what_is_missing(wanted, known_names))

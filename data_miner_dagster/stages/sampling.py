@@ -1,4 +1,4 @@
-"""Fixed pseudo-random orders, in which a sample only grows, and the choice of the frames that belong to a sample.
+"""Order frames pseudo-randomly but always equally, so that a sample only grows, and choose the frames of a sample.
 
 Pure functions. Does not belong here: the order of questions (stages/reviewing_queues.py).
 """

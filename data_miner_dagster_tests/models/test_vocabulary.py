@@ -79,7 +79,7 @@ def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
 
 
 def test_match_vocabulary__two_classes_for_one_name() -> None:
-    with pytest.raises(ConfigError, match="'car' and 'auto' both match 'car'"):
+    with pytest.raises(ConfigError, match="'car' and 'auto' both match the class 'car'"):
         matched(car=["car"], auto=["automobile"])
 
 

@@ -116,7 +116,7 @@ class PhraseSetter:
         self._looked_for = looked_for
 
     def _yoloe_vectors(self, phrases: Sequence[Phrase]) -> "torch.Tensor":
-        """Return (1, P, 512) vectors, from the network's text head for words and from its visual head for exemplars."""
+        """Return the phrases' vectors (1, P, 512), from the text head for words and the visual head for exemplars."""
         import torch
 
         words = [phrase.prompt for phrase in phrases if not phrase.exemplars]

@@ -3,7 +3,8 @@
 Belongs here: resizing and cropping on the CPU, one image at a time, in worker threads. Does not belong here: scaling
 and normalizing, which are cheaper for whole batches on the device.
 
-Source: `preprocessor_config.json` of the checkpoints. Results equal those of transformers' Pillow image processors.
+Source: `preprocessor_config.json` of the checkpoints. The results equal the output of transformers' Pillow image
+processors.
 """
 
 from collections.abc import Mapping

@@ -6,7 +6,7 @@ Belongs here: the recipes, and tokenizing prompts by them. Does not belong here:
 A tokenizer's defaults change between versions of its library and between checkpoints. Padding on the wrong side or a
 missing last token changes every similarity without an error. So a tokenizer provides only the ids of the words, and the
 tokens before and after them are defined here. A checkpoint's own image settings apply, since it was trained with them.
-Settings that it leaves out come from here, not from the defaults of a class.
+Settings that it omits come from here rather than from the defaults of a class.
 """
 
 from collections.abc import Mapping, Sequence

@@ -84,7 +84,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     try:
         names = tuple(path.read_text(encoding="utf-8").split("\n"))
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; copy it there, or use the model lite-yolov3-tiny") from error
+        raise ModelError(f"{path} is missing; add this file, or use the model lite-yolov3-tiny") from error
     names = tuple(name.strip() for name in names if name.strip())
     if len(names) != NUM_CLASSES:
         raise ModelError(
@@ -159,7 +159,7 @@ def read_model(folder: Path) -> "onnx.ModelProto":
 
 
 def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
-    """Return (weight (out, in, side, side), bias (out,)) of each convolution, with batch norm folded in.
+    """Return the weight (out, in, side, side) and the bias (out,) of each convolution, with batch norm folded in.
 
     The file contains three int32 for the version, one int64 for the number of images seen, and then float32 values. For
     each convolution, these are its bias, its scale, mean and variance (if it has batch norm), and its weights.
@@ -170,7 +170,7 @@ def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except FileNotFoundError as error:
-        raise ModelError(f"{path} is missing; copy it there, or use the model lite-yolov3-tiny") from error
+        raise ModelError(f"{path} is missing; add this file, or use the model lite-yolov3-tiny") from error
     expected = 20 + 4 * sum(
         c.out_channels * (c.in_channels * c.side**2 + (4 if c.has_batch_norm else 1)) for c in CONVOLUTIONS
     )

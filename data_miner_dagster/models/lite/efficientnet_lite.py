@@ -198,7 +198,7 @@ def _batch_norm_by_convolution() -> dict[str, str]:
 
 
 def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
-    """Return (weight, bias) by layer name, with batch norm folded in.
+    """Return the weight and the bias of each layer, by the layer's name, with batch norm folded in.
 
     Raises:
         ModelError: the file is not a checkpoint of this network.

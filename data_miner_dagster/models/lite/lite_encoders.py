@@ -94,7 +94,7 @@ class LiteConseEncoder:
             entry: the registry entry.
             classifier: computes the probabilities of ImageNet's classes.
             detector: computes the confidences of COCO's classes; some, such as person, are missing from ImageNet.
-            names: the embedded class names of both.
+            names: the embedded class names of the classifier and the detector.
             load_sentences: loads the text encoder; called for the first prompt, so images alone do not need it.
         """
         self.name = entry.name

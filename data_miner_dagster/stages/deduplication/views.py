@@ -1,6 +1,6 @@
 """Decide, from the thumbnails of two frames, whether they show one fixed view in which something has changed.
 
-Embeddings represent the place, not small changes in it. Here the two pictures are compared pixel by pixel:
+Embeddings represent the place rather than small changes in it. Here the two pictures are compared pixel by pixel:
 
 1. The lighting is removed: the mean of its surroundings is subtracted from each pixel, and the pair is scaled by one
    common factor.

@@ -26,7 +26,7 @@ REPEATED_FRAMES: Final = 8
 NUMBERS_PER_SESSION: Final = 1_000_000
 _SAME_OBJECT_IOU: Final = 0.7
 """The minimum IoU of two masks that show one object, for example for two phrases. Masks contain only visible pixels, so
-those of different objects overlap less."""
+the masks of different objects overlap less."""
 _CONTINUED_IOU: Final = 0.5
 """The minimum IoU at which objects of two sessions are the same, on the frames that the sessions share."""
 _MATCHED_IOU: Final = 0.5

@@ -1,4 +1,4 @@
-"""Decisions of downloading: how to handle failed videos, how long a breaker stays open, and which videos are the same.
+"""Decide how to handle failed downloads, how long a breaker stays open, and which videos are the same.
 
 Pure functions.
 """

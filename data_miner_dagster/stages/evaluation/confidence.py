@@ -67,9 +67,9 @@ class JudgedBoxes:
 def strata_edges(confidences: Float64Array, population: Float64Array, threshold: float) -> Float64Array:
     """Return the ascending edges of the strata of a class. The outermost edges are infinite.
 
-    The strata are those of the questions (stages/filtering/calibration.py). A stratum with many answers is divided into
-    parts with equal numbers of answers. A small stratum with hardly any answers is merged with its smaller neighbour. A
-    large stratum without answers remains, and its content is unknown.
+    They begin as the strata of the questions (stages/filtering/calibration.py). A stratum with many answers is divided
+    into parts with equal numbers of answers. A small stratum with hardly any answers is merged with its smaller
+    neighbour. A large stratum without answers remains, and its content is unknown.
 
     Args:
         confidences: confidences of the judged boxes.
@@ -140,6 +140,7 @@ def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
     """Return the lowest of the judged confidences at which the expected precision reaches the wanted precision.
 
+    Confidences are rounded down to `THRESHOLD_DECIMALS` decimal places before they are tried.
     The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
     towards the share that was observed there. A choice by the shares alone would favour thresholds above which the
     answers happened to be good. The result is None if no threshold reaches the precision.

@@ -1,4 +1,4 @@
-"""A release's statements about its labels: measured precision, missed objects, and the origin of its thresholds.
+"""State how good a release's labels are: measured precision, missed objects, and the origin of its thresholds.
 
 Precision is measured for the detector's boxes at the release's thresholds, over all examined frames, before people's
 corrections. Missed objects are measured on the random sample of frames at the same thresholds.

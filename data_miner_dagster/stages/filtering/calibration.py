@@ -37,7 +37,7 @@ _MOST_CANDIDATES: Final = 100
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
-    """Return (S+1,) ascending edges of half-open strata that cover all headroom. One edge is 0, the current threshold.
+    """Return the (S+1,) ascending edges of half-open strata for all headroom. One edge is 0, the current threshold.
 
     Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the ratio 1 : 3 : 9 : 27 outwards.
     """

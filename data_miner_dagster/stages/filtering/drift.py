@@ -1,4 +1,4 @@
-"""Detect whether new similarities are distributed differently from those of a calibration. Pure functions."""
+"""Detect whether new similarities are distributed differently from a calibration's similarities. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ class PromptScores:
     has_exemplars: bool
 
     def similarities(self, vectors: Float32Array, picture_vectors: Float32Array | None = None) -> Float32Array:
-        """Return (N, P) similarities, from -1 to 1.
+        """Return the (N, P) similarities of N pictures to the P prompts, from -1 to 1.
 
         Args:
             vectors: (N, D) unit vectors from the image-text encoder.

@@ -9,7 +9,7 @@ def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) ->
     """Return the groups of videos that must share a split. Each group is sorted. Groups are ordered by their first key.
 
     A link joins two videos that contain near-duplicates of each other. A chain of links is one group. A link may name
-    a video of another project, not in `video_keys`. Such a video connects its neighbours but is not returned.
+    a video of another project, which is not in `video_keys`. Such a video connects its neighbours but is not returned.
     """
     parents: dict[str, str] = {key: key for key in video_keys}
 
@@ -30,7 +30,7 @@ def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) ->
 
 
 def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
-    """Return links that join all videos of one channel. A video whose channel is unknown stays alone.
+    """Return links that join all videos of one channel. A video whose channel is unknown has no link.
 
     Args:
         channels: video key to channel.

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 BLOCK: Final = 2_048
-"""The number of rows to compare at once. The products of two blocks use 17 MB, and the 768 values of each row in one
-block use 6 MB."""
+"""The number of rows to compare in one step. The products of two blocks use 17 MB, and the 768 values of each row in
+one block use 6 MB."""
 MAX_NAMED: Final = 20
 
 

@@ -13,12 +13,16 @@ class PaidAnswers:
     number: int = 0
     cost: float = 0.0
     top_price: float | None = None
-    """The highest price of an answer by the verifier in question. None: it has given none with a known price."""
+    """The highest price of an answer by the verifier in question, or None if no price of its answers is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationBound:
-    """The most that a project's verifier may still be asked, and cost. None: unknown, for the stated reason."""
+    """The maximum number of boxes that a project's verifier may still be asked about, and the maximum cost of that.
+
+    A maximum is None if it is unknown. `boxes_by` and `cost_by` state what determines the maxima, or why they are
+    unknown.
+    """
 
     num_boxes: int | None
     boxes_by: str
@@ -29,13 +33,13 @@ class VerificationBound:
 def bound_of(
     config: VerifierConfig, endpoint: EndpointConfig | None, paid: PaidAnswers, num_known: int | None
 ) -> VerificationBound:
-    """Return the upper bound of what verification may still ask and cost.
+    """Return the maximum number of boxes that verification may still ask about, and its maximum cost.
 
     Args:
         config: the budget.
-        endpoint: the settings of the endpoint. None: the verifier is a model in this process, which costs no money.
+        endpoint: the endpoint's settings, or None if the verifier is a model in this process, which costs no money.
         paid: the answers so far, which count towards the budget.
-        num_known: the number of boxes that may have to be examined. None: not known before detection.
+        num_known: the number of boxes that may have to be examined, or None if it is unknown before detection.
     """
     left = None if config.max_boxes is None else max(0, config.max_boxes - paid.number)
     before = f", of which {paid.number:,} were answered" if paid.number else ""

@@ -1,8 +1,8 @@
 """Decide the question about a box: the part of the frame, the words, and the key of the question.
 
 A question is identified by its picture, its words and the verifier, so the same question is never asked twice. The
-picture is identified by the frame's checksum and integer pixels, not by the bytes of a crop, which differ between
-versions of an image library.
+picture is identified by the frame's checksum and integer pixels rather than by the bytes of a crop, which differ
+between versions of an image library.
 """
 
 import math

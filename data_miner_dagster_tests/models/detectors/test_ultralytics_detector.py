@@ -142,7 +142,7 @@ def test_load__pickle_is_not_opened_without_its_checksum(tmp_path: Path) -> None
     path.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(ModelError, match=f"pin it with `options: {{sha256: {sha256_of_file(path)}}}`"):
         provider_of(path).detector.load()
-    with pytest.raises(ModelError, match="not the pinned 0123"):
+    with pytest.raises(ModelError, match="instead of the pinned 0123"):
         provider_of(path, sha256="0123").detector.load()
     assert not (tmp_path / "exploded").exists()
 

@@ -297,7 +297,7 @@ def test_load__a_script_runs_code_and_wants_its_checksum(networks: dict[str, Pat
     script = save_scripted_text(tmp_path) / "mobileclip_blt.ts"
     with pytest.raises(ModelError, match=f"text_sha256: {sha256_of_file(script)}"):
         provider_of(path, text_model=f"file:{tmp_path}").detector.load()
-    with pytest.raises(ModelError, match="not the pinned 0123"):
+    with pytest.raises(ModelError, match="instead of the pinned 0123"):
         provider_of(path, text_model=f"file:{tmp_path}", text_sha256="0123").detector.load()
 
 
