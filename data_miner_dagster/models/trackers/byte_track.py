@@ -18,7 +18,7 @@ from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.models.trackers.colour_matching import ColourMatching, Sight
 
 _BUFFER_RATE: Final = 30.0
-"""The library measures how long an object may be lost in frames at this rate."""
+"""The rate, in frames per second, at which the library measures how long an object may be lost."""
 _LEAST_OVERLAP: Final = 0.1
 """The minimum IoU between a box and the expected position of its object. It is low because each box is judged later,
 based on the boxes before and after it."""
@@ -70,7 +70,7 @@ class ByteTracker:
         seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - part of the protocol; only boxes are used
         colours: Sequence[Colours | None] = (),
     ) -> npt.NDArray[np.int64]:
-        """Return (N,) the number of the object that each box shows, or -1 if the object is unknown."""
+        """Return the (N,) numbers of the objects that the boxes show, or -1 where the object is unknown."""
         confident = np.flatnonzero(confidences >= self._start_confidence).tolist()
         known = [colours[row] if colours else None for row in confident]
         sight = Sight(pts_seconds, boxes_xyxy[confident].reshape(-1, 4), known)
@@ -80,9 +80,10 @@ class ByteTracker:
         return numbers
 
     def _changed(self, overlaps: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the overlaps after considering colours. The library asks for confident boxes first, with all tracks.
+        """Return the (tracks, boxes) overlaps, changed by the colours of the boxes.
 
-        Boxes with a low confidence, for which it asks next, are matched by overlap.
+        The library calls this first with the confident boxes and all tracks. The boxes with a low confidence, with
+        which it calls this next, are matched by overlap alone.
         """
         sight, self._sight = self._sight, None
         if sight is None:
@@ -119,7 +120,7 @@ class ByteTracker:
 
 
 def _overlaps_changed_by(change: Callable[[Any, Any], Any]) -> Any:
-    """Return a measure of overlap for the library: IoU, changed by a function of it and of the expected positions."""
+    """Return a measure of overlap for the library: the result of `change`, given the IoU and the expected positions."""
     from trackers import IoU
 
     class ChangedOverlaps(IoU):  # type: ignore[misc]  # the library has no types here

@@ -21,7 +21,8 @@ Matrix = npt.NDArray[np.float64]
 _ALIKE: Final = 0.3
 """The maximum distance at which a box looks like a track. One object on two pictures is usually below 0.1."""
 _MARGIN: Final = 0.2
-"""A box belongs to the track that it looks like, and not to a second one, if the second is further by at least this."""
+"""A box belongs to the track that it looks like rather than to a second track if the distance to the second is greater
+by at least this."""
 _DIFFERENT: Final = 0.4
 """The minimum distance at which a box does not look like a track."""
 _LEAST_OVERLAP: Final = 0.11
@@ -38,18 +39,19 @@ _GROWTH: Final = 0.3
 """The share by which expected positions are enlarged on each side, because they are not exact."""
 _FOUND_OVERLAP: Final = 0.3
 _FOUND_DISTANCE: Final = 0.5
-"""A box that overlaps a track's expected position this much, and is not further in colour, may be its detection."""
+"""A box with at least this IoU with a track's expected position, and at most this distance in colour, may be the
+track's detection."""
 _HIDDEN_OVERLAP: Final = 0.1
 _HIDING_COST: Final = 0.3
 """A track's box may be partly hidden if it overlaps this much. It then looks like a mixture with the object in front.
-Its distance grows with the hidden share, because that is less likely."""
+The distance grows with the hidden share, because a larger share is less likely."""
 _CERTAIN_OVERLAP: Final = 0.9
-"""Where several objects are expected, one may hide another, so colours do not overrule this overlap."""
+"""Where several objects are expected, one may hide another, so colours do not overrule an overlap of at least this."""
 _RECENT_SECONDS: Final = 1.01
 """An object that was not detected for longer is no longer expected to hide others."""
 _RATE: Final = 0.2
-"""The weight of the newest box in a track's mean colours. It is less for a box that looks different, as one that was
-matched wrongly or is behind an object of another class."""
+"""The weight of the newest box in a track's mean colours. It is less for a box that looks different, such as one that
+was matched wrongly or is behind an object of another class."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The confident boxes of one class on a picture, (M, 4), with their colours, and when it was shown."""
+    """The confident boxes of one class on a picture, (M, 4), with their colours, and the time of the picture."""
 
     pts_seconds: float
     boxes: Matrix
@@ -85,26 +87,26 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class _Distances:
-    """The colour distances of (tracks, boxes), NaN if unknown, and whether a hidden object may change a box's."""
+    """The (tracks, boxes) distances in colour, NaN where unknown, and a mask of boxes that several objects may hide."""
 
     values: Matrix
     is_unsure: npt.NDArray[np.bool_]
 
 
 class ColourMatching:
-    """Remembers the colours of the tracks of one class."""
+    """Remembers the colours of the tracks of one class, and adjusts the overlaps of boxes with them."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}
         self._expected: dict[int, Matrix] = {}
 
     def adjusted(self, overlaps: Matrix, numbers: Sequence[int], expected: Matrix, sight: Sight) -> Matrix:
-        """Return the (tracks, boxes) overlaps with which the tracker is to match, given those of the positions.
+        """Return the (tracks, boxes) overlaps by which the tracker has to match, given the overlaps of positions.
 
         Args:
-            overlaps: the IoU of each expected position with each box.
+            overlaps: (tracks, boxes) the IoU of each expected position with each box.
             numbers: the numbers of the tracks.
-            expected: (tracks, 4) the expected positions.
+            expected: (tracks, 4) the expected position of each track.
             sight: the boxes.
         """
         self._expected = dict(zip(numbers, expected, strict=True))
@@ -140,7 +142,7 @@ class ColourMatching:
         return changed
 
     def _distances(self, overlaps: Matrix, tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> _Distances:
-        """Return the distance of each box from each track, or from a mixture with a track that may hide part of it."""
+        """Return the distance in colour of each box from each track, or from its mixture with a track that hides it."""
         values = _plain_distances(tracks, sight)
         is_unsure = np.zeros(overlaps.shape[1], np.bool_)
         colours = [None if each is None else unit_colours(each) for each in sight.colours]
@@ -170,7 +172,7 @@ class ColourMatching:
         """Remember the boxes of a picture.
 
         Args:
-            numbers: the track of each box, or -1.
+            numbers: the number of each box's track, or -1 if it has none.
             sight: the boxes.
             alive: the tracks that the tracker still follows. Others are forgotten.
         """
@@ -194,7 +196,7 @@ class ColourMatching:
 
 
 def _plain_distances(tracks: Sequence[_Known], sight: Sight) -> Matrix:
-    """Return (tracks, boxes) the distances of their colours, NaN if either are unknown."""
+    """Return the (tracks, boxes) distances in colour, NaN where the colours of the track or the box are unknown."""
     unknown = np.full(NUM_COLOUR_BINS, np.nan)
     of_tracks = np.array([unknown if track.colours is None else track.colours for track in tracks])
     of_boxes = np.array([unknown if each is None else unit_colours(each) for each in sight.colours])
@@ -203,7 +205,7 @@ def _plain_distances(tracks: Sequence[_Known], sight: Sight) -> Matrix:
 
 
 def _covered_shares(box: Matrix, others: Matrix) -> Matrix:
-    """Return (N,) the share of a box that each of (N, 4) other boxes covers."""
+    """Return the (N,) shares of a box that each of (N, 4) other boxes covers."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     shares: Matrix = np.clip(high - low, 0, None).prod(axis=1) / max(float((box[2:] - box[:2]).prod()), 1e-9)
     return shares
@@ -243,7 +245,7 @@ twice this, from its expected or its last position."""
 
 
 def _within_reach(tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> npt.NDArray[np.bool_]:
-    """Return (tracks, boxes) whether an object can have moved to a box."""
+    """Return a (tracks, boxes) mask of the boxes to which each track's object can have moved."""
     sides = (sight.boxes[:, 2:] - sight.boxes[:, :2]).mean(axis=1)
     last = np.array([track.box for track in tracks])
     middles = (sight.boxes[:, :2] + sight.boxes[:, 2:]) / 2

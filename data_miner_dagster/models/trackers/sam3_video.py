@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage
 from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.models.batching import is_out_of_memory
@@ -53,8 +54,8 @@ class Sam3VideoTracker:
             num_tokens = len(self.processor.tokenizer(prompt.lower())["input_ids"])
             if num_tokens > text.max_position_embeddings:
                 raise ConfigError(
-                    f"detection.classes: the phrase {prompt!r} has {num_tokens} tokens, but tracker {self.name} "
-                    f"reads at most {text.max_position_embeddings}; shorten it"
+                    f"detection.classes: the phrase {prompt!r} has {counted(num_tokens, 'token')}, but tracker "
+                    f"{self.name} reads at most {text.max_position_embeddings}; shorten the phrase"
                 )
         return Sam3VideoSession(self, classes)
 
@@ -90,7 +91,7 @@ class Sam3VideoSession:
     def look_at(self, image: RgbImage) -> list[SeenObject]:
         """Return the objects on the next frame with their numbers, except those without a visible pixel.
 
-        Each box is the bounds of its mask. The confidence of an object is that of its first detection.
+        Each box is the bounds of its mask. An object keeps the confidence of its first detection.
 
         Raises:
             ModelError: the device does not have enough memory.
@@ -108,8 +109,9 @@ class Sam3VideoSession:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"model {tracker.name}: the device does not have enough memory to follow {len(session.obj_ids)} "
-                "objects; choose the tracker byte_track, or `platform.models.device: cpu`"
+                f"model {tracker.name}: the device does not have enough memory to follow "
+                f"{counted(len(session.obj_ids), 'object')}; use `detection.tracking.tracker: byte_track`, or "
+                "`platform.models.device: cpu`"
             ) from error
         tracker.embedded.update((session.prompts[number], each) for number, each in session.prompt_embeddings.items())
         self._forget()
@@ -158,7 +160,7 @@ class Sam3VideoSession:
 
 
 def _slim(output: "dict[str, torch.Tensor]", *, keep: bool) -> None:
-    """Delete the large tensors of one object on one frame. `keep` keeps all except masks, which are no longer read."""
+    """Delete the large tensors of one object on one frame, or only the masks, which are not read again, if `keep`."""
     for name in _LARGE_OUTPUTS[2:] if keep else _LARGE_OUTPUTS:
         output.pop(name, None)
 

@@ -48,14 +48,14 @@ Frame = TypeVar("Frame")
 
 @dataclass(frozen=True, slots=True)
 class ObservedFrame(Generic[Frame]):
-    """The detections on one frame. `is_wanted`: the frame is part of the result, not only evidence."""
+    """The detections on one frame. If `is_wanted` is False, the frame is only evidence, and the result omits it."""
 
     frame: Frame
     pts_seconds: float
     resolution_wh: tuple[int, int]
     found: FrameDetections
     is_wanted: bool = True
-    seen: Sequence[SeenObject] | None = None  # by a video network; None: no network has examined the frame
+    seen: Sequence[SeenObject] | None = None  # by a video network, or None if none has examined the frame
     colours: Sequence[Colours | None] = ()  # of each box; empty if all are unknown
 
 
@@ -109,7 +109,7 @@ class Follower(Generic[Frame]):
         self._num_tracks = 0
 
     def add(self, observed: ObservedFrame[Frame]) -> Iterator[FollowedFrame[Frame]]:
-        """Take the next frame. Yield the frames whose neighbours are now all known."""
+        """Add the next frame, and yield the wanted frames whose neighbours are now all known."""
         if self._is_broken_by(observed):
             yield from self.finish()
             self._stretch += 1
@@ -119,7 +119,7 @@ class Follower(Generic[Frame]):
         yield from self._settle(observed.pts_seconds)
 
     def finish(self) -> Iterator[FollowedFrame[Frame]]:
-        """End the stretch of frames, and yield its remaining frames."""
+        """End the stretch of frames, and yield its remaining wanted frames."""
         yield from self._settle(float("inf"))
         self._trackers, self._numbers, self._tracks = {}, {}, {}
         self._times.clear()
@@ -134,7 +134,7 @@ class Follower(Generic[Frame]):
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
-        """Store all objects on a frame. Return the object of each box, `_NONE` if unknown, and the other objects."""
+        """Store all objects on a frame. Return the object of each box, or `_NONE`, and the objects without a box."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects, others = [_NONE] * len(boxes), list[int]()
@@ -179,7 +179,7 @@ class Follower(Generic[Frame]):
         return known
 
     def _settle(self, now: float) -> Iterator[FollowedFrame[Frame]]:
-        """Judge the boxes of frames whose window has passed. Then yield earlier frames with their missing boxes."""
+        """Judge the boxes of frames whose window has passed. Then yield the wanted ones whose window has been judged."""
         while self._unjudged and self._unjudged[0].pts_seconds + self._window < now:
             held = self._unjudged.popleft()
             self._judge(held)
@@ -201,7 +201,10 @@ class Follower(Generic[Frame]):
         self._numbers = {key: number for key, number in self._numbers.items() if number in self._tracks}
 
     def _judge(self, held: _Held[Frame]) -> None:
-        """Accept the boxes of a frame that are where their neighbours predict them."""
+        """Accept the boxes of a frame that are where their neighbours predict them, after reassigning boxes.
+
+        Boxes are not reassigned if a video network has examined the frame.
+        """
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()
         held.num_near = sum(abs(time - held.pts_seconds) <= self._window for time in self._times)
@@ -233,9 +236,9 @@ class Follower(Generic[Frame]):
                 held.objects[rows[row]] = to
 
     def _places(self, class_index: int, pts_seconds: float) -> tuple[dict[int, Box], set[int]]:
-        """Return where the frames around a time expect the objects of a class.
+        """Return the expected positions of a class's objects at a time, given the frames before and after.
 
-        Also return the objects whose positions around it are too far apart in time.
+        The second result contains the objects that were seen before and after, but with too long a gap.
         """
         places, unsure = dict[int, Box](), set[int]()
         for number, track in self._tracks.items():
@@ -281,7 +284,8 @@ class Follower(Generic[Frame]):
     ) -> Iterator[tuple[int, Seen, tuple[Sighting, Sighting]]]:
         """Yield the objects that are missing on a frame but present before and after it, with their expected boxes.
 
-        An object is not missing if a box without a track is where the object is expected. The box is assigned to it.
+        An object is not missing if a box without a track is where the object is expected. In `owner`, this box is then
+        assigned to the object.
         """
         detections = held.observed.found.detections
         for number in sorted(self._tracks):
@@ -312,7 +316,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: Track) -> int | None:
-        """Return the id of a track that ended where this one begins, or None. It joins the tracks of a lost object."""
+        """Take over and return the id of a track that ended where this one begins, or return None."""
         ended = [
             other
             for other in self._tracks.values()
@@ -333,7 +337,7 @@ class Follower(Generic[Frame]):
         tracks: list[BoxTrack],
         missing: Sequence[tuple[int, Seen, tuple[Sighting, Sighting]]],
     ) -> FollowedFrame[Frame]:
-        """Return a frame with its detected boxes and the missing ones."""
+        """Return a frame with its detected boxes and the missing ones, by descending confidence."""
         found = held.observed.found
         detections = found.detections
         added = [seen for _, seen, _ in missing]

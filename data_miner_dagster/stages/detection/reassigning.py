@@ -28,7 +28,7 @@ def reassigned(owners: Sequence[int], boxes: Box, places: Mapping[int, Box]) -> 
     Args:
         owners: the object of each box.
         boxes: (N, 4) the boxes.
-        places: the positions that objects are expected to have, given the frames before and after.
+        places: the expected position of each object, given the frames before and after.
     """
     from scipy.optimize import linear_sum_assignment
 

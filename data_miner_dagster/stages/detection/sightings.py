@@ -21,9 +21,10 @@ _STEADY_IOU: Final = 0.3
 
 @dataclass(slots=True)
 class Seen:
-    """One box of an object on one frame. `is_accepted`: the box is where its neighbours in time predict it.
+    """One box of an object on one frame.
 
-    `is_detected`: the box is one of the frame's detections, not only a sighting of the tracker itself.
+    If `is_detected`, the box is one of the frame's detections rather than a sighting of the tracker itself. If
+    `is_accepted`, it is where its neighbours in time predict it.
     """
 
     pts_seconds: float
@@ -45,16 +46,16 @@ class Track:
     seen: list[Seen] = field(default_factory=list)
     track_id: int | None = None
     head: tuple[Seen, ...] = ()  # the first two accepted boxes
-    tail: tuple[Seen, ...] = ()  # the last two
+    tail: tuple[Seen, ...] = ()  # the last two accepted boxes
 
     def take(self, pts_seconds: float) -> Seen:
-        """Remove the box at a time, and return it."""
+        """Remove the box at `pts_seconds`, and return it."""
         (own,) = [seen for seen in self.seen if seen.pts_seconds == pts_seconds]
         self.seen = [seen for seen in self.seen if seen is not own]
         return own
 
     def add(self, own: Seen) -> None:
-        """Add a box in its place in time."""
+        """Add a box. The boxes remain in order of time."""
         self.seen = sorted([*self.seen, own], key=lambda seen: seen.pts_seconds)
 
     def moves_steadily(self, before: Seen, after: Seen) -> bool:
@@ -69,14 +70,14 @@ class Track:
         return any(iou_matrix(place[None], box[None])[0, 0] >= _STEADY_IOU for place, box in continued)
 
     def accept(self, seen: Seen) -> None:
-        """Mark a box as one that its neighbours expect."""
+        """Mark a box as accepted, and update `head` and `tail`."""
         seen.is_accepted = True
         self.head = (*self.head, seen)[:2]
         self.tail = (*self.tail, seen)[-2:]
 
 
 def sighting(seen: Seen) -> Sighting:
-    """Return the evidence that a box gives."""
+    """Return the time and confidence of a box, as evidence for a recovered box."""
     return Sighting(seen.pts_seconds, round(seen.confidence, 4))
 
 
@@ -88,7 +89,7 @@ def line(first: Seen, second: Seen, pts_seconds: float) -> Box:
 
 
 def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[int, int]) -> Seen:
-    """Return the box of an object between two positions, with the lower of their confidences."""
+    """Return the box of an object between two others, clipped to the frame, with the lower of their confidences."""
     box = np.clip(line(before, after, pts_seconds), 0, np.array([*resolution_wh, *resolution_wh], np.float64))
     surer = before if before.confidence >= after.confidence else after
     return Seen(
@@ -101,7 +102,7 @@ def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[
 
 
 def continuity(tail: Sequence[Seen], head: Sequence[Seen]) -> float:
-    """Return the highest IoU of a track's end with another's beginning, as they are or with either one extrapolated."""
+    """Return the highest IoU of a track's end with another's beginning, as they are or with either extrapolated."""
     forth = line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))
@@ -109,9 +110,9 @@ def continuity(tail: Sequence[Seen], head: Sequence[Seen]) -> float:
 
 
 def is_expected(own: Seen, near: Sequence[Seen], least_iou: float) -> bool:
-    """Return whether a box is where any two of its neighbours predict its object.
+    """Return whether a box is where at least one pair of its neighbours predicts its object.
 
-    Two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
+    Up to two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
     """
     before = [seen for seen in near if seen.pts_seconds < own.pts_seconds][-2:]
     after = [seen for seen in near if seen.pts_seconds > own.pts_seconds][:2]

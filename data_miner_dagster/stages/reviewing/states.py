@@ -78,7 +78,7 @@ class FrameClasses:
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "FrameClasses":
-        """Return the classes of a project."""
+        """Return a project's classes, with their confidence ranges and the verifier's rules."""
         names, releasing = tuple(config.detection.classes), config.releasing
         ranges = (ConfidenceRange(releasing.unsure_from_of(name), releasing.threshold_of(name)) for name in names)
         return cls(names, tuple(ranges), VerifierRules.of(config))

@@ -8,7 +8,7 @@ from data_miner_dagster.domain.phrases import counted
 
 @dataclass(frozen=True, slots=True)
 class PaidAnswers:
-    """The answers that a project has received so far."""
+    """The number and the cost of the answers that a project has paid for so far."""
 
     number: int = 0
     cost: float = 0.0

@@ -129,7 +129,7 @@ def test_start__phrases_are_embedded_once_and_never_cut_short(
     for _ in range(2):
         tracker.start(CLASSES[1:]).look_at(clip(2)[0])
     assert num_texts == [1]
-    with pytest.raises(ConfigError, match=r"has 33 tokens, but tracker own reads at most 32; shorten it"):
+    with pytest.raises(ConfigError, match=r"has 33 tokens, but tracker own reads at most 32; shorten the phrase"):
         tracker.start([ClassPrompts("long", (" ".join(["car"] * 31),))])
 
 
