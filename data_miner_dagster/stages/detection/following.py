@@ -179,7 +179,7 @@ class Follower(Generic[Frame]):
         return known
 
     def _settle(self, now: float) -> Iterator[FollowedFrame[Frame]]:
-        """Judge the boxes of frames whose window has passed. Then yield the wanted ones whose window has been judged."""
+        """Judge the boxes of frames whose window has passed. Then yield the wanted frames whose window is judged."""
         while self._unjudged and self._unjudged[0].pts_seconds + self._window < now:
             held = self._unjudged.popleft()
             self._judge(held)
