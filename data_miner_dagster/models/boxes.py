@@ -33,7 +33,7 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.
-        confidences: (N,), already at or above the floor.
+        confidences: (N,), all at or above the confidence floor.
         class_indices: (N,) indices into the requested class list.
         prompts: the N phrases that matched.
         image_wh: width and height of the image.

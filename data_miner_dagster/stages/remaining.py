@@ -140,7 +140,7 @@ def _line_through(points: Collection[tuple[float, float]]) -> _Line:
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """The expected times of a stage."""
+    """The time that a stage is expected to take for a video: linear in its duration, with a factor for its group."""
 
     line: _Line
     factors: Mapping[str, float]

@@ -38,7 +38,7 @@ class GroundingDinoDetector(BestPhraseDetector):
 
     @property
     def max_tokens(self) -> int:
-        """The number of tokens available for phrases: 256, minus the start and the end token of the text."""
+        """The number of tokens available for phrases: the network's limit, minus the text's start and end tokens."""
         return int(self.network.config.max_text_len) - 2
 
     def num_tokens(self, prompt: str) -> int:

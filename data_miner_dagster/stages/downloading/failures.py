@@ -82,7 +82,10 @@ def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> 
 
 
 def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: BreakerConfig) -> float:
-    """Return the seconds for which a breaker stays open after it has already opened `num_trips` times in a row."""
+    """Return the seconds for which a breaker stays open after it has already opened `num_trips` times in a row.
+
+    A longer Retry-After of the server is respected as far as `granted_wait_seconds` allows.
+    """
     own = min(config.open_seconds * 2.0 ** min(num_trips, 40), config.max_open_seconds)
     return max(own, granted_wait_seconds(retry_after_seconds, config))
 

@@ -22,7 +22,7 @@ class RoomAnswer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """The bytes under a root when a download is about to begin."""
+    """The state of a root when a download is about to begin. Sizes are in bytes."""
 
     quota: int
     held: int  # on disk, plus the frames that existing videos will still add

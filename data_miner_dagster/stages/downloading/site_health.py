@@ -47,7 +47,7 @@ def is_of_file_alone(kind: VideoErrorKind, *, is_direct: bool, is_complete: bool
 
 
 def age_days(version: str, today: date) -> int | None:
-    """Return the age of a yt-dlp version, which is its release date, in days, or None if it is not a date.
+    """Return the age in days of a yt-dlp version, which is a release date, or None if `version` is not a date.
 
     >>> age_days("2025.10.22", date(2025, 11, 1))
     10

@@ -154,9 +154,9 @@ def _unjudged(
 
 
 def _pairs(claimed: Sequence[_Place | None], inside: Sequence[_Place], rows: Iterable[int]) -> dict[int, int]:
-    """Return the box of each matched claim, by position, one to one. The pairs with the highest IoU come first.
+    """Return {position of a claim: row of a box} for the claims that match a box, one to one.
 
-    Among equal pairs, the earlier claim wins, then the earlier box.
+    Pairs are matched in order of descending IoU. Among equal pairs, the earlier claim wins, then the earlier box.
     """
     candidates = [
         (-_iou(place.box_xyxy, inside[row].box_xyxy), index, row)

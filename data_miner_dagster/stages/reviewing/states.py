@@ -43,7 +43,7 @@ class ConfidenceRange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierRules:
-    """The rules for the state of a box, given a verifier's answer and the state that its confidence gives it."""
+    """The rules for the state of a box, given a verifier's verdict and the state that follows from its confidence."""
 
     config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
 
