@@ -53,8 +53,9 @@ def decide_failure(
 ) -> FailureDecision:
     """Return the status and retry date to store for a failed download.
 
-    Transient failures are retried without limit, after a growing delay or the server's requested delay, whichever is
-    longer. Videos that the site withholds are retried after `unavailable_retry_days`. Other failures are not retried.
+    Transient failures are retried without limit, after a growing delay or the server's requested delay (at most
+    `MAX_WAIT_SECONDS`), whichever is longer. Videos that the site withholds are retried after `unavailable_retry_days`,
+    if that is set. Other failures are not retried.
     """
     if kind.is_of_site:
         days = config.unavailable_retry_days

@@ -49,7 +49,7 @@ class VerifierRules:
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "VerifierRules":
-        """Return the rules of a project."""
+        """Return a project's rules for the verdicts of its verifier."""
         return cls(config.releasing.verifier or VerifierRulesConfig())
 
     def state_of(self, state: BoxState, verdict: VerifierVerdict | None) -> BoxState:
