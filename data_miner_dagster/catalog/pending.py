@@ -105,7 +105,10 @@ def projects_of(session: Session, video_keys: Collection[str]) -> set[str]:
 
 
 def end_embedding(session: Session, video_key: str) -> None:
-    """Record that a video that is no longer EXTRACTED has no embeddings. The caller must have locked its row."""
+    """Record that a video that is no longer EXTRACTED has no embeddings, and that its projects' inputs have changed.
+
+    The caller must have locked the video's row.
+    """
     session.execute(update(_VIDEOS).where(_VIDEOS.c.key == video_key).values(embedding_basis=None))
     raise_content_versions(session, projects_of(session, [video_key]))
 

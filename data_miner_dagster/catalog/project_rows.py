@@ -33,7 +33,7 @@ _ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """A row of one of the catalog's tables."""
+    """A row of one of the catalog's tables, as text."""
 
     table: str
     video_key: str | None  # the video that the row concerns, if any

@@ -158,7 +158,7 @@ def count_removable_sources(session: Session) -> tuple[int, int]:
 
 
 def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
-    """Return the videos with frames that no project wants, with the sizes of the frames, longest unchanged first."""
+    """Return the unwanted videos that have frames, with the sizes of the frames, longest unchanged first."""
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.frames_bytes, _VIDEO.sha256)
         .where(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes > 0, ~is_wanted())

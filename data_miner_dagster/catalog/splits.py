@@ -1,4 +1,4 @@
-"""Permanent records about a project's videos: their splits, by the shares of the drawing, and their generations.
+"""The permanent splits and generations of a project's videos. Each choice of shares has its own splits.
 
 Belongs here: storing and finding these records. Does not belong here: drawing splits (stages/releasing.py), or reading
 splits and generations from releases on disk (operations/split_memory.py).
