@@ -1,7 +1,7 @@
-"""Fingerprints of the inputs of frames and embeddings, called bases. The catalog compares them: planners read no files.
+"""Compute the bases of the video stages: fingerprints of their inputs, which the catalog compares instead of files.
 
-Belongs here: the current fingerprints. Does not belong here: comparing them (catalog/pending.py), and reading them from
-files (operations/upkeep/auditing.py).
+Belongs here: the current bases. Does not belong here: comparing bases (catalog/pending.py), and reading the bases of
+existing files (operations/upkeep/auditing.py).
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
-    """Return the basis of the frames that a version of extraction makes with these settings.
+    """Return the basis of the frames that `version` of extraction samples with the settings in `config`.
 
-    `frames_basis_of` derives the basis of one video's frames from it. The video's own bytes are not
+    `frames_basis_of` derives the basis of one video's frames from the returned basis. The video's own bytes are not
     included: if they change, the video becomes DOWNLOADED again, and its frames are recreated anyway.
     """
     content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
@@ -31,7 +31,7 @@ def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERS
 
 
 def embedding_basis(encoder: EncoderRole) -> str:
-    """Return the basis of an encoder's embeddings of a video's frames.
+    """Return the basis of the embeddings that an encoder computes from frames.
 
     Raises:
         ModelError: the folder of the encoder's weights is missing.
@@ -40,7 +40,7 @@ def embedding_basis(encoder: EncoderRole) -> str:
 
 
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
-    """Return the basis of each stage under this platform's settings. Embedding is absent if its encoder is missing.
+    """Return the current basis of each video stage. Embedding is absent if the weights of its encoder are missing.
 
     The basis of downloading is this package's version, because another version may lack the bug that ended a download.
     """

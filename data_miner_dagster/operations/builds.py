@@ -1,4 +1,4 @@
-"""Builds of a project: comparing the current inputs with those of the last build.
+"""Decide whether a project is built again, by comparing its current inputs with those of its last build.
 
 A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again if its current
 inputs differ from those at the start of its last build.
@@ -24,6 +24,7 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
     """Return the fingerprint of a project's current inputs, without reading the files of videos.
 
     Raises:
+        ConfigError: the project has exemplars, and its stored settings do not fit this version.
         ModelError: the folder of a model is missing.
     """
     models = fingerprint_of(
@@ -33,7 +34,10 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 
 
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
-    """Return, by section, the sha256 digests of the exemplars, or the reason why they cannot be read."""
+    """Return the sha256 digests of a project's exemplars, or the reason why they cannot be read.
+
+    The key is `exemplars` for the exemplars of prompts, and `class_exemplars` for the exemplars of classes.
+    """
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
         if '"images"' not in json.dumps(row.config.get(section)):  # called often; exemplars are rare
@@ -59,9 +63,9 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
 
 
 def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: datetime) -> str | None:
-    """Return the reason why an automatic build must wait (people are reviewing the project); None if it may start.
+    """Return the reason why an automatic build must wait (people are reviewing the project), or None if it may start.
 
-    Every answer changes the inputs of a release, so a release made during a review would soon be replaced.
+    Every verdict changes the inputs of a release, so a release made during a review would soon be replaced.
     """
     last = last_said_at(database, project) if refresh.after_review_minutes else None
     if last is None:
@@ -70,13 +74,16 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
     if begins_at <= now:
         return None
     return (
-        f"people are reviewing it; its next build starts at {begins_at:%H:%M:%S} UTC, after "
+        f"people are reviewing the project; its next build starts at {begins_at:%H:%M:%S} UTC, after "
         f"{refresh.after_review_minutes:g} minutes without an answer, or immediately with `data-miner run`"
     )
 
 
 def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str]:
-    """Return a line for each project, or only for the named one, whose next build waits for the end of a review."""
+    """Return a line for each project whose next build waits for the end of a review.
+
+    With `project`, only that project is considered.
+    """
     lines = []
     for row in find_projects(platform.database):
         if project not in (None, row.name) or row.built_basis is None:

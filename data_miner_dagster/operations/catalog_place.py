@@ -8,15 +8,16 @@ from data_miner_dagster.storage.moved_catalog import MoveState, read_moved_catal
 
 
 def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None:
-    """Return the URL of a root's catalog; None for SQLite under the root.
+    """Return the URL of a root's catalog, or None for SQLite under the root.
 
     Args:
         layout: the layout of the root.
-        given: the URL from the settings or the environment; None if there is none.
+        given: the URL from the settings or the environment, or None if there is none.
 
     Raises:
         CatalogError: a move to another database was interrupted.
-        ConfigError: the catalog was moved, and the settings lack its password or name an SQLite file.
+        ConfigError: the record of the move cannot be read, or the catalog was moved and the settings lack its password
+            or name an SQLite file.
     """
     moved = read_moved_catalog(layout)
     if moved is None or not moved.is_in_use:
@@ -31,8 +32,8 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
         if given.startswith("postgresql"):
             return given
         raise ConfigError(
-            f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite; name that "
-            "database, or leave both unset"
+            f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite; set them to "
+            "that database, or leave both unset"
         )
     if moved.needs_password:
         raise ConfigError(f"{where}, but its password is not stored; set {CATALOG_URL_VARIABLE} to the full URL")

@@ -16,16 +16,17 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 
 @contextmanager
 def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str | None = None) -> Iterator[None]:
-    """Count an exception in the block as a failure of the project or the stage. Without one, forget earlier failures.
+    """Count an exception in the block as a failure of the project or the stage.
 
-    Failures of a planned run are forgotten only when the run has ended well, including its checks. A `NotReadyError`
-    counts as a failure only if a planner requested the work.
+    If the block succeeds, earlier failures are forgotten. If a planner requested the work, they are forgotten only when
+    the whole run has succeeded, including its checks. A `NotReadyError` counts as a failure only if a planner requested
+    the work.
 
     Args:
         platform: the platform.
         project: the project that the stage works on.
         stage: the stage.
-        basis: the fingerprint of the stage's inputs; None for the one that the project's build began with.
+        basis: the fingerprint of the stage's inputs, or None for the inputs that the project's build began with.
     """
     with platform.database.reading() as session:
         batch_id = batch_of(session, stage, project)

@@ -20,10 +20,10 @@ from data_miner_dagster.operations.split_memory import release_versions
 def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -> None:
     """Check the names in `against_projects` and `against_releases` of a configuration.
 
-    A name that was valid for this project before may have been deleted since. That is not an error.
+    A name in the project's stored configuration is accepted even if its project or release has since been deleted.
 
     Raises:
-        ConfigError: a name is not a project or release, or is that of the project itself.
+        ConfigError: a new name is not a project or release, or `against_projects` contains the project itself.
     """
     row = find_project(platform.database, project)
     before = ProjectConfig.from_snapshot(row.config).deduplication if row is not None else DeduplicationConfig()
@@ -37,7 +37,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
             known = [known.name for known in find_projects(platform.database) if known.name != project]
             raise ConfigError(
                 f"deduplication.against_projects of {project} names {other!r}, which is not a project"
-                f"{did_you_mean(other, known) if known else ''}"
+                f"{did_you_mean(other, known) if known else '; remove it from the list'}"
             )
     for release in wanted.against_releases:
         exists = images_table(folder_of_release(platform, release)).exists() or was_released(platform, release)
@@ -46,12 +46,12 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release that does not exist. It suggests the most similar existing name."""
+    """Return the error for a release that does not exist. Its message suggests a similar existing release."""
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(
         f"deduplication.against_releases of {project} names {release!r}, which is not a release"
-        f"{did_you_mean(release, versions) if versions else ''}"
+        f"{did_you_mean(release, versions) if versions else '; remove it from the list'}"
     )
 
 

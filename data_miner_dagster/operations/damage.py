@@ -1,6 +1,6 @@
-"""Damaged files under a root: finding them by reading, and removing those that can be recreated.
+"""Find damaged derived files and release manifests by reading them, and remove the files that can be recreated.
 
-Belongs here: checking all files. Does not belong here: a reader's handling of a single file (storage/damage.py), and
+Belongs here: checking many files. Does not belong here: a reader's handling of a single file (storage/damage.py), and
 differences between the catalog and the files (operations/upkeep/inspection.py).
 """
 
@@ -29,7 +29,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DamagedFile:
-    """A file that cannot be read. `message` is one line that names it. Only derived files can be recreated."""
+    """A file that cannot be read. `message` is one line that names the file.
+
+    `is_derived` is True if the file may be removed, because it can be recreated.
+    """
 
     path: Path
     message: str
@@ -37,7 +40,9 @@ class DamagedFile:
 
 
 def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
-    """Read all tables, vectors and manifests under a root, or those of one video, and yield the unreadable ones.
+    """Read the derived files and release manifests under a root, or only the derived files of one video.
+
+    Yield a `DamagedFile` for each that cannot be read.
 
     Images and videos are not read: their checksums are compared when they are used.
     """
@@ -49,21 +54,23 @@ def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -
         except DataMinerError as error:
             yield DamagedFile(path, str(error), is_derived)
         except OSError as error:  # the disk or permissions are the cause, and the content may be intact
-            yield DamagedFile(path, f"{path}: {error.strerror or error}", is_derived=False)
+            why = error.strerror or error
+            message = f"{path} cannot be read ({why}); check the disk and the file's permissions"
+            yield DamagedFile(path, message, is_derived=False)
 
 
 def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
-    """Remove the derived files that cannot be read, of the root or of one video. Return the removed files.
+    """Remove the unreadable derived files under a root, or only those of one video. Return their paths.
 
-    The files are recreated when they are needed. Workers may run at the same time: they replace files by renaming, and
-    a file that was replaced in the meantime is not removed.
+    The removed files are recreated when they are needed. Workers may run at the same time: they replace files by
+    renaming, and a file that was replaced in the meantime is not removed.
     """
     removed = []
     identities = {path: _identity(path) for path, is_derived in _candidates(layout, video_key) if is_derived}
     for damaged in find_damaged_files(layout, video_key=video_key):
         if damaged.is_derived and _identity(damaged.path) == identities.get(damaged.path):
             damaged.path.unlink(missing_ok=True)
-            logger.warning("removed %s; it will be recreated", damaged.message.partition(";")[0])
+            logger.warning("%s; the file was removed and will be recreated", damaged.message.partition(";")[0])
             removed.append(damaged.path)
     return removed
 
@@ -77,7 +84,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _candidates(layout: StorageLayout, video_key: str | None) -> Iterator[tuple[Path, bool]]:
-    """Yield the files to check, each with whether it is derived."""
+    """Yield the path of each file to check, and whether that file is derived."""
     for path in layout.derived_files(video_key):
         yield path, True
     if video_key is None:

@@ -1,7 +1,7 @@
-"""Choose the device for the models of this process. Each run on a machine takes a different one if it can.
+"""Choose the device for the models of this process. Runs on a machine take different devices if possible.
 
-A device is taken by a claim that this process holds until it ends, so a killed process frees its device immediately.
-The claims belong to the machine, whatever container a process runs in.
+A device is taken by a claim that this process holds until it ends, so a killed process frees its device for processes
+of the same host immediately. All containers on a machine share the claims on its devices.
 """
 
 import itertools
@@ -25,7 +25,7 @@ _taking: Final = threading.Lock()
 
 
 def device_of_process(database: Database, devices: Sequence[str]) -> str:
-    """Return the device that this process uses. It is the same in every call.
+    """Return the device among `devices` that this process uses. It is taken in the first call and kept.
 
     Raises:
         ConfigError: this machine has none of the devices.
@@ -39,10 +39,10 @@ def device_of_process(database: Database, devices: Sequence[str]) -> str:
 
 
 def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim | None]:
-    """Take the device that the fewest processes of this machine use, or the first of several. Return it and the claim.
+    """Take the device that the fewest processes on this machine use. Return the device and the claim on it.
 
-    The claim is renewed until the process ends. If more processes share the devices than can be counted, return the
-    first device and None.
+    Of several such devices, the first is taken. The claim is renewed until the process ends. If every device already
+    has 64 users, the result is the first device and None.
     """
     for number, device in itertools.product(range(_MOST_SHARERS), devices):
         claim = try_claim(database, f"device/{_machine()}/{device}/{number}")

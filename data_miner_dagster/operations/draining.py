@@ -1,4 +1,4 @@
-"""Draining: a run processes one batch of videos after another, so all batches share a process and a loaded model.
+"""Process one batch of videos after another in the same run, so that all batches share a process and a loaded model.
 
 Belongs here: choosing the next batch, for several stages in parallel, and ending each batch. Does not belong here: a
 stage's work on its videos, which videos are due (catalog/batches.py), and classifying failed runs (run_failures.py).
@@ -43,16 +43,20 @@ logger = logging.getLogger(__name__)
 
 
 class WorkOnVideos(Protocol):
-    """A function that does the work of a video stage."""
+    """A function that processes videos in a stage."""
 
     def __call__(
         self, platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
     ) -> list[VideoOutcome]:
-        """Process videos. Return one outcome per video, in order."""
+        """Process videos. Return one outcome per video, in the order of `video_keys`."""
 
 
 def work_of(stage: WorkStage) -> WorkOnVideos:
-    """Return the function that does a stage's work on videos. Import the stage's libraries."""
+    """Import and return the function that processes videos in a stage.
+
+    Raises:
+        ValueError: the stage processes projects rather than videos.
+    """
     match stage:
         case WorkStage.DOWNLOADING:
             from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -71,7 +75,7 @@ def work_of(stage: WorkStage) -> WorkOnVideos:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """The work of one drain, and its callbacks."""
+    """The stages and limits of one drain, and its callbacks."""
 
     platform: Platform
     stages: tuple[WorkStage, ...]
@@ -82,12 +86,13 @@ class Drain:
     on_batch: Callable[[Batch], None] = lambda _batch: None
     """Called before the work on a batch begins."""
     project: str | None = None
-    """Process only videos that this project wants; None for all videos."""
+    """The project whose videos are processed, or None to process the videos of all projects."""
     max_items: Mapping[WorkStage, int] = field(default_factory=dict)
     """The largest number of videos in a batch, for each stage that does not use the default."""
     full_seconds: float = FULL_SECONDS
     """After this many seconds a batch starts even if it is not full."""
     force: bool = False
+    """True to process videos again even if their results are current."""
 
 
 def drain(
@@ -97,7 +102,7 @@ def drain(
     may_take: Callable[[], bool],
     may_wait: Callable[[float], bool],
 ) -> Counter[OutcomeStatus]:
-    """Process one batch after another. Return the number of videos by outcome.
+    """Process one batch after another. Return how many videos had each outcome.
 
     A single stage runs in the calling thread, so that an interrupt ends it immediately. Several stages run in parallel,
     each in its own thread.
@@ -109,7 +114,7 @@ def drain(
         may_wait: returns whether to wait for work, given the seconds already waited.
 
     Raises:
-        DataMinerError: a batch failed as a whole. The failure is recorded, and no further batch is started.
+        Exception: a batch failed as a whole. The failure is recorded, and no further batch is started.
     """
     crew = _Crew(work)
     try:
@@ -133,7 +138,7 @@ def drain(
 
 
 class StoppedError(Exception):
-    """Raised when a video is reported after another stage of the drain has failed."""
+    """Raised to end a batch when a video is reported after another stage of the drain has failed."""
 
 
 class _Crew:
@@ -159,10 +164,10 @@ class _Crew:
         return stage not in self._at_work and stage not in self._left
 
     def next_batch(self, stage: WorkStage) -> Batch | None:
-        """Take the next batch of a stage; None if there is none.
+        """Take and return the next batch of a stage, or return None if there is none.
 
-        If this run has already tried each video of the batch several times, end the batch, and take no more of the
-        stage.
+        If this run has already tried each video in the batch three times, the batch is ended, the result is None, and
+        no more batches of the stage are taken.
         """
         work = self._work
         batch = take_batch(
@@ -181,7 +186,7 @@ class _Crew:
         return batch
 
     def begin_next(self) -> int:
-        """Start a batch of every free stage for which one can be taken. Return the number of batches started."""
+        """Start the next batch, if there is one, of each free stage. Return the number of batches started."""
         num_begun = 0
         for stage in self._work.stages:
             if self.is_free(stage) and (batch := self.next_batch(stage)) is not None:
@@ -206,7 +211,7 @@ class _Crew:
         thread.start()
 
     def wait(self) -> None:
-        """Wait for a batch to end, for a fraction of a second at most. Raise the batch's exception, if any."""
+        """Wait at most a fraction of a second for a batch to end. Raise the exception of a batch that failed."""
         try:
             stage, error = self._ended.get(timeout=_LOOK_SECONDS)
         except Empty:
@@ -258,7 +263,7 @@ class _Crew:
 
 
 def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done: Collection[str] = ()) -> None:
-    """End a batch whose run failed as a whole. Count the failure against the stage or the unfinished videos."""
+    """End a batch that failed as a whole. Count the failure against the stage, or against the unfinished videos."""
     failure = failure_of_run(error, batch.stage, run_id=platform.run_id)
     end = partial(end_batch, platform.database, batch.id, failure.message, failure=failure, done=done)
     # If the catalog is unreachable, the batch stays open until a planner ends it.
@@ -268,10 +273,10 @@ def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done
 def work_on(
     platform: Platform, stage: WorkStage, video_keys: Sequence[str], *, force: bool, report: ReportVideo
 ) -> list[VideoOutcome]:
-    """Process explicitly named videos. Those that are due are marked as in flight, so no other run takes them.
+    """Process explicitly named videos. Videos that are due are marked as in flight, so that no other run takes them.
 
     Returns:
-        One outcome per video, in order.
+        One outcome per video, in the order of `video_keys`.
     """
     keys = list(dict.fromkeys(video_keys))
     batch = take_batch(platform.database, stage, keys=keys, max_items=len(keys), must_be_full_until_seconds=0)

@@ -1,7 +1,7 @@
-"""The exemplars of prompts and classes: finding their files, and checking that they exist.
+"""Find the files of the exemplars of prompts and classes, and check that they can be used.
 
-Belongs here: turning the paths in a project's configuration into files with a sha256. Does not belong here: their
-embeddings (prompts.py, models/detectors/), and their weight (stages/filtering/exemplars.py).
+Belongs here: turning the paths in a project's configuration into files with a sha256. Does not belong here: the
+embeddings of exemplars (prompts.py, models/detectors/), and their weight (stages/filtering/exemplars.py).
 """
 
 import os
@@ -38,10 +38,11 @@ class Exemplar:
 
 
 def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars of a project, by the text of their prompt or by their class.
+    """Return the exemplars in a section of a project's configuration, by the text of their prompt or by their class.
 
     Raises:
-        ConfigError: an exemplar is missing, unreadable, or outside the folders that the project's file may access.
+        ConfigError: an exemplar is missing, unreadable, too large, or outside the folders that the project's file may
+            access.
     """
     if not config.exemplar_paths:
         return {}
@@ -53,10 +54,13 @@ def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> di
 def find_exemplars(
     config: PicturedConfig, folder: Path, limits: ProjectLimits | None = None
 ) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars of a configuration whose relative paths start at `folder`.
+    """Return the exemplars in `config`, by the text of their prompt or by their class.
+
+    Relative paths start at `folder`.
 
     Raises:
-        ConfigError: an exemplar is missing, unreadable, or outside the folders that the project's file may access.
+        ConfigError: an exemplar is missing, unreadable, larger than `MAX_EXEMPLAR_BYTES`, or outside the folders that
+            `limits` allows.
     """
     section = "detection" if isinstance(config, DetectionConfig) else "filtering"
     return {
@@ -73,14 +77,14 @@ def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[st
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return the part of a fingerprint that exemplars add (their digests, encoder and weight), or an empty one."""
+    """Return what exemplars add to a fingerprint: their digests, encoder and weight, or nothing without exemplars."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 
 def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
     """Return the fingerprint of the exemplars' encoder and weight.
 
-    Similarities to exemplars are comparable only if their fingerprints are equal.
+    Similarities to exemplars are comparable only if these fingerprints are equal.
     """
     return fingerprint_of(
         {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}
@@ -96,15 +100,15 @@ def _found(name: str, what: str, text: str, folder: Path, limits: ProjectLimits)
         if not path.is_file() or status.st_size > MAX_EXEMPLAR_BYTES:
             raise ConfigError(
                 f"{what} {name} of {text!r} is not a picture file of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; choose "
-                "another"
+                "another file"
             )
         return Exemplar(name, path, _sha256(path, status.st_mtime_ns, status.st_size))
     except SourceError as error:
         raise ConfigError(f"{what} of {text!r}: {error}") from error
     except OSError as error:
         raise ConfigError(
-            f"{what} {name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}): "
-            f"{folder / name}; correct the path"
+            f"{what} {name} of {text!r} cannot be read at {folder / name} ({os.strerror(error.errno or 0)}); correct "
+            "the path or the file's permissions"
         ) from error
 
 

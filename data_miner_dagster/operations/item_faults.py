@@ -1,4 +1,4 @@
-"""Isolation of items: an unexpected exception in one item does not stop the work on the others.
+"""Isolate items from each other: an unexpected exception in one item does not stop the work on the others.
 
 Every loop over items (videos, queries, entries of a listing, pictures, frames, project files, projects of a tick) runs
 each item through `ItemGuard.attempt`, or through `attempt_alone` if the items have nothing in common. An exception from
@@ -81,7 +81,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ItemFault:
-    """An item's exception. `line` is `Class: message (<folder>/<file>.py:line)`, without secrets, for people."""
+    """An item's exception. `line` describes it to people, without secrets.
+
+    `line` is `Class: message (<folder>/<file>.py:line)`, or only the message if the error is a `DataMinerError`.
+    """
 
     line: str
     error_class: str
@@ -176,7 +179,7 @@ def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether the same run may succeed soon: the error says so, or the store or catalog is unreachable."""
+    """Return whether the same run may soon succeed: the error is transient, concerns all items, or is a full disk."""
     if isinstance(error, DataMinerError):
         return isinstance(error, TransientError) or is_disk_full(error)
     return concerns_all_items(error)
@@ -184,19 +187,20 @@ def may_pass(error: BaseException) -> bool:
 
 @contextmanager
 def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bool = True) -> "Iterator[ItemGuard]":
-    """Yield a guard for one batch of items. Faults that it still holds are recorded when the block ends.
+    """Yield a guard for one batch of items. Faults that the guard still holds are recorded when the block ends.
 
-    If the block raises, nothing more is recorded, because its exception may be the cause.
+    If the block raises, the held faults are not recorded, because the block's exception may have caused them.
 
     Args:
         stage: the name of the work on the items, for messages.
-        known_faulty: items that had an internal error before. Their faults are recorded immediately and count for
-            nothing else, because faulty items of many batches that are retried together are not a general fault.
+        known_faulty: items that had an internal error before. Their faults are recorded immediately and are not counted
+            as signs of a general fault, because a retry may put faulty items of many batches into one.
         are_videos: True if the items are keys of videos, which log messages then name.
 
     Raises:
         SystematicFaultError: the same fault occurred on all items (three or more), or on ten in a row.
-        OutageError: likewise, if the fault may pass, or if three videos found no disk space.
+        OutageError: the same fault, which may pass, occurred on as many items, or three videos in a row failed for lack
+            of disk space.
     """
     guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
     yield guard
@@ -220,12 +224,12 @@ class ItemGuard:
     def attempt(
         self, item: str, work: Callable[[], T], on_fault: Callable[[ItemFault], object], *, proves: bool = True
     ) -> T | None:
-        """Return the result of `work`; None if it raised an unexpected exception, which `on_fault` later records.
+        """Return the result of `work`, or None if it raised an unexpected exception, which `on_fault` later records.
 
-        `on_fault` is called, in any thread, once it is known that the fault belongs to the item, and not at all
-        otherwise. Several faults of one item (frames of a video) count once. A result counts as a success, except for a
-        `VideoOutcome` other than DONE. With `proves=False`, no result counts as a success. Use it for the first of
-        several steps on an item.
+        `on_fault` is called, possibly in another thread, once the fault is known to belong to the item. If the fault
+        turns out to concern all items, `on_fault` is not called. Several faults of one item (frames of a video) count
+        once. A result counts as a success, except for a `VideoOutcome` other than DONE. With `proves=False`, no result
+        counts as a success; use that for every step on an item except the last.
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
@@ -326,7 +330,7 @@ class ItemGuard:
 def record_item_fault(
     database: Database, video_key: str, fault: ItemFault, *, stage: WorkStage, only_from: Collection[VideoStatus]
 ) -> VideoOutcome:
-    """Record a fault as the failure of a video that is in one of these statuses. Return its outcome."""
+    """Record a fault as the failure of a video, if the video's status is in `only_from`. Return the outcome FAILED."""
     may_pass = fault.outage is not None
     record_internal_error(database, video_key, fault.line, only_from=only_from, stage=stage, may_pass=may_pass)
     kind = VideoErrorKind.TRANSIENT if may_pass else VideoErrorKind.INTERNAL_ERROR
@@ -367,7 +371,7 @@ def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
 
 
 def _place_of(error: BaseException) -> str:
-    """Return `<folder>/<file>.py:line` of the innermost frame in our own package, or ""."""
+    """Return `<folder>/<file>.py:line` of the innermost stack frame in our own package, or "" if there is none."""
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         if (inside := _path_in_package(frame)) is not None:

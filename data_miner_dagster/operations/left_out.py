@@ -1,7 +1,7 @@
-"""Videos that a stage of a project leaves out, because their files are damaged or caused an internal fault.
+"""Let a stage of a project leave out videos whose files are damaged or caused an internal fault.
 
-A stage that detects such a video starts again without it, and reports the video in its outcome's counts and in the
-video's membership. The next build examines the video again.
+A stage that detects such a video starts again without the video, and reports it in the counts of the outcome and in
+the video's membership. The next build examines the video again.
 """
 
 import json
@@ -24,7 +24,7 @@ _KEY: Final = "data_miner.left_out"
 
 
 class VideosLeftOutError(PermanentError):
-    """Raised when some videos of a project cannot be used. `lines` has the reasons, by key."""
+    """Raised when some videos of a project cannot be used. `lines` has the reasons, by video key."""
 
     def __init__(self, faults: Mapping[str, ItemFault]) -> None:
         key = min(faults)
@@ -36,7 +36,10 @@ class VideosLeftOutError(PermanentError):
 def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[str, str]]:
     """Return the result of `work`, and the reasons why videos were left out, by video key.
 
-    `work` is called with the videos left out so far, and again whenever it raises a `VideosLeftOutError` with others.
+    `work` is called with the reasons so far, and again whenever it raises a `VideosLeftOutError` with other videos.
+
+    Raises:
+        VideosLeftOutError: `work` raised it for videos that were already left out.
     """
     lines: dict[str, str] = {}
     while True:
@@ -49,7 +52,7 @@ def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[st
 
 
 def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that records which videos are missing from a table; empty if none are."""
+    """Return the metadata that records which videos are missing from a table. It is empty if none is."""
     return {_KEY: json.dumps(dict(sorted(lines.items())), ensure_ascii=False)} if lines else {}
 
 

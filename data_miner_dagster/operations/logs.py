@@ -1,4 +1,4 @@
-"""The format of the log: text for people, or one JSON object per line for Loki. Neither contains secrets.
+"""Format the log as text for people, or as one JSON object per line for Loki. Neither contains secrets.
 
 Every line names the current work (domain/at_work.py): as fields in JSON, at the end of a line of text.
 """
@@ -52,7 +52,7 @@ class WorkFilter(logging.Filter):
 
 
 def json_formatter() -> logging.Formatter:
-    """Return a formatter that writes a line's time, level, logger, message, current work and `extra` as JSON."""
+    """Return a formatter that writes a record's time, level, logger, message, current work and `extra` as JSON."""
     from pythonjsonlogger.json import JsonFormatter
 
     class Formatter(JsonFormatter):
@@ -84,13 +84,13 @@ def _is_number(value: object) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a line for people. Text from a site can neither imitate another line nor control the terminal."""
+    """Formats a record as a line for people. Text from a site cannot imitate another line or control the terminal."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        """Return the line of a record, without a traceback."""
+        """Return a record as a single line, without a traceback."""
         return printable((super().formatMessage(record) + _what_of(record)).replace("\n", "\\n"))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name

@@ -1,4 +1,4 @@
-"""Facts about the machine: its disk, and its GPUs if it has an NVIDIA driver."""
+"""Read the state of the machine: of its disk, and of its GPUs if it has an NVIDIA driver."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,7 +19,10 @@ class GpuValues:
 
 
 def disk_values(root: Path) -> tuple[int, int]:
-    """Return the free bytes and the size of a folder's disk. For a missing folder, use the nearest one above it."""
+    """Return the free bytes and the size in bytes of the disk that contains a folder.
+
+    If the folder is missing, the nearest existing folder above it is used.
+    """
     while not root.exists() and root != root.parent:
         root = root.parent
     usage = shutil.disk_usage(root)
@@ -27,7 +30,7 @@ def disk_values(root: Path) -> tuple[int, int]:
 
 
 def gpu_values() -> Sequence[GpuValues]:
-    """Return the state of all GPUs; empty without an NVIDIA driver or its library."""
+    """Return the state of all GPUs. The result is empty without an NVIDIA driver or the package `pynvml`."""
     try:
         import pynvml
     except ImportError:

@@ -55,7 +55,7 @@ class ProjectMembers:
     failed: tuple[FailedMember, ...]
 
     def without(self, lines: Mapping[str, str]) -> "ProjectMembers":
-        """Return the members with these videos moved to `failed`, each with its line as the message."""
+        """Return these members, with the videos in `lines` moved to `failed` and their lines as the messages."""
         if not lines:
             return self
         left_out = [FailedMember(key, VideoErrorKind.INTERNAL_ERROR, line) for key, line in sorted(lines.items())]
@@ -66,7 +66,8 @@ class ProjectMembers:
 def project_members(platform: Platform, project: str) -> ProjectMembers:
     """Sort a project's members by the work that is possible on them now, without loading models or vectors.
 
-    An EXTRACTED video whose frames are missing counts as unsettled: extraction repairs it.
+    An EXTRACTED video whose frames are missing counts as unsettled: extraction recreates them. Missing frames and
+    embeddings are recorded in the catalog, so that planners request them.
 
     Raises:
         ConfigError: the project does not exist.
@@ -119,7 +120,7 @@ def _fail(failed: list[FailedMember], video_key: str, fault: ItemFault) -> None:
 def _frames_of(
     platform: Platform, video: VideoRow, encoder_name: str, encoder_fingerprint: str
 ) -> MemberFrames | _Lack:
-    """Return the frames and embeddings of a video that has not failed, or which of the two is missing."""
+    """Return the frames and embeddings of a video that has not failed, or which of the two is missing or stale."""
     if video.status is not VideoStatus.EXTRACTED:
         return _Lack.FRAMES
     frames = sound_frames_identity(platform.layout, video.key)

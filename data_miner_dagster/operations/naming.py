@@ -1,4 +1,4 @@
-"""The names of videos that people see: file, folder or title rather than key. Imports nothing heavy."""
+"""Name videos for people, by their file, folder or title instead of their key. This module imports nothing heavy."""
 
 from pathlib import PurePosixPath
 
@@ -11,7 +11,7 @@ from data_miner_dagster.sites.redaction import redact_url
 
 
 def name_of_video(row: VideoRow) -> str:
-    """Return the name of a video for people: that of its local file or folder, its title, or its redacted address."""
+    """Return a video's name for people: the name of its local file or folder, its title, or its redacted address."""
     if row.origin is Origin.LOCAL:
         return PurePosixPath(row.url).name
     return row.title or with_references(redact_url(row.url))
@@ -25,7 +25,7 @@ def clock_text(seconds: float) -> str:
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
-    """Return how many pictures of a folder were left out as damaged or too large; 0 for a video file.
+    """Return how many pictures of a folder were left out as damaged or too large, or 0 for a video file.
 
     Args:
         row: the video.
@@ -41,6 +41,5 @@ def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
 
 def left_out_text(num_pictures: int) -> str:
     """Return a sentence for people that gives the number of pictures left out."""
-    return (
-        f"{num_pictures} picture{'' if num_pictures == 1 else 's'} left out: damaged or too large; the log names each"
-    )
+    were = "picture was" if num_pictures == 1 else "pictures were"
+    return f"{num_pictures} {were} left out as damaged or too large; the log names each one"

@@ -22,7 +22,8 @@ def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
     """Return the store at a bucket's address or a folder's path.
 
     Raises:
-        ConfigError: the address is malformed, its package is missing, or a reference cannot be resolved.
+        ConfigError: the address is malformed, the package for its protocol is missing, or a reference in its settings
+            cannot be resolved.
     """
     if "://" not in text:
         return FolderStore(Path(text).expanduser())
@@ -30,7 +31,7 @@ def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
 
 
 def bucket_url(text: str) -> ObjectUrl:
-    """Return the address of a bucket from a command's argument.
+    """Parse the address of a bucket, or of a place in a bucket, that a user wrote.
 
     Raises:
         ConfigError: the text is not the address of a bucket.
@@ -42,12 +43,12 @@ def bucket_url(text: str) -> ObjectUrl:
         raise ConfigError(f"{shown}: {error}") from None
     if url.protocol not in BUCKET_PROTOCOLS:
         known = ", ".join(f"{protocol}://" for protocol in BUCKET_PROTOCOLS)
-        raise ConfigError(f"{url}: this command accepts {known} and paths; `publish` also accepts hf://")
+        raise ConfigError(f"{url} is not in a bucket; use a path or one of {known} (only `publish` accepts hf://)")
     return url
 
 
 def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None] = lambda: None) -> "BucketStore":
-    """Return a store of the objects below an address. Send no request yet.
+    """Return a store of the objects below an address, without sending a request.
 
     Args:
         config: the settings of all buckets.
@@ -55,7 +56,7 @@ def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None]
         check: called before each request. It raises to stop the caller.
 
     Raises:
-        ConfigError: a package is missing, or a reference cannot be resolved.
+        ConfigError: the package for the protocol is missing, or a reference cannot be resolved.
     """
     from data_miner_dagster.objects.access import Patience  # imports a bucket client, which few commands need
     from data_miner_dagster.objects.bucket_store import BucketStore
@@ -64,7 +65,7 @@ def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None]
 
 
 def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
-    """Return the settings for an address, with their references resolved.
+    """Return the settings for access to an address, with the references to its keys resolved.
 
     Raises:
         ConfigError: a reference cannot be resolved.
@@ -90,7 +91,10 @@ def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
 
 
 def settings_of(config: ObjectsConfig, url: ObjectUrl) -> StoreConfig:
-    """Return the entry of `platform.objects.stores` that matches an address best; an empty one if none matches."""
+    """Return the entry of `platform.objects.stores` that matches an address best, or an empty entry if none matches.
+
+    Of several prefixes that match, the longest is best.
+    """
 
     def fits(prefix: str) -> bool:
         return prefix == f"{url.protocol}://" or (not prefix.endswith("://") and url.is_within(ObjectUrl.parse(prefix)))

@@ -16,19 +16,19 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
-    """Return the platform of a root. Write nothing.
+    """Return the platform of a root, without writing anything.
 
     Repeated calls in a process return the same object, so models are loaded once. Sections that the file omits are
     taken from the root's last run, so `data-miner up --root DIR` continues with the settings of the run that filled
     DIR.
 
     Args:
-        root: the folder; if None, DATA_MINER_ROOT, or else the settings.
-        config_file: a YAML file with a `platform` section; if None, the file that DATA_MINER_CONFIG names, if any.
-        profile: the profile of models, which overrides the settings; if None, DATA_MINER_PROFILE.
+        root: the folder. If it is None, DATA_MINER_ROOT names the folder, or else the settings do.
+        config_file: a YAML file with a `platform` section. If it is None, DATA_MINER_CONFIG may name the file.
+        profile: the profile of models, which overrides the settings. If it is None, DATA_MINER_PROFILE may name one.
 
     Raises:
-        ConfigError: the file is invalid, or the settings stored in the root cannot be read.
+        ConfigError: the file or the profile is invalid, or the settings stored in the root cannot be used.
     """
     return _open(
         str(root) if root is not None else os.environ.get(ROOT_VARIABLE) or None,  # an empty variable counts as unset
@@ -54,7 +54,7 @@ def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | N
     except ValidationError as error:
         raise ConfigError(
             f"{layout.platform_file} does not fit this version ({error.errors()[0]['msg']}); "
-            "remove it if the sampling settings are unchanged"
+            "remove the file if the sampling settings have not changed since the last run"
         ) from None
     if profile is None:
         return settings

@@ -1,4 +1,4 @@
-"""Students as models: each network that `data-miner train-check` stored under a root is a detector with a name."""
+"""Offer students as models: each network that `data-miner train-check` stored under a root is a named detector."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from data_miner_dagster.storage.students import student_folders
 
 
 def student_entries(layout: StorageLayout) -> dict[str, ModelEntryConfig]:
-    """Return the students of a root, by name.
+    """Return the registry entries of the students under a root, by name.
 
-    Each is named after its release. The latest one of a project also has a name without a version.
+    Each student is named after its release. The latest student of a project also has a name without a version.
     """
     entries = {}
     folders = student_folders(layout)

@@ -19,12 +19,13 @@ from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 
 
 def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -> dict[str, Path]:
-    """Fetch all models of `platform.models.registry` that are in buckets. Return their folders by name.
+    """Fetch the models of `platform.models.registry` that are in buckets. Return the folder of each, by its name.
 
-    After an interruption, the next call continues the unfinished file.
+    Models that are already in the cache are not fetched again. After an interruption, the next call continues the
+    unfinished file.
 
     Raises:
-        ConfigError: a setting for the bucket is missing.
+        ConfigError: an address or a setting for its bucket is invalid, or a package is missing.
         ModelError: a file cannot be fetched, or its sha256 differs from the pinned one.
     """
     found = {}
@@ -45,7 +46,7 @@ def _fetch(entry: ModelEntry, store: ObjectStore) -> None:
         lock = take_root_lock(folder.with_name(f"{folder.name}.lock"))
     except LockHeldError as error:
         raise ModelError(
-            f"model {entry.name} is being fetched by {error.holder or 'another process'}; run again later"
+            f"model {entry.name} is being fetched by {error.holder or 'another process'}; try again later"
         ) from None
     try:
         if folder.is_dir():  # the previous holder of the lock has fetched it

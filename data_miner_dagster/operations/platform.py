@@ -1,4 +1,4 @@
-"""The platform of one root: the settings, files, catalog and models that every operation receives."""
+"""Define the platform of one root: the settings, files, catalog and models that every operation receives."""
 
 import copy
 import json
@@ -54,10 +54,10 @@ REMEMBERED_SECTIONS: Final = ("cluster", "downloading", "embedding", "extraction
 
 
 def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
-    """Return the configuration sections stored by the root's last run, by name; empty if nothing has run there.
+    """Return the configuration sections stored by the root's last run, by name. They are empty before the first run.
 
     Raises:
-        ConfigError: the file that contains them cannot be read.
+        ConfigError: the file that contains the sections cannot be read.
     """
     path = layout.platform_file
     try:
@@ -72,8 +72,8 @@ def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
             error.strerror if isinstance(error, OSError) else "not UTF-8" if isinstance(error, UnicodeError) else error
         )
         raise ConfigError(
-            f"{path} cannot be read ({str(why).splitlines()[0]}); restore it from a copy, or remove it if the settings "
-            "of the platform have not changed since the last run"
+            f"{path} cannot be read ({str(why).splitlines()[0]}); restore the file from a backup, or remove it if the "
+            "settings of the platform have not changed since the last run"
         ) from error
 
 
@@ -101,7 +101,7 @@ class Platform:
         self.config = config
         shown = os.fsencode(root.absolute()).decode("utf-8", "backslashreplace")
         if shown != str(root.absolute()):
-            raise ConfigError(f"--root {shown}: its path is not UTF-8 and cannot be stored; use another path")
+            raise ConfigError(f"the path of the root, {shown}, is not UTF-8 and cannot be stored; use another path")
         self.layout = StorageLayout(root.absolute())
         self.models = models or ModelProvider(config.models, self._take_device, partial(student_entries, self.layout))
         """The models, each loaded on first use, once per process."""
@@ -116,7 +116,7 @@ class Platform:
         return device_of_process(self.database, self.config.models.devices)
 
     def within(self, lease: RunLease) -> Self:
-        """Return a platform for the run of `lease`, which owns its claims. All else is shared with this platform."""
+        """Return a platform whose claims belong to the run of `lease`. Everything else is shared with this platform."""
         _ = self.database  # create it once, for both
         ours = copy.copy(self)
         ours._lease = lease  # noqa: SLF001 - an attribute of this class
@@ -124,7 +124,7 @@ class Platform:
 
     @property
     def run_id(self) -> str | None:
-        """The id of the Dagster run that uses this platform; None outside a run."""
+        """The id of the Dagster run that uses this platform, or None outside a run."""
         return self._lease.run_id if self._lease is not None else None
 
     def tell_steps(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
@@ -144,26 +144,28 @@ class Platform:
 
     @property
     def has_catalog(self) -> bool:
-        """True if the catalog is on a server, or its SQLite file exists under the root. Creates nothing."""
+        """True if the catalog is on a server, or its SQLite file exists under the root. The catalog is not opened."""
         return self.catalog_url is not None or self.layout.catalog_file.exists()
 
     @cached_property
     def catalog_url(self) -> str | None:
-        """The URL of the catalog; None for SQLite under the root.
+        """The URL of the catalog, or None for SQLite under the root.
 
         Raises:
-            ConfigError: the catalog was moved, and its password is not set.
+            CatalogError: a move to another database was interrupted.
+            ConfigError: the catalog was moved, and the settings lack its password or name an SQLite file.
         """
         return catalog_url_in_force(self.layout, self._given_catalog_url)
 
     @cached_property
     def database(self) -> Database:
-        """The catalog. Its tables are created or migrated on first use.
+        """The catalog. On first use, its tables are created or migrated, and verdicts are imported from earlier files.
 
         Raises:
-            CatalogError: the catalog is damaged or being restored, or is missing or empty although the root has files.
-            ConfigError: the catalog would be an SQLite file on a file system that several hosts share, or the root
-                cannot be created.
+            CatalogError: the catalog is damaged, or is being restored or moved, or is missing or empty although the
+                root has files.
+            ConfigError: the catalog would be an SQLite file on a file system that several hosts share, or was moved and
+                the settings do not fit, or the root cannot be created.
         """
         file = self.layout.catalog_file
         database = Database(self.catalog_url or sqlite_url(file))
@@ -180,8 +182,8 @@ class Platform:
             what = "missing" if is_missing else "empty"
             raise CatalogError(
                 f"the catalog {database.engine.url.render_as_string(hide_password=True)} is {what}, but "
-                f"{self.root} has files in {', '.join(rooms)}; restore the catalog from a copy, with its -wal file if "
-                "there is one, or begin a new one with `data-miner init-db` and run the project files again"
+                f"{self.root} has files in {', '.join(rooms)}; restore the catalog from a backup, with its -wal file "
+                "if there is one, or begin a new one with `data-miner init-db` and run the project files again"
             )
         if self.catalog_url is None:
             with writing_to_root(self.layout.root):
@@ -196,12 +198,15 @@ class Platform:
         """Return a project's configuration from the catalog.
 
         Raises:
-            ConfigError: the project does not exist.
+            ConfigError: the project does not exist, or its stored settings do not fit this version.
         """
         row = find_project(self.database, project)
         if row is None:
-            known = ", ".join(row.name for row in find_projects(self.database)) or "none"
-            raise ConfigError(f"no project {project!r}; known: {known}; `data-miner populate --config FILE` adds one")
+            known = ", ".join(row.name for row in find_projects(self.database))
+            raise ConfigError(
+                f"project {project!r} does not exist; {f'use one of {known}, or ' if known else ''}"
+                "add it with `data-miner populate --config FILE`"
+            )
         try:
             config = ProjectConfig.from_snapshot(row.config)
         except ValidationError as error:
@@ -222,9 +227,10 @@ class Platform:
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """Remove the unreadable derived files of a video, or of the root, if the block raises `DamagedFileError`.
+        """If the block raises `DamagedFileError`, remove the unreadable derived files of a video, or of the whole root.
 
-        The exception is raised again. The files then count as missing, so the next run that needs them recreates them.
+        The exception is raised again. The removed files count as missing, so the next run that needs them recreates
+        them.
         """
         try:
             yield
@@ -246,7 +252,7 @@ class Platform:
             record_bases(session, WorkStage.EMBEDDING, dict.fromkeys(embedded))
 
     def remove_unreadable(self, path: Path) -> None:
-        """Remove an unreadable derived file of a video, so that it is recreated. The caller must hold its claim."""
+        """Remove an unreadable derived file of a video, so that it is recreated. The caller holds the video's claim."""
         path.unlink(missing_ok=True)
         self._removed_files.append(path)
 
@@ -286,7 +292,12 @@ class Platform:
 
     @contextmanager
     def hold_shard(self, resource: str) -> Iterator[Claim]:
-        """Hold the claim on a shard of a project's work, without waiting for it."""
+        """Hold the claim on a shard of a project's work, without waiting for it.
+
+        Raises:
+            ClaimHeldError: another worker holds the claim.
+            RunEndedError: the run was ended from outside.
+        """
         with self._hold(resource, 0) as claim:
             yield claim
 
@@ -355,8 +366,8 @@ class Platform:
         """Compare the sampling settings with those of this root, and store the current settings for later commands.
 
         Raises:
-            ConfigError: the settings differ, or the root cannot be written to. Frames sampled in two ways must not be
-                mixed.
+            ConfigError: the settings differ, since frames that were sampled in two ways must not be mixed, or the
+                stored settings cannot be read, or the root cannot be written to.
         """
         remembered = self.compare_sampling()
         in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
@@ -368,7 +379,7 @@ class Platform:
         """Compare the sampling settings with those of this root, without writing. Return the stored settings.
 
         Raises:
-            ConfigError: the settings differ.
+            ConfigError: the settings differ, or the stored settings cannot be read.
         """
         remembered = remembered_settings(self.layout)
         wanted = self.config.extraction.sampling_settings()

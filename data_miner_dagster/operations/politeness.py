@@ -1,4 +1,4 @@
-"""Politeness towards sites when listing and downloading: circuit breakers, budgets, spacing, and slots.
+"""Enforce politeness towards sites when listing and downloading: circuit breakers, budgets, spacing and turns.
 
 Processes coordinate through the catalog. Within a process, an open breaker takes effect immediately: once the answer
 that opened it has been read, no thread makes another request.
@@ -67,7 +67,7 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Raised if a video must wait for its turn at a site. Nothing was requested, and nothing was recorded."""
+    """Raised if a video must wait for its turn at a site. No request was sent, and nothing was recorded."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the video's turn has not come; try again in {seconds:.1f} s")
@@ -96,7 +96,7 @@ class SitePoliteness:
         return EVERY_SITE if self._config.breaker.stops == "all" else site
 
     def _known_until(self, site: str) -> datetime | None:
-        """Return the time until which a site must not be contacted; None if this process knows of no such time."""
+        """Return the time until which a site must not be contacted, or None if this process knows of no such time."""
         now = self._clock.now()
         dates = [self._closed_until.get(name) for name in (site, EVERY_SITE)]
         return max((date for date in dates if date is not None and date > now), default=None)
@@ -111,7 +111,10 @@ class SitePoliteness:
             self.trip(site, retry_after_seconds(headers.get("Retry-After")), f"{site} answered HTTP 429")
 
     def trip(self, site: str, wait_seconds: float | None, reason: str) -> datetime:
-        """Open the breaker, or leave it open. Return the time until which nothing is requested."""
+        """Open a site's breaker, or leave it open. Return the time until which no request is sent.
+
+        `wait_seconds` is the time that the site asked for, or None if it named none.
+        """
         scope = self._scope(site)
         with self._lock:
             now, known = self._clock.now(), self._known_until(site)
@@ -134,7 +137,7 @@ class SitePoliteness:
         self.when_closed()
 
     def check_gate(self, site: str) -> GateState:
-        """Check whether any process has opened the breaker. Return the site's state.
+        """Check that no process has opened the site's breaker. Return the site's state.
 
         Raises:
             PostponedError: the breaker is open.
@@ -150,11 +153,11 @@ class SitePoliteness:
     # --- refusals of the whole site ---
 
     def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
-        """Count a refused video that was requested at `begun_at`.
+        """Count the refusal of a video that was requested at `begun_at`.
 
-        The whole site counts as refusing requests once three videos in a row were refused, in any process, and this one
-        was requested after another's refusal. The site's breaker then opens, and `put_back` postpones the videos to the
-        date at which it closes.
+        The whole site counts as refusing requests once three videos in a row were refused, in any process, and this
+        video was requested after another video's refusal. The site's breaker then opens, and `put_back` postpones the
+        videos to the date at which it closes.
         """
         since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known
@@ -173,7 +176,7 @@ class SitePoliteness:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Cancel a video's failure if its whole site refuses requests. Return the reason; None if the failure stays."""
+        """Cancel a video's failure if its whole site refuses requests, and return the reason. Otherwise return None."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
@@ -199,10 +202,10 @@ class SitePoliteness:
         return state, True
 
     def before_listing(self, site: str) -> None:
-        """Wait until a listing request to a site is allowed. It is spaced like a download but not counted as one.
+        """Wait until a listing request to a site is allowed. The request is spaced like a download but not counted.
 
         Raises:
-            PostponedError: the breaker is open.
+            PostponedError: the site's breaker is open.
         """
         self.check_gate(site)
         with self._lock:
@@ -222,13 +225,13 @@ class SitePoliteness:
 
     @contextmanager
     def place(self, site: str, video_key: str) -> Iterator[datetime]:
-        """Start a download if it has the next turn among the downloads of all runs. Yield the start time. Never wait.
+        """Take a video's turn to be downloaded from a site, without waiting, and yield the start time.
 
-        If the block succeeds, earlier trips of the breaker are forgotten.
+        The runs of all processes share the turns. If the block succeeds, earlier trips of the breaker are forgotten.
 
         Raises:
             PostponedError: the breaker is open, or a budget is spent.
-            NotYetError: the turn has not come yet.
+            NotYetError: the turn has not come yet, or another video is testing whether the site still refuses requests.
         """
         state, is_probe = self._take_probe(site, video_key)
         try:
@@ -243,7 +246,9 @@ class SitePoliteness:
     def _take_turn(self, site: str) -> int:
         """Take the site's next turn. Return how often its breaker has opened recently.
 
-        If it is too early, the turn is reserved for the next caller.
+        Raises:
+            PostponedError: the breaker is open, or a budget is spent.
+            NotYetError: the turn has not come yet. It is reserved for the next caller.
         """
         politeness = self._config.politeness
         with self._lock:

@@ -1,4 +1,4 @@
-"""Checks before any work starts, so that a mistake costs a second rather than a night."""
+"""Check settings, models and paths before any work starts, so that a mistake costs a second rather than a night."""
 
 import uuid
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from data_miner_dagster.sites.local_files import is_there, list_local_videos
 
 
 def check_root_is_writable(root: Path) -> None:
-    """Create the root and a file in it, to check that it is writable.
+    """Create the root if it is missing, and check that it is writable by writing and removing a file in it.
 
     Raises:
         ConfigError: the root cannot be created or written to.
@@ -36,9 +36,11 @@ def check_root_is_writable(root: Path) -> None:
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     """Check everything that can be checked without any work: root, sampling, models, classes, and other projects.
 
+    The sampling settings are stored in the root.
+
     Raises:
-        ConfigError: the root is not writable or was sampled with other settings, the detector does not know a class, a
-            project to compare with has no frames yet, or the verifier may not be used.
+        ConfigError: the root is not writable or was sampled with other settings, a model does not exist or may not be
+            used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
         ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them.
     """
     check_against_platform(platform, project)
@@ -82,9 +84,9 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
     Nothing is written, and no request is sent.
 
     Raises:
-        ConfigError: the root was sampled with other settings, the detector does not know a class, a project to compare
-            with has no frames yet, or the verifier may not be used.
-        ModelError: weights are missing.
+        ConfigError: the root was sampled with other settings, a model does not exist or may not be used, a detector
+            does not know a class, or a project to compare with has not been deduplicated yet.
+        ModelError: weights are missing, or a detector's classes cannot be read.
     """
     platform.compare_sampling()
     for other in project.deduplication.against_projects:
@@ -117,7 +119,7 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
 
 
 def check_verifier(platform: Platform, config: VerifierConfig) -> None:
-    """Check that a project's verifier may be used. Send nothing.
+    """Check that a project's verifier may be used, without sending a request.
 
     Raises:
         ConfigError: the endpoint or model does not exist, its key is missing, its address is not allowed, or there is a
@@ -133,7 +135,7 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
             raise ConfigError(
                 f"detection.verifier.model {config.model!r} {what} in neither platform.models.endpoints "
                 f"({', '.join(sorted(endpoints)) or 'none'}) nor platform.models.registry; "
-                f"{'add it to' if entry is None else 'name a verifier of'} one of them"
+                f"{'add it to' if entry is None else 'use a verifier from'} one of them"
             )
         platform.models.check_verifier_available(config.model)
     else:
@@ -154,7 +156,7 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
     Exemplars are read to compute their sha256.
 
     Raises:
-        ConfigError: a path does not exist.
+        ConfigError: a path does not exist, or an exemplar is unreadable or too large.
     """
     find_exemplars(project.filtering, folder)
     find_exemplars(project.detection, folder)
@@ -170,7 +172,7 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
 
 
 def folders_without_videos(project: ProjectConfig, folder: Path) -> list[str]:
-    """Return a line for each local source that has no video yet. Relative paths start at `folder`."""
+    """Return a line for each path of a `files` source where there is no video yet. Relative paths start at `folder`."""
     lines = []
     for number, source in enumerate(project.sourcing.sources):
         for entry in source.paths if isinstance(source, FilesSource) else ():

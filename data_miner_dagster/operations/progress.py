@@ -1,4 +1,4 @@
-"""The progress of long work and the remaining time, for the log and `data-miner status`.
+"""Report the progress of long work and the remaining time, for the log and `data-miner status`.
 
 Belongs here: log lines at regular intervals, and their figures from the catalog. Does not belong here: the estimate
 (stages/remaining.py).
@@ -81,7 +81,7 @@ class Steps:
     """Counts steps of similar size. Logs a line every minute, and stores the count in the lease of the current run.
 
     Args:
-        what: the work, as the start of a sentence, such as "detection: yolo has looked at".
+        what: the work, as the start of a sentence, such as "detection: yolo has examined".
         unit: the noun for the steps, in the plural.
         total: the number of steps.
         platform: the platform of the current run.
@@ -105,10 +105,10 @@ class Steps:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The time that the rest takes at the current pace; None until there is a pace, and at the end.
+        """The time that the rest takes at the current pace. It is None until there is a pace, and at the end.
 
-        The pace is measured from the first completed step, and without the time in which this thread loaded models:
-        before its first step, work loads its model, starts its processes and so on.
+        The pace is measured from the first completed step, without the time in which this thread loaded models. Before
+        that step, the work loads its model, starts its processes and so on.
         """
         if self._pace_since is None or self._num_done >= self._total:
             return None
@@ -123,7 +123,7 @@ class Steps:
         return f"{self._what} {done}: {left_text(self.share, self.remaining_seconds)}"
 
     def advance(self, num_steps: int = 1) -> None:
-        """Count completed steps. Log the progress if a line is due."""
+        """Add to the count of completed steps, and log the progress if a line is due."""
         with self._lock:
             self._num_done += num_steps
             if self._pace_since is None:
@@ -166,7 +166,7 @@ class Progress:
     share_done: float
     """The completed share of the work on videos, counted since the last pause."""
     remaining_seconds: float | None
-    """The estimated remaining time; None if there is nothing to estimate it from yet."""
+    """The estimated remaining time, or None if there is nothing to estimate it from yet."""
     num_open: int
     """The number of videos that are due."""
     is_with_build: bool
@@ -182,7 +182,10 @@ class Progress:
 
 
 def progress_of(platform: Platform, project: str | None = None) -> Progress | None:
-    """Return the progress of the work on a project's videos, or on all videos; None if no video is due."""
+    """Return the progress of the work on a project's videos, or on all videos if `project` is None.
+
+    The result is None if no video is due.
+    """
     with platform.database.reading() as session:
         return _progress_of(session, platform.config, project, cache(partial(work_before, session)), _MOST_READ)
 
@@ -316,13 +319,13 @@ class Standing:
         return [*(one.line for one in self.videos), *(one.line for one in self.runs)]
 
     def as_json(self) -> list[dict[str, object]]:
-        """Return the progress as values for JSON."""
+        """Return one JSON object per project and per run, with `videos` or `run` as its `kind`."""
         videos = [{"kind": "videos", **asdict(one)} for one in self.videos]
         return [*videos, *({"kind": "run", **asdict(one)} for one in self.runs)]
 
 
 def standing_of(platform: Platform, project: str | None = None) -> Standing:
-    """Return the progress of one project or of every project."""
+    """Return the progress of one project, or of every project if `project` is None."""
     database = platform.database
     names = [row.name for row in find_projects(database) if project in (None, row.name)]
     with database.reading() as session:
@@ -345,7 +348,7 @@ def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:
 
 @contextmanager
 def telling_progress(platform: Platform, project: str | None = None) -> Iterator[None]:
-    """Log the progress of the videos every minute while the block runs."""
+    """Log the progress of a project's videos, or of all videos, every minute while the block runs."""
     is_over = threading.Event()
 
     def tell() -> None:

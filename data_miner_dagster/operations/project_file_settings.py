@@ -12,21 +12,21 @@ from data_miner_dagster.storage.atomic import atomic_path
 
 
 def project_file_of(platform: Platform, project: str) -> Path | None:
-    """Return the file that a project was registered from; None if there was none or it no longer exists."""
+    """Return the file that a project was registered from, or None if there was none or it no longer exists."""
     row = find_project(platform.database, project)
     path = None if row is None or row.config_file is None else Path(row.config_file)
     return path if path is not None and path.is_file() else None
 
 
 def write_settings(platform: Platform, project: str, section: str, settings: Mapping[str, object]) -> Path:
-    """Write settings into one section of a project's file. Return the file. The change takes effect like a manual edit.
+    """Write settings into one section of a project's file, and return its path. They take effect like a manual edit.
 
     Raises:
-        ConfigError: the file does not exist or cannot be changed safely. Nothing is changed.
+        ConfigError: the file does not exist or cannot be changed safely. It then stays as it is.
     """
     path = project_file_of(platform, project)
     if path is None:
-        raise ConfigError(f"project {project!r} no longer has a file to write to; add the settings by hand")
+        raise ConfigError(f"project {project!r} has no file to write the settings to; add them by hand")
     path = path.resolve()  # write to the file, not to a link
     try:
         text = with_settings(path.read_text(encoding="utf-8"), section, settings)

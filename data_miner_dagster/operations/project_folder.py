@@ -1,4 +1,4 @@
-"""The folder where relative paths of a project's configuration start, and the files that it may access."""
+"""Find the folder where relative paths of a project's configuration start, and the files that a project may access."""
 
 from pathlib import Path
 
@@ -8,7 +8,10 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def base_folder_of(config_file: str | None) -> Path:
-    """Return the folder where relative paths of a project's configuration start."""
+    """Return the folder where relative paths of a project's configuration start.
+
+    It is the folder of the project's file, or the working folder if there is no file.
+    """
     return Path(config_file).absolute().parent if config_file else Path.cwd()
 
 

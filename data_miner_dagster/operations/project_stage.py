@@ -1,4 +1,4 @@
-"""The context in which every stage works on a project: it holds the project's claim and updates the project's stage.
+"""Provide the context for a stage's work on a project: it holds the project's claim and updates the project's stage.
 
 Belongs here: setting the project's stage when the work starts, ends, fails or is interrupted, and checking that the
 previous stage is done. Does not belong here: the work itself.
@@ -44,8 +44,8 @@ class StageRun:
     def finish(self) -> None:
         """Make the project wait for the next stage, if work was done or the project's row lags behind its files.
 
-        A row lags behind after a kill between files and rows, after an earlier stage ran again without changes, and in
-        a build whose stage is already current.
+        A row lags behind if the process was killed between writing files and rows, if an earlier stage ran again
+        without changes, or if the build's result of this stage is already current.
         """
         row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]
@@ -64,7 +64,7 @@ class StageRun:
             store_spent(session, self._project)
 
     def fail(self, error: Exception) -> None:
-        """Record in the project's row the stage that failed and the reason."""
+        """Record the failed stage and the reason in the project's row."""
         self._move(ProjectStage.FAILED, f"{self._stage.word}: {fault_of(error).line}")
 
     def step_back(self) -> None:
@@ -94,6 +94,7 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.
         ClaimLostError: another worker took the project over while this one was suspended. No row is written.
+        RunEndedError: the run was ended from outside. No row is written.
     """
     work = WorkStage(stage.value)
     meter = Meter(work, project, platform.run_id, of_process=True)
@@ -136,4 +137,4 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 
 def not_ready(project: str, asset: str) -> NotReadyError:
     """Return the error that names the asset of a project that must be materialized first."""
-    return NotReadyError(f"project {project!r} has no {asset} yet; materialize the stages that lead to it first")
+    return NotReadyError(f"project {project!r} has no {asset} yet; materialize that asset and those before it first")

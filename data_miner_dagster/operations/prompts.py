@@ -1,4 +1,4 @@
-"""Embeddings of prompts and their exemplars, computed once for each text or exemplar and each encoder.
+"""Embed prompts and their exemplars. Each text or exemplar is embedded once by each encoder.
 
 A model is loaded only for a text or picture that it has not embedded before. Changing thresholds, or moving a prompt
 from one set to another, loads no model.
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:
-    """Return (P, D) float32 unit vectors, one per text. Stored vectors are reused.
+    """Return (P, D) float32 unit vectors, one per text. Stored vectors are reused, and new ones are stored.
 
     Raises:
         ModelError: the vectors of a prompt's sentences cancel out, or the model is missing.
@@ -78,7 +78,10 @@ def score_prompts(
 
 
 def picture_encoder(models: ModelProvider, config: FilteringConfig) -> EncoderRole | None:
-    """Return the encoder that compares pictures with exemplars; None if it is the filter encoder or none is needed."""
+    """Return the encoder that compares pictures with exemplars, if it is needed and is not the filter encoder.
+
+    Otherwise return None.
+    """
     role = models.encoder(config.exemplar_encoder) if config.exemplar_paths else models.filter_encoder
     return None if role.fingerprint == models.filter_encoder.fingerprint else role
 
@@ -92,8 +95,8 @@ def combined(
 ) -> PromptScores:
     """Return the `PromptScores` of prompts, computed from texts with their vectors and from exemplars.
 
-    `embed` returns the vector of an exemplar. `encoders` are the filter encoder and, if another encoder compares
-    pictures with exemplars, that one.
+    `prompts` is the pair of the texts and their vectors. `embed` returns the vector of an exemplar. `encoders` is the
+    pair of the filter encoder and the encoder that compares pictures with exemplars, or None for the filter encoder.
     """
     filter_encoder, pictures = encoders
 
@@ -118,7 +121,9 @@ def combined(
 def mean_over_templates(
     embed_sentence: Callable[[str], Float32Array], texts: Sequence[str], templates: Sequence[str], encoder_name: str
 ) -> Float32Array:
-    """Return (P, D) float32 unit vectors: for each text, the normalized mean over the templates.
+    """Return (P, D) float32 unit vectors: for each text, the normalized mean of its vectors in all templates.
+
+    Without texts, the shape is (0, 0).
 
     Source: Radford et al. 2021, "Learning transferable visual models from natural language supervision", section
     3.1.4, prompt ensembling.
@@ -162,7 +167,7 @@ def _embed_exemplar(
     try:
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
-        raise ConfigError(f"filtering: the exemplar {exemplar.name} cannot be read: {error}") from error
+        raise ConfigError(f"filtering: exemplar {exemplar.name} cannot be read: {error}; replace the file") from error
     # One picture per call, because its vector would otherwise depend on the other pictures of the batch.
     vector: Float32Array = embed_images(encoder.load(), [image])[0].astype(np.float32)
     write_arrays(path, vector=vector)
@@ -170,7 +175,7 @@ def _embed_exemplar(
 
 
 def _read_vector(path: Path) -> Float32Array | None:
-    """Return a stored vector; None if it is missing or unreadable."""
+    """Return a stored vector, or None if it is missing or unreadable."""
     vector: Float32Array
     try:
         (vector,) = read_arrays(path, "vector")

@@ -1,9 +1,10 @@
-"""Disk space under the root: measuring its use, applying the quota to downloads, and removing files to free space.
+"""Measure the disk space under the root, apply the quota to downloads, and remove files to free space.
 
-Only files that can be recreated are removed: source files of videos whose frames exist, frames that nothing needs, and
-embeddings of unused encoders. The catalog keeps all facts about a video, and `info.json` stays.
+Only files that can be obtained again are removed: source files of videos that are not in progress, frames that nothing
+needs, and embeddings of unused encoders. The catalog keeps all facts about a video, and `info.json` stays.
 
-Belongs here: files, and reservations for downloads. Does not belong here: the decision (stages/downloading/room.py).
+Belongs here: files, and reservations for downloads. Does not belong here: deciding whether a download may start
+(stages/downloading/room.py).
 """
 
 import logging
@@ -160,7 +161,7 @@ class Room:
     # --- downloads ---
 
     def make_for(self, row: VideoRow) -> RoomFound:
-        """Remove files to make space for the download of a video. Return whether it may start."""
+        """Remove files to make space for the download of a video. Return whether the download may start."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -173,7 +174,7 @@ class Room:
         return self._answer(usage, wish, quota)
 
     def promise(self, session: Session, row: VideoRow) -> RoomFound:
-        """Reserve space for a download, in the transaction that starts it. Return whether it may start."""
+        """Reserve space for a download, in the transaction that starts it. Return whether the download may start."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -211,7 +212,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove files if the space that is in use, expected or reserved exceeds the quota. Without one, do nothing."""
+        """Remove files if there is a quota, and the space that is in use, expected or reserved exceeds it."""
         quota = self._config.quota
         if quota is None:
             return
@@ -308,7 +309,7 @@ class Room:
             return 0
 
     def remove_source_held(self, row: VideoRow) -> int:
-        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller must hold the claim."""
+        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller holds the claim."""
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
             return 0
@@ -337,7 +338,7 @@ class Room:
 
 
 def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
-    """Return the number of bytes that a video's file will use; None if it is not known before the download.
+    """Return the number of bytes that a video's file will use, or None if it is not known before the download.
 
     It is 0 for a folder of pictures and for a hard link, since nothing is copied, and for a path that cannot be read.
     """
@@ -352,9 +353,9 @@ def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
-    """Return whether a file can be removed because it could be replaced: from its site, or by the user's own copy.
+    """Return whether a video's file could be replaced after its removal: from its site, or by the user's own copy.
 
-    A file that is needed to recreate frames cannot be removed.
+    The result is False for a file from which missing frames must be extracted again.
     """
     if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
         return False  # the file is needed to recreate them

@@ -82,7 +82,7 @@ _OF_ITEMS: Final = {
 
 
 def outage_of(error: BaseException) -> FailureKind | None:
-    """Return the kind of outage that an error or one of its causes shows; None if it shows none."""
+    """Return the kind of outage that an error or one of its causes shows, or None if it shows none."""
     if isinstance(error, OutageError):
         return FailureKind(error.kind)
     if is_disk_full(error):

@@ -1,4 +1,4 @@
-"""Process the shards of one project, in the run that leads and in runs that join it.
+"""Process the shards of one project, both in the run that leads and in the runs that join it.
 
 Every shard is processed under its own claim, and its results are written in parts that carry the claim's name. The
 leading run processes shards itself and takes over those of dead workers, so it does not depend on others. It continues
@@ -61,7 +61,10 @@ class MakeShard(Protocol):
 
 
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
-    """Process shards, and wait for those of other living workers. Return the number that other runs processed."""
+    """Process the shards of a plan until none is open. Return how many of them other runs processed.
+
+    The call waits for the shards that other living workers process.
+    """
     num_own, pause = 0, _FIRST_LOOK_SECONDS
     steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has finished", "shards", plan.num_shards, platform)
     while True:
@@ -79,7 +82,7 @@ def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
 
 
 def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Callable[[], bool]) -> int:
-    """Process the free shards of a plan. Return their number.
+    """Process free shards of a plan. Return how many this run processed.
 
     Args:
         platform: the platform.
@@ -96,7 +99,7 @@ def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Cal
 
 
 def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: bool) -> bool:
-    """Process one shard. Return False if none is free."""
+    """Process the next free shard. Return whether there was one."""
     while (shard := next_shard(platform.database, plan, leads=leads)) is not None:
         try:
             with platform.hold_shard(shard.resource) as claim:

@@ -1,4 +1,4 @@
-"""The splits and generations of a project's videos, from rows of the catalog and from the project's releases on disk.
+"""Read the splits and generations of a project's videos from the catalog and from the project's releases on disk.
 
 A video's split is decided once, and stays the same even if every release that shows the video is removed. So does its
 generation: the number of the first release for which its frames were decided. Releases are always read too, because a
@@ -31,7 +31,10 @@ def release_versions(platform: Platform, project: str) -> list[str]:
 
 
 def read_manifests(platform: Platform, project: str) -> Manifests:
-    """Return the manifests of the complete releases on disk. Read them once and pass them on."""
+    """Return the manifests of the complete releases on disk.
+
+    Reading manifests takes time, so callers read them once and pass them on.
+    """
     manifests: dict[str, dict[str, Any]] = {}
     for version in release_versions(platform, project):
         manifest = read_manifest(platform.layout.release_folder(project, version))
@@ -43,16 +46,16 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 def remembered_splits(
     platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Return the split of every video that the project has ever released with these shares and this grouping."""
+    """Return, by key, the split of every video that was ever released with the shares and grouping of `releasing`."""
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
 
 
 def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
-    """Return the splits by video key in the releases on disk, for each combination of shares and grouping.
+    """Return the splits in releases, by combination of shares and grouping, and then by video key.
 
-    Withdrawn releases count too.
+    Withdrawn releases on disk count too.
     """
     by_shares: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests.values():
@@ -65,9 +68,9 @@ def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
 
 
 def remember_splits(session: Session, project: str, released: Mapping[str, Mapping[str, str]]) -> None:
-    """Store the splits from `released_splits` in the catalog. Idempotent. Existing rows stay unchanged.
+    """Store the splits from `released_splits` in the catalog. Existing rows stay unchanged.
 
-    A video that the project skips as a duplicate gets the split of the other video, in case it is used later.
+    A re-upload that the project rejects gets the split of its original, in case the re-upload is used later.
     """
     originals = skipped_reuploads(session, project)
     for text, splits in sorted(released.items()):
@@ -81,13 +84,13 @@ def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
 
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video that was ever decided on for a release of the project."""
+    """Return, by key, the generation of every video whose frames were ever decided for a release of the project."""
     released = released_generations(read_manifests(platform, project))
     return {**released, **read_generations(platform.database, project)}
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return, by video key, the number of the first release on disk that decided on it, with or without images."""
+    """Return, by video key, the number of the first release that covers the video, even without any of its frames."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

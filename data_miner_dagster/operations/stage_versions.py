@@ -1,4 +1,4 @@
-"""Store the version of each stage that made a project's results, for display. Fingerprints do not reveal it.
+"""Store the versions of the stages that made a project's results, for display. Fingerprints do not reveal them.
 
 Belongs here: storing the versions. Does not belong here: the consequences of a new version (stages/upgrading.py).
 """
@@ -11,12 +11,15 @@ from data_miner_dagster.storage.atomic import write_json
 
 
 def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
-    """Return the version of each stage that made the project's results; that of package 0.1.0 if none is stored."""
+    """Return the versions of the stages that made a project's results, by stage.
+
+    If none is stored for a stage, its version in package 0.1.0 is returned.
+    """
     return {**FIRST_BUILD_VERSIONS, **_kept(platform, project)}
 
 
 def record_stage_versions(platform: Platform, project: str, **versions: int) -> None:
-    """Store the versions that made the project's results of these stages. The caller must hold the project's claim."""
+    """Store `versions` as those that made a project's results, by stage. The caller must hold the project's claim."""
     kept = _kept(platform, project)
     if {**kept, **versions} != kept:
         write_json(platform.layout.stage_versions(project), {**kept, **versions})

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of each run, of each stage in it, and of each video or project that a stage works on.
+"""Record OpenTelemetry spans: one for each run, each stage in it, and each video or project that a stage works on.
 
 Tracing is off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or
 `..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads inherit the span that they work for, as
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @lru_cache(maxsize=1)
 def _tracer() -> "Tracer | None":
-    """Return the tracer of this process; None if spans are not collected."""
+    """Return the tracer of this process, or None if spans are not collected."""
     is_off = (
         os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     )
@@ -45,7 +45,8 @@ def _tracer() -> "Tracer | None":
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ModuleNotFoundError as error:
         logger.warning(
-            "no spans are sent, because the package %r is missing: pip install 'data-miner-dagster[monitoring]'",
+            "no spans are sent, because the package %r is missing; install it with "
+            "`pip install 'data-miner-dagster[monitoring]'`",
             error.name,
         )
         return None
@@ -75,7 +76,7 @@ def span(name: str) -> Iterator[None]:
 
 @contextmanager
 def item_span(kind: str, item: str) -> Iterator[None]:
-    """Record the work on a video or project as a span, a child of the current thread's span.
+    """Record the work on a video or project in the block as a span, a child of the thread's span.
 
     Spans opened by one thread may overlap: in an embedding run, a video's span stays open until its last frame is
     embedded, while the next videos have already begun.
@@ -103,7 +104,7 @@ def item_span(kind: str, item: str) -> Iterator[None]:
 
 
 def noted(outcome: VideoOutcome) -> VideoOutcome:
-    """Record an outcome on its video's span, and return the outcome."""
+    """Record an outcome on the span of its video, if there is one. Return the outcome."""
     if (opened := _open.get(outcome.video_key)) is not None:
         opened.set_attribute(f"{_PREFIX}outcome", outcome.status.value)
         if outcome.error_kind is not None:

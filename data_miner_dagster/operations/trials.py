@@ -69,14 +69,17 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
     if not paths:
-        raise ConfigError(f"neither {folder} nor its subfolders contain an image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise ConfigError(
+            f"neither {folder} nor its subfolders contain an image ({', '.join(sorted(IMAGE_SUFFIXES))}); choose "
+            "another folder"
+        )
     return paths[:limit]
 
 
 def read_in_batches(
     paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[list[Path], list[RgbImage], list[tuple[Path, str]]]]:
-    """Yield (paths, full-size images, unreadable paths with the reason) for each batch, in order."""
+    """Yield, for each batch, the readable paths, their full-size images, and the unreadable paths with the reasons."""
     with media_workers(DownloadingConfig()) as media:
         for start in range(0, len(paths), batch_size):
             readable: list[Path] = []
@@ -94,7 +97,7 @@ def read_in_batches(
 
 
 def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
-    """Return the single picture of a file in a list, or the reason why it cannot be read."""
+    """Return a list with the picture in a file, or the reason why the picture cannot be read."""
     try:
         return list(media.see(path.read_bytes()))
     except (UnreadableImageError, OSError) as error:
@@ -102,7 +105,10 @@ def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:
-    """Write the first pictures of a trial as one WebP, atomically. Return how many pictures of the folder it shows."""
+    """Write a contact sheet of a trial's first pictures as WebP, atomically. Return how many pictures it shows.
+
+    The pictures in `shown_first` are not counted.
+    """
     tiles = [
         Tile(PictureFile(row.path, is_foreign=True), row.caption, row.verdict, row.boxes)
         for row in trial.rows[:MAX_TILES]

@@ -15,10 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) -> None:
-    """Import a project's file of verdicts into the catalog, if there is one, and set the file aside. Safe to repeat.
+    """Import a project's file of verdicts into the catalog, if there is one, and then rename the file.
+
+    A repeated call after an interruption imports each verdict once.
 
     Raises:
-        ConfigError: a line of the file is not a verdict. The file stays.
+        ConfigError: the file cannot be read, or one of its lines is not a verdict. The file stays in place.
     """
     path = layout.frame_verdicts(project)
     if path.is_file():
@@ -27,7 +29,7 @@ def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) 
 
 
 def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
-    """Import the files of all projects. An invalid file stays in place, and a warning in the log names it."""
+    """Import the verdict files of all projects. An invalid file stays in place, and a warning in the log names it."""
     for project in layout.all_frame_verdicts():
         try:
             adopt_verdict_file(database, layout, project)

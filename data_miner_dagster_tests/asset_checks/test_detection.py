@@ -71,10 +71,10 @@ def test_boxes_lie_inside__fails_and_says_why(
     assert not found.passed
     assert figures_of(found) == SOUND | {figure: 1}
     lines = {
-        MISPLACED: "outside their frame or empty: 1",
-        UNKNOWN: "of a class that the project does not have: 1",
-        CONFIDENCE: "with a confidence outside 0 to 1: 1",
-        MASKS: "different from the bounds of their mask: 1",
+        MISPLACED: ": 1 outside their frame or empty",
+        UNKNOWN: ", 1 of a class that the project does not have",
+        CONFIDENCE: ", 1 with a confidence outside 0 to 1",
+        MASKS: ", 1 different from the bounds of the box's mask",
     }
     assert lines[figure] in str(found.description)
     assert "`data-miner force-detect`" in str(found.description)

@@ -57,7 +57,7 @@ def test_add_video__file_is_a_member_once(run_command: RunCommand, project_file:
 
 def test_add_video__no_such_project_or_file(run_command: RunCommand, project_file: Path, tmp_path: Path) -> None:
     run_command("populate", "--config", project_file, "--root", tmp_path / "root")
-    with pytest.raises(ConfigError, match="no project 'nobody'"):
+    with pytest.raises(ConfigError, match="project 'nobody' does not exist"):
         run_command("add-video", "nobody", project_file, "--root", tmp_path / "root")
     with pytest.raises(ConfigError, match=r"nowhere\.mp4"):
         run_command("add-video", "bikes", tmp_path / "nowhere.mp4", "--root", tmp_path / "root")

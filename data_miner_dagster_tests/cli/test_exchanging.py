@@ -57,5 +57,5 @@ def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_pat
     assert "1 answer matches no frame of this project (for example, files-zzz/000000)" in done.stderr
     (verdict,) = verdicts_in_force(platform.database, "cyclists")
     assert (verdict.word, verdict.who, verdict.place.pts_seconds) == (VerdictWord.DROP, "Ada", 1.0)
-    with pytest.raises(ConfigError, match="no project 'plants'"):
+    with pytest.raises(ConfigError, match="project 'plants' does not exist"):
         run_command("review", "import", "plants", file, "--root", platform.root)

@@ -72,7 +72,7 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
         (("--keys-file", "none.txt"), "none.txt does not exist"),
         (("--keys-file", "empty.txt"), "contains no video key"),
         (("--stage", "detecting"), "--stage 'detecting' is not a stage; did you mean 'detection'"),
-        (("--project", "nobody"), "no project 'nobody'"),
+        (("--project", "nobody"), "project 'nobody' does not exist"),
     ],
 )
 def test_hold__says_what_is_wrong(

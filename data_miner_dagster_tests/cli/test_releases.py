@@ -61,7 +61,7 @@ def test_releases__listed_and_checked(root: Path) -> None:
 
 
 def test_releases__unknown_project(root: Path) -> None:
-    with pytest.raises(ConfigError, match="no project 'nothing'"):
+    with pytest.raises(ConfigError, match="project 'nothing' does not exist"):
         _run("releases", "nothing", "--root", root)
 
 

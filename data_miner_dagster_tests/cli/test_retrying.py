@@ -38,7 +38,7 @@ def test_retry__by_kind_and_key(run_command: RunCommand, platform: Platform) -> 
     assert video.status is VideoStatus.DOWNLOADED
     with pytest.raises(ConfigError, match=r"--kind 'privat' is not a kind; did you mean 'private'\?"):
         retried("--kind", "privat")
-    with pytest.raises(ConfigError, match="no project 'nobody'"):
+    with pytest.raises(ConfigError, match="project 'nobody' does not exist"):
         retried("--project", "nobody")
 
 

@@ -37,7 +37,7 @@ def test_root__any_name_holds_its_own_catalog(run_command: RunCommand, tmp_path:
 
 def test_root__that_is_no_utf_8_is_refused_in_one_line(tmp_path: Path) -> None:
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
-    with pytest.raises(ConfigError, match=r"/caf\\xe9: its path is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"/caf\\xe9, is not UTF-8"):
         Platform(PlatformConfig(), root)
 
 

@@ -200,7 +200,7 @@ def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCom
     assert "videos accepted" in text
     assert "too short or too long" in text
     assert "cannot be decoded" in text
-    with pytest.raises(ConfigError, match="no project 'nobody'; known: cyclists"):
+    with pytest.raises(ConfigError, match="project 'nobody' does not exist; use one of cyclists"):
         run_command("status", "--project", "nobody", "--root", platform.root)
 
 
@@ -292,7 +292,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
         )
     text = run_command("videos", "--root", platform.root).stdout
     assert any(line.startswith("Part #1 of 2 [x].mp4 ") and line.endswith(" files-ddd") for line in text.splitlines())
-    assert "2 pictures left out: damaged or too large; the log names each" in text
+    assert "2 pictures were left out as damaged or too large; the log names each one" in text
     assert "Clip bbb" in text
     with platform.hold_video("files-ddd"):
         text = run_command("status", "--root", platform.root).stdout

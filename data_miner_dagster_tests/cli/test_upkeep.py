@@ -61,7 +61,7 @@ def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform:
     assert find_videos(platform.database) == []
     assert list(platform.layout.frames.iterdir()) == []
     assert "0 videos removed" in run_command("cleanup-orphans", *root).stdout
-    with pytest.raises(ConfigError, match="no project 'cyclists'"):
+    with pytest.raises(ConfigError, match="project 'cyclists' does not exist"):
         run_command("delete-project", "cyclists", "--yes", *root)
 
 

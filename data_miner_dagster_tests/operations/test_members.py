@@ -28,7 +28,7 @@ def test_project_members__no_members(platform: PlantedPlatform) -> None:
 
 
 def test_project_members__unknown_project(platform: PlantedPlatform) -> None:
-    with pytest.raises(ConfigError, match="no project 'pets'"):
+    with pytest.raises(ConfigError, match="project 'pets' does not exist"):
         project_members(platform, "pets")
 
 

@@ -299,14 +299,14 @@ def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
     update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
     add_verdicts(platform.database, "street", [replace(said, given_at=utc_now() - timedelta(minutes=4))])
-    assert "street: people are reviewing it; its next build starts at " in reason_of(tick(instance))
-    assert [line[:33] for line in lines_of_reviews(platform)] == ["street: people are reviewing it; "]
+    assert "street: people are reviewing the project; its next build starts at " in reason_of(tick(instance))
+    assert [line.partition(";")[0][8:] for line in lines_of_reviews(platform)] == ["people are reviewing the project"]
     assert lines_of_reviews(platform, "other") == []
     quiet = replace(said, answer_id="another", given_at=utc_now() - timedelta(minutes=6))
     undone_now = undo_verdict(platform.database, "street", said.answer_id, who="Ada")
     assert undone_now
     add_verdicts(platform.database, "street", [quiet])
-    assert "people are reviewing it" in reason_of(tick(instance))  # undoing an answer is an answer
+    assert "people are reviewing the project" in reason_of(tick(instance))  # undoing an answer is an answer
     drop_project(platform, refresh={"after_review_minutes": 0})
     list_projects(instance, platform, "street")
     (request,) = requests_of(tick(instance))

@@ -1,1 +1,1 @@
-"""Alerting: detecting conditions that need a person's attention, and sending messages about them."""
+"""Find conditions that need a person's attention, and send messages about them."""

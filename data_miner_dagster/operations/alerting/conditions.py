@@ -1,4 +1,4 @@
-"""The conditions that need a person's attention, from the catalog and the free space on the disk of the root."""
+"""Find conditions that need a person's attention, in the catalog and in the free space on the root's disk."""
 
 import shutil
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _UNMARKED: Final = str.maketrans(
 
 
 def find_troubles(platform: Platform) -> list[Trouble]:
-    """Return all conditions that hold now, including those that have not lasted long enough for a message."""
+    """Return all conditions that need attention now, including those that have not lasted long enough for a message."""
     config = platform.config.alerts
     with platform.database.reading() as session:
         now = platform.database.now(session)
@@ -74,7 +74,7 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
 
 
 def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
-    """Yield an alert if no work has been done for a while, although some is due that no gate and no hold stops."""
+    """Yield an alert if no work was done for `stalled_minutes`, although some is due that no gate or hold stops."""
     held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
     waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
     since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]
@@ -86,7 +86,8 @@ def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[
     limit = timedelta(minutes=config.stalled_minutes)
     if now - idle_since >= limit:
         line = (
-            f"due: {what}; nothing has been done since {idle_since:%Y-%m-%d %H:%M} UTC; `data-miner status` has details"
+            f"work is due ({what}), but nothing has been done since {idle_since:%Y-%m-%d %H:%M} UTC; "
+            "`data-miner status` shows details"
         )
         yield Trouble(AlertKind.STALLED, "", line, since=idle_since, after=limit)
 
@@ -95,7 +96,7 @@ def _short_disk(platform: Platform, config: AlertsConfig) -> Iterator[Trouble]:
     free = shutil.disk_usage(platform.root).free
     if free < config.min_free_bytes:
         line = (
-            f"{size_text(free)} are free under {platform.root}, less than platform.alerts.min_free_bytes "
-            f"({size_text(config.min_free_bytes)}); `data-miner clean` frees what can be recreated"
+            f"only {size_text(free)} are free under {platform.root}, less than platform.alerts.min_free_bytes "
+            f"({size_text(config.min_free_bytes)}); `data-miner clean` removes files that can be recreated"
         )
         yield Trouble(AlertKind.DISK_SHORT, "", said(line))

@@ -20,7 +20,7 @@ from data_miner_dagster.operations.logs import redacted
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.references import resolve_reference
 
-MISSING: Final = "alerts need the package 'apprise': pip install 'data-miner-dagster[alerts]'"
+MISSING: Final = "alerts need the package `apprise`; install it with `pip install 'data-miner-dagster[alerts]'`"
 _ASKER: Final = "platform.alerts"
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
     """Send a message to one target.
 
     Args:
-        target: `env:NAME` or `file:PATH` of an Apprise URL.
+        target: `env:NAME` or `file:PATH`, where the Apprise URL is stored.
         title: the condition that has begun or ended.
         line: the details, as plain text.
         is_over: True if the condition has ended.
@@ -101,7 +101,7 @@ class Watch:
         return told
 
     def wait(self, seconds: float) -> None:
-        """Wait at most this many seconds for messages that are being sent."""
+        """Wait at most `seconds` for messages that are being sent."""
         if self._thread is not None:
             self._thread.join(seconds)
 

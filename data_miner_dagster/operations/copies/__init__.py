@@ -1,1 +1,1 @@
-"""Copies outside the root: backups and restores, and releases in buckets and on hubs."""
+"""Store copies outside the root: backups, which can be restored, and releases in buckets and on hubs."""

@@ -1,4 +1,4 @@
-"""`make_backup`: stores the catalog as it was at one moment, and the files it refers to, in a place outside the root.
+"""Store the catalog as it was at one moment, and the files that it refers to, in a place outside the root.
 
 A backup is consistent although other work continues, because it reads the catalog first and the files afterwards. All
 other code writes files before the rows that refer to them, so every file that the catalog names existed when the
@@ -73,7 +73,8 @@ class BackupOutcome:
 def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False) -> BackupOutcome:
     """Store a snapshot of a root in a place, without sending contents that the place already has.
 
-    A killed backup leaves no snapshot, and the next one reuses the contents sent so far. No other work is blocked.
+    In a dry run, nothing is sent. A killed backup leaves no snapshot, and the next one reuses the contents sent so far.
+    No other work is blocked.
 
     Raises:
         ConfigError: the place is inside the root, or one of its snapshots cannot be read.
@@ -120,12 +121,12 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
 def _check_place(platform: Platform, store: ObjectStore) -> None:
     place = Path(store.shown)
     if "://" not in store.shown and place.resolve().is_relative_to(platform.root.resolve()):
-        raise ConfigError(f"{place} is inside the root {platform.root}; name a folder or bucket elsewhere")
+        raise ConfigError(f"{place} is inside the root {platform.root}; choose a folder or bucket outside the root")
 
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Remove the leftovers of a killed backup, then yield a new folder for the copy of the catalog and the tables."""
+    """Remove the leftovers of a killed backup, then yield a temporary folder for the catalog's copy and the tables."""
     sweep_partials(root, _WORK_NAME)
     folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
     folder.mkdir(mode=0o700)
@@ -141,7 +142,7 @@ def _digest_of(name: str) -> bytes | None:
 
 
 class _Before:
-    """The table of the previous snapshot, read step by step during the walk over the root, which has the same order."""
+    """The table of the previous snapshot, read row by row during the walk over the root, which has the same order."""
 
     def __init__(self, rows: Iterator[FileRow]) -> None:
         self._rows = rows
@@ -177,7 +178,7 @@ class _Work:
         self._told_at = time.monotonic()
 
     def units_in_order(self, layout: StorageLayout, before: "_Before", num_at_once: int) -> Iterator[list[FileRow]]:
-        """Store several units at once. Yield the rows of each unit, in the order of the units."""
+        """Store up to `num_at_once` units at the same time. Yield the rows of each unit, in the order of the units."""
         waiting: deque[Future[list[FileRow]]] = deque()
         with ThreadPoolExecutor(num_at_once, "backup") as threads:
             try:
@@ -218,7 +219,7 @@ class _Work:
         return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
 
     def store_file(self, path: Path) -> str:
-        """Store the content of a file unless the place already has it. Return the sha256 of the content."""
+        """Store the content of a file, unless the place has it or this is a dry run. Return the content's sha256."""
         if path.stat().st_size <= _SMALL_BYTES:
             content = path.read_bytes()
             digest = sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Releases outside the root: exports to buckets, and publications, which the catalog records for takedowns."""
+"""Store releases outside the root: as exports in buckets, or as publications that the catalog records for takedowns."""
 
 import logging
 import shutil
@@ -51,12 +51,14 @@ def export_to_bucket(
     already has are not sent again.
 
     Raises:
+        ClaimHeldError: another export of the project to a bucket or hub is running.
         ConfigError: the project, release or format does not exist, `to` is not the address of a bucket, or other files
             are stored there.
         DataMinerError: the release was withdrawn or is damaged.
+        ObjectError, ObjectTransientError: the bucket refuses a request, or does not answer.
     """
     if format not in EXPORT_NAMES:
-        raise ConfigError(f"format {format!r} is not one of {', '.join(EXPORT_NAMES)}")
+        raise ConfigError(f"format {format!r} is not supported; use one of {', '.join(EXPORT_NAMES)}")
     url = bucket_url(to)
     version = existing_version(platform, project, version)
     with _files_of(platform, project, version, format) as (files, last):
@@ -74,12 +76,14 @@ def publish_release(
 ) -> SentRelease:
     """Publish a whole release at `<to>/<project>/<version>`, or as a dataset on the hub.
 
-    The catalog records the address, except in a dry run.
+    The catalog records the address. In a dry run, nothing is sent or recorded.
 
     Raises:
+        ClaimHeldError: `to` is on the hub, and another export of the project to a bucket or hub is running.
         ConfigError: the project or release does not exist, the address belongs to neither a bucket nor a dataset, or
             other files are stored there.
         DataMinerError: the release was withdrawn or is damaged.
+        ObjectError, ObjectTransientError: the bucket or hub refuses a request, or does not answer.
     """
     version = existing_version(platform, project, version)
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
@@ -101,31 +105,35 @@ def publish_release(
 def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
     """Remove a published release from its bucket, and its address from the catalog. Return the number of files removed.
 
-    After an interruption, repeat the call.
+    An interrupted call can be repeated.
 
     Raises:
-        ConfigError: the catalog does not record this publication, or it is on the hub, where it must be removed by hand
-            because earlier commits would still contain the files.
+        ConfigError: the catalog does not record this publication, or it is on the hub, where it must be removed by
+            hand because earlier commits would still contain the files.
+        ObjectError, ObjectTransientError: a file still exists, or the bucket refuses a request or does not answer.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
         raise ConfigError(
-            f"{to}: a dataset on the hub must be withdrawn by hand; delete the dataset, or its files and their "
-            "history, in its settings on the hub"
+            f"{to} is a dataset on the hub, which must be withdrawn by hand; delete the dataset, or its files and "
+            "their history, in its settings on the hub"
         )
     url = bucket_url(to).child(f"{project}/{version}")
     if url.text not in {row.url for row in find_outside_copies(platform.database) if row.kind is CopyKind.PUBLICATION}:
-        raise ConfigError(f"this root has not published {project} {version} to {to}; give the address as in `publish`")
+        raise ConfigError(
+            f"this root has not published {project} {version} to {to}; give the address that was passed to "
+            "`data-miner publish`"
+        )
     num_files = remove_files(open_bucket(platform.config.objects, url), first=MANIFEST_FILE)
     remove_publication(platform.database, url.text)
     return num_files
 
 
 def withdraw_publications(platform: Platform, releases: Collection[tuple[str, str]]) -> Iterator[tuple[str, int | str]]:
-    """Remove (project, version) releases from every place where this root has published them.
+    """Remove releases, given as pairs of project and version, from every bucket where this root has published them.
 
-    Yield the address of each publication with the number of files removed, or with the error that prevented it, in one
-    line without secrets. No error of one publication, not even an unexpected error of a bucket's client, stops the
-    others.
+    Yield the address of each publication with the number of files removed, or with the error that prevented its
+    removal, in one line without secrets. After an error, even an unexpected one of a bucket's client, the other
+    publications are still removed.
     """
     for copy in find_outside_copies(platform.database):
         project, version = str(copy.project_name), str(copy.version)
@@ -157,7 +165,7 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
         try:
             outcome = export_release(platform, project, format=format, to=folder, version=version)
             for image, line in outcome.left_out.items():
-                logger.warning("left out of the export: %s: %s", image, line)
+                logger.warning("%s is left out of the export: %s", image, line)
             paths = sorted(path for path in folder.rglob("*") if path.is_file())
             yield {path.relative_to(folder).as_posix(): path for path in paths}, DATASHEET_FILE
         finally:

@@ -1,4 +1,4 @@
-"""`restore_root`: writes a backup into an empty folder, which becomes a root.
+"""Write a backup into an empty folder, which becomes a root.
 
 The catalog is written last, because a root with a catalog looks complete, and work on it could start. After a kill, the
 same call continues where it stopped.
@@ -80,7 +80,7 @@ def restore_root(
 
 
 def _begun(layout: StorageLayout) -> str | None:
-    """Return the id of the snapshot that an earlier attempt began to restore; None if there was no attempt."""
+    """Return the id of the snapshot that an earlier attempt began to restore, or None if there was no attempt."""
     try:
         return str(json.loads(layout.restoring.read_text(encoding="utf-8"))["snapshot"])
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, in threads, with at most `most` pending. The first error cancels the rest."""
+    """Call each function with its row, in threads, at most `most` calls at a time. The first error cancels the rest."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -173,7 +173,7 @@ class _Work:
             self.num_files += 1
 
     def fetched(self, sha256: str, name: str) -> Path:
-        """Download the content with this sha256 into the folder of partial files. Return its path.
+        """Download the content with the digest `sha256` into the folder of partial files, as `name`. Return its path.
 
         Raises:
             ObjectError: the content is missing, or has another hash.
@@ -183,7 +183,7 @@ class _Work:
         if sha256_of_file(part) != sha256:
             part.unlink()
             raise ObjectError(
-                f"{self._store.shown}: the content of {blob_name(sha256)} has another sha256; restore an earlier backup"
+                f"the content of {self._store.shown}/{blob_name(sha256)} has another sha256; restore an earlier backup"
             )
         return part
 

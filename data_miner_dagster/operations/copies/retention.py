@@ -35,17 +35,18 @@ class RetentionOutcome:
 
 
 def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_run: bool = False) -> RetentionOutcome:
-    """Remove all snapshots except the latest `num_kept`, and all file contents that the remaining ones do not name.
+    """Remove all snapshots except the latest `num_kept`, and all file contents that no remaining snapshot needs.
 
     Snapshots are removed first, then contents. A kill in between leaves contents that the next call removes. A place
-    must belong to one root, because this call would remove the contents that a backup of another root is sending.
+    must belong to one root, because this call would remove the contents that a backup of another root is sending. In a
+    dry run, nothing is removed.
 
     Raises:
-        ConfigError: no snapshot would remain.
+        ConfigError: `num_kept` is less than 1, or a snapshot cannot be read.
         ClaimHeldError: a backup of this root, or another removal of its backups, is running.
     """
     if num_kept < 1:
-        raise ConfigError(f"--keep must be at least 1, not {num_kept}; to keep no backup, remove the place itself")
+        raise ConfigError(f"--keep must be at least 1, not {num_kept}; to keep no backup, delete the place itself")
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim:
         found = read_snapshots(store)
         gone, kept = found[:-num_kept], found[-num_kept:]
@@ -67,7 +68,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
 
 
 def _contents_of(store: ObjectStore, snapshots: Sequence[Snapshot]) -> set[bytes]:
-    """Return the digests of all contents that these snapshots name."""
+    """Return the sha256 digests of all contents that `snapshots` name."""
     named: set[bytes] = set()
     with tempfile.TemporaryDirectory() as folder:
         for snapshot in snapshots:

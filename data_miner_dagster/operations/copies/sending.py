@@ -1,4 +1,4 @@
-"""`send_files`: sends many files to an empty address.
+"""Send many files to an empty address, or remove all files from an address.
 
 Sending resumes after a kill, and the last file marks the copy as complete.
 """
@@ -41,7 +41,7 @@ class SentFiles:
 def send_files(
     store: ObjectStore, files: Mapping[str, Path], *, last: str, num_at_once: int = 8, dry_run: bool = False
 ) -> SentFiles:
-    """Store files under their names, each verified by its hash. `last` is stored once all others exist.
+    """Store files under their names, each verified by its hash. The file named `last` is sent after all others.
 
     Files of the same copy that already exist are not sent again, whether the copy was interrupted or complete. Sending
     the same files a second time therefore changes nothing.
@@ -56,7 +56,7 @@ def send_files(
     same = {name for name, entry in there.items() if name in files and _is_same(store, entry, files[name])}
     if not is_begun and there and (others or same != files.keys()):
         name = (others or sorted(there.keys() - same) or sorted(there))[0]
-        raise ConfigError(f"{store.shown} contains other files ({name}); choose an empty address")
+        raise ConfigError(f"{store.shown} contains other files ({name}); choose an address where nothing is stored")
     missing = [name for name in files if name not in same and name != last]
     sent = SentFiles(
         len(files) - len(same),
@@ -109,8 +109,8 @@ def remove_files(store: ObjectStore, *, first: str) -> int:
     """Remove everything at an address. Return the number of objects removed.
 
     Args:
-        store: the address.
-        first: the file to remove first, which marks the copy as complete.
+        store: the store at the address.
+        first: the name of the file to remove first, which marks the copy as complete.
 
     Raises:
         ObjectError: an object still exists afterwards.

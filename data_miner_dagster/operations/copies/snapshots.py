@@ -1,4 +1,4 @@
-"""The format of a backup: its objects, and the records in them.
+"""Define the format of a backup: its objects, and the records in them.
 
 The place of a backup contains any number of snapshots of one root:
 
@@ -63,7 +63,7 @@ def blob_name(sha256: str) -> str:
 
 
 def sha256_of_blob(name: str) -> str | None:
-    """Return the sha256 in the name of an object that stores a file's content; None for any other name."""
+    """Return the sha256 in the name of an object that stores a file's content, or None for any other name."""
     digest = name.rpartition("/")[2]
     return digest if len(digest) == _DIGEST_LENGTH and blob_name(digest) == name else None
 
@@ -80,7 +80,7 @@ def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
 
 
 def read_snapshots(store: ObjectStore) -> list[Snapshot]:
-    """Return the snapshots of a place, oldest first.
+    """Return the snapshots in a place, oldest first.
 
     Raises:
         ConfigError: a snapshot cannot be read, or was made by a newer version of this package.
@@ -93,10 +93,14 @@ def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
     try:
         content = json.loads(store.read(name, max_bytes=_MAX_BYTES))
         if isinstance(content, dict) and content.get("format", 0) > FORMAT:
-            raise ConfigError(f"{store.shown}: {name} was made by a newer version of data-miner-dagster; upgrade")
+            raise ConfigError(
+                f"{store.shown}/{name} was written by a newer version of data-miner-dagster; upgrade this package"
+            )
         return from_json(Snapshot, content)
     except ValueError as error:
-        raise ConfigError(f"{store.shown}: {name} is not a snapshot ({str(error).splitlines()[0]})") from None
+        raise ConfigError(
+            f"{store.shown}/{name} is not a valid snapshot ({str(error).splitlines()[0]}); remove that file"
+        ) from None
 
 
 def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
@@ -160,23 +164,25 @@ def read_rows(file: Path) -> Iterator[FileRow]:
                 path, size_bytes, mtime_ns, inode, sha256, link = json.loads(line)
                 yield FileRow(str(path), int(size_bytes), int(mtime_ns), int(inode), str(sha256), link)
     except (OSError, EOFError, ValueError, TypeError) as error:
-        raise ObjectError(f"{file}: the table of a backup's files cannot be read ({error})") from error
+        raise ObjectError(
+            f"the list of a backup's files, {file.name}, cannot be read ({error}); remove that backup or use another"
+        ) from error
 
 
 def checked_path(layout: StorageLayout, row: FileRow) -> Path:
-    """Return the path of a file under a root, after checking that its row is valid.
+    """Return the path of a row's file under a root, after checking that the row is valid.
 
     Raises:
-        ObjectError: the path or the sha256 is not one that a backup writes, so the table was modified.
+        ObjectError: the path or the sha256 is not one that a backup writes, so the table of files was modified.
     """
     parts = PurePosixPath(row.path).parts
     path = layout.root.joinpath(*parts)
     is_kept = any(path == kept or path.is_relative_to(kept) for kept, _ in layout.kept_in_backups())
     if not is_kept or ".." in parts or "\x00" in row.path or "/".join(parts) != row.path:
-        raise ObjectError(f"the backup contains the path {row.path!r}, which is not allowed; the restore stopped")
+        raise ObjectError(f"the backup contains the path {row.path!r}, which is not allowed; use another backup")
     if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
         raise ObjectError(
-            f"the backup states {row.sha256!r} as the sha256 of {row.path}, which is not a valid sha256; the restore "
-            "stopped"
+            f"the backup states {row.sha256!r} as the sha256 of {row.path}, which is not a valid sha256; use another "
+            "backup"
         )
     return path

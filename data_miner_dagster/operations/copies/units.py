@@ -55,7 +55,7 @@ def _units_below(folder: Path, depth: int | None) -> Iterator[Path]:
 
 
 def state_of(root: Path, unit: Path) -> UnitState | None:
-    """Return the state of a unit; None if the unit does not exist."""
+    """Return the state of a unit, or None if the unit does not exist."""
     try:
         if unit.is_dir():
             return UnitState(unit.stat().st_ino, tuple(_files_below(root, unit)))

@@ -1,1 +1,1 @@
-"""Deduplication: chooses representatives among a project's kept frames. The entry point is `deduplicate_project`."""
+"""Choose representatives among a project's kept frames. The entry point is `deduplicate_project`."""

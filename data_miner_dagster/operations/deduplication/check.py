@@ -1,4 +1,4 @@
-"""Check a project's deduplicated table, without the indexes used to make it.
+"""Check a project's deduplicated table, without the indexes that were used to create it.
 
 The table guarantees that each duplicate is within reach of its representative, and that no two representatives are
 near-duplicates.
@@ -109,7 +109,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
 
 
 def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
-    """Return (N,) row numbers of the frames' representatives, counted over foreign frames, then those in `decided`."""
+    """Return (N,) int64 row numbers of the decided frames' representatives in `foreign` followed by `decided`."""
     is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
     is_own = pc.invert(is_foreign)
     named = decided["representative_frame_id"]

@@ -95,7 +95,7 @@ class Inputs:
     verdicts: PairVerdicts
 
     def fingerprint(self, left_out: Collection[str] = ()) -> str:
-        """Return the fingerprint of the table made from these inputs without the videos that are left out."""
+        """Return the fingerprint of the table that is made from these inputs, without the videos in `left_out`."""
         content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
         return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
 
@@ -103,9 +103,9 @@ class Inputs:
 def deduplicate_project(platform: Platform, project: str, *, force: bool = False) -> ProjectOutcome:
     """Write deduplicated.parquet: one row per frame that filtering kept, with its representative.
 
-    Idempotent: a table made from the same inputs stays unchanged. With `force`, all frames are compared again, with the
-    same result. Videos whose frames or embeddings are missing or unreadable are left out, counted, and marked on their
-    membership. The next run examines them again.
+    A table that was made from the same inputs stays unchanged. With `force`, all frames are compared again, with the
+    same result. Videos whose frames or embeddings are missing or unreadable are left out, counted, and marked in their
+    membership. The next run examines these videos again.
 
     Raises:
         ConfigError: the project does not exist, or a project to compare with has not been deduplicated.
@@ -131,12 +131,12 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
 
 
 def read_inputs(platform: Platform, project: str) -> Inputs:
-    """Return the inputs of a project's table.
+    """Return the inputs of a project's deduplicated table.
 
     Raises:
         NotReadyError: the project has not been filtered.
-        ConfigError: the project does not exist, a project to compare with has not been deduplicated, or no threshold
-            is set for the project's encoder.
+        ConfigError: the project does not exist, a project to compare with has not been deduplicated, a release to
+            compare with never existed, or no threshold is set for the project's encoder.
     """
     config = platform.project_config(project)
     filtered_fingerprint = require_table(platform, project, ProjectStage.FILTERING)
@@ -163,7 +163,7 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
 
 
 def project_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video with a kept frame: its rank by first release, from 0.
+    """Return the generation of every video with a kept frame, by key: its rank by first release, from 0.
 
     Videos that have not been released yet come last.
     """
@@ -268,7 +268,7 @@ def _table_of(frames: pa.Table, decisions: pa.Table) -> pa.Table:
 
 
 def _write_reuploads(platform: Platform, project: str, inputs: Inputs, table: pa.Table, fingerprint: str) -> int:
-    """Store which videos are re-uploads. Return their number."""
+    """Find and store the re-uploads among the videos. Return their number."""
     config = inputs.config.deduplication
     reuploads = find_reuploads(
         table, minimum_share=config.reupload_share, minimum_pictures=config.reupload_minimum_pictures

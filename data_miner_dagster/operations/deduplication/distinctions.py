@@ -1,4 +1,4 @@
-"""The thumbnails that distinguish a project's frames. They are read on first use, and missing ones are made then.
+"""Distinguish frames by their thumbnails, which are read on first use, or computed then if they are missing.
 
 Does not belong here: the comparison (stages/deduplication/views.py), and turning a picture into a thumbnail
 (models/encoders/thumbnails.py).
@@ -33,7 +33,7 @@ def distinctions_of(
 ) -> Distinctions:
     """Return the `Distinctions` that tell rows of `frames` apart by verdicts and thumbnails.
 
-    The table has `PICTURE_COLUMNS`. The setting `same_place` decides whether thumbnails are compared.
+    `frames` has `PICTURE_COLUMNS`. The setting `same_place` decides whether thumbnails are compared.
     """
     if not len(frames):
         return NOTHING_APART
@@ -50,7 +50,7 @@ def distinctions_of(
 
 
 class StoredThumbnails:
-    """The thumbnails of a list of frames. A video's thumbnails are read or made once one of them is needed."""
+    """The thumbnails of a list of frames. A video's thumbnails are read or computed once one of them is needed."""
 
     def __init__(self, platform: Platform, frames: pa.Table) -> None:
         self._platform = platform
@@ -62,10 +62,10 @@ class StoredThumbnails:
         self._thumbnails = _room_for(len(frames), platform)
 
     def of(self, rows: IntArray) -> ThumbnailArray:
-        """Return the (N, NUM_VALUES) thumbnails of these rows.
+        """Return the (N, NUM_VALUES) uint8 thumbnails of the frames in `rows`.
 
         Raises:
-            VideosLeftOutError: some videos' pictures cannot be read.
+            VideosLeftOutError: the pictures of some videos cannot be read.
         """
         codes = np.unique(self.video_codes[rows])
         missing = codes[~self._is_read[codes]].tolist()
@@ -78,7 +78,7 @@ class StoredThumbnails:
         wanted = {self._video_keys[code]: self._frame_indices[rows] for code, rows in rows_by_code.items()}
         num_made = ensure_embeddings(self._platform, THUMBNAILS, wanted)
         if num_made:
-            logger.debug("made thumbnails of %s", counted(num_made, "frame"))
+            logger.debug("computed thumbnails of %s", counted(num_made, "frame"))
         for code, rows in rows_by_code.items():
             stored = load_stored(self._platform, THUMBNAILS, self._video_keys[code], self._frame_indices[rows])
             self._thumbnails[rows] = stored.astype(np.uint8)

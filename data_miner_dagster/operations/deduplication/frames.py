@@ -1,4 +1,4 @@
-"""The frames that deduplication decides on, with the properties of their pictures.
+"""Read the frames that deduplication decides on, with the properties of their pictures.
 
 Does not belong here: decisions, and the frames of other projects and of releases (others.py).
 """
@@ -36,7 +36,7 @@ PICTURE_COLUMNS: Final = (*KEY_COLUMNS, "sha256", "perceptual_hash", "contrast",
 
 
 def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
-    """Return the frames that filtering kept, by frame id, with `PICTURE_COLUMNS` and the columns for `quality_order`.
+    """Return the frames that filtering kept, with `PICTURE_COLUMNS` and the columns for `quality_order`, by frame id.
 
     Args:
         platform: the platform of the project.
@@ -61,10 +61,13 @@ def without_videos(frames: pa.Table, left_out: Collection[str]) -> pa.Table:
 def representative_vectors(
     platform: Platform, project: str, encoder: EncoderRole, representatives: pa.Table, fingerprint: str
 ) -> npt.NDArray[np.float16]:
-    """Return the (R, D) vectors of a project's representatives.
+    """Return the (R, D) float16 vectors of a project's representatives, in the order of `representatives`.
 
-    They come from the file beside the table with this fingerprint. If that file is missing or belongs to another table,
-    they come from the embeddings of their videos.
+    They come from the file beside the deduplicated table, if it belongs to the table with this fingerprint and has all
+    of them. Otherwise they come from the embeddings of the videos.
+
+    Raises:
+        VideosLeftOutError: the embeddings of some videos are needed but missing or unreadable.
     """
     stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
     if stored is not None:
@@ -94,7 +97,10 @@ def stacked(tables: Sequence[pa.Table]) -> pa.Table:
 def appearances_of(
     frames: pa.Table, config: DeduplicationConfig, distinctions: Distinctions = NOTHING_APART
 ) -> Appearances:
-    """Return the appearances of frames, in order, from columns `sha256`, `perceptual_hash` and `contrast`."""
+    """Return the appearances of frames, in the order of the rows.
+
+    They are computed from the columns `sha256`, `perceptual_hash` and `contrast`.
+    """
     hashes = frames["perceptual_hash"].to_numpy()
     contrast = frames["contrast"].to_numpy()
     return Appearances(
@@ -107,16 +113,16 @@ def appearances_of(
 
 
 def video_codes_of(frames: pa.Table) -> npt.NDArray[np.int64]:
-    """Return (N,) int64 codes of the frames' videos: equal for frames of one video, different otherwise."""
+    """Return an (N,) int64 array of codes, which are equal for frames of the same video and different otherwise."""
     codes = frames["video_key"].combine_chunks().dictionary_encode().indices
     return np.asarray(codes.to_numpy(), np.int64)
 
 
 def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assignment) -> list[DuplicateTier | None]:
-    """Return the tier of each newcomer; None for a representative.
+    """Return the tier of each newcomer, or None for a representative.
 
     Args:
-        named: representatives and newcomers, one row per id, with `video_key` and `foreign_tier`.
+        named: earlier representatives and newcomers, one row per id, with `video_key` and `foreign_tier`.
         appearances: the appearances, by id.
         assignment: the assignment of representatives, by id.
     """
@@ -129,10 +135,10 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the frames, ordered by id, with columns about their pictures from the manifests of their videos.
+    """Return the frames, ordered by id, with columns about their pictures from the frame tables of their videos.
 
     Raises:
-        VideosLeftOutError: some manifests cannot be read, or lack a frame.
+        VideosLeftOutError: the frame tables of some videos cannot be read, or lack a frame.
     """
     remedy = "materialize filtered_frames again"
     frames = frames.sort_by("frame_id").combine_chunks()

@@ -1,7 +1,7 @@
-"""Frames of other projects and of releases. They precede a project's own frames, which may duplicate them.
+"""Read the frames of other projects and of releases. They precede a project's own frames, which may duplicate them.
 
-Frames that no longer exist, because a video was forgotten or a release or project was deleted, are skipped and counted.
-A name that never existed is a mistake and is refused before any work.
+Frames that no longer exist, because a video was forgotten or a release or project was deleted, are left out and
+counted. A name that never existed is a mistake and is refused before any work.
 
 Belongs here: reading and naming these frames. Does not belong here: decisions.
 """
@@ -48,7 +48,7 @@ def foreign_frames(
     """Return the representatives of other projects and the images of releases, and how many no longer exist.
 
     Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
-    parts are in order of the frame id. A deleted release counts with its number of images. Frames of videos in
+    parts are in order of the frame id. All images of a deleted release count as no longer existing. Frames of videos in
     `left_out` are not included.
 
     Raises:
@@ -77,9 +77,9 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return, by name, the fingerprint of each project or release to compare with; "gone" if it was deleted.
+    """Return, by name, the fingerprint of each project or release to compare with, or "gone" if it was deleted.
 
-    The result has an entry `gone/<video key>` for each of their videos whose frames no longer exist.
+    For each video of these projects and releases whose frames no longer exist, there is an entry `gone/<video key>`.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
@@ -120,7 +120,7 @@ def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
 
 
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield the representatives of each project to compare with that still exists."""
+    """Yield a table of the representatives of each project to compare with, if the project still exists."""
     for other in config.against_projects:
         path = platform.layout.deduplicated_table(other)
         if find_project(platform.database, other) is not None and path.exists():
@@ -129,7 +129,7 @@ def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 
 
 def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield the images of each release to compare with that still exists."""
+    """Yield a table of the images of each release to compare with, if the release still exists."""
     for release in config.against_releases:
         path = images_table(folder_of_release(platform, release))
         if path.exists():
@@ -137,13 +137,13 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
                 yield read_table(path, KEY_COLUMNS)
             except DamagedFileError as error:  # nothing can recreate it
                 raise PermanentError(
-                    f"cannot compare with release {release}: {path} is damaged; restore it from a copy, or remove "
-                    "the release from deduplication.against_releases"
+                    f"release {release} cannot be compared with, because {path} is damaged; restore the file from a "
+                    "backup, or remove the release from deduplication.against_releases"
                 ) from error
 
 
 def _present(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the frames that still exist, by frame id.
+    """Return the frames that still exist, sorted by frame id.
 
     Raises:
         VideosLeftOutError: the frames of some videos cannot be read.

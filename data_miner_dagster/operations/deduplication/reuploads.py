@@ -1,4 +1,4 @@
-"""The re-uploaded videos and excerpts that deduplication detected, with the videos' titles.
+"""Read the re-uploads and excerpts that deduplication detected, with the titles of their videos.
 
 Does not belong here: detecting them (stages/deduplication/reuploads.py).
 """
@@ -29,7 +29,7 @@ class ReportedReupload:
 
 
 def project_reuploads(platform: Platform, project: str) -> list[ReportedReupload]:
-    """Return a project's re-uploads by video key; empty before the project is deduplicated."""
+    """Return a project's re-uploads, sorted by video key. There are none before the project is deduplicated."""
     path = platform.layout.reuploads_table(project)
     if not path.is_file():
         return []

@@ -41,17 +41,18 @@ class DuplicateSearch:
 
 
 def is_exact_affordable(num_leaders: int, num_newcomers: int, exact_up_to_frames: int) -> bool:
-    """Return True if an exact search needs no more comparisons than all pairs of `exact_up_to_frames` frames."""
+    """Return whether an exact search needs no more comparisons than there are pairs of `exact_up_to_frames` frames."""
     return num_newcomers * (num_leaders + num_newcomers / 2) <= exact_up_to_frames**2 / 2
 
 
 def choose_search(
     leaders: Float16Array, newcomers: Float16Array, threshold: float, config: DeduplicationConfig
 ) -> DuplicateSearch:
-    """Return an empty index for these vectors: exact if that is affordable, else clustered. Deterministic.
+    """Return a search for near-duplicates among these vectors: exact if that is affordable, else clustered.
 
-    The clustered index is trained on rows spread evenly over all vectors. An exact search finds the true
-    near-duplicates of a sample, and the index is set to visit enough clusters to find the required share of them.
+    The result is deterministic. Its index is empty. The clustered index is trained on rows spread evenly over all
+    vectors. An exact search finds the true near-duplicates of a sample, and the index is set to visit enough clusters
+    to find the required share of them.
     """
     dimension = newcomers.shape[1]
     if is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames):
@@ -73,7 +74,7 @@ def choose_search(
 
 @dataclass(frozen=True, slots=True)
 class _Stack:
-    """Representatives and newcomers as one sequence, without copying them."""
+    """Representatives and newcomers as one sequence of vectors, without a copy."""
 
     leaders: Float16Array
     newcomers: Float16Array

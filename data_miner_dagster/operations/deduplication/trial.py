@@ -1,4 +1,4 @@
-"""`data-miner try dedup`: finds near-duplicates in a folder with the same encoder and method as the stage.
+"""Find near-duplicates in a folder for `data-miner try dedup`, with the same encoder and method as the stage.
 
 Every folder counts as one video. Without prompts, the sharper and larger picture is the representative.
 """

@@ -1,4 +1,4 @@
-"""People's verdicts on pairs of frames, applied to the frames that deduplication decides on.
+"""Apply people's verdicts on pairs of frames to the frames that deduplication decides on.
 
 Does not belong here: verdicts on single frames (operations/filtering/verdicts.py).
 """
@@ -17,14 +17,14 @@ from data_miner_dagster.operations.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class PairVerdicts:
-    """The verdicts in force on pairs. Their times only determine the order of `chosen`."""
+    """The verdicts in force on pairs of frames. Their times only determine the order of `chosen`."""
 
     different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # not duplicates of each other, in order
     chosen: tuple[FramePlace, ...] = ()  # chosen as representatives, the latest verdict first
 
     @property
     def content(self) -> dict[str, object]:
-        """The part of a fingerprint that covers the verdicts; empty if there are none."""
+        """The part of a fingerprint that covers the verdicts. It is empty if there are none."""
         if not self.different and not self.chosen:
             return {}
         places = {
@@ -69,7 +69,7 @@ def _content(place: FramePlace) -> list[object]:
 
 
 class _Places:
-    """Finds the rows of frames by video and time. There may be several, since a frame of a release may occur twice."""
+    """Finds the rows of frames by video and time. Several may match, since a frame of a release may occur twice."""
 
     def __init__(self, frames: pa.Table, video_keys: set[str]) -> None:
         self._by_video: dict[str, list[tuple[float, int]]] = defaultdict(list)

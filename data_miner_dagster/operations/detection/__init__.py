@@ -1,1 +1,1 @@
-"""Detection: detect objects on a project's representatives. The entry point is `detect_project`."""
+"""Detect objects on a project's representatives. The entry point is `detect_project`."""

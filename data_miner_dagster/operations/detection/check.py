@@ -22,7 +22,7 @@ _COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", *_COR
 
 @dataclass(frozen=True, slots=True)
 class BoxCounts:
-    """The number of a project's boxes, and the number that violates each guarantee."""
+    """The number of a project's boxes, and the number of boxes that violate each guarantee."""
 
     num_boxes: int
     num_misplaced: int  # outside their frame, without area, or on a frame that does not exist
@@ -39,15 +39,15 @@ class BoxCounts:
     def description(self) -> str:
         """The counts in one line, for the user."""
         return (
-            f"of {counted(self.num_boxes, 'box', 'boxes')}, outside their frame or empty: {self.num_misplaced:,}, of a "
-            f"class that the project does not have: {self.num_unknown_class:,}, with a confidence outside 0 to 1: "
-            f"{self.num_bad_confidence:,}, different from the bounds of their mask: {self.num_wrong_masks:,}; "
+            f"{counted(self.num_boxes, 'box', 'boxes')}: {self.num_misplaced:,} outside their frame or empty, "
+            f"{self.num_unknown_class:,} of a class that the project does not have, {self.num_bad_confidence:,} with a "
+            f"confidence outside 0 to 1, {self.num_wrong_masks:,} different from the bounds of the box's mask; "
             "`data-miner force-detect` recreates all boxes"
         )
 
 
 def check_boxes(platform: Platform, project: str) -> BoxCounts:
-    """Count the boxes of a project that violate a guarantee of its table of detections.
+    """Count a project's boxes, and those that violate each guarantee of its table of detections.
 
     Raises:
         NotReadyError: no detector has examined the project's frames.

@@ -1,7 +1,8 @@
-"""The colours in the boxes of a project that follows objects: stored with a detector's boxes, and read back.
+"""Measure the colours in the boxes of a project that follows objects, and read them back.
 
-They are measured while a detector examines a picture, which is decoded at that time. Boxes that an earlier version or a
-project without tracking has stored lack them. They are then measured from the stored picture, if it is still there.
+Colours are measured while a detector examines a picture, which is decoded at that time, and are stored with its boxes.
+Boxes that an earlier version or a project without tracking has stored lack colours. Their colours are measured from the
+stored picture, if it still exists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,10 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, slots=True)
 class StoredBoxes:
-    """The boxes that one detector has found on one frame. Colours are empty bytes if they are hidden, None if unknown.
+    """The boxes that one detector has found on one frame, with the colours in each box.
 
-    Coordinates and confidences are those that tables store, so both ways to measure colours give the same bytes.
+    Colours are empty bytes for a box that other boxes mostly cover, and None if they are unknown. Coordinates and
+    confidences have the precision of stored tables, so both ways to measure colours give the same bytes.
     """
 
     boxes: npt.NDArray[np.float64]
@@ -39,13 +41,13 @@ class StoredBoxes:
     colours: Sequence[bytes | None]
 
     def measured(self, image: RgbImage) -> list[bytes]:
-        """Return the colours of each box on its picture."""
+        """Return the colours in each box, measured on `image`, the picture of the frame."""
         found = box_colours(image, self.boxes, self.confidences)
         return [b"" if colours is None else colours.tobytes() for colours in found]
 
 
 def with_colours(rows: Sequence[DetectionRow], image: RgbImage) -> list[DetectionRow]:
-    """Return the rows of a picture's boxes with their colours."""
+    """Return the rows of the boxes on a picture, with the colours in each box."""
     boxes = np.array([[row[name] for name in _CORNERS] for row in rows], np.float32).reshape(-1, 4)
     confidences = np.array([row["confidence"] for row in rows], np.float32)
     names = [str(row["class_name"]) for row in rows]
@@ -54,7 +56,7 @@ def with_colours(rows: Sequence[DetectionRow], image: RgbImage) -> list[Detectio
 
 
 def stored_boxes(table: pa.Table) -> Mapping[str, StoredBoxes]:
-    """Return the boxes of a table of COLOURED_DETECTIONS_SCHEMA, sorted by frame, by frame id."""
+    """Return the boxes in a table of COLOURED_DETECTIONS_SCHEMA, by frame id. The rows of a frame are adjacent."""
     boxes = np.stack([table[name].to_numpy() for name in _CORNERS], axis=1).astype(np.float64)
     confidences = table["confidence"].to_numpy().astype(np.float64)
     names, colours = table["class_name"].to_pylist(), table[COLOURS_COLUMN].to_pylist()
@@ -65,13 +67,16 @@ def stored_boxes(table: pa.Table) -> Mapping[str, StoredBoxes]:
 
 
 class ColourReader:
-    """Completes the stored colours of boxes, from the pictures where they are missing."""
+    """Measures the colours of stored boxes on the pictures where these colours are unknown."""
 
     def __init__(self, pictures: StoredPictures) -> None:
         self._pictures = pictures
 
     def complete(self, picture: PictureFile, sha256: str, stored: Sequence[StoredBoxes]) -> list[StoredBoxes]:
-        """Return the boxes of each detector on a picture with their colours, which stay unknown if it is missing."""
+        """Return the boxes of each detector on a picture, with the colours in each box.
+
+        Unknown colours are measured on the picture. They stay unknown if the picture is unreadable.
+        """
         if all(None not in each.colours for each in stored):
             return list(stored)
         try:
@@ -84,7 +89,10 @@ class ColourReader:
 def colours_of(
     found: FrameDetections, stored: Sequence[StoredBoxes], classes: Sequence[ClassPrompts]
 ) -> list[Colours | None]:
-    """Return the colours of a frame's boxes, each from the detector's box of its class that it overlaps most."""
+    """Return the colours in each box on a frame, from the stored box of the same class that overlaps it most.
+
+    The entry is None for a box without such a stored box, or whose stored box is mostly covered by others.
+    """
     best: list[Colours | None] = [None] * len(found.detections.prompts)
     overlaps = np.full(len(best), np.nextafter(_SAME_BOX_IOU, 0))
     for of_detector in stored:

@@ -53,8 +53,8 @@ class Decisions:
             frames: the frames, ordered by id.
             config: the settings of detection.
             faults: receives the internal errors.
-            compare: compares the boxes along a video. None: boxes are compared according to the setting
-                `agreement_seconds`, or not at all if it is not set.
+            compare: compares the boxes along a video. If it is None, boxes are compared according to the setting
+                `agreement_seconds`, or not at all if that is not set.
         """
         seen = [part.seen() for part in parts.values()]
         self.num_frames = len(frames)

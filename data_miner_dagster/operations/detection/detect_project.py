@@ -1,4 +1,4 @@
-"""Detection of one project: its detectors examine the representatives of its duplicate groups.
+"""Detect objects in one project: its detectors examine the representatives of its duplicate groups.
 
 Each detector's results are stored in parts (storage/detection_parts.py), and are computed again only if their inputs
 change or the user requests it. The decisions of the stage (fusion, suppression, comparison along the video) are
@@ -70,7 +70,7 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes are written when at least this many are in memory. Readers that proceed video by video read as many at once."""
+"""Boxes are written when at least this many are in memory. Readers of one video at a time also read so many."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
 """Boxes are also written when their masks reach this size. Masks with noisy outlines take 100 times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
@@ -99,11 +99,11 @@ def detect_project(
         not_followed: the keys of videos whose objects must not be followed, to reproduce earlier tables.
 
     Returns:
-        The exact counts: frames, frames_with_boxes, boxes, boxes by class; and, if there are any, unreadable frames,
-        left-out videos, the verifier's verdicts and tracks.
+        An outcome with the exact counts: frames, frames with boxes, boxes, boxes by class; and, if there are any,
+        unreadable frames, left-out videos, the verifier's verdicts and tracks.
 
     Raises:
-        ConfigError: the project does not exist, a detector has no such class, or a setting or exemplar is invalid.
+        ConfigError: the project does not exist, a detector does not know a class, or a setting or exemplar is invalid.
         NotReadyError: the frames have not been deduplicated.
         ModelError: a detector, the verifier or the tracking model is missing or cannot be loaded.
         VerifierAwayError: the verifier is unavailable, and the project is set to wait for it.
@@ -162,7 +162,7 @@ def _forget_found(platform: Platform, project: str) -> None:
 
 
 def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
-    """Return the fingerprint of all inputs of the boxes except the frames and the verifier's answers."""
+    """Return the fingerprint of everything that boxes depend on, except the frames and the verifier's answers."""
     return fingerprint_of(
         {
             "detection": _deciding_settings(config),
@@ -190,7 +190,7 @@ def _current_fingerprint(
     """Return the fingerprint of the stored tables, or None if they are not current.
 
     Tables are not current if their inputs have changed, frames were unreadable, videos were not followed, or boxes wait
-    for an answer of the verifier. With a verifier, the fingerprint depends on its answers.
+    for an answer from the verifier. With a verifier, the fingerprint depends on its answers.
     """
     frames_table, boxes_table = (
         platform.layout.detected_frames_table(project),
@@ -225,7 +225,7 @@ class _MadeFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Further:
-    """The verification and the tracking of a project. None if the project does not request it."""
+    """The verification and the tracking of a project, each None if the project does not request it."""
 
     verification: BoxVerification | None
     follower: VideoFollower | None
@@ -259,7 +259,7 @@ def _write_tables(
     """Write `detections.parquet`, whole-clip tracks if they are requested, and `detected_frames.parquet` last.
 
     Returns:
-        The fingerprint of the tables, and the reason by key for each video that is left out completely.
+        The fingerprint of the tables, and the reasons why videos are left out completely, by video key.
     """
     metadata = {MADE_FROM_KEY: made_from.deduplicated_fingerprint}
     verification, schema = further.verification, further.schema

@@ -1,7 +1,7 @@
-"""The classes of a project with their exemplars, as they are passed to detectors.
+"""Prepare the classes of a project, with their exemplars, for detectors.
 
 Belongs here: adding the exemplars to `ClassPrompts`, and the exemplars' part of a fingerprint. Does not belong here:
-finding the files (operations/exemplars.py), their use in a detector (models/detectors/).
+finding the files (operations/exemplars.py), and their use in a detector (models/detectors/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def pictured_classes(
 def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict[str, object]:
     """Return the exemplars' part of a fingerprint: the sha256 of each file and the boxes on it, but not its name.
 
-    Empty if there are no exemplars.
+    The result is empty if there are no exemplars.
     """
     shown = {
         name: [
@@ -55,7 +55,7 @@ def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict
 
 
 def exemplar_metadata(paths_by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the paths of the exemplars of each class as metadata of the outcome. Empty if there are no exemplars."""
+    """Return the paths of each class's exemplars as metadata for the outcome, or an empty dict without exemplars."""
     line = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in paths_by_class.items())
     return {"exemplars": line} if line else {}
 

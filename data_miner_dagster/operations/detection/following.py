@@ -65,7 +65,7 @@ class TrackTables:
         Args:
             number: the position of the frame among the tracked frames of its video, from 0.
             followed: the frame and its boxes. Boxes without a track are left out.
-            frame_id: the id of the frame if it is a representative; None if it is a picture around one.
+            frame_id: the id of the frame if it is a representative, or None if it is a picture around one.
         """
         frame = followed.frame
         width, height = frame.resolution_wh
@@ -104,7 +104,7 @@ class FrameColours:
     _found: Sequence[FoundBoxes] | None = None
 
     def stored_on(self, frames: Sequence[FrameToDetect]) -> list[Mapping[str, StoredBoxes]]:
-        """Return the boxes of each detector, by frame id."""
+        """Return the stored boxes of each detector on `frames`, by frame id, one mapping per detector."""
         if self._found is None:  # parts are complete once objects are followed, but not before
             sha256_by_frame = {frame.frame_id: frame.sha256 for frame in self.frames}
             self._found = [replace(part, boxes_schema=_COLOURS_SCHEMA).found(sha256_by_frame) for part in self.parts]
@@ -127,7 +127,8 @@ class VideoFollower:
             neighbours: the pictures around the frames, and the detectors' boxes on them.
             config: the settings of detection.
             coloured: the colours in the detectors' boxes on the frames.
-            sessions: the results of the network that follows objects. None: ByteTrack links the detectors' boxes.
+            sessions: the results of the network that follows objects. If it is None, ByteTrack links the detectors'
+                boxes.
         """
         self.neighbours = neighbours
         self._coloured = coloured
@@ -244,7 +245,7 @@ class VideoFollower:
 
 
 def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
-    """Ensure that objects can be followed if the settings request tracking. Loads no model.
+    """Check, without loading a model, that objects can be followed if the settings request tracking.
 
     Raises:
         ConfigError: the model does not exist, cannot follow objects, or has a licence that is not allowed.
@@ -267,7 +268,7 @@ def following(
 ) -> Iterator[VideoFollower | None]:
     """Decode the pictures around the frames, then yield the follower of a project's objects.
 
-    Yield None if the settings do not request tracking.
+    If the settings do not request tracking, nothing is decoded, and None is yielded.
 
     Args:
         platform: the platform of one root.
@@ -299,8 +300,8 @@ def following(
 def writing_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> Iterator[Callable[[str], None]]:
     """Have `follower` write whole-clip tracks during the block. Yield a function to call when all videos are done.
 
-    The function writes the remaining rows, and the fingerprint that it receives. It does nothing if whole-clip tracks
-    are not requested.
+    The function writes the remaining rows and the fingerprint that is passed to it. If whole-clip tracks are not
+    requested, nothing is written.
     """
     if follower is None or not follower.neighbours.config.whole_clip:
         yield lambda _: None
@@ -344,7 +345,7 @@ def forget_other_tracks(platform: Platform, project: str, follower: VideoFollowe
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        follower: the follower of this run; None if objects are not followed.
+        follower: the follower of this run, or None if objects are not followed.
     """
     layout = platform.layout
     remove_other_parts(layout.window_parts(project), keep=follower.neighbours.part_folders if follower else [])
@@ -356,7 +357,7 @@ def forget_other_tracks(platform: Platform, project: str, follower: VideoFollowe
 
 
 def track_counts(platform: Platform, project: str) -> dict[str, int]:
-    """Return the numbers of tracks and recovered boxes, and the number of videos not followed if there are any."""
+    """Return the counts of tracks and recovered boxes, and of videos that were not followed if there are any."""
     counts = {"tracks": 0, "recovered_boxes": 0}
     columns = ["video_key", TRACK_ID_COLUMN, RECOVERED_COLUMN]
     boxes = read_table(platform.layout.detections_table(project), columns)
@@ -368,7 +369,7 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
-    """Return the settings of tracking that are part of a table's fingerprint. Empty if objects are not followed.
+    """Return the settings of tracking that are part of a table's fingerprint. There are none without tracking.
 
     Raises:
         ModelError: the folder of the tracking model's `file:` source is missing.

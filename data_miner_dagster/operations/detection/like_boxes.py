@@ -1,4 +1,4 @@
-"""`data-miner try detect PICTURE --like BOX`: detect the objects on a picture that resemble those in given boxes."""
+"""Detect the objects on a picture that resemble those in given boxes (`data-miner try detect PICTURE --like BOX`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from data_miner_dagster.protocols.detectors import BoxPrompted
 
 
 def check_takes_boxes(role: DetectorRole) -> None:
-    """Ensure that a detector accepts boxes on the examined picture as prompts. Loads no model.
+    """Check, without loading a model, that a detector accepts boxes on the examined picture as prompts.
 
     Raises:
         ConfigError: the architecture of the detector does not accept boxes on the examined picture.
@@ -23,8 +23,8 @@ def check_takes_boxes(role: DetectorRole) -> None:
     if family is None or not family.takes_boxes:
         able = sorted(name for name, other in ARCHITECTURES.items() if other.takes_boxes)
         raise ConfigError(
-            f"--like: detector {role.name!r} of architecture {role.entry.architecture!r} accepts no boxes on the "
-            f"same picture; choose a detector of architecture {' or '.join(able)}, such as --detector sam3"
+            f"`--like` cannot be used: detector {role.name!r} of architecture {role.entry.architecture!r} accepts no "
+            f"boxes on the same picture; choose a detector of architecture {' or '.join(able)}, such as --detector sam3"
         )
 
 
@@ -48,7 +48,7 @@ def try_detect_like(
     check_takes_boxes(role)
     ((_, images, unreadable),) = read_in_batches([picture], 1)
     if unreadable:
-        raise UnreadableImageError(f"{picture} cannot be read: {unreadable[0][1]}")
+        raise UnreadableImageError(unreadable[0][1])
     height, width = images[0].shape[:2]
     for box in (*like, *unlike):
         if box[2] > width or box[3] > height:

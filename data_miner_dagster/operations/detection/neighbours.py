@@ -3,7 +3,8 @@
 The pictures are stored in `windows/`, in one folder per video for all projects. If the pictures of a video are
 unavailable, its objects are not followed, and its boxes remain as detected.
 
-Belongs here: the expensive part. Does not belong here: following the objects (following.py).
+Belongs here: decoding and examining pictures, the expensive part. Does not belong here: following the objects
+(following.py).
 """
 
 import heapq
@@ -73,15 +74,15 @@ class Neighbours:
         parts: Mapping[str, DetectionParts],
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Group the frames by video. Folders of pictures are left out, since there is nothing to decode around frames.
+        """Group the frames by video. Folders of pictures are left out, since nothing can be decoded around a frame.
 
         Args:
             platform: the platform of one root.
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: the results of each detector on the frames; the fingerprints identify the detector and its classes.
-            sessions: the network that follows objects and examines the pictures; None if the detectors examine them.
+            parts: the results of each detector on the frames. Their fingerprints identify the detector and its classes.
+            sessions: the network that follows objects and examines the pictures, or None if the detectors examine them.
         """
         self.config = config
         self.failed: dict[str, str] = {}
@@ -117,7 +118,7 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Log the number of missing pictures, and decode them. Missing video files are downloaded again.
+        """Decode the missing pictures, after logging their number. Missing video files are downloaded again.
 
         Raises:
             SourcesMissingError: a video file is missing, and the platform is offline.
@@ -228,7 +229,7 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures that this project requests around a video's frames, ordered by time, without the frames.
+        """Yield the pictures that this project requests around a video's frames, ordered by time, without those frames.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -262,7 +263,7 @@ class Neighbours:
     def parts_of(self, video_key: str) -> list[DetectionParts]:
         """Return each detector's stored results on the pictures around a video's frames, in the order of the detectors.
 
-        Empty if a network follows the objects.
+        The list is empty if a network follows the objects.
         """
         return [self._parts(name, video_key) for name in self._fingerprints]
 
@@ -286,7 +287,7 @@ class Neighbours:
     def look_at(self, looker: Looker, detector: DetectorRole) -> None:
         """Have a detector examine the pictures that it has not examined yet. A killed run loses at most one part.
 
-        Do nothing if a network follows the objects.
+        If a network follows the objects, the detector examines nothing.
         """
         if self._sessions is not None:
             return
@@ -304,7 +305,7 @@ class Neighbours:
         return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
-        """Have the network, if there is one, follow the objects in the videos that are not complete.
+        """Have the network, if there is one, follow the objects in the videos whose results are incomplete.
 
         Raises:
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.

@@ -1,7 +1,7 @@
 """Run one detector on frames: decode images ahead of the detector, cut tiles, and store results in parts.
 
 Belongs here: the expensive part, which can be killed at any time. Does not belong here: dividing the frames between
-runs (shares.py), combining the results of detectors (deciding.py).
+runs (shares.py), and combining the results of detectors (deciding.py).
 """
 
 import logging
@@ -67,9 +67,9 @@ _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 class DetectionFaults:
     """The first internal error of each frame and video in one build, in one line each.
 
-    An error of a frame is also recorded for its video. It is the reason for leaving out the video if no frame of it
-    remains. An error in one box or tile counts for the whole frame, since an image that lacks a box would be labelled
-    wrongly.
+    An error in a frame is also recorded for its video. If no frame of the video remains, this error is the reason for
+    leaving out the video. An error in one box or tile counts for the whole frame, since an image that lacks a box would
+    be labelled wrongly.
     """
 
     by_video: dict[str, str] = field(default_factory=dict)
@@ -148,9 +148,9 @@ class Looker:
 
         Args:
             frames: the frames to examine.
-            name_of_part: returns the name of a part, given the number of `frames` that precede it. None: the next free
-                number.
-            parts: the destination of the results. None: `self.parts`.
+            name_of_part: returns the name of a part, given the number of `frames` that precede it, or None to name the
+                part by the next free number.
+            parts: the destination of the results, or None for `self.parts`.
             is_told: True to log the progress.
         """
         parts = parts or self.parts
@@ -324,7 +324,9 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
     try:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
-        logger.warning("detection: left out frame %s: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error)
+        logger.warning(
+            "detection: frame %s is left out: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error
+        )
         return None
 
 

@@ -88,8 +88,8 @@ class VideoSessions:
         """Return whether the results of all sessions of a video are stored.
 
         Args:
-            video_key: the video.
-            frames: its frames and the pictures around them, ordered by time.
+            video_key: the key of the video.
+            frames: the video's frames and the pictures around them, ordered by time.
         """
         done = frozenset(self.parts_of(video_key).names())
         return all(name in done for _, name in self._runs(frames))
@@ -100,8 +100,8 @@ class VideoSessions:
         A killed run loses at most one session. Results of sessions with other frames are removed.
 
         Args:
-            video_key: the video.
-            frames: returns its frames and the pictures around them, ordered by time. Called several times.
+            video_key: the key of the video.
+            frames: returns the video's frames and the pictures around them, ordered by time. It is called twice.
 
         Raises:
             ConfigError: a phrase is too long for the network.

@@ -3,7 +3,7 @@
 Unexamined frames are divided into shards (stages/sharding.py). The worker of a shard (operations/sharding.py) writes
 its parts. Decisions that compare frames of a video are made when all parts exist (deciding.py).
 
-Belongs here: finding unexamined frames, defining shards. Does not belong here: running the detector (runs.py).
+Belongs here: finding unexamined frames, and defining shards. Does not belong here: running the detector (runs.py).
 """
 
 import logging
@@ -54,7 +54,7 @@ def parts_of(
 ) -> Mapping[str, DetectionParts]:
     """Return the stored results of each detector with the current classes and settings, by detector name.
 
-    Loads no model.
+    No model is loaded.
     """
     parts = {}
     for detector in detectors:
@@ -116,13 +116,13 @@ def look_at_unseen(
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
     """Examine shards of a project's frames alongside the run that leads its detection. Return the number of shards.
 
-    Does nothing if the project has no plan of shards, or if the plan was made with settings other than those of this
-    run.
+    No frame is examined if the project has no plan of shards, or if the plan was made with settings other than those of
+    this run.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        may_go_on: called before each shard; False ends the work.
+        may_go_on: called before each shard. If it returns False, this run takes no more shards.
 
     Raises:
         ConfigError: the project does not exist, or one of its exemplars cannot be read.
@@ -144,7 +144,7 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
                 Looker(platform, detector, parts, config, DetectionFaults(), exemplars) as looker,
             ):
                 return _join(platform, plan, looker, may_go_on)
-    logger.info("detection: did not join the run on %s, because it uses other settings", project)
+    logger.info("detection: this run did not join the run on %s, because that run uses other settings", project)
     return 0
 
 

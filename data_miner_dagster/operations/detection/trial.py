@@ -1,4 +1,4 @@
-"""`data-miner try detect`: run the detectors, fusion and suppression of a project on the images of a folder."""
+"""Run the detectors, fusion and suppression of a project on a folder of images, for `data-miner try detect`."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def try_detect(
     limit: int | None = None,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Detect the classes on the images of a folder. Boxes are not compared along a video.
+    """Detect the classes on the images in a folder. Boxes are not compared along a video.
 
     The rows of the result are ordered by path.
 
@@ -35,7 +35,7 @@ def try_detect(
         config: the classes and the settings of detection.
         folder: the folder of images.
         threshold: the lowest confidence of a box, for all classes.
-        limit: the largest number of images; None for all.
+        limit: the largest number of images, or None for all.
         exemplar_folder: the folder that relative paths of exemplars refer to.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Downloading: fetches the catalog's videos as verified files under the root. The entry point is `download_videos`."""
+"""Download the catalog's videos as verified files under the root. The entry point is `download_videos`."""

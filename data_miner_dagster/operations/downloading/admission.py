@@ -20,7 +20,7 @@ _POLL_SECONDS: Final = 0.3
 
 
 class NoRoomYetError(TransientError):
-    """Raised if videos that wait for extraction use the space. Their files can be removed once they are extracted."""
+    """Raised if a download must wait until other videos are extracted, after which their files can be removed."""
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
     Raises:
         NotYetError: other downloads come first. The wait is short.
         NoRoomYetError: the download must wait until other videos are extracted.
-        PostponedError: the existing files use all the space, and none of them may be removed.
+        PostponedError: the existing files use all the space, and none of these files may be removed.
     """
     match found.answer:
         case RoomAnswer.AFTER_DOWNLOADS:

@@ -1,4 +1,4 @@
-"""`download_videos`: fetches the catalog's videos as verified files under the root."""
+"""Download the catalog's videos as verified files under the root."""
 
 import logging
 import shutil
@@ -104,14 +104,16 @@ class _Run:
 def download_videos(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
-    """Download missing videos, several at once. Return one outcome per key, in the given order.
+    """Download missing videos, several at a time. Return one outcome per key, in the given order.
 
-    Idempotent: a video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop
-    other videos. A video that failed before is retried once its retry date has passed, or with `force`. While a circuit
-    breaker is open, or a budget is spent, videos are postponed to a date on which they continue automatically.
+    A video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop other videos.
+    A video that failed before is retried once its retry date has passed, or with `force`. While a circuit breaker is
+    open, or a budget is spent, videos are postponed to a date on which they continue automatically.
 
     Raises:
         ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.
+        OutageError: the network is down, or an error of the disk or of memory affects all videos.
+        SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     keys = list(dict.fromkeys(video_keys))
     config = platform.config.downloading
@@ -152,7 +154,7 @@ def download_videos(
 
 
 def _download_all(run: _Run, keys: Sequence[str], settle: ReportVideo) -> None:
-    """Download videos, several at once. Pass each outcome to `settle`."""
+    """Download videos, several at a time. Pass each outcome to `settle`."""
     platform, config = run.platform, run.platform.config.downloading
     turns = Turns(sites_of(platform, keys), concurrent_per_site=config.politeness.concurrent_per_site)
 
@@ -246,7 +248,10 @@ def _needs_a_site(platform: Platform, key: str) -> bool:
 
 
 def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = None) -> VideoOutcome:
-    """Download one video, and return its outcome. `begun_at` is when its site was asked; None for a local video."""
+    """Download one video, and return its outcome.
+
+    `begun_at` is the time of the request to the video's site, or None if the video does not come from a site.
+    """
     platform, key, attempts = run.platform, row.key, row.attempts + (0 if run.is_another_try else 1)
     with platform.database.transaction() as session:
         check_room(platform, row, run.room.promise(session, row))
@@ -291,7 +296,7 @@ def _outcome_of_error(
 
 
 def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
-    """Forget a site's earlier refusals if it has delivered this video's file completely, even if that is unusable."""
+    """Forget a site's earlier refusals, because it has delivered this video's file, which is complete but unusable."""
     if begun_at is None:
         return
     with run.platform.database.reading() as session:
@@ -301,7 +306,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return a site's refusal as the outcome if the video's whole site refuses requests; else the given outcome."""
+    """Return `outcome`, or the refusal by the video's site if the whole site refuses requests."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))

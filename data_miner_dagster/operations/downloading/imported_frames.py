@@ -1,4 +1,4 @@
-"""Videos that are local folders of pictures. Nothing is copied until their frames are made."""
+"""Register videos that are local folders of pictures. Nothing is copied until their frames are extracted."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from data_miner_dagster.storage.videos import VideoInfo, write_video_info
 
 
 def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
-    """Return the sorted paths of the pictures of a video that is a folder; None for a video file.
+    """Return the sorted paths of the pictures of a video that is a folder, or None for a video file.
 
     Raises:
         VideoPermanentError: (MISSING_FILE) the folder is missing, or its pictures differ from those that were listed.

@@ -39,7 +39,7 @@ class NetworkWatch:
         """Note a failed download. `row` is the video's row from before the attempt.
 
         Raises:
-            OutageError: the network is down. The rows of videos that failed because of it are restored.
+            OutageError: the network is down. The rows of videos that failed because of the outage are restored.
         """
         if not error.is_of_network:
             self.note_answer()
@@ -56,7 +56,10 @@ class NetworkWatch:
                 fresh["error_kind"] = None
                 if move_video(session, key, VideoStatus.PENDING, only_from={VideoStatus.FAILED}, **fresh):
                     clear_attempts(session, WorkStage.DOWNLOADING, [key])
-        raise OutageError(FailureKind.NETWORK, f"the network is not available ({', '.join(sorted(sites))}: {error})")
+        raise OutageError(
+            FailureKind.NETWORK,
+            f"the network is not available ({', '.join(sorted(sites))}: {error}); check this machine's connection",
+        )
 
 
 def has_default_route() -> bool:

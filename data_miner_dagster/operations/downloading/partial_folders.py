@@ -1,4 +1,4 @@
-"""Folders for the bytes of running downloads. Each belongs to one claim.
+"""Manage the folders for the bytes of running downloads. Each folder belongs to one claim.
 
 A folder is inside its video's folder and has the claim's token in its name. It survives a kill, so the next attempt can
 continue from its bytes. Two attempts never write into the same folder.
@@ -42,9 +42,10 @@ def _copy(earlier: Path, own: Path) -> None:
 
 
 def begin_partial_folder(folder: Path, claim: Claim) -> Path:
-    """Return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
+    """Create and return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
 
-    If the writer of those bytes may still be running, they are copied, so two processes never write to one file.
+    If the writer of those bytes may still be running, they are copied, so that two processes never write to one file.
+    All other folders of attempts at the video are removed.
     """
     own = folder / partial_name(_NAME, claim.token)
     if not own.exists():

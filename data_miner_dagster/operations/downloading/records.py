@@ -95,9 +95,9 @@ def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection
 
 
 def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) -> VideoOutcome:
-    """Set a video back to PENDING, since another project may want it. Store the facts from its page.
+    """Set a video back to PENDING, since another project may want it. Return its outcome.
 
-    Return the outcome of the video.
+    The facts from the video's page and the rejections by its projects are stored, and partial downloads are removed.
     """
     candidate = error.candidate
     known = {name: value for name in VIDEO_FACTS if (value := getattr(candidate, name)) is not None}
@@ -110,7 +110,7 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
         shutil.rmtree(partial, ignore_errors=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-    return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=f"no project wants it: {error}")
+    return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message=f"no project wants this video: {error}")
 
 
 def record_failure(
@@ -151,7 +151,7 @@ def put_back(platform: Platform, row: VideoRow) -> None:
 
 
 def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome:
-    """Mark a video FAILED because of an internal error, unless an earlier download of it exists."""
+    """Mark a video FAILED because of an internal error, unless an earlier download of it exists. Return its outcome."""
     return record_item_fault(
         platform.database, key, fault, stage=WorkStage.DOWNLOADING, only_from=STATUSES_WITHOUT_FILE
     )
@@ -182,7 +182,7 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
 
 
 def metadata_of(info: VideoInfo) -> dict[str, int | float | str]:
-    """Return the metadata of a downloaded video that users see."""
+    """Return the metadata of a downloaded video to show to users."""
     metadata: dict[str, int | float | str] = {
         "size_bytes": info.file.size_bytes,
         "duration_seconds": info.file.duration_seconds,

@@ -1,6 +1,6 @@
 """Distribute videos to threads so that no thread waits for one site while another site is free.
 
-Does not belong here: whether a request to a site is allowed now (operations/politeness.py).
+Does not belong here: deciding whether a request to a site is allowed now (operations/politeness.py).
 """
 
 import math
@@ -35,8 +35,8 @@ class Turns:
     """The queue of one call's videos. Each is taken once, unless it is put back. Thread-safe.
 
     Args:
-        site_by_key: each video's site, in the wanted order; None for a video without one, such as a local file.
-        concurrent_per_site: at most this many videos of one site are processed at once.
+        site_by_key: each video's site, in the wanted order, or None for a video without a site, such as a local file.
+        concurrent_per_site: at most this many videos of one site are processed at the same time.
     """
 
     def __init__(self, site_by_key: Mapping[str, str | None], *, concurrent_per_site: int) -> None:
@@ -72,7 +72,7 @@ class Turns:
             self._changed.notify_all()
 
     def put_back(self, key: str, seconds: float) -> None:
-        """Put a taken video back. No video of its site can be taken for this many seconds."""
+        """Put a taken video back. For `seconds`, no video of the same site can be taken."""
         with self._changed:
             line = self._lines[self._site_by_key[key]]
             line.num_at_work -= 1
@@ -94,7 +94,10 @@ def site_of(key: str, url: str) -> str:
 
 
 def sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
-    """Return the site, host or bucket whose limits each video's requests count towards; None if there is none."""
+    """Return, by key, the site, host or bucket whose limits a video's requests count towards.
+
+    The value is None for a video that is a local file or is not in the catalog.
+    """
     addresses = addresses_of(platform.database, keys)
 
     def place_of(key: str) -> str | None:

@@ -1,1 +1,1 @@
-"""Embedding: turns frames into stored vectors, shared by all projects. The entry point is `embed_frames`."""
+"""Turn frames into stored vectors, which all projects share. The entry point is `embed_frames`."""

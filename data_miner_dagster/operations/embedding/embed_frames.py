@@ -1,4 +1,4 @@
-"""`embed_frames`: stores the embeddings of all frames of videos, in files that all projects share.
+"""Embed all frames of videos, and store the vectors in files that all projects share.
 
 Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Claims are
 always taken in the order of the keys, so two callers cannot deadlock.
@@ -138,9 +138,12 @@ class _WholeVideos:
                 store_spent(session, key, num_frames=len(task.vectors), bytes_written=task.target.stat().st_size)
 
     def _frames_lost(self, task: EmbeddingTask) -> VideoOutcome:
-        """Record that no frame of a video can be read, and remove their table, so that extraction recreates them."""
+        """Record that no frame of a video can be read, and remove the table of its frames. Return the outcome FAILED.
+
+        Extraction then recreates the frames.
+        """
         key, kind = task.video_key, VideoErrorKind.UNDECODABLE
-        message = f"no frame of {key} can be read: {task.problems[0]}; they are recreated automatically"
+        message = f"no frame of {key} can be read: {task.problems[0]}; the frames are recreated automatically"
         self._platform.remove_unreadable(frames_table_of(self._platform.layout, key))
         fail_for_now(self._platform.database, key, WorkStage.EMBEDDING, kind, message)
         return VideoOutcome(key, OutcomeStatus.FAILED, kind, message)
@@ -188,9 +191,9 @@ def _plan_whole_video(
 
 
 def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, fingerprint: str) -> str | None:
-    """Give a video all embeddings of another one with the same bytes, and therefore the same frames.
+    """Copy to a video all embeddings of another video with the same bytes, and therefore the same frames.
 
-    Return the other video's key; None if no such video has current embeddings of all its frames.
+    Return the other video's key, or None if no such video has current embeddings of all its frames.
     """
     if video.sha256 is None or not video.file_name:
         return None

@@ -57,7 +57,7 @@ class _TasksUnderWay:
         self._open: list[EmbeddingTask] = []
 
     def frames_of(self, tasks: Iterator[EmbeddingTask]) -> Iterator[FrameToEmbed]:
-        """Yield the frames of each task. A task is open from its first frame; without frames, it ends at once."""
+        """Yield the frames of each task. A task is open from its first frame, and ends immediately if it has none."""
         for task in tasks:
             self._open.append(task)
             yield from task.wanted

@@ -48,11 +48,11 @@ class SimilarFrame:
     cosine: float
     video_name: str
     pts_seconds: float | None
-    """The frame's time in its video; None if the video's frames are missing."""
+    """The frame's time in its video, or None if the video's frames are missing."""
     address: str
     """The address of the video, at the frame's second if the site supports that."""
     picture: PictureFile | None
-    """The frame's picture; None if the file is missing."""
+    """The frame's picture, or None if the file is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
         platform: the platform with the frames and the filter encoder.
         what: a frame id, the path of a picture, or else a text.
         count: how many frames to return, if there are enough.
-        project: search only the videos that this project wants.
+        project: the project whose videos are searched, or None to search all videos.
 
     Raises:
         ConfigError: no video has embeddings from this encoder, or the project, frame or picture does not exist or
@@ -128,7 +128,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
 
 
 def _check_is_text(what: str) -> None:
-    """Ensure that a text is not a mistyped frame or path. The similarity of its words would mean nothing.
+    """Check that a text is not a mistyped frame id or path, since the similarity to its words would mean nothing.
 
     Raises:
         ConfigError: the text is blank, or has the form of a frame id or of a picture's path.
@@ -136,13 +136,15 @@ def _check_is_text(what: str) -> None:
     if not what.strip():
         raise ConfigError("the text to search for is empty; give a frame, the path of a picture, or words")
     if _FRAME_ID.fullmatch(what):
-        raise ConfigError(f"there is no frame {what}: the catalog has no video {what.rpartition('/')[0]}")
+        raise ConfigError(
+            f"frame {what} does not exist, because the catalog has no video {what.rpartition('/')[0]}; correct the id"
+        )
     if Path(what).suffix.lower() in _PICTURE_SUFFIXES:
         raise ConfigError(f"there is no picture {what}; correct the path")
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
-    """Offer the frames of a video to `nearest`. Return the reason if that is not possible, else None."""
+    """Offer the frames of a video to `nearest`. Return the reason if that is impossible, or None after a success."""
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
     except DamagedFileError as error:
@@ -176,7 +178,10 @@ def _described(platform: Platform, matches: Sequence[Match]) -> list[SimilarFram
 
 
 def _places(platform: Platform, key: str) -> dict[int, tuple[str, float]]:
-    """Return the file name and time of a video's frames by index; empty if their table is missing or damaged."""
+    """Return the file name and time of each frame of a video, by index.
+
+    The result is empty if the table of frames is missing or damaged.
+    """
     if not has_frames(platform.layout, key):
         return {}
     columns = ["frame_index", "file_name", "pts_seconds"]

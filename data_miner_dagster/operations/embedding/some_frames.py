@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
-    """Ensure that the named frames, by video, have vectors of an encoder. Return how many were computed.
+    """Ensure that the named frames, by video, have vectors from an encoder. Return how many vectors were computed.
 
     Vectors of other frames of the same videos stay. Only videos with missing vectors are claimed.
 
@@ -99,7 +99,7 @@ class _ChosenFrames:
 def load_vectors(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> Float32Array:
-    """Return the (N, D) float32 unit vectors of frames of one video, in the given order.
+    """Return the (N, D) float32 unit vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
         PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
@@ -113,7 +113,7 @@ def load_vectors(
 def load_stored(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> npt.NDArray[np.float16]:
-    """Return the (N, D) stored float16 vectors of frames of one video, in the given order.
+    """Return the (N, D) stored float16 vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
         PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
@@ -133,7 +133,7 @@ def load_stored(
 def _plan_some_frames(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> EmbeddingTask | None:
-    """Return the task that computes the missing vectors of these frames; None if all exist."""
+    """Return the task that computes a video's missing vectors among `frame_indices`, or None if none is missing."""
     target = platform.layout.embedding_file(encoder.name, video_key)
     whole = _whole_fingerprint(platform, encoder, video_key)
     known = _current(platform, encoder, video_key)
@@ -156,7 +156,7 @@ def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str)
 
 
 def _partial_fingerprint(whole: str) -> str:
-    """Return the fingerprint of a file with only some frames, which keeps code that needs all frames from using it."""
+    """Return the fingerprint of a file with only some frames, so that code that needs all frames does not use it."""
     return fingerprint_of({"some_of": whole})
 
 

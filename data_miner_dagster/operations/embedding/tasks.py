@@ -1,4 +1,4 @@
-"""The frames of one video to embed, and their results so far."""
+"""Keep the frames of one video to embed, and their results so far."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -69,10 +69,10 @@ class EmbeddingTask:
 
 
 def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
-    """Return the frames of a task's video in order: all, or only those with the given indices.
+    """Return the frames of a task's video in order. With `only`, return the frames with these indices.
 
     Raises:
-        PermanentError: one of the given frames does not exist.
+        PermanentError: a frame with an index in `only` does not exist.
     """
     frames = [
         FrameToEmbed(task, index, image.file, image.sha256)

@@ -21,7 +21,7 @@ _LENGTH_TOLERANCE = 0.01
 
 
 def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> float:
-    """Return the cosine similarity at or above which frames are near-duplicates, for an encoder.
+    """Return an encoder's threshold: the cosine similarity at or above which frames are near-duplicates.
 
     Raises:
         ConfigError: thresholds are given per encoder, but not for this one.
@@ -31,17 +31,18 @@ def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> fl
 
 
 def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Table) -> npt.NDArray[np.float16]:
-    """Return the (N, D) float16 stored vectors of frames, in the order of the rows. Compute missing ones first.
+    """Return the (N, D) float16 vectors of frames, in the order of the rows. Missing vectors are computed and stored.
 
-    Besides the result, only one video's vectors are in memory at a time.
+    Besides the result, only one video's vectors are in memory at a time. Without rows, the shape is (0, 1).
 
     Args:
         platform: the platform with the frames and models.
-        encoder: the encoder of the vectors.
+        encoder: the encoder that computes the vectors.
         frames: a table with `video_key` and `frame_index`, in any order.
 
     Raises:
         VideosLeftOutError: frames of some videos could not be embedded, or a stored vector is not a unit vector.
+        ModelError: vectors are missing, and so is the encoder.
     """
     faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())

@@ -1,1 +1,1 @@
-"""Evaluation: compare boxes with ground truth (`evaluate`), and find thresholds from verdicts (`calibrate --boxes`)."""
+"""Compare boxes with ground truth (`evaluate`), and find thresholds from verdicts (`calibrate --boxes`)."""

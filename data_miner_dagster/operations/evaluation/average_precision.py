@@ -1,6 +1,6 @@
-"""AP and AR as COCO defines them, computed by faster-coco-eval.
+"""Compute AP and AR as COCO defines them, with faster-coco-eval.
 
-The figures equal those of pycocotools, the reference implementation; a test checks this to 1e-6, including crowds.
+The figures equal those from pycocotools, the reference implementation. A test checks this to 1e-6, including crowds.
 faster-coco-eval takes a fraction of the time and memory of pycocotools, because its loops over images are in C++.
 """
 
@@ -141,7 +141,7 @@ def _no_results(make: Any, coco: Any) -> Any:
 
 
 def _mean(values: Any) -> float | None:
-    """Return the mean of the known values. -1 marks an unknown value. None if all values are unknown."""
+    """Return the mean of the known values, or None if there are none. The value -1 marks an unknown value."""
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 

@@ -1,4 +1,4 @@
-"""`calibrate --boxes`: compute thresholds, precision, missed objects and probabilities from verdicts on boxes."""
+"""Compute thresholds, precision, missed objects and probabilities from verdicts on boxes, for `calibrate --boxes`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        wanted: the wanted precision: the share of right boxes among those at or above the threshold.
+        wanted: the wanted precision: the share of correct boxes among the boxes at or above the threshold.
 
     Raises:
         ConfigError: the project does not exist, or `wanted` is not between 0 and 1.

@@ -1,4 +1,4 @@
-"""`data-miner evaluate`: compare boxes with ground truth."""
+"""Compare boxes with ground truth, for `data-miner evaluate`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,20 +43,22 @@ class EvaluationOutcome:
 
     evaluation: Evaluation
     file: Path
-    report: Path | None  # the page with the curves; None without a release
+    report: Path | None  # the page with the curves, or None without a release
     unmatched: tuple[str, ...]  # names of the ground-truth images that are not frames of the project
     remarks: tuple[str, ...]
 
 
 def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str | None = None) -> EvaluationOutcome:
-    """Compare a project's stored detections, or the boxes of one release, with ground truth, and store the figures.
+    """Compare a project's stored detections, or the boxes of one release, with ground truth.
+
+    The figures are stored, and the project's report is written again.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
         truth: the path of a COCO file, a YOLO folder or its `data.yaml`; or `reviewed` for the frames that people
             judged completely.
-        version: the version of a release on disk; None for the stored detections.
+        version: the version of a release on disk, or None for the stored detections.
 
     Raises:
         ConfigError: the project, release or ground truth does not exist; the ground truth is invalid; none of its
@@ -79,7 +81,8 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
         report = refresh_report(platform, config)
     if truth == REVIEWED and version is not None:
         remarks += (
-            "the release applies people's verdicts, so frames that were judged before it was built make it look better",
+            "the release applies people's verdicts, so its figures are too good on frames that were judged before it "
+            "was built",
         )
     return replace(outcome, report=report, remarks=(*remarks, *outcome.remarks))
 
@@ -124,16 +127,16 @@ def _reviewed_image(frame: ReviewedFrame, classes: FrameClasses) -> TruthImage:
 def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOutcome:
     matched = match_images(truth.images, predictions.sha256_by_frame, predictions.sha256_by_frame)
     if not matched.images:
-        first = f", such as {truth.images[0].name}" if truth.images else ""
+        first = f" (the first is {truth.images[0].name})" if truth.images else ""
         raise ConfigError(
-            f"none of the {counted(len(truth.images), 'ground-truth image')} is a frame of the project{first}; images "
-            "are matched by frame id, by the file name in a release, or by the sha256 of the image file"
+            f"none of the {counted(len(truth.images), 'ground-truth image')}{first} is a frame of the project; use "
+            "images that can be matched by frame id, by the file name in a release, or by the sha256 of the image file"
         )
     names = tuple(name for name in predictions.class_names if name in truth.class_names)
     if not names:
         raise ConfigError(
-            "the ground truth and the project have no class in common; the ground truth has "
-            f"{', '.join(truth.class_names) or 'no class'}, and the project has {', '.join(predictions.class_names)}"
+            f"the ground truth ({', '.join(truth.class_names) or 'without classes'}) and the project "
+            f"({', '.join(predictions.class_names)}) have no class in common; use the same class names in both"
         )
     frames = predictions.read(matched.images)
     columns = _columns(frames, matched.images, predictions, names)
@@ -150,13 +153,14 @@ def _remarks(
 ) -> tuple[str, ...]:
     lines = []
     if unmatched:
-        lines.append(f"{counted(len(unmatched), 'ground-truth image')} not among the frames: {_some(unmatched)}")
+        are = "image is not a frame" if len(unmatched) == 1 else "images are not frames"
+        lines.append(f"{len(unmatched):,} ground-truth {are} of the project: {_some(unmatched)}")
     if repeated:
         lines.append(f"ground-truth images that occur more than once (the first one counts): {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
-        lines.append(f"left out the objects of classes that the project does not have: {_some(unknown)}")
+        lines.append(f"objects of classes that the project does not have are left out: {_some(unknown)}")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:
-        lines.append(f"left out the boxes of classes that the ground truth does not have: {_some(unjudged)}")
+        lines.append(f"boxes of classes that the ground truth does not have are left out: {_some(unjudged)}")
     return tuple(lines)
 
 

@@ -1,4 +1,4 @@
-"""The boxes to evaluate: all stored detections of a project, including low confidences, or the boxes of a release."""
+"""Read the boxes to evaluate: all stored detections of a project, with low confidences too, or those in a release."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterabl
 
 
 def boxes_of_release(platform: Platform, project: str, version: str) -> Predictions:
-    """Return the boxes of a release on disk, without its regions to ignore. They are read when `read` is called."""
+    """Return the boxes of a release on disk, except unsure ones. The boxes are read when `read` is called."""
     folder = platform.layout.release_folder(project, version)
     manifest = read_manifest(folder) or {}
     names = tuple(manifest["classes"])

@@ -1,4 +1,4 @@
-"""The frames that people have judged, with the boxes detected on them."""
+"""Read the frames that people have judged, with the boxes detected on them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ class StoredDetections:
         if gone := sorted(set(names) - place_by_class.keys()):
             raise OutOfDateError(
                 f"the detections of project {self.project!r} are out of date: they have boxes of {gone[0]!r}, which is "
-                "not a class of the project any more; run its detection again"
+                "no longer a class of the project; run its detection again"
             )
         indices = rows["frame_index"].to_numpy()
         classes = np.array([place_by_class[name] for name in names], np.int64)

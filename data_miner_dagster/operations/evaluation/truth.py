@@ -68,7 +68,7 @@ def read_truth(path: Path) -> Truth:
     if path.suffix.lower() in (".yaml", ".yml"):
         return _read_yolo(path.parent, path)
     if not path.is_file():
-        raise ConfigError(f"ground truth {path} does not exist; name a COCO file, a YOLO folder, or `reviewed`")
+        raise ConfigError(f"ground truth {path} does not exist; give a COCO file, a YOLO folder, or `reviewed`")
     return _read_coco(path)
 
 
@@ -85,7 +85,7 @@ def _read_coco(path: Path) -> Truth:
         images = tuple(_coco_image(path, entry, annotations.get(entry["id"], ()), names) for entry in content["images"])
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0][:120]
-        raise ConfigError(f"{path} is not a COCO detection file: {why}") from error
+        raise ConfigError(f"{path} is not a valid COCO detection file ({why}); correct it") from error
     return Truth("coco", path.name, tuple(dict.fromkeys(names.values())), images)
 
 
@@ -129,10 +129,13 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
         images.append(TruthImage(shown.as_posix(), tuple(_yolo_objects(path, names)), file=file))
     num_unlabelled = len(pictures.keys() - labels.keys())
     if not images:
-        raise ConfigError(f"{folder} has no labels/**/*.txt, so it is not a ground truth in YOLO format")
+        raise ConfigError(
+            f"{folder} has no labels/**/*.txt, so it is not ground truth in YOLO format; give a folder that has them"
+        )
     remarks = []
     if num_unlabelled:
-        remarks = [f"left out {counted(num_unlabelled, 'image')} without a label file, since the objects are unknown"]
+        are = "image without a label file is" if num_unlabelled == 1 else "images without a label file are"
+        remarks = [f"{num_unlabelled:,} {are} left out, since the objects are unknown"]
     return Truth("yolo", folder.absolute().name, tuple(names.values()), tuple(images), tuple(remarks))
 
 
@@ -161,7 +164,8 @@ def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]
             name = names[int(class_index)]
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"{path}:{number} is not `class x y width height` with a class of {_YOLO_DATA}: {line.strip()[:60]!r}"
+                f"line {number} of {path}, {line.strip()[:60]!r}, is not `class x y width height` with a class in "
+                f"{_YOLO_DATA}; correct it"
             ) from error
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         yield TruthObject(name, box, width * height)

@@ -1,1 +1,1 @@
-"""Extraction: turns videos into folders of frames, each with a manifest. The entry point is `extract_frames`."""
+"""Turn videos into folders of frames, each with a manifest. The entry point is `extract_frames`."""

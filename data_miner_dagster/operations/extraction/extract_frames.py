@@ -1,4 +1,4 @@
-"""`extract_frames`: makes the frames of videos, with the claims, statuses and renames around `make_frame_folder`."""
+"""Extract the frames of videos, with the claims, statuses and renames around `make_frame_folder`."""
 
 import logging
 import os
@@ -64,7 +64,7 @@ _HAS_FILE = frozenset({VideoStatus.DOWNLOADED, VideoStatus.EXTRACTING, VideoStat
 def frames_fingerprint(
     video_key: str, video_sha256: str, config: ExtractionConfig, *, version: int = EXTRACTION_VERSION
 ) -> str:
-    """Return the fingerprint of the `frames.parquet` that a version of extraction makes from these inputs."""
+    """Return the fingerprint of the `frames.parquet` that `version` of extraction writes for a video."""
     content = {"video": video_sha256, "settings": config.sampling_settings(), "version": version}
     if video_key.startswith(FRAMES_PREFIX) and version >= _COUNTS_PIXELS_SINCE:
         content["max_pixels"] = config.limits.max_pixels  # decides which pictures of a folder are left out
@@ -78,12 +78,12 @@ def refetch_price(
     project: str | None = None,
     with_current: bool = False,
 ) -> RefetchPrice:
-    """Return the cost of downloading removed files again where they are needed to make frames.
+    """Return the cost of downloading removed files again where they are needed to extract frames.
 
     Args:
         platform: the platform of one root.
-        video_keys: the videos; None for all.
-        project: only videos that this project wants.
+        video_keys: the keys of the videos to consider, or None for all videos.
+        project: the project whose videos are considered, or None for all projects.
         with_current: whether existing current frames are recreated too.
     """
     with platform.database.reading() as session:
@@ -100,10 +100,15 @@ def refetch_price(
 def extract_frames(
     platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
 ) -> list[VideoOutcome]:
-    """Make the frames of videos. Return one outcome per key, in the given order.
+    """Extract the frames of videos. Return one outcome per key, in the given order.
 
-    Each video is claimed while it is processed. Current frames are not recreated unless `force` is set. `report` is
-    called in the calling thread as each video finishes.
+    Each video is claimed while it is processed. Current frames are not recreated unless `force` is set. Missing video
+    files are downloaded again. `report` is called in the calling thread as each video finishes.
+
+    Raises:
+        OutageError: an error of the network, the disk or memory affects all videos.
+        SourcesMissingError: a video file is missing, and the platform is offline.
+        SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     keys = list(dict.fromkeys(video_keys))
     _ = platform.database  # create it once, before threads use it
@@ -211,7 +216,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
             return VideoOutcome(key, OutcomeStatus.REUSED, message=message, metadata={"num_frames": num_frames})
     if _lacks_source(platform, row):
         why = maker.fetched[key].message if key in maker.fetched else "it was removed to free space"
-        return _record_lack(platform, row, f"its file is missing: {why}")
+        return _record_lack(platform, row, f"the video's file is missing: {why}")
     return _extract_now(platform, maker, claim, row, wanted)
 
 
@@ -232,7 +237,7 @@ def _extract_now(
         _put_back(platform, key)
         raise
     for picture in summary.left_out:
-        logger.warning("%s: left out a picture: %s", row.url or key, picture)
+        logger.warning("%s: a picture is left out: %s", row.url or key, picture)
     table_bytes = files_size(frames_table_of(platform.layout, key))
     _record_extracted(platform, key, summary.num_frames, summary.size_bytes + table_bytes)
     _drop_source(platform, maker, key)
@@ -246,7 +251,10 @@ def _drop_source(platform: Platform, maker: _FolderMaker, key: str) -> None:
 
 
 def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoOutcome:
-    """Update a row to match its video's frames, in case a worker was killed between writing the two."""
+    """Update a row to match its video's frames, in case a worker was killed between writing the two.
+
+    Return the outcome REUSED.
+    """
     if row.status is not VideoStatus.EXTRACTED or row.num_frames != num_frames:
         frames_bytes = files_size(platform.layout.frames_folder(row.key))
         _record_extracted(platform, row.key, num_frames, frames_bytes)
@@ -257,7 +265,10 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """Keep the stale frames, if any, of a video whose file is missing, and schedule another attempt."""
+    """Keep the stale frames, if any, of a video whose file is missing, and schedule another attempt.
+
+    Return the outcome BLOCKED.
+    """
     if row.status is VideoStatus.EXTRACTED:
         with platform.database.transaction() as session:
             failure = Failure(VideoErrorKind.MISSING_FILE, message, basis=_basis_of(platform, row.key))
@@ -266,12 +277,12 @@ def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcom
 
 
 def _lacks_source(platform: Platform, row: VideoRow) -> bool:
-    """Return whether a video had a file that is missing now. False for a folder of pictures, which never has one."""
+    """Return whether a video had a file that is missing now. A folder of pictures never has such a file."""
     return bool(row.file_name) and not (platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
 
 
 def _lacking_a_source(platform: Platform, keys: Sequence[str], force: bool) -> list[VideoRow]:
-    """Return the videos that need new frames but lack the file to make them from."""
+    """Return the videos that need new frames but lack the file to extract them from."""
     return [
         row
         for row in find_videos(platform.database, keys)
@@ -291,13 +302,13 @@ def _has_current_frames(platform: Platform, row: VideoRow) -> bool:
 
 
 def _standing_outcome(row: VideoRow, force: bool) -> VideoOutcome | None:
-    """Return the outcome of a video that cannot or need not be processed now; None if it must be examined."""
+    """Return the outcome of a video that cannot or need not be processed now, or None if it must be examined."""
     if row.status is VideoStatus.UNAVAILABLE:
         return VideoOutcome(row.key, OutcomeStatus.UNAVAILABLE, row.error_kind, row.error or "")
     if row.status in _HAS_NO_FILE or row.sha256 is None or row.file_name is None:
         if row.status is VideoStatus.FAILED:
             return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
-        return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message="not downloaded yet")
+        return VideoOutcome(row.key, OutcomeStatus.BLOCKED, message="the video has not been downloaded yet")
     if row.status is VideoStatus.FAILED and not force and not is_due(row):
         return VideoOutcome(row.key, OutcomeStatus.FAILED, row.error_kind, row.error or "")
     return None
@@ -348,5 +359,5 @@ def _record_failed(platform: Platform, row: VideoRow, kind: VideoErrorKind, mess
                 retry_after=decision.retry_after,
             )
         store_spent(session, row.key, is_failed=True)
-    logger.warning("%s: no %sframes were made: %s", row.key, "new " if keeps_frames else "", message)
+    logger.warning("%s: no %sframes were extracted: %s", row.key, "new " if keeps_frames else "", message)
     return VideoOutcome(row.key, OutcomeStatus.FAILED, kind, message)

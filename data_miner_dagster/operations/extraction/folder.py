@@ -1,4 +1,4 @@
-"""Make a folder of frames from one video file: index, targets, plan, pictures, manifest.
+"""Write a folder of frames from one video file: index, targets, plan, pictures, manifest.
 
 Belongs here: the work of one process on one video. It uses neither the catalog nor claims, so it can run in a separate
 process.
@@ -41,7 +41,7 @@ class IndexReader(Protocol):
     """A function that indexes a newly opened stream."""
 
     def __call__(self, stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
-        """Return the index; None if the file has too little information for this reader.
+        """Return the index, or None if the file has too little information for this reader.
 
         Raises:
             VideoPermanentError: the stream has more than `max_frames` frames.
@@ -70,7 +70,7 @@ def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
         for leftover in job.folder.iterdir():
             leftover.unlink()
     raise VideoPermanentError(
-        VideoErrorKind.UNDECODABLE, f"{job.video_path.name}: no frame could be decoded; download it again"
+        VideoErrorKind.UNDECODABLE, f"no frame of {job.video_path.name} could be decoded; download the file again"
     )
 
 
@@ -79,7 +79,7 @@ def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
 
 
 def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | None:
-    """Write the frames with the index of one reader. Return None if the index is missing or has no frame."""
+    """Write the frames with the index from one reader. Return None if there is no index, or no frame in the index."""
     with _opened(job) as stream:
         index = reader(stream, max_frames=job.config.limits.max_source_frames)
         if index is None or index.num_frames == 0:

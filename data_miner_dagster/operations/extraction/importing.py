@@ -1,4 +1,4 @@
-"""Make a folder of frames from existing pictures, with the same manifest as for a video file.
+"""Write a folder of frames from existing pictures, with the same manifest as for a video file.
 
 The picture at position i, counted from 0, becomes the frame at i seconds. A picture that is unreadable or too large is
 left out and reported with the reason.
@@ -48,8 +48,8 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
             )
         if writer.num_frames == 0:
             folder = job.picture_paths[0].parent if job.picture_paths else Path()
-            reason = f"; the first: {left_out[0]}" if left_out else ""
-            raise VideoPermanentError(VideoErrorKind.UNDECODABLE, f"{folder}: no picture can be read{reason}")
+            reason = f" (the first: {left_out[0]})" if left_out else ""
+            raise VideoPermanentError(VideoErrorKind.UNDECODABLE, f"no picture in {folder} can be read{reason}")
     return FrameFolderSummary(
         num_frames=writer.num_frames,
         num_source_frames=len(job.picture_paths),
@@ -70,8 +70,8 @@ def _taken(job: FrameFolderJob, path: Path) -> TakenPicture | str:
     except UnreadableImageError as error:
         return str(error)
     except MemoryError:
-        return f"its {path.stat().st_size} bytes do not fit into memory"
+        return f"the file's {path.stat().st_size} bytes do not fit into memory"
     except FileNotFoundError:
-        return "missing, although it was listed"
+        return "the file is missing, although it was listed"
     except PermissionError:
         return "permission denied"

@@ -1,6 +1,6 @@
-"""Jobs on untrusted files, run by `FrameWorkers` and `MediaWorkers`.
+"""Run jobs on untrusted files, in worker processes of `FrameWorkers` and `MediaWorkers`.
 
-They verify a video, decode a picture, or make a folder of frames or windows.
+A job verifies a video, decodes a picture, or writes a folder of frames or windows.
 """
 
 import errno
@@ -44,7 +44,7 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
         if error.errno not in _NO_SPACE:
             raise
         raise VideoTransientError(
-            VideoErrorKind.DISK_FULL, f"no space left for frames: {error}; free some space"
+            VideoErrorKind.DISK_FULL, f"there is no space left for frames ({error}); free some space"
         ) from error
 
 
@@ -55,7 +55,7 @@ def _store_windows(arguments: dict[str, Any]) -> dict[str, Any]:
         if error.errno not in _NO_SPACE:
             raise
         raise VideoTransientError(
-            VideoErrorKind.DISK_FULL, f"no space left for windows: {error}; free some space"
+            VideoErrorKind.DISK_FULL, f"there is no space left for windows ({error}); free some space"
         ) from error
 
 
@@ -107,7 +107,7 @@ JOBS: Final[dict[str, Job]] = {
 
 
 def main(jobs: Mapping[str, Job] = JOBS) -> None:
-    """Serve until the parent process ends."""
+    """Run the jobs that the parent process requests, until it ends."""
     # Each worker decodes one video on its own core, where OpenCV's threads would only compete with each other.
     cv2.setNumThreads(1)
     serve(jobs)

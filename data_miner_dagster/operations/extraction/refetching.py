@@ -1,7 +1,7 @@
 """Download files again that were removed to free space, and estimate the cost.
 
-A file is needed again to make frames that are missing, damaged, made with other settings, or forced. If a site now
-delivers different bytes, they are accepted, and frames are made from them.
+A file is needed again if its frames are missing, damaged, made with other settings, or to be recreated on request. If a
+site now delivers different bytes, they are accepted, and frames are extracted from them.
 """
 
 import logging
@@ -29,7 +29,7 @@ class SourcesMissingError(DataMinerError):
 
 @dataclass(frozen=True, slots=True)
 class RefetchPrice:
-    """The videos that must be downloaded again to make their frames, because their files were removed."""
+    """The number and size of the videos whose removed files must be downloaded again to extract frames."""
 
     num_videos: int
     size_bytes: int
@@ -37,7 +37,7 @@ class RefetchPrice:
     def __str__(self) -> str:
         """Return the cost as one line for people."""
         return (
-            f"{counted(self.num_videos, 'video')} ({size_text(self.size_bytes)}) must be downloaded again to make "
+            f"{counted(self.num_videos, 'video')} ({size_text(self.size_bytes)}) must be downloaded again to extract "
             "frames, because the files were removed to free space"
         )
 
@@ -62,7 +62,7 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     for row in find_videos(platform.database, list(sha256_before)):
         if row.sha256 != sha256_before[row.key]:
             logger.warning(
-                "%s: its site delivers different bytes than before (sha256 %s, was %s); new frames are made from them",
+                "%s: its site delivers different bytes than before (sha256 %s, was %s); new frames are extracted",
                 row.key,
                 row.sha256,
                 sha256_before[row.key],

@@ -1,4 +1,4 @@
-"""Videos whose files have the same bytes: frames are decoded once, and the other videos get hard links to them.
+"""Share frames between videos whose files have the same bytes: one video is decoded, and the others get hard links.
 
 Except for the key in `frames.parquet`, the result equals, byte for byte, the frames made from the video's own file.
 Later stages treat such videos like any others: their equal frames become duplicates and stay in one split.
@@ -29,7 +29,10 @@ class _NotTheSameError(DataMinerError):
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
-    """Return the key of the first other video with the same bytes and frames of this fingerprint, or None."""
+    """Return the key of the first other video with the same bytes and with frames of this fingerprint, if there is one.
+
+    Otherwise return None.
+    """
     if row.sha256 is None or not row.file_name:
         return None
     with platform.database.reading() as session:
@@ -43,7 +46,10 @@ def _has_frames(layout: StorageLayout, video_key: str, fingerprint: str) -> bool
 
 
 def take_frames_of(platform: Platform, original: str, video_key: str, fingerprint: str) -> int | None:
-    """Give a video the frames of another with the same bytes. Return their number; None if they are unavailable."""
+    """Link a video's frames to those of `original`, which has the same bytes. Return their number.
+
+    If the frames of `original` are missing or damaged, nothing is changed, and the result is None.
+    """
     layout = platform.layout
     try:
         rows = read_frames(layout, original, FRAMES_SCHEMA.names).to_pylist()

@@ -53,7 +53,7 @@ def store_windows(job: WindowsJob) -> WindowsSummary:
             leftover.unlink()
     raise VideoPermanentError(
         VideoErrorKind.UNDECODABLE,
-        f"{job.video_path.name}: none of the neighbouring frames could be decoded; download the video again",
+        f"none of the neighbouring frames in {job.video_path.name} could be decoded; download the video again",
     )
 
 

@@ -1,4 +1,4 @@
-"""Workers that decode each video in a separate process.
+"""Decode each video in a separate worker process.
 
 If a decoder crashes, hangs or uses too much memory, only its video fails.
 """
@@ -21,7 +21,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class FrameWorkers:
-    """Worker processes that make folders of frames and of windows. Thread-safe."""
+    """Worker processes that write folders of frames and of windows. Thread-safe."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE)
@@ -78,8 +78,10 @@ class FrameWorkers:
             return answer
         except WorkerLimitError as error:
             reason = {
-                "wall": f"took longer than platform.extraction.limits.max_seconds={limits.max_seconds:g}",
-                "memory": f"needs more than platform.extraction.limits.max_memory_bytes={limits.max_memory_bytes}",
+                "wall": f"takes longer than platform.extraction.limits.max_seconds={limits.max_seconds:g}; raise the "
+                "limit",
+                "memory": f"needs more than platform.extraction.limits.max_memory_bytes={limits.max_memory_bytes}; "
+                "raise the limit",
             }.get(error.which, str(error))
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"decoding {reason}") from error
         except WorkerDiedError as error:

@@ -39,7 +39,7 @@ def test_deduplicate_project__not_filtered_yet(platform: PlantedPlatform) -> Non
 
 
 def test_deduplicate_project__unknown_project(platform: PlantedPlatform) -> None:
-    with pytest.raises(ConfigError, match="no project 'nobody'"):
+    with pytest.raises(ConfigError, match="project 'nobody' does not exist"):
         deduplicate_project(platform, "nobody")
 
 

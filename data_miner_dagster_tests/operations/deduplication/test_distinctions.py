@@ -62,7 +62,7 @@ def test_deduplicate_project__a_fixed_camera_keeps_each_arrangement(
     stored = platform.layout.embedding_file(THUMBNAILS.name, "site-yard")
     made_at = stored.stat().st_mtime_ns
     run(platform, force=True)  # both made from what is stored
-    assert caplog.text.count("made thumbnails of 5 frames") == caplog.text.count("made thumbnails") == 1
+    assert caplog.text.count("computed thumbnails of 5 frames") == caplog.text.count("computed thumbnails") == 1
     assert stored.stat().st_mtime_ns == made_at
 
 

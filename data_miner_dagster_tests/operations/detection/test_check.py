@@ -61,6 +61,6 @@ def test_check_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) ->
     )
     assert not found.holds
     assert found.description == (
-        "of 3 boxes, outside their frame or empty: 2, of a class that the project does not have: 2, with a confidence "
-        "outside 0 to 1: 1, different from the bounds of their mask: 1; `data-miner force-detect` recreates all boxes"
+        "3 boxes: 2 outside their frame or empty, 2 of a class that the project does not have, 1 with a confidence "
+        "outside 0 to 1, 1 different from the bounds of the box's mask; `data-miner force-detect` recreates all boxes"
     )

@@ -237,7 +237,7 @@ def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) ->
 
 
 def test_detect_project__unknown_project(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no project 'other'"):
+    with pytest.raises(ConfigError, match="project 'other' does not exist"):
         detect_project(plant_project(tmp_path), "other")
 
 

@@ -58,7 +58,7 @@ def test_find_similar__of_a_stored_frame_without_a_model(platform: Platform) -> 
 def test_find_similar__of_a_project(platform: Platform) -> None:
     found = find_similar(platform, "x-a/000000", count=10, project="some")
     assert [frame.frame_id for frame in found.frames] == ["x-a/000000", "x-a/000001", "x-b/000000", "x-b/000001"]
-    with pytest.raises(ConfigError, match="no project 'sme'"):
+    with pytest.raises(ConfigError, match="project 'sme' does not exist"):
         find_similar(platform, "x-a/000000", project="sme")
 
 
@@ -89,7 +89,10 @@ def test_find_similar__a_picture_that_is_none(platform: Platform, tmp_path: Path
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        ("files-absent/000001", "there is no frame files-absent/000001: the catalog has no video files-absent"),
+        (
+            "files-absent/000001",
+            "frame files-absent/000001 does not exist, because the catalog has no video files-absent",
+        ),
         ("/pictures/absent.JPG", "there is no picture /pictures/absent.JPG; correct the path"),
         ("  ", "the text to search for is empty; give a frame, the path of a picture, or words"),
     ],

@@ -64,7 +64,7 @@ def test_calibrate_boxes__a_precision_that_cannot_be_aimed_at(platform: Platform
 def test_stored_detections__of_a_class_that_the_project_no_longer_has(platform: Platform) -> None:
     detections = stored_detections(platform, "cyclists", platform.project_config("cyclists"))
     later = replace(detections, class_names=("bicycle",))
-    with pytest.raises(OutOfDateError, match="boxes of 'person', which is not a class of the project any more"):
+    with pytest.raises(OutOfDateError, match="boxes of 'person', which is no longer a class of the project"):
         later.on_frames("files-aaa")
 
 

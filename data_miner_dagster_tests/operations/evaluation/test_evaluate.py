@@ -64,9 +64,9 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert evaluation.class_names == ("person",)
     assert outcome.unmatched == ("elsewhere.jpg",)
     assert outcome.remarks == (
-        "1 ground-truth image not among the frames: elsewhere.jpg",
-        "left out the objects of classes that the project does not have: dog",
-        "left out the boxes of classes that the ground truth does not have: bicycle",
+        "1 ground-truth image is not a frame of the project: elsewhere.jpg",
+        "objects of classes that the project does not have are left out: dog",
+        "boxes of classes that the ground truth does not have are left out: bicycle",
     )
     results = [
         {
@@ -112,9 +112,11 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
     outcome = evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
     assert (outcome.evaluation.num_images, outcome.evaluation.truth) == (3, "yolo")
     assert outcome.evaluation.num_objects == sum(is_right(frame, 0) for frame in range(3))
-    assert outcome.remarks == ("left out 1 image without a label file, since the objects are unknown",)
+    assert outcome.remarks == ("1 image without a label file is left out, since the objects are unknown",)
     (tmp_path / "labels" / "val" / "picture0.txt").write_text("1 0.5 0.5\n")
-    with pytest.raises(ConfigError, match=r"picture0\.txt:1 is not `class x y width height`"):
+    with pytest.raises(
+        ConfigError, match=r"line 1 of .*picture0\.txt, .* is not `class x y width height` with a class in data\.yaml"
+    ):
         evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
 
 
@@ -137,8 +139,8 @@ def test_evaluate_boxes__what_people_judged(platform: Platform) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "is not a COCO detection file: it has no 'categories'"),
-        ("[1", "is not a COCO detection file"),
+        ("{}", r"is not a valid COCO detection file \(it has no 'categories'\); correct it"),
+        ("[1", "is not a valid COCO detection file"),
         (json.dumps({**truth_content(), "images": truth_content()["images"][-1:], "annotations": []}), "none of the 1"),
         (
             json.dumps({**truth_content(), "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}]}),

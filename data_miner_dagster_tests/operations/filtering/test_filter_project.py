@@ -81,7 +81,7 @@ def test_filter_project__no_members(platform: PlantedPlatform) -> None:
 
 
 def test_filter_project__unknown_project(platform: PlantedPlatform) -> None:
-    with pytest.raises(ConfigError, match="no project 'pets'"):
+    with pytest.raises(ConfigError, match="project 'pets' does not exist"):
         filter_project(platform, "pets")
 
 

@@ -101,7 +101,7 @@ def test_import_verdicts__not_filtered_yet(platform: PlantedPlatform) -> None:
 
 def test_count_frame_verdicts__none_and_no_project(platform: PlantedPlatform) -> None:
     assert count_frame_verdicts(platform, "pets") == VerdictCounts(0, 0)
-    with pytest.raises(ConfigError, match="no project 'plants'"):
+    with pytest.raises(ConfigError, match="project 'plants' does not exist"):
         count_frame_verdicts(platform, "plants")
 
 

@@ -11,7 +11,7 @@ from data_miner_dagster_tests.support.sample_project import build_platform, buil
 
 
 def test_project_funnel__unknown_project(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no project 'nothing'"):
+    with pytest.raises(ConfigError, match="project 'nothing' does not exist"):
         project_funnel(build_platform(tmp_path), "nothing")
 
 

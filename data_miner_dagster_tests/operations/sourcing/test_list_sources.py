@@ -37,7 +37,7 @@ def listings(platform: Platform) -> dict[str, SourceListingRow]:
 
 
 def test_list_sources__unknown_project(platform: Platform) -> None:
-    with pytest.raises(ConfigError, match="no project 'p'"):
+    with pytest.raises(ConfigError, match="project 'p' does not exist"):
         list_sources(platform, "p")
 
 

@@ -162,7 +162,7 @@ def test_rules__are_decided_when_the_page_has_been_read_and_before_a_byte_of_vid
     assert server.count() == 0
     outcome = download_videos(platform, [key])[0]
     assert outcome.status is OutcomeStatus.BLOCKED
-    assert "no project wants it: p: words" in outcome.message
+    assert "no project wants this video: p: words" in outcome.message
     assert server.count("/v.mp4") == 0
     member, row = find_members(platform.database, "p")[0], find_video(platform.database, key)
     assert member.status is ProjectVideoStatus.REJECTED
