@@ -153,7 +153,11 @@ def _yolo_names(path: Path) -> dict[int, str]:
 
 
 def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:

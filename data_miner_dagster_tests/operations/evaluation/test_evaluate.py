@@ -118,6 +118,9 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
         ConfigError, match=r"line 1 of .*picture0\.txt, .* is not `class x y width height` with a class in data\.yaml"
     ):
         evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
+    (tmp_path / "labels" / "val" / "picture0.txt").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match=r"picture0\.txt is not UTF-8 text; save it as UTF-8"):
+        evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
 
 
 def test_evaluate_boxes__what_people_judged(platform: Platform) -> None:
