@@ -39,12 +39,16 @@ def bucket_url(text: str) -> ObjectUrl:
     try:
         url = ObjectUrl.parse(text)
     except ValueError as error:
-        shown = f"{text.partition('://')[0]}://..." if "@" in text else text  # the part before an @ may be a password
-        raise ConfigError(f"{shown}: {error}") from None
+        raise ConfigError(f"{shown_address(text)} is not a valid address: {error}") from None
     if url.protocol not in BUCKET_PROTOCOLS:
         known = ", ".join(f"{protocol}://" for protocol in BUCKET_PROTOCOLS)
         raise ConfigError(f"{url} is not in a bucket; use a path or one of {known} (only `publish` accepts hf://)")
     return url
+
+
+def shown_address(text: str) -> str:
+    """Return an address for a message, without the part that may contain a password."""
+    return f"{text.partition('://')[0]}://..." if "@" in text else text
 
 
 def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None] = lambda: None) -> "BucketStore":

@@ -21,7 +21,7 @@ from data_miner_dagster.objects.access import Access
 from data_miner_dagster.objects.errors import translated
 from data_miner_dagster.operations.copies.sending import SentFiles, remove_files, send_files
 from data_miner_dagster.operations.item_faults import fault_of, log_fault
-from data_miner_dagster.operations.object_stores import access_of, bucket_url, open_bucket
+from data_miner_dagster.operations.object_stores import access_of, bucket_url, open_bucket, shown_address
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release, whole_release
 from data_miner_dagster.operations.releasing.standing import existing_version
@@ -184,8 +184,8 @@ def dataset_url(text: str) -> ObjectUrl:
     form = "write hf://datasets/<owner>/<name>"
     try:
         url = ObjectUrl.parse(text)
-    except ValueError as error:
-        raise ConfigError(f"{text}: {error}; {form}") from None
+    except ValueError:
+        raise ConfigError(f"{shown_address(text)} is not the address of a dataset; {form}") from None
     if url.bucket != "datasets" or url.path.count("/") != 1:
         raise ConfigError(f"{url} is not the address of a dataset; {form}")
     return url

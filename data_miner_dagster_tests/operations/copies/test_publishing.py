@@ -17,6 +17,7 @@ from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.operations.copies.backup import make_backup
 from data_miner_dagster.operations.copies.publishing import (
+    dataset_url,
     export_to_bucket,
     publish_release,
     withdraw_publication,
@@ -192,3 +193,9 @@ def test_publish__on_the_hub_without_doing_it(
     assert find_outside_copies(platform.database) == []
     with pytest.raises(ConfigError, match="write hf://datasets/<owner>/<name>"):
         publish_release(platform, "cyclists", "hf://me/cyclists")
+
+
+def test_dataset_url__a_password_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match="write hf://datasets/<owner>/<name>") as refused:
+        dataset_url("hf://me:s3cret@datasets/me/cyclists")
+    assert "s3cret" not in str(refused.value)
