@@ -89,7 +89,7 @@ def test_calibrate__writes_the_threshold_into_the_project_file(platform: Planted
     update_project(platform.database, "pets", config_file=None)
     result = invoke("--precision", "0.9", "--write")
     assert isinstance(result.exception, ConfigError)
-    assert "no longer has a file to write to" in str(result.exception)
+    assert "has no file to write the settings to" in str(result.exception)
 
 
 @pytest.mark.usefixtures("platform")

@@ -29,7 +29,7 @@ def test_find_damaged_files__none_in_a_sound_root(platform: Platform) -> None:
     assert list(find_damaged_files(platform.layout)) == []
 
 
-def test_remove_damaged_files__what_is_kept_stays(platform: Platform) -> None:
+def test_remove_damaged_files__what_is_kept_stays(platform: Platform, caplog: pytest.LogCaptureFixture) -> None:
     layout = platform.layout
     derived = [layout.frames_table("files-aaa"), layout.filtered_table("cyclists")]
     kept = layout.release_folder("cyclists", "v001") / "release.json"
@@ -38,6 +38,9 @@ def test_remove_damaged_files__what_is_kept_stays(platform: Platform) -> None:
     assert found == {derived[0]: True, derived[1]: True, kept: False}
     assert sorted(remove_damaged_files(layout)) == sorted(derived)
     assert [damaged.path for damaged in find_damaged_files(layout)] == [kept]
+    said = sorted(record.getMessage() for record in caplog.records if "will be recreated" in record.getMessage())
+    assert [line.partition(" (")[0] for line in said] == [f"{path} is damaged" for path in sorted(derived)]
+    assert all(line.endswith("); the file was removed and will be recreated") for line in said)
 
 
 def test_hold_project__all_that_is_damaged_is_removed_at_once(platform: Platform) -> None:

@@ -29,7 +29,7 @@ class ReportedReupload:
 
 
 def project_reuploads(platform: Platform, project: str) -> list[ReportedReupload]:
-    """Return a project's re-uploads, sorted by video key. There are none before the project is deduplicated."""
+    """Return a project's re-uploads, sorted by video key. The list is empty before the project is deduplicated."""
     path = platform.layout.reuploads_table(project)
     if not path.is_file():
         return []

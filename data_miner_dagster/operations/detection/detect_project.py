@@ -70,7 +70,7 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes are written when at least this many are in memory. Readers of one video at a time also read so many."""
+"""Boxes are written when at least this many are in memory. Readers of one video at a time read as many."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
 """Boxes are also written when their masks reach this size. Masks with noisy outlines take 100 times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}

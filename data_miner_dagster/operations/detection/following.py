@@ -369,7 +369,7 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
-    """Return the settings of tracking that are part of a table's fingerprint. There are none without tracking.
+    """Return the settings of tracking that are part of a table's fingerprint. They are empty without tracking.
 
     Raises:
         ModelError: the folder of the tracking model's `file:` source is missing.

@@ -14,7 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from data_miner_dagster.config.models import ModelsConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, UnreadableImageError
 from data_miner_dagster.domain.records import ClassPrompts, RgbImage
 from data_miner_dagster.models.detectors.phrase_detector import Phrase
 from data_miner_dagster.models.detectors.sam3 import Sam3Detector
@@ -228,6 +228,10 @@ def test_try_detect_like(folder: Path, tmp_path: Path) -> None:
     assert [box.label for box in trial.rows[0].boxes[-3:]] == ["like", "like", "unlike"]
     with pytest.raises(ConfigError, match=r"the box \[0, 0, 641, 9\] extends beyond the 640 x 480 pixels"):
         try_detect_like(role, picture, [(0, 0, 641, 9)], (), threshold=0.02)
+    picture.write_bytes(b"no picture")
+    with pytest.raises(UnreadableImageError) as unreadable:
+        try_detect_like(role, picture, LIKE, (), threshold=0.02)
+    assert str(unreadable.value).count("cannot be read") == 1
     with pytest.raises(ConfigError, match="of architecture 'yolov3-tiny' accepts no boxes on the same picture"):
         check_takes_boxes(ModelProvider(ModelsConfig(profile="lite")).detector)
 

@@ -87,7 +87,7 @@ def test_filter_project__other_bytes_are_scored_again(platform: PlantedPlatform,
 def test_filter_project__an_exemplar_that_is_no_picture(platform: PlantedPlatform, images: list[str]) -> None:
     Path(images[1]).write_bytes(b"no picture")
     _two_frames(platform, images)
-    with pytest.raises(ConfigError, match=r"the exemplar .*teal.png cannot be read"):
+    with pytest.raises(ConfigError, match=r"exemplar .*teal.png cannot be read"):
         filter_project(platform, "pets")
 
 
