@@ -1,4 +1,4 @@
-"""Decide whether a project is built again, by comparing its current inputs with those of its last build.
+"""Decide whether a project is built again, by comparing its current inputs with the inputs of its last build.
 
 A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again if its current
 inputs differ from those at the start of its last build.

@@ -1,4 +1,4 @@
-"""Read the state of the machine: of its disk, and of its GPUs if it has an NVIDIA driver."""
+"""Read the state of the machine's disk and, if it has an NVIDIA driver, of its GPUs."""
 
 import shutil
 from collections.abc import Sequence

@@ -363,7 +363,7 @@ class Platform:
         check_claim(self.database, claim)
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with those of this root, and store the current settings for later commands.
+        """Compare the sampling settings with the settings stored in the root, and store the current ones for later.
 
         Raises:
             ConfigError: the settings differ, since frames that were sampled in two ways must not be mixed, or the
@@ -376,7 +376,7 @@ class Platform:
                 write_json(self.layout.platform_file, in_force)
 
     def compare_sampling(self) -> Mapping[str, Any]:
-        """Compare the sampling settings with those of this root, without writing. Return the stored settings.
+        """Compare the sampling settings with the settings stored in the root. Return the stored settings.
 
         Raises:
             ConfigError: the settings differ, or the stored settings cannot be read.

@@ -122,7 +122,7 @@ class SitePoliteness:
             if known is not None and known >= asked - _ONE_TRIP:
                 return known  # already open: one trip, however many responses report it
             is_open = known is not None
-            # This takes effect in this process at once. The exact time follows.
+            # This takes effect in this process immediately. The exact time follows.
             self._close(scope, max(asked, now + timedelta(seconds=self._config.breaker.open_seconds)))
             seconds = breaker_seconds(num_trips(self._database, scope), wait_seconds, self._config.breaker)
             until = asked if is_open else now + timedelta(seconds=seconds)

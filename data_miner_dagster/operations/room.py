@@ -58,7 +58,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.room import files_size, rest_size
 
 _REST_LASTS: Final = 50.0
-"""A measurement of the files other than videos and frames stays valid for this many times its own duration."""
+"""A measurement of the files other than videos and frames stays valid for this multiple of the time that it took."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 """A caller that waits for space checks again after at most this many seconds, even if nothing has happened."""

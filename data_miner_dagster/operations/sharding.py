@@ -1,8 +1,8 @@
 """Process the shards of one project, both in the run that leads and in the runs that join it.
 
 Every shard is processed under its own claim, and its results are written in parts that carry the claim's name. The
-leading run processes shards itself and takes over those of dead workers, so it does not depend on others. It continues
-with its own work once no shard is left. Runs that join process free shards, and nothing else.
+leading run processes shards itself and takes over the shards of dead workers, so it does not depend on other runs. It
+continues with its own work once no shard is left. Runs that join process free shards, and nothing else.
 
 Belongs here: choosing the next shard, starting it and ending it. Does not belong here: the content of a shard
 (operations/<stage>/), and requesting runs that join (sensors/sharing.py).

@@ -47,8 +47,8 @@ def export_to_bucket(
 ) -> SentRelease:
     """Store a release, or an export of it in one format, with its images, at an empty address in a bucket.
 
-    After a kill, the same call continues: an export is written again with the same bytes, and files that the bucket
-    already has are not sent again.
+    If the process is killed, the same call continues later: an export is written again with the same bytes, and files
+    that the bucket already has are not sent again.
 
     Raises:
         ClaimHeldError: another export of the project to a bucket or hub is running.

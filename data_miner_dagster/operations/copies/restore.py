@@ -1,7 +1,7 @@
 """Write a backup into an empty folder, which becomes a root.
 
-The catalog is written last, because a root with a catalog looks complete, and work on it could start. After a kill, the
-same call continues where it stopped.
+The catalog is written last, because a root with a catalog looks complete, and work on it could start. If the process
+is killed, the same call continues where it stopped.
 """
 
 import hashlib

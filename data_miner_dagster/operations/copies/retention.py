@@ -37,9 +37,9 @@ class RetentionOutcome:
 def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_run: bool = False) -> RetentionOutcome:
     """Remove all snapshots except the latest `num_kept`, and all file contents that no remaining snapshot needs.
 
-    Snapshots are removed first, then contents. A kill in between leaves contents that the next call removes. A place
-    must belong to one root, because this call would remove the contents that a backup of another root is sending. In a
-    dry run, nothing is removed.
+    Snapshots are removed first, then contents. If the process is killed in between, the next call removes the rest. A
+    place must belong to one root, because this call would remove the contents that a backup of another root is sending.
+    In a dry run, nothing is removed.
 
     Raises:
         ConfigError: `num_kept` is less than 1, or a snapshot cannot be read.

@@ -1,6 +1,6 @@
 """Send many files to an empty address, or remove all files from an address.
 
-Sending resumes after a kill, and the last file marks the copy as complete.
+Sending resumes after the process was killed, and the last file marks the copy as complete.
 """
 
 import hashlib

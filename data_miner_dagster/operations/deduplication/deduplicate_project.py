@@ -95,7 +95,7 @@ class Inputs:
     verdicts: PairVerdicts
 
     def fingerprint(self, left_out: Collection[str] = ()) -> str:
-        """Return the fingerprint of the table that is made from these inputs, without the videos in `left_out`."""
+        """Return the fingerprint of the table for these inputs without the videos in `left_out`."""
         content = {"basis": self.basis, "filtered": self.filtered_fingerprint, "generations": dict(self.generations)}
         return fingerprint_of({**content, "left_out": sorted(left_out)} if left_out else content)
 
@@ -176,7 +176,7 @@ def project_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
-    """Raise if the threshold does not name an encoder and was set for another encoder than the current one.
+    """Raise if the threshold does not name an encoder and was set for an encoder other than the current one.
 
     Raises:
         ConfigError: the encoder has changed, but the threshold has not.

@@ -134,7 +134,7 @@ class VideoSessions:
     def _follow(self, run: FrameRun[FrameToDetect], name: PartName, parts: DetectionParts) -> None:
         """Run one session, and write the objects on its new frames.
 
-        On the frames that are repeated from the previous session, the objects are matched with those of that session.
+        On the frames that are repeated from the previous session, objects are matched with the objects of that session.
         """
         session = self._tracker.start(self._config.class_prompts)
         numbers = ObjectNumbers(run.ordinal)

@@ -169,7 +169,10 @@ def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
 
 
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
-    """Update a video's row to match its file, after a kill between writing the two or after a reset to PENDING."""
+    """Update a video's row to match its file.
+
+    They differ if the process was killed between writing them, or if the video was reset to PENDING.
+    """
     lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
         row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
     )

@@ -25,7 +25,7 @@ _YOLO_FIELDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class TruthObject:
-    """One ground-truth object. Its box is in shares of the image's width and height.
+    """One ground-truth object. The coordinates of its box are shares of the image's width and height.
 
     `area` is the area of the object as a share of the image's area. It can be smaller than the area of the box.
     """
@@ -48,7 +48,7 @@ class TruthImage:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A whole ground truth. `remarks` tell the user what was left out."""
+    """The classes and images of a ground truth. `remarks` tell the user what was left out."""
 
     kind: str  # coco, yolo or reviewed
     name: str  # the last part of its path; empty for reviewed
