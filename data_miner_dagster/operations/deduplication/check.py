@@ -68,8 +68,8 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     Args:
         platform: the platform of the project.
         project: the name of a project that has been deduplicated.
-        sample_size: compare only this many representatives with all earlier frames. By default, compare all of up to
-            100,000 frames, which takes about a minute, and a sample of a larger number.
+        sample_size: the number of representatives to compare with all earlier frames. By default, all frames are
+            compared if there are at most 100,000, which takes about a minute, and otherwise a sample.
 
     Raises:
         DataMinerError: the project does not exist or has not been deduplicated, or frames or embeddings are missing.
