@@ -107,8 +107,8 @@ def _found(name: str, what: str, text: str, folder: Path, limits: ProjectLimits)
         raise ConfigError(f"{what} of {text!r}: {error}") from error
     except OSError as error:
         raise ConfigError(
-            f"{what} {folder / name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}); correct the path, or "
-            "the permissions of the file"
+            f"{what} {folder / name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}); correct the path or "
+            "the file's permissions"
         ) from error
 
 

@@ -289,7 +289,7 @@ class RunProgress:
     num_done: int
     num_total: int
     remaining_seconds: float | None
-    """The remaining time that the run expects; None if there is nothing to estimate it from yet."""
+    """The remaining time that the run expects, or None if there is nothing to estimate it from yet."""
 
     @property
     def line(self) -> str:
