@@ -162,7 +162,7 @@ class Platform:
         """The catalog. On first use, its tables are created or migrated, and verdicts are imported from earlier files.
 
         Raises:
-            CatalogError: the catalog is damaged, being restored or moved, or missing or empty although the root has files.
+            CatalogError: the catalog is damaged, being restored or moved, or missing or empty beside existing files.
             ConfigError: the catalog would be an SQLite file on a file system that several hosts share, or was moved and
                 the settings do not fit, or the root cannot be created.
         """
