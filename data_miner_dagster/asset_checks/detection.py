@@ -9,7 +9,10 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
 def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every box is inside its frame, has an area, a class of the project and a confidence, and bounds its mask."""
+    """Every box is inside its frame, has an area, one of the project's classes and a confidence from 0 to 1.
+
+    A box with a mask is the mask's bounding box.
+    """
     from data_miner_dagster.operations.detection.check import check_boxes
 
     opened = platform.open()

@@ -33,7 +33,7 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
 def splits_do_not_leak(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """No two images of different videos and splits look alike.
 
-    They are compared by perceptual hash, and by the encoder that deduplication did not use.
+    The images are compared by perceptual hash, and by the encoder that deduplication did not use.
     """
     from data_miner_dagster.operations.releasing.leaks import check_leaks
 

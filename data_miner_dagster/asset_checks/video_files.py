@@ -1,4 +1,4 @@
-"""The common parts of the checks on assets of videos, each of which reports whether the files of all videos exist.
+"""The common parts of the asset checks that report whether the files of all videos exist.
 
 These checks have no partitions, because a run that works on a list of videos would evaluate a check only once, without
 a partition. They are evaluated at the end of `data-miner run`, once a day (housekeeping.py), after a materialization in
@@ -26,7 +26,10 @@ NAMES: Final[Mapping[WorkStage, str]] = {
 
 
 def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
-    """Check whether the files of a stage exist. The result counts the videos without files; `doctor` names them."""
+    """Return whether every video has the files that a stage writes, with the count of videos whose files are missing.
+
+    A failed check is a warning. Its description gives the command that names the videos.
+    """
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
     found = look_for_files(platform)[stage]
@@ -36,7 +39,10 @@ def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
 
 
 def report_checks(platform: Platform, instance: dg.DagsterInstance) -> list[str]:
-    """Evaluate the check of each asset of videos outside a run, and return one line for each failed check."""
+    """Evaluate the check of each video stage outside a run, and store the results in `instance`.
+
+    Return one line for each failed check.
+    """
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 
     lines = []

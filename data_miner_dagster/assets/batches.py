@@ -1,4 +1,4 @@
-"""Runs that process batches of videos, which are lists of keys in any order, not ranges of partitions.
+"""Runs that process batches of videos, which are lists of keys in any order rather than ranges of partitions.
 
 Belongs here: the configuration of such a run, and its events about videos. Does not belong here: choosing the next
 batch (operations/draining.py), or the assets' own runs (outcomes.py).
@@ -33,15 +33,15 @@ from data_miner_dagster.operations.progress import telling_progress
 from data_miner_dagster.partitions import VIDEOS, add_partitions
 
 _FRESH_SECONDS: Final = 3.0
-"""How long to wait for due work. It exceeds the time for which an incomplete batch waits for more videos."""
+"""How many seconds to wait for due work. It exceeds the time for which an incomplete batch waits for more videos."""
 _ROOM_PATIENCE: Final = 60.0
-"""How long downloads wait for space under the quota if none is freed."""
+"""How many seconds downloads wait for space under the quota if none is freed."""
 _SOON_SECONDS: Final = 1.0
-"""How long `data-miner run` waits before it takes an incomplete batch. A person is waiting for the result."""
+"""How many seconds `data-miner run` waits before it takes an incomplete batch. A person is waiting for the result."""
 _MOST_DOWNLOADS: Final = 200
 """The most downloads in a batch of `data-miner run`.
 
-It is higher than in other batches, because the last downloads of each batch leave slots idle.
+It is higher than for other runs, because the last downloads of each batch leave slots idle.
 """
 
 
@@ -49,15 +49,15 @@ class BatchConfig(dg.Config):
     """The run configuration of a job that works on videos."""
 
     batch: int | None = None
-    """The id of the run's batch, whose videos are `keys`."""
+    """The id of the batch with the videos in `keys`, or None if they do not belong to a batch in the catalog."""
     keys: list[str] = Field(default_factory=list)
     """The keys of the videos, in any order."""
     project: str | None = None
-    """Take further batches only from this project."""
+    """The only project to take further batches from, or None for all projects."""
     drain: bool = False
-    """Take further batches from the catalog after this one."""
+    """Whether to take further batches from the catalog after this one."""
     force: bool = False
-    """Redo the work even if its result is current."""
+    """Whether to redo the work even if its result is current."""
 
 
 def work_off(
@@ -67,7 +67,7 @@ def work_off(
     rivals: Collection[WorkStage],
     config: BatchConfig,
 ) -> None:
-    """Process the videos of a run. Log a materialization or an observation for each as soon as it is done.
+    """Process the videos of a run, and log a materialization or an observation for each video as soon as it is done.
 
     Args:
         context: the step's context.
@@ -112,7 +112,16 @@ def drain_of(
     force: bool = False,
     max_items: Mapping[WorkStage, int] | None = None,
 ) -> Drain:
-    """Return the work of a step on batches of videos, with callbacks that report each video to Dagster."""
+    """Return a `Drain` that processes batches of `stages` in a step and reports each video to Dagster.
+
+    Args:
+        context: the step's context.
+        platform: the platform.
+        stages: the stages to run.
+        project: the only project to take batches from, or None for all projects.
+        force: whether to redo work whose result is current.
+        max_items: the most videos in a batch, for stages whose usual limit does not apply.
+    """
     drawn: dict[WorkStage, MetadataOf] = {
         WorkStage.DOWNLOADING: lambda outcome: download_metadata(platform, outcome.video_key),
         WorkStage.EXTRACTION: lambda outcome: frames_metadata(platform, outcome.video_key),
@@ -150,7 +159,7 @@ def preparing(work: Drain, preparation: Preparation) -> Drain:
 
 
 def work_off_project(context: dg.OpExecutionContext, platform: Platform, config: BatchConfig) -> None:
-    """Download, extract and embed the videos of one project, with these stages in parallel, until no work is due."""
+    """Download, extract and embed the videos of `config.project`, with the stages in parallel, until no work is due."""
     assert config.project is not None
     work = drain_of(
         context,

@@ -25,7 +25,7 @@ def detections(
 ) -> dg.MaterializeResult[None]:
     """Boxes with class, confidence, detector and prompt, including low-confidence boxes.
 
-    The detector runs only on frames that it has not examined yet with this class list.
+    The detector runs only on frames that it has not yet examined with the project's current classes.
     """
     from data_miner_dagster.operations.detection.detect_project import detect_project
 

@@ -31,7 +31,7 @@ def frame_embeddings(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """One image-text embedding per frame (float16), from the encoder that filtering uses.
 
-    The encoder runs here, once per video. It need not run again when a prompt or a threshold changes.
+    The encoder runs here, once per video. It does not run again when a prompt or a threshold changes.
     """
     opened = platform.open()
     yield from materialize_videos(

@@ -31,8 +31,8 @@ def frames(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Sampled frames as JPEG, and a Parquet manifest with one row per frame.
 
-    A row has the exact time from the container, size, sharpness, brightness, contrast and perceptual hash. The
-    sampling is a platform setting, since all projects share the frames.
+    A row has the frame's exact time in the container, and its size, sharpness, brightness, contrast and perceptual
+    hash. The sampling is a platform setting, since all projects share the frames.
     """
     opened = platform.open()
     yield from materialize_videos(

@@ -26,7 +26,8 @@ def filtered_frames(
 ) -> dg.MaterializeResult[None]:
     """The similarities to the prompts, the decision and the reason for every frame of every member video.
 
-    They are computed as a matrix product over stored embeddings, so no image is opened and no image model runs.
+    The similarities are computed as a matrix product of stored embeddings, so no image is opened and no image model
+    runs.
     """
     from data_miner_dagster.operations.filtering.filter_project import filter_project
 

@@ -1,4 +1,4 @@
-"""The metadata of an event: a few values for people, whose total size is limited whatever an operation reports.
+"""Limit the metadata of a Dagster event to a few values for people, whatever an operation reports.
 
 Dagster stores every byte of an event, and SQLite stores it twice. Larger results are in files: previews, reports and
 tables.
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 
 MAX_METADATA_BYTES: Final = 1_000
-"""The most bytes of all metadata of an event in Dagster's storage.
+"""The most bytes that all metadata of one event may take in Dagster's storage.
 
 Each entry takes 140 bytes in addition to its text.
 """
@@ -40,8 +40,8 @@ def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] 
     """Return the entries that fit into `MAX_METADATA_BYTES`, in their order.
 
     Control and invisible characters in texts are escaped, since names of files and videos may contain them. A text that
-    does not fit is shortened. Other values that do not fit are dropped. Entries named in `first` get their
-    space before all others, which get theirs in order.
+    does not fit is shortened. Any other value that does not fit is omitted. Space is reserved for the entries named in
+    `first`; the others share the rest in order.
     """
     fitting: dict[str, dg.MetadataValue] = {}
     reserved = {name: metadata[name] for name in first if name in metadata}
@@ -65,7 +65,7 @@ def _visible(value: dg.MetadataValue) -> dg.MetadataValue:
 
 
 def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
-    """Return the number of bytes that these entries add to an event in Dagster's storage."""
+    """Return the number of bytes that `metadata` adds to an event in Dagster's storage."""
     return len(_as_stored(metadata)) - len(_as_stored({}))
 
 
@@ -79,12 +79,12 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
 
 
 def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the first two counts, which characterize a stage, and all other counts that are not zero."""
+    """Return `counts` without zeros, except that the first two counts, which characterize a stage, are always kept."""
     return {name: count for place, (name, count) in enumerate(counts.items()) if count or place < 2}
 
 
 def counts_words(counts: Mapping[str, int]) -> str:
-    """Return counts in one readable line, such as `120 frames, 25 kept`, omitting `_RARE` ones that are zero."""
+    """Return counts in one readable line, such as `120 frames, 25 kept`, without the `_RARE` counts that are zero."""
     told = {name: count for name, count in counts.items() if count or name not in _RARE}
     return ", ".join(counted_phrase(count, name) for name, count in told.items())
 

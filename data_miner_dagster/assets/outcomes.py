@@ -1,4 +1,4 @@
-"""Conversion of operations' outcomes to Dagster events, in the same way for every asset."""
+"""Convert the outcomes of operations to Dagster events, in the same way for every asset."""
 
 import logging
 from collections import Counter
@@ -38,7 +38,7 @@ Their unfinished work is requested again when it is due, in another batch.
 """
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
-"""The delay before the first retry. The second retry waits three times as long."""
+"""The delay before the first retry, in seconds. The second retry waits three times as long."""
 
 OWNERS: Final = ["team:data-miner"]
 
@@ -59,7 +59,7 @@ STATUS: Final = "status"
 """The metadata entry that says whether the result is new or reused. `data-miner run` uses it to count its tasks."""
 
 _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
-"""Figures about the work, not about the result. Events omit them."""
+"""Figures about the work rather than the result. Events omit them."""
 
 FAILURE_KIND: Final = "kind"
 """The key in the metadata of a failed step for the class name of the error."""
@@ -74,15 +74,15 @@ class ForceConfig(dg.Config):
     """The run configuration of every asset."""
 
     force: bool = False
-    """Redo the work even if its result is current."""
+    """Whether to redo the work even if its result is current."""
 
 
 def _figures(
     metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
 ) -> dict[str, dg.MetadataValue]:
-    """Return the counts that are neither `shown` nor zero as one line.
+    """Return one entry with a line of the figures that are neither zero nor in `shown`, or an empty dict without any.
 
-    Separate entries would take ten times the bytes.
+    Separate entries would take ten times as many bytes.
     """
     told = {name: value for name, value in metadata.items() if value not in (0, "")}
     line = counts_line(told, without={*shown, *_OF_THE_WORK})
@@ -110,7 +110,7 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """Return a one-line step failure with the class name of the error and, for an outage, its kind in the metadata.
+    """Return a one-line step failure whose metadata has the error's class name and, for an outage, the outage's kind.
 
     If the catalog is unreachable, this event is the planner's only source of the reason for the failure.
     """
@@ -127,7 +127,7 @@ def failure_of(error: Exception) -> dg.Failure:
 
 
 class _LinesOf(logging.Handler):
-    """A handler that copies log records about progress and items' faults, with tracebacks, to the log of the run."""
+    """A handler that copies log records, with their tracebacks, to the log of the run."""
 
     def __init__(self, context: StepContext) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Map
 
 
 class VideoEvents:
-    """The events of a run's videos for one asset. Each is logged as soon as its video is done. Thread-safe."""
+    """The events of a run's videos for one asset. Several threads may log events."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class VideoEvents:
         self._metadata_of = metadata_of
 
     def log(self, outcome: VideoOutcome) -> None:
-        """Log one video's event and its progress line."""
+        """Log a video's event and its progress line, and keep the metadata in `materialized` if its result exists."""
         with working_on(video=outcome.video_key):
             self._log(outcome)
 
@@ -228,7 +228,7 @@ def _at_stage(context: dg.AssetExecutionContext, project: str | None = None) -> 
 
 
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
-    """Return one line for people with the numbers of a run's videos by outcome."""
+    """Return one line for people with the number of a run's videos for each outcome."""
     each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
     return f"{counted(sum(counts.values()), 'video')}: {each}" if each else "0 videos"
 
@@ -238,7 +238,7 @@ def materialize_videos(
     work: Callable[[Sequence[str], ReportVideo], list[VideoOutcome]],
     metadata_of: MetadataOf | None = None,
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Run `work` on the partitions of this run, and log each video's event as soon as it is done.
+    """Run `work` on the partitions of this run, and log each video's event as soon as the video is done.
 
     A video whose result exists afterwards is materialized. A video that failed, is unavailable or has to wait gets an
     observation with the reason, and does not fail the run. A run for a single partition (not a range of one) fails if
@@ -273,8 +273,8 @@ def _failure_shown(context: dg.AssetExecutionContext, project: str) -> Iterator[
     except dg.Failure as failed:
         told = {
             "status": f"failed: {failed.description}",
-            NEXT: f"correct it in the project file, or run `data-miner retry --project {project}`; "
-            "`data-miner status` says whether it is retried automatically",
+            NEXT: f"correct the cause, such as a setting in the project file, or run `data-miner retry --project "
+            f"{project}`; `data-miner status` says whether the stage is retried automatically",
         }
         metadata = bounded({name: dg.MetadataValue.text(text) for name, text in told.items()}, first=(NEXT,))
         observation = dg.AssetObservation(context.asset_key, partition=project, metadata=metadata)
@@ -287,7 +287,7 @@ def materialize_project(
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
-    """Run `work` on the project of this run, and return its materialization with the counts in one line.
+    """Run `work` on the project of this run, and return the project's materialization with the counts in one line.
 
     If an error occurs, the step fails and nothing is materialized. The step also fails if the project has to wait for
     an earlier stage.
@@ -316,10 +316,7 @@ def materialize_project(
 
 
 def _result(outcome: ProjectOutcome, changes: dg.MetadataValue | None) -> dg.MetadataValue:
-    """Return the result as one text: version, counts, changes, and a warning.
-
-    Separate entries would not fit.
-    """
+    """Return the result as one text (version, counts, changes and warning), since separate entries would not fit."""
     version, warning = outcome.metadata.get("version"), outcome.metadata.get("warning")
     counts = counts_words(main_counts(outcome.counts))
     parts = (f"{version}: {counts}" if version else counts, changes and changes.value, warning)

@@ -1,7 +1,7 @@
 """Metadata for the Dagster UI: contact sheets, commands and links. Each asset has one function.
 
-Pictures are files under the root (storage/layout.py: previews). Events contain their addresses, which the web server
-serves (web/previews.py). Metadata beyond an event's limit is cut (assets/metadata.py).
+Pictures are files under the root (storage/layout.py: previews). Events contain the addresses at which the web server
+serves the pictures (web/previews.py). Metadata beyond an event's limit is cut (assets/metadata.py).
 """
 
 from collections import Counter
@@ -31,9 +31,9 @@ _ALT: Final = "frames"
 
 
 def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "Preview | None"]) -> Metadata:
-    """Save the picture that `draw` returns as `file`, and return Markdown that shows it.
+    """Save the picture that `draw` returns as `file`, and return an entry with Markdown that shows it.
 
-    If `draw` returns None, remove the file and return nothing.
+    If `draw` returns None, the file is removed, and the result is empty. If drawing fails, the entry gives the reason.
     """
     from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
     from data_miner_dagster.operations.reporting.previews import save_preview
@@ -60,7 +60,7 @@ def _stage_ways(
     then: str,
     links: Mapping[str, str],
 ) -> Metadata:
-    """Return one entry with the next steps for a person: commands, links and the picture.
+    """Return one entry with the next steps for a person: the commands in `then`, the links and the picture.
 
     If the picture could not be drawn, a second entry gives the reason.
     """
@@ -100,7 +100,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
 
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the numbers of a project's members by source and status, and a link to its review page."""
+    """Return the counts of a project's members by source and status, and a link to its review page."""
     members = find_members(platform.database, project)
     by_source = Counter((member.source, phrase_of_member(member.status)) for member in members)
     told = [f"{count:,} from {source} {how_far}" for (source, how_far), count in sorted(by_source.items())]
@@ -111,7 +111,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of kept and dropped frames, and the command that checks the threshold."""
+    """Return a contact sheet of kept and dropped frames, and the command that finds the right threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     then = "`data-miner review {project}` finds the right threshold from your answers"
@@ -170,7 +170,7 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def _changes(platform: Platform, project: str, version: str) -> Metadata:
-    """Return the differences from the previous release, or nothing for a first release."""
+    """Return an entry with the changes since the previous release, or an empty dict for a first release."""
     from data_miner_dagster.operations.releasing.standing import list_releases
 
     released = list_releases(platform, project)
@@ -181,7 +181,7 @@ def _changes(platform: Platform, project: str, version: str) -> Metadata:
 def student_metadata(platform: Platform, project: str) -> Metadata:
     """Return the latest student's training curve, its quality, and a link to the frames where it disagrees.
 
-    Return nothing if the project has no student.
+    The result is empty if the project has no student.
     """
     from data_miner_dagster.domain.students import student_name
     from data_miner_dagster.operations.training.students import curve_preview, latest_student

@@ -31,7 +31,7 @@ class JoinIn(Protocol):
     """A function through which a run joins the shared work of a stage."""
 
     def __call__(self, platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-        """Process shards of a project while there are any and `may_go_on` returns True. Return their number."""
+        """Process free shards of a project as long as `may_go_on` returns True, and return the number processed."""
 
 
 def _join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
@@ -53,8 +53,8 @@ def join_in(
 ) -> None:
     """Process shards of a project until none is free, or until this run has to stop.
 
-    It stops when its time is over, when the work is held or its stage is closed, or when another run needs its slot in
-    the pool.
+    The run stops when its time is over, when the work is held or its stage is closed, or when another run needs its
+    slot in the pool.
 
     Args:
         context: the step's context.

@@ -26,8 +26,8 @@ def project_videos(
 ) -> dg.MaterializeResult[None]:
     """The project's videos with the source of each, and the rejected candidates with their reasons.
 
-    Lists the sources of the project file without downloading anything. A source that cannot be listed does not affect
-    the others.
+    The sources in the project file are listed, but nothing is downloaded. A source that cannot be listed does not
+    affect the others.
     """
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
 

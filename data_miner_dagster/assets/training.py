@@ -28,9 +28,9 @@ class TrainingConfig(dg.Config):
     batch_size: int = DEFAULT_BATCH_SIZE
     """The number of images per step."""
     learning_rate: float = 0.0
-    """The initial learning rate. 0: Ultralytics chooses it."""
+    """The initial learning rate, or 0 to let Ultralytics choose it."""
     force: bool = False
-    """Train again even if nothing has changed."""
+    """Whether to train again even if nothing has changed."""
 
 
 @dg.asset(

@@ -12,7 +12,7 @@ Threshold = _Similarity | Mapping[str, _Similarity]
 """A number on the scale of the encoder in use, or one number per encoder, because encoders have different scales:
 {"lite-conse": 0.42, "siglip2-so400m": 0.1}."""
 Margin = _Difference | Mapping[str, _Difference]
-"""A difference of similarities: one number, or one number per encoder."""
+"""A difference between similarities: one number, or one number per encoder."""
 
 
 class ConfigModel(BaseModel):

@@ -30,7 +30,8 @@ def _box_with_an_area(box: BoxXyxy) -> BoxXyxy:
     left, top, right, bottom = box
     if not (0 <= left < right and 0 <= top < bottom):
         raise ValueError(
-            f"{list(box)} is not [left, top, right, bottom] in pixels, with 0 <= left < right and 0 <= top < bottom"
+            f"{list(box)} is not a valid box; write [left, top, right, bottom] in pixels, with 0 <= left < right and "
+            "0 <= top < bottom"
         )
     return box
 
@@ -74,11 +75,17 @@ def _class_of_phrases(value: Any) -> Any:
 
 
 def _checked_classes(value: Any) -> Any:
-    """Return the classes for the field to check. A list of names, or one name, is refused with the correct form."""
+    """Return the classes with blanks stripped from their names, for the field to check.
+
+    Raises:
+        ValueError: the value is one name or a list of names, or a name is invalid. The message gives the correct form.
+    """
     names = [value] if isinstance(value, str) else value
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
         written = ", ".join(f"{name}: []" for name in names)
-        raise ValueError(f"a class needs a list of phrases, [] for its name alone; write {{{written}}}")
+        raise ValueError(
+            f"each class must have a list of phrases, which is [] if its name is the only phrase; write {{{written}}}"
+        )
     return checked_names(value)
 
 
@@ -171,7 +178,7 @@ class DetectionConfig(ConfigModel):
     def tracker_model(self) -> str | None:
         """The registry name of the network that follows objects.
 
-        None if objects are not followed, or if boxes are linked without a network.
+        It is None if objects are not followed, or if boxes are linked without a network.
         """
         if self.tracking is None or self.tracking.tracker is not TrackerChoice.SAM3:
             return None
@@ -179,12 +186,12 @@ class DetectionConfig(ConfigModel):
 
     @property
     def compares_colours(self) -> bool:
-        """Whether objects are followed by the boxes of the detectors, and told apart by the colours in them."""
+        """Whether objects are followed by linking the detectors' boxes by position and by the colours in them."""
         return self.tracking is not None and self.tracker_model is None
 
     @property
     def verifier_name(self) -> str | None:
-        """The name of the endpoint or registered model that verifies boxes, or None."""
+        """The name of the endpoint or registered model that verifies boxes, or None if boxes are not verified."""
         return None if self.verifier is None else self.verifier.model
 
     @property

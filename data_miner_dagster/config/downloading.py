@@ -26,7 +26,7 @@ def _checked_reference(text: str) -> str:
 
 def _checked_proxy(text: str) -> str:
     if not is_reference(text) and ("@" in text or "://" not in text):
-        raise ValueError("write scheme://host:port, or env:NAME or file:PATH if it contains a password")
+        raise ValueError("write scheme://host:port, or env:NAME or file:PATH if the address contains a password")
     return text
 
 

@@ -25,10 +25,10 @@ ImagePath = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 
 
 def check_named_once(paths: Sequence[str], owner: str) -> None:
-    """Check that no picture is named twice.
+    """Raise if a path occurs more than once in the `images` of the prompt or class `owner`.
 
     Raises:
         ValueError: a path occurs more than once.
     """
     if repeated := [path for path in paths if paths.count(path) > 1]:
-        raise ValueError(f"`images` of {owner!r} names {repeated[0]} twice; name it once")
+        raise ValueError(f"`images` of {owner!r} names {repeated[0]} more than once; keep one")

@@ -1,4 +1,4 @@
-"""Settings of the filter, which chooses the frames to keep by descriptions in words."""
+"""Settings for the filter, which chooses the frames to keep by descriptions in words."""
 
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -58,7 +58,7 @@ def _text_of(prompt: PromptConfig) -> str:
 
 def _prompt_of_text(value: Any) -> Any:
     if is_read_as_other(value):
-        raise ValueError("must be text; put it in quotes")
+        raise ValueError("must be text: put it in quotes")
     return {"text": value} if isinstance(value, str) else value
 
 
@@ -135,11 +135,14 @@ class FilteringConfig(ConfigModel):
 
     @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
-        """The paths of example images as written in the project file, by the words of their prompt."""
+        """The paths of exemplars as written in the project file, by the words of their prompt.
+
+        Prompts without exemplars are omitted.
+        """
         prompts = (*self.positive, *self.negative, *self.junk)
         return {prompt.text: prompt.images for prompt in sorted(prompts, key=_text_of) if prompt.images}
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The words of all prompts of all sets, sorted. Frames are compared with these."""
+        """The words of all prompts of all sets, sorted. Frames are compared with all of them."""
         return tuple(sorted(prompt.text for prompt in (*self.positive, *self.negative, *self.junk)))

@@ -1,4 +1,4 @@
-"""Display of settings with references such as `${oc.env:NAME}` in place of interpolated values.
+"""Show settings with references such as `${oc.env:NAME}` in place of interpolated values.
 
 Belongs here: recording which settings came from a variable, and how they are shown to people. Does not belong here:
 resolving references (loading.py), or restricting the variables that a file may use (project_limits.py).
@@ -60,12 +60,12 @@ def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
 
 
 def variables_in(content: object) -> set[str]:
-    """Return the names of the variables that a file reads by `${oc.env:NAME}`."""
+    """Return the names of the environment variables that `content` refers to with `${oc.env:NAME}`."""
     return {name for text in texts_of(content) for name in REFERENCE.findall(text)}
 
 
 def texts_of(content: Any) -> Iterator[str]:
-    """Yield every string in plain content, at any depth."""
+    """Yield every string in `content` at any depth, except the keys of mappings."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
@@ -108,7 +108,10 @@ class ShownSettings:
         return text
 
     def section(self, name: str) -> Any:
-        """Return one section as JSON values. Leaves the names of classes and splits unchanged, since they are keys."""
+        """Return one section as JSON values, with values from the environment replaced by references.
+
+        The names of classes and splits stay unchanged, since they are keys.
+        """
         return self._shown(self._content[name], (name,))
 
     def everywhere(self, content: Any) -> Any:
@@ -131,7 +134,7 @@ class ShownSettings:
 
 
 def _filled(content: Any, text: str) -> Any:
-    """Return a copy of some content in which `text` replaces every value except None."""
+    """Return a copy of `content` in which `text` replaces every value except None."""
     if isinstance(content, Mapping):
         return {key: _filled(value, text) for key, value in content.items()}
     if isinstance(content, list):
@@ -163,7 +166,10 @@ def _is_long(text: str) -> bool:
 
 
 def _marked(content: Any, tokens: dict[str, str]) -> Any:
-    """Return content with a token in place of every reference to a set variable. Records the references in `tokens`."""
+    """Return `content` with a token in place of every reference to a set variable, and record the text of each token.
+
+    A text with another resolver or a nested reference is replaced as a whole.
+    """
     if isinstance(content, str):
         return _marked_text(content, tokens)
     if isinstance(content, Mapping):

@@ -61,7 +61,8 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
         parse: a function that replaces `parse_file`, for example to run it in another process.
 
     Raises:
-        ConfigError: the file is missing, empty, not YAML, or has invalid settings.
+        ConfigError: the file, or the file that DATA_MINER_CONFIG names, is missing, empty, not YAML, or has invalid
+            settings; or `path` refers to a variable that `limits` forbids.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
     interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
@@ -81,7 +82,8 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
     names is read, if there is one.
 
     Raises:
-        ConfigError: the file is missing, empty, not YAML, or has invalid settings.
+        ConfigError: the file is missing, empty, not YAML, or has invalid settings, or DATA_MINER_CATALOG_URL is not a
+            valid address.
     """
     path = path if path is not None else _platform_path()
     content = _platform_content(path)
@@ -110,8 +112,8 @@ def config_hash(config: ProjectConfig) -> str:
 def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
     """Return the absolute path of the root folder.
 
-    The `--root` flag takes precedence, followed by DATA_MINER_ROOT and `platform.storage.root`. A relative path is
-    relative to the working directory.
+    `flag`, the value of `--root`, takes precedence, followed by DATA_MINER_ROOT and `platform.storage.root`. A relative
+    path is relative to the working directory.
     """
     chosen = str(flag) if flag is not None else os.environ.get(ROOT_VARIABLE) or config.storage.root
     return Path(chosen).expanduser().absolute()
@@ -140,12 +142,12 @@ def _platform_content(path: Path | None) -> _Content:
     for key in resolved:
         if key not in known:
             hint = f"; put it under 'platform:', as platform.{key}" if key in PlatformConfig.model_fields else None
-            raise ConfigError(f"{path}: unknown key {key!r}{hint or did_you_mean(key, sorted(known))}")
+            raise ConfigError(f"{path}: the key {key!r} is unknown{hint or did_you_mean(key, sorted(known))}")
     section = resolved.get("platform")
     if section is None:
         return {}
     if not isinstance(section, dict):
-        raise ConfigError(f"{path}: platform is {type(section).__name__}: must be a mapping of keys to values")
+        raise ConfigError(f"{path}: platform is a {type(section).__name__}; it must be a mapping of keys to values")
     _validated(PlatformConfig, section, unresolved.get("platform"), path, prefix="platform.")
     return section
 
@@ -188,22 +190,24 @@ def parse_file(path: Path) -> _Content:
     try:
         text = read_text_file(path)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; check the path given by --config or {CONFIG_VARIABLE}") from None
+        raise ConfigError(f"{path} does not exist; check the path given by --config or {CONFIG_VARIABLE}") from None
     if not text.strip():
         raise ConfigError(f"{path}: the file is empty; {_SCHEMA_HINT}")
     with _one_line(path):
         if check_yaml_shape(text) is not yaml.MappingStartEvent:
-            raise ConfigError(f"must be a mapping of keys to values; {_SCHEMA_HINT}")
+            raise ConfigError(f"the file must be a mapping of keys to values; {_SCHEMA_HINT}")
         loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # already counted
         content = OmegaConf.to_container(loaded, resolve=False)
         check_interpolations(content, len(text))
     if not content:
-        raise ConfigError(f"{path}: must be a mapping of keys to values; {_SCHEMA_HINT}")
+        raise ConfigError(f"{path}: the file must be a mapping of keys to values; {_SCHEMA_HINT}")
     return _with_text_keys(content)
 
 
 def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = parse_file) -> tuple[_Content, _Content]:
-    """Return a file's content before and after interpolation. No error message contains a variable's value.
+    """Return a file's content before and after interpolation, and register the values of the variables that it reads.
+
+    Messages show references in place of registered values.
 
     Raises:
         ConfigError: the file cannot be parsed, or an interpolation fails.
@@ -218,14 +222,14 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
 
 
 def _is_at_tab(path: Path, mark: yaml.Mark | None) -> bool:
-    """Return whether a position in a file is that of a tab, which libyaml's message does not say."""
+    """Return whether there is a tab at a position in a file, which libyaml's message does not mention."""
     lines = path.read_bytes().split(b"\n")
     return mark is not None and mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == b"\t"
 
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Convert errors of parsing and interpolation to a `ConfigError` of one line that names the file.
+    """Convert errors from parsing and interpolation to a one-line `ConfigError` that names the file.
 
     The line also gives the position of a YAML error, or the key of an interpolation error.
     """
@@ -235,18 +239,18 @@ def _one_line(path: Path) -> Iterator[None]:
         raise ConfigError(f"{path}: {error}") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "the file"
         problem = (error.problem or error.context or "syntax error").replace("\n", " ")
         remedy = (
             "indent with spaces, not with a tab" if _is_at_tab(path, mark) else "check indentation, colons and quotes"
         )
-        raise ConfigError(f"{path}: {where}not valid YAML: {problem}; {remedy}") from None
+        raise ConfigError(f"{path}: {where} is not valid YAML ({problem}); {remedy}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}; correct the text") from None
+        raise ConfigError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct the text") from None
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
-        raise ConfigError(f"{path}: cannot be parsed ({type(error).__name__}); {_SCHEMA_HINT}") from None
+        raise ConfigError(f"{path} cannot be parsed ({type(error).__name__}); {_SCHEMA_HINT}") from None
 
 
 def _with_text_keys(content: object) -> _Content:
@@ -263,7 +267,9 @@ def _interpolation_problem(error: OmegaConfBaseException) -> str:
         variable = message.split("'")[1] if "'" in message else ""
         return f"{key}: environment variable {variable!r} is not set; set it, or write ${{oc.env:{variable},default}}"
     if isinstance(error, KeyValidationError):
-        return f"{key}: contains a name that is not text in YAML, such as null; put it in quotes"
+        return f"{key} contains a name that is not text in YAML, such as null; put it in quotes"
     if isinstance(error, UnsupportedValueType | ConfigTypeError):
         return f"{key}: {message[:1].lower()}{message[1:]}; {_SCHEMA_HINT}"
-    return f"{key}: interpolation failed: {message}; write a reference from the top of the file, as `${{section.key}}`"
+    return (
+        f"{key} cannot be interpolated ({message}); write a reference from the top of the file, as `${{section.key}}`"
+    )

@@ -29,7 +29,10 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 def _weight_file(name: str) -> str:
     if ".." in name or not _WEIGHT_FILE.fullmatch(name):
-        raise ValueError(f"file name {name!r} must end in .safetensors, .json, .txt or .model, and contain no folder")
+        raise ValueError(
+            f"the file name {name!r} is not allowed; it must end in .safetensors, .json, .txt or .model, and must not "
+            "contain a folder"
+        )
     return name
 
 
@@ -67,8 +70,9 @@ class ModelEntryConfig(ConfigModel):
             ObjectUrl.parse(self.source)
         if is_in_bucket != bool(self.files):
             raise ValueError(
-                "`files`, with the sha256 of each file, is required for a source in a bucket, and not allowed for any "
-                "other source; add or remove it"
+                "a source in a bucket requires `files` with the sha256 of each file; add it"
+                if is_in_bucket
+                else "`files` is allowed only for a source in a bucket; remove it"
             )
         return self
 
@@ -78,7 +82,7 @@ PROFILE_NAMES: Final[tuple[str, ...]] = get_args(ProfileName)
 
 
 def checked_profile(name: str) -> str:
-    """Return the name of a profile after checking that the profile exists.
+    """Return `name` if a profile has this name.
 
     Raises:
         ConfigError: no profile has this name.
@@ -87,7 +91,7 @@ def checked_profile(name: str) -> str:
         return name
     near = difflib.get_close_matches(name, PROFILE_NAMES, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"profile {name!r} is not one of {', '.join(PROFILE_NAMES)}{hint}")
+    raise ConfigError(f"profile {name!r} does not exist; use one of {', '.join(PROFILE_NAMES)}{hint}")
 
 
 class ModelsConfig(ConfigModel):

@@ -1,4 +1,4 @@
-"""Conversion of pydantic's validation errors to one line for the author of the file, with key, value and remedy.
+"""Convert pydantic's validation errors to one line for the author of the file, with key, value and remedy.
 
 Belongs here: the wording of these lines. Does not belong here: reading files (config/loading.py).
 """
@@ -37,7 +37,7 @@ _WANTED_BY_KIND: Final[Mapping[str, str]] = {
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
-    """Return one line that describes the first few problems, each with dotted key, value and remedy.
+    """Return one line that describes up to three problems, each with dotted key, value and remedy, and counts the rest.
 
     Args:
         error: the error raised by validating `model`.
@@ -72,7 +72,7 @@ def _closest(word: str, known: Sequence[str]) -> list[str]:
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """Return the end of a sentence that suggests the closest known word, or lists all known words."""
     close = _closest(word, known)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+    return f"; did you mean {close[0]!r}?" if close else f"; use one of {', '.join(sorted(known))}"
 
 
 def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object, prefix: str) -> str:
@@ -84,7 +84,7 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
         parent = prefix + _dotted(location[:-1])
         where = f" in {parent.rstrip('.')}" if parent else ""
         known = list(owner.model_fields) if owner is not None else []
-        return f"unknown key {str(location[-1])!r}{where}{did_you_mean(str(location[-1]), known)}"
+        return f"the key {str(location[-1])!r}{where} is unknown{did_you_mean(str(location[-1]), known)}"
     if kind == "missing":
         return f"{key} is missing{f': {_first_sentence(field_doc)}' if field_doc else ''}"
     if kind == "union_tag_not_found":
@@ -101,12 +101,13 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
         suggestion = did_you_mean(str(details["input"]), allowed) if allowed else f": {_lower(details['msg'])}"
         return f"{key} is {value}{suggestion}"
     if kind == "string_type":
-        return f"{key} is {value}: must be text; put it in quotes"
+        return f"{key} is {value}; it must be text: put it in quotes"
     if kind in _WANTED_BY_KIND:
-        return f"{key or 'the file'} is {value}: must be {_WANTED_BY_KIND[kind]}"
+        return f"{key or 'the file'} is {value}; it must be {_WANTED_BY_KIND[kind]}"
+    message = _lower(details["msg"])
     if kind == "value_error" and isinstance(details["input"], (Mapping, list, tuple)):
-        return f"{key}{': ' if key else ''}{_lower(details['msg'])}"
-    return f"{key or 'the file'} is {value}: {_lower(details['msg'])}"
+        return f"{key}{': ' if key else ''}{message}"
+    return f"{key or 'the file'} is {value}{'; it ' if message.startswith('must ') else ': '}{message}"
 
 
 def _wrong_length(details: ErrorDetails) -> str:
@@ -131,7 +132,7 @@ def _dotted(location: Location) -> str:
 
 
 def _shown_value(location: Location, value: object, unresolved: object) -> str:
-    """Return a value in a form that is safe to show, without values from the environment and values of secrets."""
+    """Return a value in a form that is safe to show, without secrets and values from the environment."""
     for part in location:
         if isinstance(unresolved, Mapping):
             unresolved = unresolved.get(part)
@@ -157,8 +158,8 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
 def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[BaseModel] | None, str]:
     """Return the location as the user wrote it, the model that owns its last key, and that field's description.
 
-    Removes parts that are not keys of the file: pydantic adds the tag of a discriminated union, and the chosen member
-    of a plain union, to the location.
+    Parts of `location` that are not keys in the file are removed: pydantic adds the tag of a discriminated union, and
+    the chosen member of a plain union.
     """
     written: list[int | str] = []
     owner: type[BaseModel] | None = model
@@ -223,7 +224,7 @@ def _tags(model: type[BaseModel]) -> tuple[object, ...]:
 
 
 def _unwrapped(annotation: Any) -> list[Any]:
-    """Return the members of a union except None, or any other annotation as the only member. Removes `Annotated`."""
+    """Return the members of a union except None, or any other annotation as the only member, without `Annotated`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _unwrapped(get_args(annotation)[0])

@@ -22,12 +22,12 @@ _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_]\w*)\}")
 
 @dataclass(frozen=True, slots=True)
 class ProjectLimits:
-    """The variables, folders and buckets that one project file may read. None means any."""
+    """The variables, folders and buckets that one project file may read. A field that is None sets no limit."""
 
     variables: frozenset[str] | None = None
-    media_folders: tuple[Path, ...] | None = None  # of videos and pictures
-    text_folders: tuple[Path, ...] | None = None  # of lists, whose content appears in messages
-    object_prefixes: tuple[str, ...] | None = None  # of buckets, which are read with the platform's credentials
+    media_folders: tuple[Path, ...] | None = None  # with videos and pictures
+    text_folders: tuple[Path, ...] | None = None  # with lists, whose content appears in messages
+    object_prefixes: tuple[str, ...] | None = None  # in buckets, which are read with the platform's credentials
 
     def check_references(self, content: object) -> None:
         """Refuse references to variables that the file may not read, and resolvers other than `oc.env`.
@@ -45,7 +45,8 @@ class ProjectLimits:
                     raise ConfigError(_not_allowed(name))
             if "${" in PLAIN_REFERENCE.sub("", REFERENCE.sub("", text)):
                 raise ConfigError(
-                    f"{text[:60]!r}: a file in the watched folder may use only ${{section.key}} and ${{oc.env:NAME}}"
+                    f"{text[:60]!r} contains a forbidden reference; a file in the watched folder may use only "
+                    "${section.key} and ${oc.env:NAME}"
                 )
 
     def problem_of_address(self, address: str) -> str | None:
@@ -90,7 +91,7 @@ class ProjectLimits:
 
 
 def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
-    """Return the limits of a project file. A file outside the watched folder has no limits."""
+    """Return the limits of a project file. There are no limits if `file` is None or is outside the watched folder."""
     if file is None or file.absolute().parent.resolve() != watched_folder.absolute().resolve():
         return ProjectLimits()
     settings = platform.storage

@@ -1,7 +1,7 @@
-"""Generation of docs/configuration.md, the reference of all configuration keys, from the models.
+"""Generate docs/configuration.md, the reference of all configuration keys, from the models.
 
-Run it with `python -m data_miner_dagster.config.reference`. Belongs here: the wording of types, and the layout. Does
-not belong here: the meaning of a key, which its field documents.
+Run this module with `python -m data_miner_dagster.config.reference`. Belongs here: the wording of types, and the
+layout. Does not belong here: the meaning of a key, which its field documents.
 """
 
 import json
@@ -55,7 +55,7 @@ def reference_text() -> str:
 
 
 def _section(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """Yield a table of the model's own keys, then the sections below it."""
+    """Yield the Markdown lines of a table of the model's own keys, and then of the sections below it."""
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     below: dict[type[BaseModel], list[str]] = {}

@@ -92,7 +92,7 @@ class ReleasingConfig(ConfigModel):
     def _thresholds_in_range(cls, thresholds: Mapping[str, float]) -> Mapping[str, float]:
         for class_name, threshold in thresholds.items():
             if not 0 <= threshold <= 1:
-                raise ValueError(f"the threshold of {class_name!r} is {threshold}; it must be between 0 and 1")
+                raise ValueError(f"the value for {class_name!r} is {threshold}; it must be between 0 and 1")
         return thresholds
 
     @field_validator("splits")
@@ -116,7 +116,7 @@ class ReleasingConfig(ConfigModel):
                     f"trainers and `datasets` treat the splits {other!r} and {name!r} as the same split; keep one"
                 )
         if TRAIN_SPLIT not in splits:
-            raise ValueError(f"splits must name {TRAIN_SPLIT!r}, but names only {', '.join(sorted(splits)) or 'none'}")
+            raise ValueError(f"the split {TRAIN_SPLIT!r} is missing; add it with its share")
         if not math.isclose(sum(splits.values()), 1.0, abs_tol=1e-6):
             raise ValueError(f"the shares of the splits sum to {sum(splits.values()):g}; they must sum to 1")
         return splits
@@ -126,7 +126,7 @@ class ReleasingConfig(ConfigModel):
         names, seen = list(self.ordered_splits), dict[str, str]()
         for split, video_keys in (self.fixed_splits or {}).items():
             if split not in names:
-                raise ValueError(f"fixed_splits names {split!r}, which is not one of the splits: {', '.join(names)}")
+                raise ValueError(f"fixed_splits names {split!r}, which is not a split; use one of {', '.join(names)}")
             for key in video_keys:
                 if (other := seen.setdefault(key, split)) != split:
                     raise ValueError(f"fixed_splits has {key} in both {other!r} and {split!r}; keep one")
@@ -148,7 +148,7 @@ class ReleasingConfig(ConfigModel):
 
     @property
     def ordered_splits(self) -> dict[str, float]:
-        """The shares of the splits: `train` or the folds first, then the others in the order of their names."""
+        """The shares of the splits: `train` or the folds first, then the others sorted by name."""
         others = sorted(name for name in self.splits if name != TRAIN_SPLIT)
         if self.folds is None:
             return {name: self.splits[name] for name in (TRAIN_SPLIT, *others)}

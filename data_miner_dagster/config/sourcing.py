@@ -12,7 +12,7 @@ from data_miner_dagster.domain.object_urls import is_object_address
 
 
 def _outside_buckets(texts: tuple[str, ...]) -> tuple[str, ...]:
-    for number, text in enumerate(texts):
+    for number, text in enumerate(texts, 1):
         if is_object_address(text):
             raise ValueError(f"entry {number} is the address of a bucket; use a source with `type: objects`")
     return texts
@@ -23,7 +23,7 @@ _LocalPaths = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_ou
 
 def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
     # Check the list as a whole: a check of each entry would repeat the address in the message.
-    for number, url in enumerate(urls):
+    for number, url in enumerate(urls, 1):
         if secret := secret_in_address(url):
             raise ValueError(f"address {number} {advice_for(secret)}")
     return urls

@@ -1,4 +1,4 @@
-"""Safe reading of the user's text files: regular files of limited size, and YAML of limited depth and expansion.
+"""Read the user's text files safely: regular files of limited size, and YAML of limited depth and expansion.
 
 Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml. A few aliases or interpolations that
 double each other exhaust memory. The events of a file are therefore counted before anything is built from them.
@@ -55,7 +55,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise ConfigError(f"{path} cannot be read ({reason}); give a text file") from None
+        raise ConfigError(f"{path} cannot be read ({reason}); give a text file that you may read") from None
     if len(content) > max_bytes:
         raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB; split it")
     try:
@@ -65,10 +65,11 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
 
 def check_yaml_shape(text: str) -> type[yaml.Event] | None:
-    """Refuse YAML text with excessive nesting, repetition or length. Takes time linear in the text's length.
+    """Refuse YAML text with excessive nesting, repetition or length, in time that is linear in the text's length.
 
     Returns:
-        The type of the event that begins the document's content: a mapping, a list or a scalar; None if it is empty.
+        The type of the event that begins the document's content (a mapping, a list or a scalar), or None if the
+        document is empty.
 
     Raises:
         ConfigError: the text exceeds a limit. The message gives the line but not the file's name.
@@ -122,11 +123,11 @@ class _YamlShape:
 
     def _check_limits(self) -> None:
         if self._depth > _MAX_DEPTH:
-            raise ConfigError(f"nested more than {_MAX_DEPTH} levels deep; check brackets and indentation")
+            raise ConfigError(f"values are nested more than {_MAX_DEPTH} levels deep; check brackets and indentation")
         if self._num_repeated > _MAX_REPEATED_NODES:
             raise ConfigError(f"aliases stand for more than {_MAX_REPEATED_NODES:,} values; use fewer aliases")
         if self._num_nodes > _MAX_NODES:
-            raise ConfigError(f"contains more than {_MAX_NODES:,} values; put lists into separate files")
+            raise ConfigError(f"the file contains more than {_MAX_NODES:,} values; put lists into separate files")
 
     def _repeat(self, anchor: str | None) -> None:
         if anchor not in self._sizes:
@@ -150,7 +151,7 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
 
 
 def check_interpolations(content: object, num_characters: int) -> None:
-    """Refuse `${...}` references that could expand a text excessively. Check the content's shape before calling this.
+    """Refuse `${...}` references that could expand a text excessively. Call `check_yaml_shape` on the text first.
 
     Raises:
         ConfigError: the references exceed a limit. The message does not name the file.

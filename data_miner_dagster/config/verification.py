@@ -53,7 +53,7 @@ class EndpointConfig(ConfigModel):
 
     @property
     def is_priced(self) -> bool:
-        """True if the settings state the price of an answer."""
+        """True if the settings state the price of an answer or of tokens."""
         return self.price_per_box is not None or self.price_per_million_input_tokens is not None
 
     @field_validator("parameters")

@@ -42,7 +42,7 @@ def _hidden_in(text: str) -> str:
 
 
 def checked_names(content: Any) -> Any:
-    """Return a mapping with blanks stripped from its keys. Returns anything else unchanged, for the field to check.
+    """Return a mapping with blanks stripped from its keys, or anything else unchanged, for the field to check.
 
     Raises:
         ValueError: a key is not text, is blank, or contains a line break, a control character or an invisible
@@ -85,7 +85,7 @@ def _checked_day(value: object) -> object:
         return value.strip()
     bare = _DAY_WITHOUT_HYPHENS.fullmatch(str(value).strip()) if not isinstance(value, bool | datetime) else None
     example = "-".join(bare.groups()) if bare is not None else "2024-01-01"
-    raise ValueError(f"not a date; write it as {example}")
+    raise ValueError(f"must be a date: write it as {example}")
 
 
 Day = Annotated[date, BeforeValidator(_checked_day)]

@@ -24,7 +24,7 @@ from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 
 class PlatformResource(dg.ConfigurableResource[Any]):
-    """Provides assets, checks and sensors with the platform of this process.
+    """The Dagster resource that provides assets, checks and sensors with the platform of this process.
 
     The process of a run holds the run's lease from before the first step until after the last.
     """
@@ -34,9 +34,10 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator["PlatformResource", None, None]:
-        """Hold the lease of the run, if there is a run. If that fails, the first step fails with a one-line error.
+        """Yield this resource while holding the lease of the run, or without a lease if there is no run.
 
-        Also stops a run that was declared dead before its process reached this point.
+        If the lease cannot be taken, the first step fails with a one-line error. A run that was declared dead before
+        its process reached this point is stopped.
         """
         run = context.run
         if run is None:
@@ -64,10 +65,13 @@ class PlatformResource(dg.ConfigurableResource[Any]):
             yield self
 
     def open(self) -> Platform:
-        """Return the platform.
+        """Return the platform, and set up logging to stderr, which Dagster stores with the run.
 
-        Only the first call is expensive. Logs go to stderr, which Dagster stores with the run. If the lease of the run
-        could not be taken, this raises the error.
+        Only the first call is expensive.
+
+        Raises:
+            DataMinerError: the platform cannot be opened, or the lease of the run could not be taken.
+            sqlalchemy.exc.SQLAlchemyError: the catalog failed when the lease was taken.
         """
         if self._error is not None:
             raise self._error
@@ -77,7 +81,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
 
 def _first_stage(run: dg.DagsterRun) -> str:
-    """Return the first stage of a run, or the name of its job if the stage is not known before the step starts."""
+    """Return the stage of a run's assets in lower case, or the name of its job if they have no stage or several."""
     stages = {stage_of_asset(key.to_user_string()) for key in run.asset_selection or ()}
     only = stages.pop() if len(stages) == 1 else None
     return run.job_name if only is None else only.value.lower()

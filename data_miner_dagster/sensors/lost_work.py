@@ -1,4 +1,4 @@
-"""Cleanup of runs whose process has died, and of batches that finished runs have left open.
+"""Clean up runs whose process has died, and batches that finished runs have left open.
 
 The unfinished work of such a batch becomes available again. Belongs here: finding out from Dagster how a run ended.
 Does not belong here: checking whether a process is alive (runs.py), or the consequences of a death for the items
@@ -37,9 +37,9 @@ _START_SECONDS: Final = 60.0
 
 
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
-    """End dead runs, and the batches of finished runs. Cheap if no work is in progress.
+    """End dead runs and the batches of finished runs, and return one line for each.
 
-    Return one line for each of them, except for batches whose runs succeeded.
+    Batches whose runs succeeded have no line. If no work is in progress, only the catalog is read.
     """
     database = platform.database
     batches = open_batches(database)
@@ -67,7 +67,7 @@ def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | N
 
 
 def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun | None:
-    """Return the run that was requested for a batch, whether it has started or not. None if there is no such run."""
+    """Return the run that was requested for a batch, started or not, or None if there is no such run."""
     for name in BATCH_TAGS:
         if runs := instance.get_runs(dg.RunsFilter(tags={name: str(batch_id)}), limit=1):
             return runs[0]
@@ -75,7 +75,10 @@ def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun |
 
 
 def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBatch) -> str | None:
-    """End a batch if no run is working on it any more. Return one line if its work may be unfinished, else None."""
+    """End a batch that no run is working on any more.
+
+    Return one line if its work may be unfinished. Return None if its run succeeded, is still active or may yet start.
+    """
     run = _run_of(instance, batch)
     what = f"batch {batch.id} of {batch.stage.value.lower()}"
     if run is None:
@@ -141,5 +144,6 @@ def _hold_cancelled(platform: Platform, batch: OpenBatch, what: str) -> str:
         for project in undone:
             hold_items(platform.database, project=project, stage=batch.stage, reason=CANCELLED)
     return (
-        f"{what}: its run was cancelled; {counted(len(undone), 'item is', 'items are')} held until `data-miner resume`"
+        f"{what}: its run was cancelled; {counted(len(undone), 'item is', 'items are')} held until you run "
+        "`data-miner resume`"
     )

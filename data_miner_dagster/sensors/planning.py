@@ -1,4 +1,4 @@
-"""Pure functions over records that determine which stage each project waits for.
+"""Determine which stage each project waits for, with pure functions over records.
 
 Does not belong here: access to Dagster's instance, the catalog, files or the network. The catalog decides which videos
 are due (catalog/pending.py).
@@ -17,7 +17,7 @@ BUILD_STAGES: Final = tuple(WorkStage(stage.value) for stage in PROJECT_WAY)
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
-    """The planner's information about one project."""
+    """What the planner knows about one project."""
 
     name: str
     stage: ProjectStage
@@ -34,7 +34,7 @@ class FailedStage:
     """The last failure of a project at a stage."""
 
     stage: WorkStage
-    due_at: datetime | None  # when it may be retried; None: once something has changed
+    due_at: datetime | None  # when it may be retried, or None if something has to change first
     basis: str | None  # fingerprint of its inputs at that time
     message: str
     kind: str = ""  # a `FailureKind`
@@ -49,13 +49,16 @@ class FailedStage:
     def remedy(self, project: str, config_file: str | None) -> str:
         """Return one line that says what the user can do, and what happens otherwise."""
         if self.due_at is not None:
-            return f"retried from {self.due_at:%Y-%m-%d %H:%M} UTC, or now by `data-miner retry --project {project}`"
+            return (
+                f"it is retried after {self.due_at:%Y-%m-%d %H:%M} UTC; run `data-miner retry --project {project}` to "
+                "retry it now"
+            )
         file = f"edit {config_file}" if config_file else "change its settings, videos or verdicts"
         return f"it waits until something changes: {file}, or run `data-miner retry --project {project}`"
 
 
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
-    """Return the earliest stage's failure that is still valid, or None.
+    """Return the failure of the earliest stage whose failure is still valid, or None if no failure is.
 
     A failure that waits for a change is no longer valid once the project's inputs have changed.
     """
@@ -85,7 +88,10 @@ def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage |
 
 
 def why_not_yet(project: ProjectState, failed: FailedStage | None, now: datetime) -> str | None:
-    """Return why a project's failed stage is not retried now, with the remedy, or None if it may be retried."""
+    """Return why a project's failed stage is not retried now, with the remedy.
+
+    Return None if the stage may be retried, or if `failed` is None.
+    """
     if failed is None or (failed.due_at is not None and failed.due_at <= now):
         return None
     return f"{failed.line}; {failed.remedy(project.name, project.config_file)}"

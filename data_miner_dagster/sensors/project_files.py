@@ -1,4 +1,4 @@
-"""Registration of the project files in the watched folder.
+"""Register the project files in the watched folder.
 
 A file is read again only if its size, its modification time or its inode has changed.
 """
@@ -34,16 +34,16 @@ class WatchedFolder:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._stats: dict[Path, _Stat] = {}
-        self._known: frozenset[tuple[str, str | None]] = frozenset()  # projects of the catalog, with their file
-        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # of registered files, with the stat at registration
+        self._known: frozenset[tuple[str, str | None]] = frozenset()  # projects in the catalog, with their file
+        self._name_by_path: dict[Path, tuple[str, _Stat]] = {}  # project and stat of each file when it was registered
         self.refused: list[str] = []
         """One line per refused file."""
 
     def register(self) -> bool:
-        """Register new and changed files. Return whether any file or project has changed. Idempotent.
+        """Register new and changed files, and return whether any file or project has changed since the last call.
 
-        The content of one file never affects others. A refused file is checked again whenever another file changes,
-        because the other file may have been the reason.
+        The first call returns False if another process of this `data-miner up` has already registered the same files.
+        A refused file is checked again whenever another file changes, because the other file may have been the reason.
         """
         found = self._find()
         known = frozenset((row.name, row.config_file) for row in find_projects(self._platform.database))
@@ -62,7 +62,10 @@ class WatchedFolder:
         return True
 
     def _note_refused(self) -> None:
-        """Write the list of refused files under the root for the commands, which do not read the files themselves."""
+        """Write the list of refused files under the root for the commands, which do not read the files themselves.
+
+        The list is deleted if no file is refused.
+        """
         note = self._platform.layout.refused_files
         if self.refused:
             write_json(note, {"refused": self.refused})
@@ -136,7 +139,10 @@ class WatchedFolder:
                 self._name_by_path[path] = name, found[path]
 
     def _registered(self, path: Path, registered: dict[str, Path], workers: ProjectFileWorkers) -> str | None:
-        """Register one file. Return its project's name, or None if it is refused."""
+        """Register one file and return its project's name.
+
+        If the file is refused, add the reason to `refused` and return None.
+        """
         shown = os.fsencode(path.name).decode("utf-8", "backslashreplace")
         try:
             if shown != path.name:
@@ -153,7 +159,7 @@ class WatchedFolder:
 
 
 def register_project_files(platform: Platform) -> list[str]:
-    """Register every project file in the watched folder. Return one line per refused file. Idempotent."""
+    """Register the new and changed project files in the watched folder, and return one line per refused file."""
     folder = WatchedFolder(platform)
     folder.register()
     return folder.refused
@@ -162,7 +168,7 @@ def register_project_files(platform: Platform) -> list[str]:
 def refused_files(platform: Platform) -> list[str]:
     """Return one line for each existing project file that was refused when the watched folder was last read.
 
-    Reads the stored lines, not the files.
+    The stored lines are returned; the files are not read.
     """
     folder = resolve_project_files(platform.config, platform.layout.project_files)
     try:
@@ -174,5 +180,5 @@ def refused_files(platform: Platform) -> list[str]:
 
 @lru_cache(maxsize=4)
 def watched_folder(platform: Platform) -> WatchedFolder:
-    """Return the watched folder of a platform. Each process has one object."""
+    """Return the `WatchedFolder` of a platform, which is the same object for all callers in a process."""
     return WatchedFolder(platform)

@@ -1,4 +1,4 @@
-"""Requests of runs for projects that wait for a stage, from listing their sources to releasing."""
+"""Request runs for projects that wait for a stage, from listing their sources to releasing."""
 
 import time
 from collections.abc import Callable, Collection
@@ -35,13 +35,17 @@ from data_miner_dagster.sensors.states import failures_by_project
 
 _COUNT_SECONDS: Final = 60.0
 """How long a count of new videos is cached, since counting reads all videos of a project."""
-_num_new: dict[tuple[str, str], tuple[float, int]] = {}  # by root and project; with the time of counting
+_num_new: dict[tuple[str, str], tuple[float, int]] = {}  # the time of counting and the count, by root and project
 
 
 def request_projects(
     platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Return run requests for waiting projects, up to the free slots of the pools, and the reasons why others wait."""
+    """Return run requests for waiting projects, as far as the pools have free slots, and one line for each other.
+
+    Such a line says why the project waits. Each requested run's batch is recorded in the catalog. Faults of single
+    projects are passed to `log`.
+    """
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
     in_flight = projects_in_flight(platform.database)
@@ -73,7 +77,10 @@ def _request_or_reason(
     in_flight: Collection[tuple[WorkStage, str]],
     failed: FailedStage | None,
 ) -> dg.RunRequest | str | None:
-    """Return the run to request, or the reason why the project waits, or None if it is complete."""
+    """Return the run to request, or the reason why the project waits, or None if it is complete.
+
+    The batch of a run to request is recorded in the catalog, and its slot is counted in `room`.
+    """
     now = utc_now()
     stage = next_stage(project, failed)
     if stage is None:
@@ -87,7 +94,7 @@ def _request_or_reason(
     if (stage, project.name) in in_flight:
         return f"{stage.value.lower()} is in progress"
     if not room.has(stage):
-        return f"waits for a free slot for {stage.value.lower()}"
+        return f"it waits for a free slot for {stage.value.lower()}"
     batch = take_project_batch(platform.database, stage, project.name)
     if batch is None:
         held = why_held(platform.database, project.name, stage)

@@ -1,4 +1,4 @@
-"""Requests of runs for batches: the configuration of the runs, and the tags that people see.
+"""Create run requests for batches: the configuration of the runs, and the tags that people see.
 
 Does not belong here: choosing batches (videos.py, projects.py).
 """
@@ -47,7 +47,7 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
 
 
 def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
-    """Return the request for a run that helps with a project. `number` is the run's number within the plan."""
+    """Return the request for a run that helps with a project. `number` is its number in the plan."""
     job = SHARE_JOB_BY_STAGE[plan.stage]
     return dg.RunRequest(
         run_key=f"shards:{plan.id}:{number}",
@@ -58,7 +58,7 @@ def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
 
 
 def named(names: Sequence[str]) -> str:
-    """Return the first names, and the number of further ones, as text."""
+    """Return up to five of the names as text, followed by the number of further names if there are any."""
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
@@ -96,11 +96,11 @@ class Room:
         return max(0, limit - sum(number for other, number in taken if POOL_BY_STAGE[other] == pool))
 
     def take_share(self, stage: WorkStage, number: int) -> None:
-        """Count requested runs that help with the work of a stage."""
+        """Record that `number` more runs that help with a stage have been requested."""
         self._num_sharing[stage] += number
 
     def take(self, stage: WorkStage) -> None:
-        """Count one more requested run of a stage."""
+        """Record that one more run of a stage has been requested."""
         self._num_runs[stage] += 1
 
     @cached_property

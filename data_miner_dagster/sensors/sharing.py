@@ -1,7 +1,7 @@
-"""Requests of additional runs for a project if its pool has free slots and the work takes long enough.
+"""Request additional runs for a project if its pool has free slots and the work takes long enough.
 
-Each of these runs has to start a process and usually load a model, so none is requested for work that will be done
-soon. Results do not depend on them, since the leading run does all remaining work.
+Each additional run has to start a process and usually load a model, so none is requested for work that will be done
+soon. Results do not depend on additional runs, since the leading run does all remaining work.
 """
 
 from datetime import datetime
@@ -22,7 +22,10 @@ _WORTH_SECONDS: Final = 30.0
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
-    """Return the requests of additional runs. Reads only the catalog if no project shares its work."""
+    """Return requests for additional runs, as far as the pools have free slots, and record them in the catalog.
+
+    If no project shares its work, only the catalog is read.
+    """
     requests: list[dg.RunRequest] = []
     shared = sharings(platform.database)
     if not shared:
@@ -47,7 +50,7 @@ def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
 def num_worth_asking(sharing: Sharing, now: datetime) -> int:
     """Return the number of additional runs that are worthwhile.
 
-    It is 0 until the pace is known, and while other additional runs are starting.
+    The number is 0 until the pace is known, while other additional runs are starting, and if no shard is free.
     """
     num_made = sharing.plan.num_shards - sharing.num_open
     if now < sharing.ask_again_at or not num_made or not sharing.num_free:

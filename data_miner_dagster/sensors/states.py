@@ -20,9 +20,9 @@ STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 
 
 def project_states(platform: Platform) -> list[ProjectState]:
-    """Return the state of every project. The most recently changed row comes last, so projects take turns.
+    """Return the state of every project. The most recently changed project comes last, so that projects take turns.
 
-    Projects whose last build left out files that must now be checked again count as not built.
+    If the last build of a project left out files that are due to be checked again, a new build is requested first.
     """
     found = find_projects(platform.database)
     if any(row.look_again_at is not None for row in found) and ask_for_looks(platform.database):
@@ -49,7 +49,7 @@ def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[
     """Return the last failure at each stage of the named projects, by project."""
     found: dict[str, list[FailedStage]] = {}
     with platform.database.reading() as session:
-        # Without the fingerprint, so that only the date counts; otherwise a failure would be retried at every change.
+        # Only the date counts here. With a fingerprint, a failure would be retried at every change.
         for row, due_at in last_failures(session, STAGES, names):
             failed = FailedStage(row.stage, due_at, row.basis, row.message, row.kind, row.run_id)
             found.setdefault(row.item, []).append(failed)

@@ -1,4 +1,4 @@
-"""Requests of runs that download, extract and embed pending videos, one batch each."""
+"""Request runs that download, extract and embed pending videos, one batch each."""
 
 from collections.abc import Iterator
 
@@ -12,9 +12,9 @@ from data_miner_dagster.sensors.requests import Room, request_of
 
 
 def request_videos(platform: Platform, room: Room) -> Iterator[dg.RunRequest]:
-    """Yield a request for every batch that is ready and has a free slot in its pool. Later stages come first.
+    """Record batches of due videos in the catalog, as far as the pools have free slots, and yield a request for each.
 
-    Few runs are requested, because each run takes further batches on its own.
+    Later stages come first. Few runs are requested, because each run takes further batches on its own.
     """
     for stage in reversed(VIDEO_STAGES):
         while room.has(stage) and (batch := take_batch(platform.database, stage)) is not None:

@@ -78,24 +78,24 @@ class _Tick:
                 self._context.log.error(line)
         if folder.refused:
             number = len(folder.refused)
-            others = f", and {number - 1} more: `data-miner status` names them" if number > 1 else ""
+            others = f"; `data-miner status` names {number - 1} more" if number > 1 else ""
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Make results of other settings or versions due again, and check the files of a few videos per minute."""
+        """Make results from other settings or versions due again, or else check the files of the next few videos."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files of an earlier version are being checked")
         elif (audit := _audit_of(self._platform)).is_due:
             audit.go_on()
 
     def watch(self) -> None:
-        """Notify people of new and ended alerts, if a check is due."""
+        """Notify the configured targets of alerts that have begun or ended, if a check is due."""
         if self._platform.config.alerts.targets and (regular := _regular_watch(self._platform)).is_due:
             for title in regular.go_on():
                 self._context.log.warning(title)
 
     def request_of_videos(self) -> None:
-        """Request runs for due videos, up to the free slots of the pools."""
+        """Request runs for due videos, as far as the pools have free slots, and record closed stages and holds."""
         self.requests += request_videos(self._platform, self._room)
         with self._platform.database.reading() as session:
             gates = closed_stages(session)
@@ -106,7 +106,7 @@ class _Tick:
         self.waiting += lines_of_holds(self._platform.database)
 
     def request_of_projects(self) -> None:
-        """Request runs for projects that wait for a stage, up to the free slots of the pools."""
+        """Request runs for projects that wait for a stage, as far as the pools have free slots."""
         states = project_states(self._platform)
         requests, waiting = request_projects(self._platform, states, self._room, self._context.log.error)
         self.requests += requests
@@ -141,7 +141,7 @@ class _Audit:
 
 
 class _RegularWatch:
-    """Checks for alerts twice a minute."""
+    """The check for alerts, which is due twice a minute."""
 
     def __init__(self, platform: Platform) -> None:
         self._watch = watch_of(platform)
@@ -171,11 +171,11 @@ def _audit_of(platform: Platform) -> _Audit:
     jobs=[JOBS[name] for name in (*JOB_BY_STAGE.values(), *SHARE_JOB_BY_STAGE.values())],
     minimum_interval_seconds=_TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Registers project files, and requests runs for all due work that is not in flight yet: batches of "
-    "videos to download, extract and embed, and the next stage of each project. Ends dead runs.",
+    description="Registers project files, ends dead runs, and requests runs for all due work that is not in flight "
+    "yet: batches of videos to download, extract and embed, and the next stage of each project.",
 )
 def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Request runs for all due work."""
+    """Carry out one tick: clean up, register project files, and request runs for all due work."""
     # The platform is not a parameter, since Dagster would open the instance for it, which costs more than an idle tick.
     tick = _Tick(context, PlatformResource().open())
     tick.attempt("lost work", tick.end_lost_work)

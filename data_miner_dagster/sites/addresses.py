@@ -21,7 +21,7 @@ class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp has no 
 
 
 def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
-    """Resolve `host` and return its (family, socket address) pairs, all of them allowed (`resolved_addresses`).
+    """Resolve `host` and return its (family, socket address) pairs, all of them allowed (see `resolved_addresses`).
 
     Raises:
         AddressRefusedError: an address is not public, and the configuration does not allow the host.
@@ -40,6 +40,6 @@ def connect_checked(
 
     Raises:
         AddressRefusedError: an address is not allowed (see `checked_addresses`).
-        OSError: none of the addresses accepts a connection.
+        OSError: the host name cannot be resolved, or none of its addresses accepts a connection.
     """
     return connect_to_any(checked_addresses(host, port, allowed_private_hosts), timeout)

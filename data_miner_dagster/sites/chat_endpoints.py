@@ -31,7 +31,7 @@ _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 
 
 class EndpointBusyError(TransientError):
-    """The endpoint cannot answer at present, or its response is not that of a chat endpoint."""
+    """The endpoint cannot answer at present, or its response is not a chat completion."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class EndpointRefusedError(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """The text of an answer, and the numbers of tokens that the endpoint counted, or None if it does not state them."""
+    """The text of an answer, and the counts of tokens that the endpoint states, or None if it does not state them."""
 
     text: str
     input_tokens: int | None
@@ -56,7 +56,9 @@ class ChatAnswer:
 
 
 def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...]) -> None:
-    """Check that the key of an endpoint is set and its address is allowed. Sends no request.
+    """Check that the key of an endpoint is set and its address is allowed, without sending a request.
+
+    An address whose host name cannot be resolved passes, since the network may be down.
 
     Raises:
         ConfigError: the key is missing or invalid, or the address is invalid or not allowed.
@@ -77,7 +79,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     except ConfigError as error:
         raise ConfigError(f"{asker}.url: {error}") from None
     except ValueError as error:
-        raise ConfigError(f"{asker}.url: {config.url} is not a valid URL ({error})") from None
+        raise ConfigError(f"{asker}.url: {config.url} is not a valid URL ({error}); correct it") from None
     except OSError:
         return  # there is no network now, which is not a mistake in the configuration
 
@@ -86,8 +88,8 @@ def _key_of(name: str, config: EndpointConfig) -> str:
     key = resolve_reference(config.api_key or "", asker=f"platform.models.endpoints.{name}.api_key")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(
-            f"platform.models.endpoints.{name}.api_key: the value of {config.api_key} is not a key; use printable "
-            "ASCII without spaces"
+            f"platform.models.endpoints.{name}.api_key: the value of {config.api_key} is not a valid key; use "
+            "printable ASCII without spaces"
         )
     return key
 
@@ -159,7 +161,7 @@ def _error_of(answer: HttpAnswer) -> Exception:
 def _said(body: bytes) -> str | None:
     """Return the error message in a response's body, or else the start of the body, as one short line.
 
-    Returns None if the body has no text.
+    The result is None if the body has no text.
     """
     try:
         error = json.loads(body)["error"]
@@ -177,7 +179,8 @@ def _chat_answer(body: bytes) -> ChatAnswer:
     except (ValueError, RecursionError, LookupError, TypeError):
         text = None
     if text is None:
-        raise EndpointBusyError(f"the endpoint's answer is not a chat completion ({_said(body)})")
+        said = _said(body)
+        raise EndpointBusyError(f"the endpoint's answer is not a chat completion{f' ({said})' if said else ''}")
     usage = content.get("usage")
     counted = usage if isinstance(usage, dict) else {}
     return ChatAnswer(
@@ -188,7 +191,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
 
 
 def _text_of(message: dict[str, Any]) -> str | None:
-    """Return the text of a message, "" if the message has no text, or None if this is not a message."""
+    """Return the text of a message, "" if the message has no text, or None if `message` is not a message."""
     if not isinstance(message, dict):
         return None
     content = message.get("content")

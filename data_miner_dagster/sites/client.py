@@ -59,15 +59,15 @@ KNOWN_IN_A_ROW: Final = 10
 
 
 class SiteClient:
-    """Lists and fetches videos under one configuration. Safe to share between threads.
+    """A client that lists and fetches videos under one configuration. Threads may share it.
 
     Args:
         config: the `platform.downloading` section.
-        may_request: called with the site before each request. Returning False ends the current operation.
+        may_request: called with the site before each request. If it returns False, the current operation ends.
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
         on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
             A download raises an error instead.
-        before_listing: called with the site before a listing that needs the network. May sleep or raise.
+        before_listing: called with the site before a listing that needs the network. It may sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """
 
@@ -150,7 +150,7 @@ class SiteClient:
         """Return the videos of an address, in the order in which it lists them, without downloading any.
 
         Direct video URLs, and pages of extractors whose pages are single videos, need no request. Their metadata is
-        read once, at the download. Playlists, channels, searches and feeds are listed flat. An entry with an
+        read only at the download. Playlists, channels, searches and feeds are listed flat. An entry with an
         unacceptable address is returned with its `refusal`.
 
         Args:
@@ -158,10 +158,10 @@ class SiteClient:
             source: the kind of the source, which is stored with each video, like `query`.
             query: the user's query.
             found_at: the time to store with each video.
-            limits: the limits at which to stop.
+            limits: the limits at which to stop, or None for the configuration's limit on entries alone.
 
         Raises:
-            SourceError: the address has another scheme or cannot be listed, or lists no video and no keys are known.
+            SourceError: the address has another scheme, cannot be listed, or lists no video and no keys are known.
             ConfigError: the variable of an `{env:NAME}` is not set.
         """
         text = address.text.strip()
@@ -173,7 +173,7 @@ class SiteClient:
             raise SourceError(f"{shown[:_SHOWN]}: {problem}")
         extractor = ydl.extractor_for(expanded)
         if scheme not in ("http", "https") and not (scheme.endswith("search") and extractor.ie_key() != "Generic"):
-            raise SourceError(f"{shown}: only http and https addresses are accepted, not {scheme or 'none'!r}")
+            raise SourceError(f"{shown}: only http and https addresses are accepted{scheme and f', not {scheme!r}'}")
         if extractor.ie_key() == "Generic":
             if is_direct_video_url(expanded):
                 return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
@@ -190,7 +190,7 @@ class SiteClient:
                 # `from None`: the original may contain signed addresses, which a traceback would print.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
-            raise SourceError(f"{shown}: no video found there; correct the address")
+            raise SourceError(f"{shown}: no video was found there; correct the address")
         return found
 
     def _list(
@@ -260,7 +260,7 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: that of a page or file. A string is taken as foreign. A user's own address may have `{env:NAME}`.
+            address: the address of a page or file. A string is a foreign address. An own address may have `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
             accept: called with the site's metadata before any byte of the video is fetched. Its exceptions are raised.
@@ -290,7 +290,7 @@ class SiteClient:
         return fetched_video(info, folder, config, described, errand.promised_bytes)
 
     def _fetch_error(self, error: Exception, refusal: Exception | None, errand: Errand) -> Exception:
-        """Return our error for an exception of yt-dlp, which may wrap a refusal or an expired deadline."""
+        """Return our error for an exception from yt-dlp, which may wrap a refusal or an expired deadline."""
         if is_out_of_memory(error):
             return MemoryError()
         if refusal is not None:
@@ -364,7 +364,7 @@ class SiteClient:
 def _fetched_info(
     ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission, *, is_generic: bool
 ) -> Any:
-    """Download a video, and return yt-dlp's metadata of it, or None if nothing was downloaded."""
+    """Download a video, and return yt-dlp's metadata for it, or None if nothing was downloaded."""
     if is_generic and is_direct_video_url(url):
         info = fetch_direct(ydl, errand, url, folder, admission)
         if not is_page(info):

@@ -1,4 +1,4 @@
-"""Translation of yt-dlp's exceptions and messages to our errors. The table is in docs/downloading.md."""
+"""Translate yt-dlp's exceptions and messages to our errors. docs/downloading.md has the table."""
 
 import email
 import encodings
@@ -152,7 +152,7 @@ def fault_of_ours(error: BaseException) -> Exception | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes. Excludes its context, which was caught before the error was raised on purpose."""
+    """Yield an error and its causes, but not its context, which was caught before the error was raised on purpose."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -190,7 +190,7 @@ def _message_of(error: BaseException) -> str:
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
     """Return an error's kind, its message without secrets, and the wait in seconds that the server requests, or None.
 
-    Accepts any exception that yt-dlp raises.
+    `error` may be any exception that yt-dlp raises.
 
     Raises:
         Exception: the original exception, if it is a bug in this package (`fault_of_ours`).
@@ -277,7 +277,7 @@ def _is_of_network(error: BaseException) -> bool:
 
 
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
-    """Return an error, with a remedy added to its message if a missing JavaScript runtime may be the cause."""
+    """Return `error`, or a copy with a remedy in its message if a missing JavaScript runtime may be the cause."""
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = (
             f"{error} (YouTube needs a JavaScript runtime, but none was found; run "

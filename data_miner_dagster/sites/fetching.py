@@ -1,4 +1,4 @@
-"""The limits that apply to every fetch, and the fetching of a direct file address in a single request.
+"""Apply limits to every fetch, and fetch a direct file address in a single request.
 
 Does not belong here: connections (transport.py), or extractors (client.py).
 """
@@ -36,7 +36,7 @@ class _QuietHttpFD(HttpFD):  # type: ignore[misc]
 
 
 class Admission:
-    """Admits or refuses a video by its page's metadata before any byte of it is fetched (yt-dlp's `match_filter`).
+    """A filter that refuses videos by their page's metadata before any byte is fetched (yt-dlp's `match_filter`).
 
     Args:
         config: the `platform.downloading` section, with its limits.
@@ -57,7 +57,12 @@ class Admission:
         self._accept = accept
 
     def __call__(self, info: Mapping[str, Any], **_: object) -> None:
-        """Raise if the video must not be downloaded."""
+        """Raise if the video must not be downloaded.
+
+        Raises:
+            VideoPermanentError: the video exceeds a limit of the configuration.
+            Exception: `accept` refuses the video with this exception.
+        """
         try:
             check_limits(info, self.config)
             self._accept(self._described(info))
@@ -75,6 +80,7 @@ def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, 
     Raises:
         VideoPermanentError: the file is larger than the configuration allows.
         DownloadError: yt-dlp's downloader failed.
+        Exception: `admission` refuses the video with this exception.
     """
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rpartition("/")[2]
     stem, _, extension = name.rpartition(".")
@@ -154,14 +160,15 @@ def fetched_video(
     """Rename the file that yt-dlp fetched to our naming scheme, and return it with the page's metadata.
 
     Args:
-        info: the result of yt-dlp.
-        folder: the folder of the file.
+        info: yt-dlp's metadata for the video, or None if the page has no video.
+        folder: the folder that contains the file.
         config: the `platform.downloading` section.
         described: converts `info` to a candidate.
         promised_bytes: the file size that the server stated, or None.
 
     Raises:
-        VideoPermanentError: there is no file. The kind is UNSUPPORTED or TOO_LARGE.
+        VideoPermanentError: the page has no video or several (kind UNSUPPORTED), or yt-dlp skipped the file because of
+            its size (kind TOO_LARGE).
     """
     if not info:
         raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded, because the page has no video")
@@ -186,6 +193,6 @@ def fetched_video(
 
 
 def _is_direct(info: Mapping[str, Any]) -> bool:
-    """Return whether the requested address is that of the file itself, and not of a page that names the file."""
+    """Return whether the requested address names the file itself rather than a page that refers to the file."""
     is_one_address = info.get("original_url") == info.get("webpage_url")
     return info.get("extractor") == "generic" and info.get("direct") is True and is_one_address

@@ -1,4 +1,4 @@
-"""Resolution of a project file's entries to files and folders: `~`, globs, and a search that visits each folder once.
+"""Resolve a project file's entries to files and folders: `~`, globs, and a search that visits each folder once.
 
 Does not belong here: recognizing videos and pictures (local_files.py).
 """

@@ -71,7 +71,7 @@ class GuardedHttp:
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float, max_bytes: int
     ) -> HttpAnswer:
-        """Send a body and return the complete response, whatever its status.
+        """Send `body` in a POST request, and return the complete response, whatever its status.
 
         Raises:
             NoAnswerError: no complete response arrived in time, or it has more than `max_bytes`.
@@ -104,9 +104,9 @@ def _as_no_answer() -> Iterator[None]:
     try:
         yield
     except httpcore.TimeoutException as error:
-        raise NoAnswerError("the server does not answer in time") from error
+        raise NoAnswerError("the server did not answer in time") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise NoAnswerError(f"the server cannot be reached, or closes the connection ({str(error)[:120]})") from error
+        raise NoAnswerError(f"the server cannot be reached, or closed the connection ({str(error)[:120]})") from error
 
 
 def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
@@ -132,7 +132,7 @@ def _seconds_left(timeout: float | None) -> float:
 
 
 class _CheckedNetwork(httpcore.NetworkBackend):
-    """Connects only to checked addresses."""
+    """A network backend that connects only to checked addresses."""
 
     def __init__(self, allowed_private_hosts: Collection[str]) -> None:
         self._allowed_private_hosts = tuple(allowed_private_hosts)

@@ -56,7 +56,7 @@ class GenericIE(_GenericIE):  # type: ignore[misc]
 
 
 class _Log:
-    """Forwards yt-dlp's messages at DEBUG, without secrets."""
+    """A logger that forwards yt-dlp's messages at level DEBUG, without secrets."""
 
     def debug(self, message: str) -> None:
         if logger.isEnabledFor(logging.DEBUG):
@@ -66,7 +66,7 @@ class _Log:
 
 
 class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
-    """A yt-dlp instance whose requests all obey a guard. Not thread-safe: use one per thread."""
+    """A yt-dlp instance whose requests all obey a guard. It is not thread-safe: use one instance per thread."""
 
     def __init__(self, config: DownloadingConfig) -> None:
         self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
@@ -93,7 +93,7 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
         return super().build_request_director([guarded], None)
 
     def process_video_result(self, info_dict: dict[str, Any], download: bool = True) -> Any:
-        """Process a video after removing formats of protocols that are not allowed.
+        """Process a video after removing formats whose protocols are not allowed.
 
         Raises:
             ExtractorError: the video has formats, but none of them uses an allowed protocol.
@@ -138,7 +138,7 @@ def javascript_runtime() -> str | None:
 
 
 def format_wanted(config: DownloadingConfig) -> str:
-    """Return yt-dlp's format selection. It never selects formats that must be merged, which would require ffmpeg."""
+    """Return the format selection for yt-dlp, without formats that must be merged, which would require ffmpeg."""
     height = config.max_height
     kinds = ("b", "bv") if config.include_audio else ("bv", "b")
     fitting = [f"{kind}[height<={height}]" for kind in kinds]
@@ -147,7 +147,7 @@ def format_wanted(config: DownloadingConfig) -> str:
 
 
 def _argument(value: str) -> str:
-    """Return an extractor's argument. If it is a reference, resolve it, and register its tokens as secrets.
+    """Return the value of an extractor's argument. A reference is resolved, and its tokens are registered as secrets.
 
     Tokens have the form `CLIENT.CONTEXT+TOKEN`, separated by commas. yt-dlp uses the token part alone.
     """
@@ -159,7 +159,7 @@ def _argument(value: str) -> str:
 
 
 def options_of(config: DownloadingConfig) -> dict[str, Any]:
-    """Return the options for yt-dlp that correspond to the configuration.
+    """Return the options for yt-dlp that correspond to the configuration, and register the secrets among them.
 
     Raises:
         ConfigError: a reference in the configuration cannot be resolved.

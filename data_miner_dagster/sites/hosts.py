@@ -1,4 +1,4 @@
-"""Functions for host names and for values in response headers. Independent of yt-dlp."""
+"""Functions for host names and for values in response headers, which do not depend on yt-dlp."""
 
 import re
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ def normalize_host(host: str) -> str:
 
 
 def has_numeric_host(url: str) -> bool:
-    """Return whether an address's host is an IP address. Sites have names, so only the generic extractor accepts it."""
+    """Return whether a URL has an IP address as its host. Only the generic extractor accepts such URLs."""
     return _NUMERIC_HOST.match(url) is not None
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the wait in seconds that a Retry-After header requests as a number or date, or None if it has neither.
+    """Return the wait in seconds that a Retry-After header requests as a number or date, or None without either.
 
     stages/downloading/failures.py decides how much of it to honour. Source: RFC 9110, 10.2.3.
     """

@@ -19,7 +19,7 @@ DIRECT_EXTENSIONS: Final = frozenset(
 
 
 def readable_part(name: str) -> str:
-    """Return a name in any script converted to the characters that a key may contain. The result may be empty."""
+    """Return a name in any script converted to up to 60 characters that a key may contain. The result may be empty."""
     return _readable(anyascii(name))
 
 
@@ -61,7 +61,7 @@ def site_of_key(video_key: str) -> str | None:
 
 
 def canonical_url(url: str) -> str:
-    """Return a URL normalized for comparison: scheme and host in lower case, no default port, no fragment."""
+    """Return a URL normalized for comparison: scheme and host in lower case, no user, default port or fragment."""
     parts = urllib.parse.urlsplit(url.strip())
     host = (parts.hostname or "").lower()
     if ":" in host:

@@ -38,14 +38,14 @@ _MOST_REASONS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The paths that an entry refers to, and the numbers of skipped files by reason (an extension or a description)."""
+    """The paths that an entry refers to, and the counts of files left out by reason (an extension or a description)."""
 
     paths: list[Path]
     passed_over: Mapping[str, int]
 
     @property
     def remark(self) -> str:
-        """A message about skipped files, such as `6 files passed over: .txt 5, .swf 1`. Empty if there are none."""
+        """A message about files left out, such as `6 files were left out: .txt 5, .swf 1`. It may be empty."""
         total = sum(self.passed_over.values())
         if not total:
             return ""
@@ -54,7 +54,7 @@ class Found:
         more = (
             f", and {counted(len(by_count) - _MOST_REASONS, 'other reason')}" if len(by_count) > _MOST_REASONS else ""
         )
-        return f"{total} file{'' if total == 1 else 's'} passed over: {shown}{more}"
+        return f"{counted(total, 'file was', 'files were')} left out: {shown}{more}"
 
 
 def _ending(path: Path) -> str:
@@ -62,7 +62,7 @@ def _ending(path: Path) -> str:
 
 
 def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
-    """Return the reason why a path is skipped, or None if it is accepted. If `endings` is None, all are accepted."""
+    """Return why a path is left out, or None if it is accepted. If `endings` is None, any extension is accepted."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
@@ -74,7 +74,7 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
 
 
 def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:
-    """Return the accepted paths with resolved folders, sorted and distinct. Ignores hidden files."""
+    """Return the accepted paths with resolved folders, sorted and distinct, and count the other visible files."""
     taken: set[Path] = set()
     passed_over: Counter[str] = Counter()
     real_folders: dict[Path, Path] = {}
@@ -118,7 +118,7 @@ def is_there(entry: str, base_folder: Path) -> bool:
 
 
 def list_local_videos(entry: str, base_folder: Path) -> Found:
-    """Return the sorted, distinct and absolute paths of the videos of an entry, and the skipped files.
+    """Return the absolute paths of the videos that an entry names, sorted and distinct, and count the files left out.
 
     Args:
         entry: a file (always accepted), a folder (videos below it), or a glob (videos among its matches; `**`
@@ -126,7 +126,8 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
         base_folder: an absolute path.
 
     Raises:
-        SourceError: the entry does not exist, or is a folder without videos. The message always names the path.
+        SourceError: the entry does not exist, cannot be read, or is a folder or glob without videos. The message
+            always names the path.
     """
     try:
         path = located(entry, base_folder)
@@ -138,14 +139,19 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
             found = _of_glob(entry, base_folder)
         else:
             where = "" if str(path) == entry else f" ({path})"
-            raise SourceError(f"{entry}: there is no such file or folder{where}")
+            raise SourceError(f"{entry}: there is no such file or folder{where}; correct the path")
     except (OSError, ValueError) as error:  # ValueError: a NUL
-        raise SourceError(f"{entry}: {getattr(error, 'strerror', None) or error}") from error
+        raise _not_listed(entry, error) from error
     if not found.paths:
         remark = f"; {found.remark}" if found.remark else ""
         where = "" if str(path) == entry else f" ({path})"
-        raise SourceError(f"{entry}{where}: no video found there{remark}")
+        raise SourceError(f"{entry}{where}: no video was found there{remark}")
     return found
+
+
+def _not_listed(entry: str, error: Exception) -> SourceError:
+    reason = getattr(error, "strerror", None) or error
+    return SourceError(f"{entry}: it cannot be read ({reason}); check the path and its permissions")
 
 
 def _sorted_out_named(entry: str, path: Path) -> Found:
@@ -172,12 +178,15 @@ def _of_glob(entry: str, base_folder: Path) -> Found:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """Return the pictures directly inside a folder, in natural order of their names. Empty if there are none."""
+    """Return the pictures directly inside a folder, in natural order of their names.
+
+    The list is empty if `folder` does not exist or contains no pictures.
+    """
     return _pictures_in(folder)[0] if folder.is_dir() else []
 
 
 def _pictures_in(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return the pictures in a folder, in order, and the number of skipped files by reason."""
+    """Return the pictures in a folder, in natural order, and the counts of files left out, by reason."""
     pictures, others = list[Path](), Counter[str]()
     for path in folder.iterdir():
         if path.name.startswith(".") or path.is_dir():
@@ -196,10 +205,10 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
-    """Return the picture folders that a path or glob names: the folder itself if it has pictures, or those below it.
+    """Return the picture folders that a path or glob names: each folder that has pictures, or else those below it.
 
     Raises:
-        SourceError: the entry does not name any folder with pictures.
+        SourceError: the entry cannot be read, or does not name any folder with pictures.
     """
     found: set[Path] = set()
     passed_over: Counter[str] = Counter()
@@ -220,12 +229,12 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
                 else:
                     passed_over["in a folder whose name is not UTF-8"] += len(pictures)
     except (OSError, ValueError) as error:  # ValueError: a NUL
-        raise SourceError(f"{entry}: {getattr(error, 'strerror', None) or error}") from error
+        raise _not_listed(entry, error) from error
     listed = Found(sorted(found), passed_over)
     if not found:
         shown = ", ".join(f".{ending}" for ending in sorted(PICTURE_ENDINGS))
         remark = f"; {listed.remark}" if passed_over else ""
-        raise SourceError(f"{entry}: no folder with pictures ({shown}) found at {path}{remark}")
+        raise SourceError(f"{entry}: no folder with pictures ({shown}) was found at {path}{remark}")
     return listed
 
 
@@ -286,7 +295,12 @@ def _copy_sharing_blocks(source: Path, target: Path) -> None:
 
 
 def _copy_bytes(source: Path, target: Path) -> None:
-    """Copy a file's bytes. Errors of the source become `_SourceError`; errors of the target are raised unchanged."""
+    """Copy a file's bytes.
+
+    Raises:
+        _SourceError: the source cannot be read.
+        OSError: the target cannot be written.
+    """
     try:
         reader = source.open("rb")
     except OSError as error:
@@ -347,4 +361,4 @@ def _is_linked(source: Path, target: Path) -> bool:
 
 
 def _unreadable(source: Path, error: OSError) -> VideoPermanentError:
-    return VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{source} cannot be read: {error.strerror or error}")
+    return VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{source} cannot be read ({error.strerror or error})")

@@ -1,4 +1,4 @@
-"""Conversion of yt-dlp's metadata of a video to records. No other module reads yt-dlp's dictionaries."""
+"""Convert yt-dlp's metadata for a video to a `VideoCandidate`, whose fields are cleaned and bounded."""
 
 import logging
 import traceback
@@ -50,7 +50,7 @@ def address_in(value: object) -> ForeignAddress | None:
 
 
 def upload_date_of(info: Mapping[str, Any]) -> date | None:
-    """Return the upload date that the site states, or else the date of its timestamp. None if it states neither."""
+    """Return the upload date that the site states, or else the date of its timestamp, or None if it states neither."""
     day = as_date(info.get("upload_date"))
     stamp = clean_number(info.get("timestamp"))
     if day is None and stamp is not None and 0 <= stamp < 2**33:
@@ -136,7 +136,7 @@ def candidate_of(
 
 
 def faulty_candidate(entry: object, error: Exception, provenance: Provenance) -> VideoCandidate:
-    """Return a placeholder for a listing entry that could not be read because of an exception."""
+    """Log that a listing entry could not be read because of `error`, and return a placeholder with that fault."""
     said = str(entry.get("url") or entry.get("id") or "") if isinstance(entry, Mapping) else ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {redact(as_text(str(error), 200) or '')}"

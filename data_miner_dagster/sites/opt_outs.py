@@ -1,4 +1,4 @@
-"""Detection of pages and file responses that opt out of automated use."""
+"""Detect pages and file responses that opt out of automated use."""
 
 import re
 from html.parser import HTMLParser

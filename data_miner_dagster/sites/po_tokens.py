@@ -30,7 +30,10 @@ _MAX_ANSWER_BYTES: Final = 100_000
 
 @register_provider
 class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[misc]
-    """Requests tokens from the provider configured for the yt-dlp instance. Unavailable if none is configured."""
+    """A token provider that queries the server configured for its yt-dlp instance.
+
+    It is unavailable if no server is configured.
+    """
 
     _SUPPORTED_CLIENTS = WEBPO_CLIENTS
     _SUPPORTED_CONTEXTS = (PoTokenContext.GVS, PoTokenContext.PLAYER, PoTokenContext.SUBS)
@@ -46,7 +49,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         return url
 
     def is_available(self) -> bool:
-        """Return whether a provider is configured."""
+        """Return whether a server is configured."""
         return self._url is not None
 
     def _real_request_pot(self, request: Any) -> Any:

@@ -49,7 +49,7 @@ def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[s
 
 
 def connect_to_any(addresses: Collection[tuple[int, Any]], timeout: float | None) -> socket.socket:
-    """Return a socket connected to the first of these addresses that accepts a connection.
+    """Return a socket connected to the first of `addresses` that accepts a connection.
 
     Raises:
         OSError: none of the addresses accepts a connection.

@@ -28,7 +28,7 @@ def hashtag_address(tag: str) -> str:
 
 
 def channel_address(channel: str) -> str:
-    """Return the address of a channel's videos. Adds the `videos` tab for a bare `@handle` or a YouTube channel.
+    """Return the address of a channel's videos, with the `videos` tab added to a bare `@handle` or a YouTube channel.
 
     Without the tab, yt-dlp lists a channel's tabs (videos, shorts, live) instead of videos.
     """

@@ -1,4 +1,4 @@
-"""Records of requests to sites and their results.
+"""Records for requests to sites and for their results.
 
 This module does not import yt-dlp, so that callers do not have to import it either.
 """
@@ -43,7 +43,7 @@ class ListingLimits:
     published_after: date | None = None  # stop at the first older video; for listings that start with the newest
 
     def is_too_old(self, candidate: VideoCandidate) -> bool:
-        """Return whether a candidate was published before `published_after`. False if its date is unknown."""
+        """Return whether a candidate is known to have been published before `published_after`."""
         return (
             self.published_after is not None
             and candidate.upload_date is not None

@@ -1,4 +1,4 @@
-"""Redaction of secrets in text for logs, messages, metadata and the catalog."""
+"""Redact secrets in text for logs, messages, metadata and the catalog."""
 
 import re
 import urllib.parse
@@ -30,9 +30,9 @@ explanation."""
 
 
 def redact_url(url: str) -> str:
-    """Return a URL without user and password, and with `***` for each query value that might be a secret.
+    """Return a URL without user, password and fragment, and with `***` for each query value that might be a secret.
 
-    Keeps `{env:NAME}`, which is only the name of a secret.
+    `{env:NAME}` is kept, since it is only the name of a secret. An invalid URL becomes `***`.
     """
     url = without_secrets(url)
     try:

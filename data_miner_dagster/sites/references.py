@@ -1,4 +1,4 @@
-"""Secrets by reference (`env:NAME` and `file:PATH`), resolved late and remembered only for redaction."""
+"""Resolve references to secrets (`env:NAME` and `file:PATH`) when needed, and remember their values for redaction."""
 
 import os
 import re
@@ -19,7 +19,10 @@ _provided: dict[str, str] = {}
 
 
 def provide(variables: Mapping[str, str]) -> None:
-    """Make these variables available to references in this process, in addition to its environment."""
+    """Make `variables` available to references in this process, before its environment is searched.
+
+    They replace the variables from an earlier call.
+    """
     _provided.clear()
     _provided.update(variables)
 
@@ -27,7 +30,7 @@ def provide(variables: Mapping[str, str]) -> None:
 def _from_environment(name: str, asker: str = _ASKER) -> str:
     value = _provided.get(name) or os.environ.get(name)
     if not value:
-        raise ConfigError(f"environment variable {name} is not set; {asker} refers to it")
+        raise ConfigError(f"environment variable {name} is not set, but {asker} refers to it; set it")
     return value
 
 
@@ -51,14 +54,17 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
         try:
             value = Path(where).expanduser().read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ConfigError(f"{where} cannot be read: {error.strerror}; {asker} refers to it") from None
+            raise ConfigError(
+                f"{where} cannot be read ({error.strerror}), but {asker} refers to it; check the path and its "
+                "permissions"
+            ) from None
     if is_secret:
         remember_secret(value)
     return value
 
 
 def cookie_file_text(reference: str) -> str:
-    """Return the text of a cookie file. Its values are registered as secrets.
+    """Return the text of a cookie file, and register the cookies' values as secrets.
 
     `reference` is `file:PATH`, or `env:NAME` for a variable that contains the path.
 
@@ -83,7 +89,7 @@ def cookie_file_text(reference: str) -> str:
 def expand_address(address: NetworkAddress) -> str:
     """Return the address to request, with each `{env:NAME}` in a user's own address replaced by the variable's value.
 
-    Registers the values as secrets. Always returns a foreign address unchanged.
+    The values are registered as secrets. A foreign address is always returned unchanged.
 
     Raises:
         ConfigError: a variable is not set.

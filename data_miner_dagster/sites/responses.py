@@ -35,11 +35,11 @@ def unpacked(response: Any) -> Any:
     _note_received(len(content), began)
     for encoding in reversed(encodings):
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise RequestError(f"the server answers in Content-Encoding {encoding!r}, which was not requested")
+            raise RequestError(f"the server answered in Content-Encoding {encoding!r}, which was not requested")
         try:
             content = _inflate(content, encoding)
         except zlib.error as error:
-            raise RequestError(f"the server's answer is not valid {encoding}: {error}") from None
+            raise RequestError(f"the server's answer is not valid {encoding} ({error})") from None
     del response.headers["Content-Encoding"]
     plain = urllib.response.addinfourl(io.BytesIO(content), response.headers, response.url, response.code)
     plain.msg = response.msg  # type: ignore[attr-defined]

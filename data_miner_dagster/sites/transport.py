@@ -77,7 +77,7 @@ class Errand:
                 continue
 
     def check(self) -> None:
-        """Check that another request may be sent.
+        """Raise if no further request may be sent.
 
         Raises:
             DeadlineExceededError: the deadline has passed.
@@ -90,7 +90,7 @@ class Errand:
 
 
 class Deadlines:
-    """Ends errands whose deadline has passed.
+    """The thread that ends errands whose deadline has passed.
 
     One thread serves all errands, since a thread per errand would cost as much as fetching a small file. A deadline
     must also stop a server that sends one byte a minute, even within a header or a TLS handshake, where the timeouts of
@@ -157,12 +157,12 @@ class Guard:
             errand.on_response = on_response
 
     def check(self) -> None:
-        """Check that another request may be sent (see `Errand.check`)."""
+        """Raise if no further request may be sent (see `Errand.check`)."""
         if self.errand is not None:
             self.errand.check()
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection to a checked address. It is shut down when the deadline passes.
+        """Return a connection to a checked address, which is shut down when the deadline passes.
 
         Raises:
             DeadlineExceededError: the deadline has passed.
@@ -179,9 +179,9 @@ class Guard:
         return connection
 
     def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection through a SOCKS proxy. It is shut down when the deadline passes.
+        """Return a connection through a SOCKS proxy, which is shut down when the deadline passes.
 
-        Checks the address if the host can be resolved locally.
+        The host's addresses are checked if its name can be resolved locally.
 
         Raises:
             DeadlineExceededError: the deadline has passed.
@@ -270,7 +270,7 @@ def _connection_class(
 
 
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
-    """Opens guarded connections, and decompresses responses without trusting their size."""
+    """A handler that opens guarded connections, and decompresses responses without trusting their size."""
 
     def __init__(self, guard: Guard, make_context: Callable[[], ssl.SSLContext]) -> None:
         super().__init__(context=None)

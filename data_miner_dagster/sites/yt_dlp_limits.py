@@ -1,7 +1,7 @@
 """Restrictions on yt-dlp in this process: it loads no plugins, and uses only the listed programs and protocols.
 
-They take effect when this module is imported, before the first YoutubeDL is created. Does not belong here: yt-dlp's
-options (guarded_ydl.py), or its connections (transport.py).
+The restrictions take effect when this module is imported, before the first YoutubeDL is created. Does not belong here:
+yt-dlp's options (guarded_ydl.py), or its connections (transport.py).
 """
 
 import errno
@@ -23,7 +23,7 @@ _PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
 
 
 def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the extracted metadata without formats of protocols that are not allowed.
+    """Return the extracted metadata without formats whose protocols are not allowed.
 
     Raises:
         ExtractorError: the video has formats, but none of them uses an allowed protocol.

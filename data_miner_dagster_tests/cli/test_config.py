@@ -16,7 +16,7 @@ def test_check__project_platform_and_wrong_file(run_command: RunCommand, tmp_pat
     path.write_text("platform: {models: {profile: lite}}\n")
     assert "valid platform settings, no project" in run_command("config", "check", path).stdout
     path.write_text(PROJECT + "detections: {}\n")
-    with pytest.raises(ConfigError, match=r"unknown key 'detections'; did you mean 'detection'\?"):
+    with pytest.raises(ConfigError, match=r"the key 'detections' is unknown; did you mean 'detection'\?"):
         run_command("config", "check", path)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["clips", "file.yaml"]
 

@@ -26,7 +26,7 @@ def test_init__by_options_for_a_folder_a_search_and_a_url(run_command: RunComman
         f"next: data-miner config check '{file}' --profile lite",
         f"then: data-miner run --config '{file}' --root ~/mined --profile lite",
     ]
-    assert f"warning: sourcing.sources.0.paths: {tmp_path}: no video found there" in result.stderr
+    assert f"warning: sourcing.sources.0.paths: {tmp_path}: no video was found there" in result.stderr
 
 
 @pytest.mark.parametrize(

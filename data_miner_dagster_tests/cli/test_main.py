@@ -128,7 +128,7 @@ def test_profile__another_one_is_one_line(tmp_path: Path) -> None:
         data_miner("models", "list", "--root", tmp_path, DATA_MINER_PROFILE="lyte"),
     ):
         assert result.returncode == 2
-        assert result.stderr == "error: profile 'lyte' is not one of lite, standard; did you mean lite?\n"
+        assert result.stderr == "error: profile 'lyte' does not exist; use one of lite, standard; did you mean lite?\n"
 
 
 def test_completion__names_of_projects(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def test_list__marks_what_the_profile_uses(run_command: RunCommand, tmp_path: Pa
 
 
 def test_fetch__unknown_profile(run_command: RunCommand) -> None:
-    with pytest.raises(ConfigError, match=r"profile 'light' is not one of lite, standard"):
+    with pytest.raises(ConfigError, match=r"profile 'light' does not exist; use one of lite, standard"):
         run_command("models", "fetch", "--profile", "light")
 
 

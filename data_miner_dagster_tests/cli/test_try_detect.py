@@ -14,7 +14,7 @@ from data_miner_dagster.domain.errors import ConfigError
     ("options", "message"),
     [
         ([], "no class to detect was given; name one after the folder, such as bus"),
-        (["--class", "cat", "--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),
+        (["--class", "cat", "--profile", "tiny"], "profile 'tiny' does not exist; use one of lite, standard"),
         (
             ["--class", "cat", "--profile", "lite", "--detector", "lite-yolo"],
             "'lite-yolo' is not in the model registry",

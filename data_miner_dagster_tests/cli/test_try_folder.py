@@ -45,7 +45,7 @@ def test_models_config__flags_over_the_default() -> None:
         ([], 'no prompt was given; add --positive "a cat"'),
         (["-p", "cat", "--threshold", "3"], "positive_threshold"),
         (["-p", "cat", "--junk", "cat"], "'cat' is in positive and again in junk"),
-        (["-p", "cat", "--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),
+        (["-p", "cat", "--profile", "tiny"], "profile 'tiny' does not exist; use one of lite, standard"),
         (["-p", "cat", "--config", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )
@@ -59,7 +59,7 @@ def test_try_filter__mistakes(options: list[str], message: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--profile", "tiny"], "profile 'tiny' is not one of lite, standard"),
+        (["--profile", "tiny"], "profile 'tiny' does not exist; use one of lite, standard"),
         (["--encoder", "nothing"], "'nothing'"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
     ],

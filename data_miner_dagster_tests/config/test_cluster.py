@@ -38,8 +38,11 @@ def test_cluster__asks_for_what_a_pool_needs(tmp_path: Path) -> None:
     [
         ("{launcher: rays}", "platform.cluster.launcher is 'rays'; did you mean 'ray'?"),
         ("{pools: {downlod: {}}}", "platform.cluster.pools.downlod is 'downlod'; did you mean 'download'?"),
-        ("{pools: {download: {cpu: 1}}}", "unknown key 'cpu' in platform.cluster.pools.download; did you mean 'cpus'?"),
-        ("{pools: {download: {cpus: 0}}}", "platform.cluster.pools.download.cpus is 0: must be greater than 0"),
+        (
+            "{pools: {download: {cpu: 1}}}",
+            "the key 'cpu' in platform.cluster.pools.download is unknown; did you mean 'cpus'?",
+        ),
+        ("{pools: {download: {cpus: 0}}}", "platform.cluster.pools.download.cpus is 0; it must be greater than 0"),
         (
             "{launcher: ray, pools: {extract: {cpus: 1.5}}}",
             "platform.cluster: pools.extract.cpus is 1.5; Ray assigns whole numbers, or a fraction below 1: write 2",

@@ -48,7 +48,10 @@ def test_detection_config__without_images_classes_are_written_as_before() -> Non
         ({"classes": {"car": []}, "detectors": ["a", "a"]}, "contains a name twice"),
         ({"classes": {"car": []}, "detectors": ["a", "b", "c", "d"]}, "at most 3"),
         ({"classes": {"car": []}, "confidence_floor": 1.1}, "confidence_floor"),
-        ({"classes": {"car": {"images": ["a.jpg", {"path": "a.jpg"}]}}}, "`images` of 'car' names a.jpg twice"),
+        (
+            {"classes": {"car": {"images": ["a.jpg", {"path": "a.jpg"}]}}},
+            "names a.jpg more than once",
+        ),
         ({"classes": {"car": {"images": ["s3://bucket/a.jpg"]}}}, "is in a bucket"),
         ({"classes": {"car": {"images": [{"path": "a.jpg", "boxes": [[5, 0, 5, 9]]}]}}}, "with 0 <= left < right"),
         ({"classes": {"car": {"images": [{"path": "a.jpg", "boxes": [[5, 0, float("nan"), 9]]}]}}}, "finite"),

@@ -52,7 +52,7 @@ def test_load_project_file__empty_file(tmp_path: Path) -> None:
 
 
 def test_load_project_file__missing_or_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file; check the path given by --config"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist; check the path given by --config"):
         load_project_file(tmp_path / "nowhere.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
         load_project_file(tmp_path)
@@ -77,7 +77,7 @@ def test_load_project_file__valid_file_with_platform_and_interpolation(
 
 
 def test_load_project_file__syntax_error_has_its_line(tmp_path: Path) -> None:
-    assert problem_of(tmp_path, PROJECT + "description: [a\n").startswith("line 10, column 1: not valid YAML: ")
+    assert problem_of(tmp_path, PROJECT + "description: [a\n").startswith("line 10, column 1 is not valid YAML (")
 
 
 def test_load_project_file__a_tab_is_named(tmp_path: Path) -> None:
@@ -93,19 +93,19 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ("filterin: {}", "unknown key 'filterin'; did you mean 'filtering'?"),
+        ("filterin: {}", "the key 'filterin' is unknown; did you mean 'filtering'?"),
         (
             "platform: {extraction: {every_second: 2}}",
-            "unknown key 'every_second' in platform.extraction; did you mean 'every_seconds'?",
+            "the key 'every_second' in platform.extraction is unknown; did you mean 'every_seconds'?",
         ),
         ("platform: {extraction: {strategy: tim}}", "platform.extraction.strategy is 'tim'; did you mean 'time'?"),
         (
             "platform: {extraction: {every_seconds: -1}}",
-            "platform.extraction.every_seconds is -1: must be greater than 0",
+            "platform.extraction.every_seconds is -1; it must be greater than 0",
         ),
-        ("description: 12", "description is 12: must be text; put it in quotes"),
+        ("description: 12", "description is 12; it must be text: put it in quotes"),
         ("description: ???", "description is '???'; give it a value"),
-        ("releasing: 3", "releasing is 3: must be a mapping of keys to values"),
+        ("releasing: 3", "releasing is 3; it must be a mapping of keys to values"),
         (
             "description: ${oc.env:NOT_SET_HERE}",
             "description: environment variable 'NOT_SET_HERE' is not set; set it, or write "
@@ -113,7 +113,7 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
         ),
         (
             "description: ${nope.x}",
-            "description: interpolation failed: Interpolation key 'nope.x' not found; "
+            "description cannot be interpolated (Interpolation key 'nope.x' not found); "
             "write a reference from the top of the file, as `${section.key}`",
         ),
     ],
@@ -134,26 +134,31 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
         (
             "positive: [a bicycle]",
             "positive: a bicycle",
-            "filtering.positive is 'a bicycle': must be a list, one entry per line, each after '- '",
+            "filtering.positive is 'a bicycle'; it must be a list, one entry per line, each after '- '",
         ),
         ("detection:\n  classes: {bicycle: []}\n", "", "detection is missing: Which classes to label"),
         (
             "classes: {bicycle: []}",
             "classes: [bicycle, car]",
-            "detection.classes: a class needs a list of phrases, [] for its name alone; write {bicycle: [], car: []}",
+            "detection.classes: each class must have a list of phrases, which is [] if its name is the only phrase; "
+            "write {bicycle: [], car: []}",
         ),
         (
             "classes: {bicycle: []}",
             "classes: bicycle",
-            "detection.classes is 'bicycle': a class needs a list of phrases, [] for its name alone; "
-            "write {bicycle: []}",
+            "detection.classes is 'bicycle': each class must have a list of phrases, which is [] if its name is the "
+            "only phrase; write {bicycle: []}",
         ),
         ("type: files", "type: filez", "sourcing.sources.0.type is 'filez'; did you mean 'files'?"),
-        ("paths:", "pathz:", "unknown key 'pathz' in sourcing.sources.0; did you mean 'paths'?"),  # and not: missing
+        (
+            "paths:",
+            "pathz:",
+            "the key 'pathz' in sourcing.sources.0 is unknown; did you mean 'paths'?",
+        ),  # and not: missing
         (
             "paths:",
             "where:",
-            "unknown key 'where' in sourcing.sources.0; known: paths, type; "
+            "the key 'where' in sourcing.sources.0 is unknown; use one of paths, type; "
             "sourcing.sources.0.paths is missing: Files, folders or globs",
         ),
     ],
@@ -250,14 +255,14 @@ def test_load_platform_config__standalone_or_project_file(tmp_path: Path, monkey
 def test_load_platform_config__section_without_its_heading(tmp_path: Path) -> None:
     path = write(tmp_path, "extraction: {every_seconds: 2}\n")
     with pytest.raises(
-        ConfigError, match=r"unknown key 'extraction'; put it under 'platform:', as platform.extraction"
+        ConfigError, match=r"the key 'extraction' is unknown; put it under 'platform:', as platform.extraction"
     ):
         load_platform_config(path)
 
 
 def test_load_platform_config__unknown_key_has_its_full_name(tmp_path: Path) -> None:
     path = write(tmp_path, "platform: {models: {profil: lite}}\n")
-    with pytest.raises(ConfigError, match=r"unknown key 'profil' in platform.models; did you mean 'profile'\?"):
+    with pytest.raises(ConfigError, match=r"the key 'profil' in platform.models is unknown; did you mean 'profile'\?"):
         load_platform_config(path)
 
 

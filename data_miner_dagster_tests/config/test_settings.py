@@ -56,15 +56,15 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        ("[a bicycle]", "[no]", "filtering.positive.0 is False: must be text; put it in quotes"),
-        ("[a bicycle]", "[42]", "filtering.positive.0 is 42: must be text; put it in quotes"),
-        ("[a bicycle]", "[~]", "filtering.positive.0 is empty: must be text; put it in quotes"),
-        ("{bicycle: []}", "{null: []}", "detection.classes: contains a name that is not text in YAML, such as null"),
+        ("[a bicycle]", "[no]", "filtering.positive.0 is False; it must be text: put it in quotes"),
+        ("[a bicycle]", "[42]", "filtering.positive.0 is 42; it must be text: put it in quotes"),
+        ("[a bicycle]", "[~]", "filtering.positive.0 is empty; it must be text: put it in quotes"),
+        ("{bicycle: []}", "{null: []}", "detection.classes contains a name that is not text in YAML, such as null"),
         ("{bicycle: []}", "{no: []}", "detection.classes: the name false is not text in YAML; put it in quotes"),
         ("{bicycle: []}", "{' ': []}", "detection.classes: a name is empty; write one before the colon"),
         ("{bicycle: []}", "{1: []}", "detection.classes: the name 1 is not text in YAML; put it in quotes"),
-        ("{bicycle: []}", "{bicycle: [7]}", "detection.classes.bicycle.0 is 7: must be text; put it in quotes"),
-        ("{bicycle: []}", "{bicycle: 7}", "detection.classes.bicycle is 7: must be a list"),
+        ("{bicycle: []}", "{bicycle: [7]}", "detection.classes.bicycle.0 is 7; it must be text: put it in quotes"),
+        ("{bicycle: []}", "{bicycle: 7}", "detection.classes.bicycle is 7; it must be a list"),
         (
             "{bicycle: []}",
             "{'cat ': [], cat: [lion]}",
@@ -93,18 +93,22 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         (
             "paths: [clips]}]",
             "paths: [clips]}]\n  rules: {published_after: 20240131}",
-            "not a date; write it as 2024-01-31",
+            "must be a date: write it as 2024-01-31",
         ),
         (
             "paths: [clips]}]",
             "paths: [clips]}]\n  rules: {published_after: 86400}",
-            "not a date; write it as 2024-01-01",
+            "must be a date: write it as 2024-01-01",
         ),
-        ("paths: [clips]}]", "paths: [clips]}]\n  rules: {published_after: yes}", "not a date; write it as 2024-01-01"),
+        (
+            "paths: [clips]}]",
+            "paths: [clips]}]\n  rules: {published_after: yes}",
+            "must be a date: write it as 2024-01-01",
+        ),
         (
             "paths: [clips]}]",
             "paths: [clips]}]\n  rules: {published_after: 1/2/2024}",
-            "not a date; write it as 2024-01-01",
+            "must be a date: write it as 2024-01-01",
         ),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {min_duration_seconds: .inf}", "must be a finite number"),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {languages: [no]}", "put it in quotes"),

@@ -87,5 +87,5 @@ def test_config__no_file_that_can_run_code(buckets: FaultyBuckets, name: str) ->
 def test_config__pins_are_for_buckets_and_needed_there(buckets: FaultyBuckets) -> None:
     both: tuple[dict[str, object], ...] = ({"files": {}}, {"source": "hf:a/b"})
     for wrong in both:
-        with pytest.raises(ValueError, match="is required for a source in a bucket, and not allowed for any other"):
+        with pytest.raises(ValueError, match="a source in a bucket"):
             _config(buckets, **wrong)

@@ -72,8 +72,8 @@ def test_why_not_yet__says_what_failed_in_which_run_and_what_to_do() -> None:
     assert why_not_yet(PROJECT, FAILED, NOW) is None
     later = replace(FAILED, due_at=NOW + timedelta(hours=1), run_id="1a2b3c4d-5e6f")
     assert why_not_yet(PROJECT, later, NOW) == (
-        "detection failed: no such class (run 1a2b3c4d); retried from 2026-01-01 01:00 UTC, or now by "
-        "`data-miner retry --project p`"
+        "detection failed: no such class (run 1a2b3c4d); it is retried after 2026-01-01 01:00 UTC; run "
+        "`data-miner retry --project p` to retry it now"
     )
     assert why_not_yet(replace(PROJECT, config_file="/x/p.yaml"), replace(FAILED, due_at=None), NOW) == (
         "detection failed: no such class; it waits until something changes: edit /x/p.yaml, or run "

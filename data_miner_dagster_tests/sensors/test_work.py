@@ -258,7 +258,7 @@ def test_wanted_work__a_stage_that_failed_waits_for_its_date_or_for_a_change(
     assert "street: releasing failed: 0 candidates; it waits until something changes" in reason_of(tick(instance))
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.RELEASING, "street", failure, utc_now().replace(year=2100))
-    assert "0 candidates; retried from 2100-" in reason_of(tick(instance))
+    assert "0 candidates; it is retried after 2100-" in reason_of(tick(instance))
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.RELEASING, "street", failure, None)
     update_project(platform.database, "street", content_version=99)

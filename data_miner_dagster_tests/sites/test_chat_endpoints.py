@@ -81,6 +81,11 @@ def test_ask__what_may_pass(mood: Mood) -> None:
         ask(mood)
 
 
+def test_ask__an_answer_without_text_is_not_quoted() -> None:
+    with pytest.raises(EndpointBusyError, match="is not a chat completion$"):
+        ask(says(b" "))
+
+
 def test_ask__a_pause_that_is_asked_for() -> None:
     with pytest.raises(EndpointBusyError) as caught:
         ask(refuses(429, Retry_After="17"))

@@ -52,7 +52,7 @@ def test_list_sources__nothing_found_anywhere_is_one_clear_line(platform: Platfo
 def test_list_sources__a_folder_without_videos_is_named_once(platform: Platform, tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     add_project(platform, [{"type": "files", "paths": ["clips"]}], config_file=tmp_path / "p.yaml")
-    with pytest.raises(ConfigError, match=r"listed: clips \(.*/clips\): no video found there"):
+    with pytest.raises(ConfigError, match=r"listed: clips \(.*/clips\): no video was found there"):
         list_sources(platform, "p")
 
 
@@ -104,7 +104,9 @@ def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path
     assert outcome.counts["members"] == 1
     assert outcome.counts["failed_sources"] == 2
     rows = listings(platform)
-    assert rows["gone"].error == f"there is no such file or folder ({tmp_path / 'gone'})"  # its name is said by the key
+    assert (
+        rows["gone"].error == f"there is no such file or folder ({tmp_path / 'gone'}); correct the path"
+    )  # its name is said by the key
     assert rows["ftp://host/x.mp4"].error == "only http and https addresses are accepted, not 'ftp'"
     assert outcome.metadata["failed: gone"] == rows["gone"].error
     assert (rows["a.mp4"].num_found, rows["a.mp4"].error) == (1, None)
@@ -315,7 +317,7 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     outcome = list_sources(platform, "p")
     assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 2)
     kept = listings(platform)
-    assert kept["*"].passed_over == "4 files passed over: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
+    assert kept["*"].passed_over == "4 files were left out: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
     assert outcome.metadata["in *"] == kept["*"].passed_over
     assert (
         kept["~nobodyhere/x.mp4"].error

@@ -279,7 +279,7 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
         (
             {"api_key": "env:NO_KEY"},
             {},
-            "variable NO_KEY is not set; platform.models.endpoints.eyes.api_key",
+            "variable NO_KEY is not set, but platform.models.endpoints.eyes.api_key",
         ),
         ({"url": "http://10.0.0.1/v1"}, {}, "would send the key and the pictures unencrypted; use https://"),
         ({"url": "https://10.0.0.1/v1"}, {}, "10.0.0.1 resolves to 10.0.0.1, which is not a public address"),
