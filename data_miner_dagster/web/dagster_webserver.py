@@ -26,7 +26,10 @@ _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
 
 def known_hosts(arguments: Sequence[str]) -> list[str]:
-    """Return the host names that the server answers to, without the loopback names."""
+    """Return the host names besides the loopback names that the server answers to.
+
+    They come from the command-line `arguments`, the environment and the configuration.
+    """
     bound = [value for option, value in pairwise(arguments) if option in ("-h", "--host")]
     bound += [argument.partition("=")[2] for argument in arguments if argument.startswith("--host=")]
     named = [name.strip() for name in os.environ.get(WEB_HOSTS_VARIABLE, "").split(",")]

@@ -70,7 +70,7 @@ class Guard:
         self._named = frozenset(name for host in hosts if (name := host_name(host)) and not _is_any_address(name))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse the request or pass it on."""
+        """Refuse a request, or pass it on to the guarded application."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -97,18 +97,18 @@ class Guard:
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
-            return 403, f"requests from pages of {origin!r} are refused; use a page of this server"
+            return 403, f"requests from pages at {origin!r} are refused; use a page of this server"
         if scope["type"] == "websocket":
             return None
         if scope["method"] in _READING:
             query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("query", [])
             if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
-                return 405, "send mutations by POST as application/json"
+                return 405, "the query string contains a mutation; send mutations by POST as application/json"
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "requests from pages of other sites are refused; use a page of this server"
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return 415, "send changes as application/json"
+            return 415, "the content type of this request is not accepted; send changes as application/json"
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:
@@ -122,7 +122,7 @@ class Guard:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers by name. Joins repeated values with a comma, so that a repeated Host or Origin is refused."""
+    """Return the headers by name, with repeated values joined, so that a repeated Host or Origin is refused."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -131,7 +131,10 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def _own_address(scope: Scope) -> frozenset[str]:
-    """Return the IP address that accepted the connection, which no page can spoof with a DNS name; empty if unknown."""
+    """Return a set with the IP address that accepted the connection, or an empty set if it is unknown.
+
+    No page can spoof this address with a DNS name.
+    """
     server = scope.get("server")
     return frozenset({str(server[0]).lower()}) if server and not _is_any_address(str(server[0])) else frozenset()
 

@@ -82,7 +82,7 @@ def test_ask__what_may_pass(mood: Mood) -> None:
 
 
 def test_ask__an_answer_without_text_is_not_quoted() -> None:
-    with pytest.raises(EndpointBusyError, match="is not a chat completion$"):
+    with pytest.raises(EndpointBusyError, match=r"is not a chat completion$"):
         ask(says(b" "))
 
 

@@ -1,8 +1,8 @@
 """Access to the review pages: one-time login links, and the sessions that they start.
 
-Both are files in one private folder under the root, named by the sha256 of their secret. Commands that print links and
-servers that accept them therefore need no connection, a restarted server still knows its visitors, and reading the
-folder reveals no secret. Using a link removes its file, which only one visitor can do.
+Links and sessions are files in one private folder under the root, named by the sha256 of their secret. Commands that
+print links and servers that accept them therefore need no connection, a restarted server still knows its visitors, and
+reading the folder reveals no secret. Using a link removes its file, which only one visitor can do.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Access:
         self._folder = layout.review_access
 
     def new_link_secret(self, who: str) -> str:
-        """Create a login link, and return its secret.
+        """Create a login link, and return its secret. Expired links and sessions are removed first.
 
         The person who opens the link is called `who` until they choose another name.
         """

@@ -31,7 +31,7 @@ class AnswerEndpoints:
         self._open_desk = open_desk
 
     def queue(self, request: Request) -> Response:
-        """Return the next questions of a queue."""
+        """Return the next questions in a queue."""
         query = request.query_params
         limit = query.get("limit", "")
         found = self._open_desk(project_of(request)).page(
@@ -52,12 +52,12 @@ class AnswerEndpoints:
         return JSONResponse(item_json(found))
 
     def masks(self, request: Request) -> Response:
-        """Return the masks of a frame."""
+        """Return the masks on a frame."""
         found = self._open_desk(project_of(request)).masks(_frame_of(request))
         return JSONResponse({"masks": [mask_json(mask) for mask in found]})
 
     def verifier(self, request: Request) -> Response:
-        """Return a verifier's answers about the boxes of a frame."""
+        """Return a verifier's answers about the boxes on a frame."""
         found = self._open_desk(project_of(request)).verifier_answers(_frame_of(request))
         return JSONResponse({"verifier": [verifier_json(answer) for answer in found]})
 
@@ -69,7 +69,7 @@ class AnswerEndpoints:
         return JSONResponse({})
 
     async def undo(self, request: Request) -> Response:
-        """Undo an answer, and return whether it was in force. Does nothing if it was not, or was never stored."""
+        """Undo an answer, and return whether it was in force. It may also have been undone before, or never stored."""
         answer_id = undone_from(await json_of(request))
         who = request.scope["session"].who
         undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))

@@ -24,7 +24,10 @@ DEFAULT_WANTED: Final = 0.9
 
 
 def question_of(config: ProjectConfig) -> dict[str, list[str]]:
-    """Return the project's descriptions of frames to keep and of frames to drop."""
+    """Return the words of a project's prompts for frames to keep and to drop, under the keys `keep` and `drop`.
+
+    Values from the environment are replaced by references.
+    """
     filtering, words = config.filtering, config.shown.text
     return {
         "keep": [printable(words(prompt.text)) for prompt in filtering.positive],
@@ -51,7 +54,7 @@ class CalibrationEndpoint:
         return JSONResponse(_content(state.found) | self._next_steps(project, state.found))
 
     def _next_steps(self, project: str, found: CalibratedThreshold) -> dict[str, object]:
-        """Return the settings to change, and the commands that apply them."""
+        """Return the settings to change, the project file, and the commands that write the settings and apply them."""
         file, root = project_file_of(self._platform, project), str(self._platform.root)
         goal = [f"--{found.result.goal}", f"{found.result.wanted:g}"]
         return {

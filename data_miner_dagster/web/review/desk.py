@@ -21,7 +21,7 @@ _MOST_DESKS: Final = 4
 
 
 class Desk:
-    """The questions and answers of one project. Thread-safe."""
+    """The questions and answers of one project. Threads may share it."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -34,7 +34,7 @@ class Desk:
         return list(self._platform.project_config(self._project).detection.classes)
 
     def queues(self) -> Sequence[QueueCount]:
-        """Return the numbers of open and answered questions in each queue."""
+        """Return the counts of open and answered questions in each queue."""
         return self._review.queues()
 
     def page(
@@ -46,7 +46,10 @@ class Desk:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return a page of a queue's questions, starting after a cursor."""
+        """Return up to `size` of a queue's questions, starting after the cursor of the previous page if it is given.
+
+        With `class_name` or `video_key`, only questions about that class or video are returned.
+        """
         return self._review.page(queue, cursor=cursor, size=size, class_name=class_name, video_key=video_key)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
@@ -66,7 +69,7 @@ class Desk:
         return has_masks(self._platform, self._project)
 
     def masks(self, frame_id: str) -> Sequence[ShownMask]:
-        """Return the masks of a frame."""
+        """Return the masks on a frame."""
         return masks_of_frame(self._platform, self._project, frame_id)
 
     def has_verifier_answers(self) -> bool:
@@ -74,7 +77,7 @@ class Desk:
         return has_answers(self._platform, self._project)
 
     def verifier_answers(self, frame_id: str) -> Sequence[ShownAnswer]:
-        """Return a verifier's answers about the boxes of a frame."""
+        """Return a verifier's answers about the boxes on a frame."""
         return answers_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
@@ -83,7 +86,7 @@ class Desk:
             self._review.give(answer, who=who)
 
     def undo(self, answer_id: str, who: str) -> bool:
-        """Undo an answer. Return whether it was in force."""
+        """Undo an answer, and return whether it was in force."""
         return self._review.undo(answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
@@ -100,7 +103,7 @@ class Desk:
 
 
 def project_desks(platform: Platform) -> OpenDesk:
-    """Return a function that opens desks and caches the most recently used ones."""
+    """Return a function that opens desks, and caches the four most recently used ones."""
     desks: OrderedDict[str, Desk] = OrderedDict()
     lock = threading.Lock()
 

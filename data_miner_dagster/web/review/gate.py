@@ -1,4 +1,4 @@
-"""ASGI middleware of the review pages, which adds headers and requires a session for all but a few pages.
+"""ASGI middleware for the review pages, which adds headers and requires a session for all but a few pages.
 
 The guard in front of it (web/guard.py) checks Host, Origin and content type. This module identifies the visitor.
 """

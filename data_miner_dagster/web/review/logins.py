@@ -36,12 +36,12 @@ class LoginEndpoints:
         return page("login.html.j2", {}, who=None)
 
     async def log_in(self, request: Request) -> Response:
-        """Exchange a link's secret for a cookie."""
+        """Exchange a link's secret for a session cookie. Respond with 403 if the link is unknown, used or expired."""
         secret = (await json_of(request)).get("secret")
         session = await run_in_threadpool(self._access.log_in, secret) if isinstance(secret, str) else None
         if session is None:
             return JSONResponse(
-                {"error": "this link was used already or has expired; run `data-miner review PROJECT` for another"},
+                {"error": "this link has been used or has expired; run `data-miner review PROJECT` for another"},
                 403,
             )
         answer = JSONResponse({"who": session.who})
@@ -64,7 +64,7 @@ class LoginEndpoints:
         """
         who = reviewer_name((await json_of(request)).get("who"))
         if who is None:
-            raise ConfigError(f"the name has no printable characters; use 1 to {MAX_NAME_LENGTH}")
+            raise ConfigError(f"the name has no printable characters; use 1 to {MAX_NAME_LENGTH} of them")
         await run_in_threadpool(self._access.rename, request.scope["session"], who)
         return JSONResponse({"who": who})
 

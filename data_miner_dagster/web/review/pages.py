@@ -33,7 +33,7 @@ _REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-in
 
 
 class Form(StrEnum):
-    """The form in which the questions of a queue are shown."""
+    """The form in which the questions in a queue are shown."""
 
     BOXES = "boxes"  # one frame at a time
     GRID = "grid"  # many frames to keep or drop
@@ -53,7 +53,7 @@ class QueueText:
 QUEUE_TEXTS: Final = {
     ReviewQueue.STUDENT: QueueText(
         "A student disagrees",
-        "Frames on which the network trained on the release disagrees with the release's labels.",
+        "Frames on which the network trained on the release disagrees with the release's annotations.",
     ),
     ReviewQueue.UNSURE: QueueText(
         "Unsure boxes",
@@ -64,7 +64,7 @@ QUEUE_TEXTS: Final = {
     ),
     ReviewQueue.NEAR_THRESHOLD: QueueText(
         "Near the threshold",
-        "Boxes whose confidence is close to the threshold of their class. Answers about these are especially useful.",
+        "Boxes whose confidence is close to the threshold of their class. Answers about them are especially useful.",
     ),
     ReviewQueue.RANDOM: QueueText(
         "Random sample",
@@ -111,7 +111,12 @@ class Pages:
         return _page(request, "projects.html.j2", projects=rows)
 
     def video(self, request: Request) -> Response:
-        """List the projects that use a video, with links to its frames. If there is only one, redirect to it."""
+        """List the projects that use a video, with links to its frames. With one project, redirect to the frames there.
+
+        Raises:
+            HTTPException: no project uses the video (404).
+            ConfigError: the key is not valid.
+        """
         key = check_video_key(request.path_params["video_key"])
         wanting = projects_wanting(self._platform.database, [key]).get(key, ()) if self._platform.has_catalog else ()
         if not wanting:
@@ -219,7 +224,11 @@ class Pages:
         return HTMLResponse(html, headers={"content-security-policy": _REPORT_POLICY})
 
     def picture(self, request: Request) -> Response:
-        """Return the picture of a frame."""
+        """Return the picture of a frame as a JPEG, reduced if the address contains `small`.
+
+        Raises:
+            HTTPException: the frame does not exist, or its file is missing or damaged (404).
+        """
         found = self._pictures.picture(
             request.path_params["video_key"],
             request.path_params["frame_index"],

@@ -40,7 +40,7 @@ class EncodedPicture:
 
 
 class _Cache:
-    """A cache of the most recently sent pictures, limited in bytes. Thread-safe."""
+    """A cache of the most recently sent pictures, limited in bytes. Threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -64,7 +64,7 @@ class _Cache:
 
 
 class _FrameTables:
-    """A cache of frame tables of the most recently requested videos. A table that has changed is read again."""
+    """A cache of the frame tables of the most recently requested videos. A table that has changed is read again."""
 
     def __init__(self, layout: StorageLayout) -> None:
         self._layout = layout
@@ -92,7 +92,7 @@ class _FrameTables:
 
 
 class FramePictures:
-    """Provides frames for the browser. Thread-safe. Workers are started only for untrusted pictures."""
+    """The source of pictures for the browser. Threads may share it. Workers are started only for untrusted pictures."""
 
     def __init__(self, platform: Platform) -> None:
         self._tables = _FrameTables(platform.layout)
@@ -104,7 +104,10 @@ class FramePictures:
         self._pictures.close()
 
     def picture(self, video_key: str, frame_index: int, *, is_small: bool) -> EncodedPicture | None:
-        """Return the picture of a frame, or None if the frame does not exist or its file is missing or damaged."""
+        """Return the picture of a frame, with a longer side of at most `SMALL_SIDE` pixels if `is_small`.
+
+        Return None if the frame does not exist, or if its file is missing or damaged.
+        """
         image = self._tables.image(video_key, frame_index)
         if image is None:
             return None
@@ -128,9 +131,9 @@ def _stored_jpeg(image: FrameImage) -> bytes:
     try:
         content = image.file.path.read_bytes()
     except OSError as error:
-        raise UnreadableImageError(f"{image.file.path}: cannot be read ({error.strerror})") from error
+        raise UnreadableImageError(f"{image.file.path} cannot be read ({error.strerror})") from error
     if not content.startswith(_JPEG) or hashlib.sha256(content).hexdigest() != image.sha256:
-        raise UnreadableImageError(f"{image.file.path}: is not the JPEG that was stored")
+        raise UnreadableImageError(f"{image.file.path} is not the JPEG that was stored")
     return content
 
 

@@ -15,7 +15,7 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 async def json_of(request: Request) -> dict[str, Any]:
-    """Return the JSON object of a request.
+    """Return the JSON object in a request's body.
 
     Raises:
         ConfigError: the body is too large, or is not a JSON object.
@@ -24,7 +24,7 @@ async def json_of(request: Request) -> dict[str, Any]:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise ConfigError(f"the request is larger than {MAX_BODY_BYTES:,} bytes; send fewer answers at once")
+            raise ConfigError(f"the request is larger than {MAX_BODY_BYTES:,} bytes; send fewer answers in one request")
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
@@ -52,4 +52,4 @@ def word_of(words: type[_Word], text: str) -> _Word:
     try:
         return words(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is not one of {', '.join(words)}") from None
+        raise ConfigError(f"{text!r} is not valid here; use one of {', '.join(words)}") from None

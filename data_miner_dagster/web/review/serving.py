@@ -21,12 +21,12 @@ _ASK_SECONDS: Final = 2.0
 
 
 def access_of(platform: Platform) -> Access:
-    """Return the login links and sessions of a root."""
+    """Return the object that manages the login links and sessions of a root."""
     return Access(platform.layout)
 
 
 def login_link(platform: Platform, port: int, who: str, page: str = "/") -> str:
-    """Create a link that logs one visitor in and leads to a page."""
+    """Create a login link for one visitor, and return its URL, which leads to the path `page` on the server."""
     return f"http://{REVIEW_HOST}:{port}{LOGIN_PAGE}#{access_of(platform).new_link_secret(who)}%20{page}"
 
 

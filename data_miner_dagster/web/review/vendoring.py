@@ -42,7 +42,7 @@ def fetch(vendored: Vendored, folder: Path) -> None:
     """Download the package with npm, and write its files to `folder`.
 
     Raises:
-        DataMinerError: npm is missing or fails, or a checksum differs. Nothing has been written in this case.
+        DataMinerError: npm is missing or fails, or a checksum differs. No file in `folder` has been changed.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -83,7 +83,7 @@ def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
 def _check(name: str, found: str, expected: str) -> None:
     if found != expected:
         raise DataMinerError(
-            f"{name}: is not the file that was reviewed (its checksum is {found}, not {expected}); review it and edit "
+            f"{name} is not the file that was reviewed (its checksum is {found}, not {expected}); review it and edit "
             f"{_MANIFEST_NAME}"
         )
 

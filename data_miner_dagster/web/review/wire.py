@@ -17,7 +17,7 @@ from data_miner_dagster.operations.reviewing.records import Answer, Page, Review
 from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer
 
 MAX_ANSWERS: Final = 500
-"""The maximum number of answers in one request. The pages send fewer at once."""
+"""The maximum number of answers in one request. The pages send fewer in each."""
 _LINKED: Final = ("http://", "https://")
 
 
@@ -175,5 +175,5 @@ def _finite(value: float | None) -> float | None:
 
 
 def class_choices(class_names: Sequence[str], shown: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Return the classes of a project for the picker, each with its name and the text to show."""
+    """Return the classes of a project for the picker, each with its name and its text, from `shown` if given there."""
     return [{"name": name, "text": printable((shown or {}).get(name, name))} for name in class_names]

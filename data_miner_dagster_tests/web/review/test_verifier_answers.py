@@ -73,7 +73,7 @@ def test_frame__the_box_that_was_looked_at_says_so_until_a_person_makes_another_
     with browser_page() as page:
         page.set_default_timeout(90_000)
         page.goto(site.link("ann", "/projects/cyclists/frames/files-aaa/000000"))
-        page.get_by_text("1 left out for low confidence or by the verifier (l shows them)").wait_for()
+        page.get_by_text("1 box is left out for low confidence or by the verifier (press l to show it)").wait_for()
         page.keyboard.press("l")
         page.locator(".row .said").wait_for()
         assert page.locator(".row .said").all_inner_texts() == [

@@ -81,8 +81,9 @@ function refresh() {
   const left = Math.max(0, questions.numOpen - place);
   byId("count").textContent = isBrowsing ? "" : `${left.toLocaleString("en")} left in this queue`;
   const numWeak = item.boxes.filter((box) => box.state === "none" && !box.is_asked && !box.verdict).length;
-  const why = verified.some(({ verdict }) => verdict === "rejected") ? "left out for low confidence or by the verifier" : "left out for low confidence";
-  byId("hidden-boxes").textContent = numWeak ? `${numWeak} ${why} (l ${showsWeak ? "hides" : "shows"} them)` : "";
+  const why = verified.some(({ verdict }) => verdict === "rejected") ? "for low confidence or by the verifier" : "for low confidence";
+  const weak = numWeak === 1 ? "1 box is" : `${numWeak} boxes are`;
+  byId("hidden-boxes").textContent = numWeak ? `${weak} left out ${why} (press l to ${showsWeak ? "hide" : "show"} ${numWeak === 1 ? "it" : "them"})` : "";
   const undecided = item.boxes.filter((box) => box.state === "unsure" && !box.verdict).length;
   const complete = document.querySelector("[data-do=complete]");
   complete.title = undecided ? `${undecided} unsure ${undecided === 1 ? "box" : "boxes"} without an answer will be recorded as wrong` : "";
@@ -145,12 +146,12 @@ function row(box, index) {
 }
 
 function pick(index) {
-  if (!item || index === current || !item.boxes[index]) return; // the library may report an event of an earlier frame
+  if (!item || index === current || !item.boxes[index]) return; // the library may report an event from an earlier frame
   current = index;
   refresh();
 }
 
-/** Send answers, and show their effect on the frame at once. */
+/** Send answers, and show their effect on the frame immediately. */
 function record(parts, change) {
   const before = structuredClone(item);
   const key = item.key;

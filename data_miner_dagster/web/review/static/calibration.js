@@ -35,7 +35,7 @@ function show(found) {
     ? `a threshold needs ${found.num_needed} answers, so add videos to have more frames to ask about`
     : `${found.num_questions} are usually enough`;
   byId("answered").textContent = `${found.num_answered} of ${found.num_questions} answered; ${enough}`
-    + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} of other queues ${others === 1 ? "is" : "are"} not used, because ${others === 1 ? "it is" : "they are"} not a random sample` : "");
+    + (others ? `; ${others} ${others === 1 ? "answer" : "answers"} from other queues ${others === 1 ? "is" : "are"} not used, because ${others === 1 ? "it is" : "they are"} not a random sample` : "");
   const rows = [["in force", found.in_force], ["for the goal", found.chosen]].filter(([, quality]) => quality);
   byId("qualities").replaceChildren(...rows.map(([name, quality]) => row(name, quality)));
   byId("qualities").closest("table").hidden = !rows.length;

@@ -19,7 +19,7 @@ export class Canvas {
   constructor(place, on) {
     this.#place = place;
     this.#on = on;
-    // on the window, since a drag can end outside the picture; taken at once, before the next key clears the selection
+    // on the window, since a drag can end outside the picture; handled immediately, before the next key clears the selection
     addEventListener("pointerup", () => this.#takeMoved());
   }
 

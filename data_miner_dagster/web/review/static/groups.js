@@ -1,4 +1,4 @@
-// The page of a representative and its duplicates, where a person selects frames that are not duplicates or better.
+// The page of a representative and its duplicates, where a person selects frames that are not duplicates, or that are better.
 import { Questions, say, undo } from "./questions.js";
 import { isElsewhere, toggleHelp } from "./shell.js";
 import { Tiles, enlarge, onKeys, pushButton, sayEmpty, text } from "./tiles.js";

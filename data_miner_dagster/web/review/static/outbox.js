@@ -60,10 +60,10 @@ async function send() {
     } else if (answer && answer.status >= 400 && answer.status < 500 && ![401, 408, 429].includes(answer.status)) {
       forget(key); // the server would refuse it every time
       const told = await answer.json().catch(() => ({}));
-      trouble = refused = `Not stored: ${told.error ?? answer.statusText}.`;
+      trouble = refused = `An answer was not stored: ${told.error ?? answer.statusText}.`;
     } else {
       if (!answer) trouble = "The server is unreachable; retrying.";
-      else if (answer.status === 401) trouble = "You are logged out; run `data-miner review` for a new link.";
+      else if (answer.status === 401) trouble = "You are logged out; run `data-miner review PROJECT` for a new link.";
       else trouble = `The server cannot store answers (HTTP ${answer.status}); retrying.`;
       showState();
       await new Promise((resolve) => setTimeout(resolve, delay));

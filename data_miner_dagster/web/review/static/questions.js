@@ -48,7 +48,7 @@ export class Questions {
     for (const item of fresh.slice(0, AHEAD)) preload(item);
   }
 
-  /** Load a question again, after an answer of somebody else or an undo. */
+  /** Load a question again, after another person's answer or an undo. */
   async refresh(place) {
     const old = this.items[place];
     try {
