@@ -22,7 +22,7 @@ def tell_targets(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Send a test message to each target. Exits with status 1 if a message could not be delivered."""
+    """Send a test message to each target. The exit status is 1 if a message could not be delivered."""
     from data_miner_dagster.domain.errors import ConfigError, DataMinerError
     from data_miner_dagster.operations.alerting.sending import send
 
@@ -76,4 +76,5 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
     else:
         echo("platform.alerts.targets is empty, so nothing is monitored; add a target to be notified")
     if num_messages:
-        echo(f"{counted(num_messages, 'message')} not delivered yet; delivery will be retried")
+        number = counted(num_messages, "message has", "messages have")
+        echo(f"{number} not been delivered yet; delivery will be retried")

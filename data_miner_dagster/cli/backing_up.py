@@ -31,7 +31,7 @@ def backup(
 ) -> None:
     """Back up the catalog and all files to another place while work continues.
 
-    Sends only files that are missing there.
+    Only files that are missing there are sent.
     """
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.operations.copies.backup import make_backup
@@ -46,8 +46,9 @@ def backup(
     what = f"{counted(snapshot.num_files, 'file')}, {size_text(snapshot.num_bytes)} ({new})"
     echo(f"{what} would be in {store.shown}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}")
     if snapshot.num_gone:
-        were = "file was" if snapshot.num_gone == 1 else "files were"
-        echo(f"{snapshot.num_gone:,} {were} removed or replaced during the backup, which does not contain them")
+        gone = counted(snapshot.num_gone, "file was", "files were")
+        them = "it" if snapshot.num_gone == 1 else "them"
+        echo(f"{gone} removed or replaced during the backup, so the backup lacks {them}")
 
 
 def restore(
@@ -121,7 +122,7 @@ def backups(
             return
         confirm(f"Remove them from {store.shown}?", yes=yes)
         done = keep_latest(platform, store, keep)
-        echo(f"{counted(len(done.snapshots), 'backup')} and {counted(done.num_files, 'file')} removed")
+        echo(f"{counted(len(done.snapshots), 'backup')} and {counted(done.num_files, 'file')} were removed")
         return
     found = read_snapshots(store)
     if as_json:

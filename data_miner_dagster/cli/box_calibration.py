@@ -20,7 +20,7 @@ def show_box_calibration(
 ) -> None:
     """Print thresholds, precision and missed objects, then print the settings or write them to the project file.
 
-    With `as_json`, prints one JSON object instead.
+    With `as_json`, one JSON object is printed instead.
     """
     if as_json:
         settings = settings_json(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
@@ -55,18 +55,17 @@ def show_box_calibration(
     people = ", ".join(f"{who} {number}" for who, number in calibration.verdicts_by_person.items())
     days = " to ".join(dict.fromkeys(day for day in (calibration.first_day, calibration.last_day) if day))
     echo(
-        f"{counted(calibration.num_answers, 'box', 'boxes')} judged on "
-        f"{counted(calibration.num_frames, 'frame')} of {calibration.detector}"
-        + (f" ({days}; verdicts: {people})" if people else "")
+        f"{counted(calibration.num_answers, 'box', 'boxes')} from {calibration.detector} judged on "
+        f"{counted(calibration.num_frames, 'frame')}" + (f" ({days}; verdicts: {people})" if people else "")
     )
     if calibration.num_other_detector:
         number = calibration.num_other_detector
         what = counted(number, "verdict on a box", "verdicts on boxes")
-        echo(f"left out: {what} of another detector or class list")
+        echo(f"left out: {what} from another detector or class list")
     if found.num_unjudged:
         echo(
-            f"{counted(found.num_unjudged, 'unjudged box', 'unjudged boxes')} on frames marked complete: "
-            "counted as wrong"
+            f"{counted(found.num_unjudged, 'unjudged box counts', 'unjudged boxes count')} as wrong, because people "
+            "have marked the frames as complete"
         )
     echo(f"stored in {found.file}")
     show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)

@@ -154,9 +154,9 @@ def _show_threshold(
         review = f"data-miner review {project} --root {platform.root}"
         is_last_line = result.chosen is None  # otherwise the settings follow, with a next step of their own
         echo(
-            f"next: {review} ({counted(num_open, 'question is', 'questions are')} open)"
+            f"next: run `{review}` ({counted(num_open, 'question is', 'questions are')} open)"
             if is_last_line
-            else f"{counted(num_open, 'question is', 'questions are')} open: {review}"
+            else f"{counted(num_open, 'question is', 'questions are')} open; `{review}` asks the rest"
         )
     show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 

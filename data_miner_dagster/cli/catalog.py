@@ -13,7 +13,7 @@ from data_miner_dagster.domain.phrases import phrase_of
 
 
 def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
-    """Create the catalog's tables, or upgrade them to this version. Safe to repeat."""
+    """Create the catalog's tables, or upgrade them to this version. The command can be repeated."""
     from data_miner_dagster.catalog.migrations import head_revision
 
     platform = opened(root, config)
@@ -22,8 +22,8 @@ def init_db(root: RootOption = None, config: ConfigOption = None) -> None:
     url = platform.database.engine.url.render_as_string(hide_password=True)
     echo(f"catalog {url} is at revision {head_revision()}")
     echo(
-        "next: data-miner init writes a project file; "
-        f"data-miner run --config FILE{said_again()} builds a release from it"
+        "next: run `data-miner init` to write a project file, and "
+        f"`data-miner run --config FILE{said_again()}` to build a release from it"
     )
 
 
@@ -35,7 +35,7 @@ def populate(
         bool, typer.Option("--force", help="List every source again, even if nothing has changed.")
     ] = False,
 ) -> None:
-    """Register a project file, and list its sources to find videos. Records the reason for each rejected candidate."""
+    """Register a project file, and list its sources to find videos. Rejected candidates are recorded with a reason."""
     from data_miner_dagster.operations.sourcing.list_sources import list_sources
     from data_miner_dagster.operations.sourcing.registering import register_project_file
 
@@ -49,7 +49,7 @@ def populate(
     for name, message in outcome.metadata.items():
         echo(f"{name}: {message}", err=True)
     again = said_again()
-    echo(f"next: data-miner run --config {quote(str(config))}{again}, or data-miner up{again}")
+    echo(f"next: run `data-miner run --config {quote(str(config))}{again}`, or `data-miner up{again}`")
 
 
 def add_video(
@@ -58,11 +58,14 @@ def add_video(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Add a video, or all videos of a page, to a project, bypassing its sources and rules."""
+    """Add a video, or all videos on a page, to a project, bypassing its sources and rules."""
     from data_miner_dagster.operations.sourcing.adding import add_video as add
 
     platform = opened(root, config)
     tell_upgrade(platform)
     for key, is_new in add(platform, project, address):
-        echo(f"{key}: {'added to' if is_new else 'is already in'} {project}")
-    echo(f"next: data-miner run --config FILE{said_again()}, or a running data-miner up, adds it to the next release")
+        echo(f"{key} {'was added to' if is_new else 'is already in'} {project}")
+    echo(
+        f"next: run `data-miner run --config FILE{said_again()}` for a release with it; a running `data-miner up` does "
+        "this automatically"
+    )

@@ -37,10 +37,10 @@ def check(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Check a file without changing anything. Reports a mistake in one line.
+    """Check a file without changing anything, and report mistakes in one line.
 
-    Checks that the file's own settings allow the licences of its models. With a root or a profile, also checks that
-    the models exist and know the classes, and that frames would be sampled in the same way as those of the root.
+    The file's own settings must allow the licences of its models. With a root or a profile, the models must also exist
+    and know the classes, and frames must be sampled in the same way as the frames under the root.
     """
     from data_miner_dagster.config.loading import is_platform_file, load_platform_config, load_project_file
     from data_miner_dagster.models.provider import ModelProvider
@@ -48,7 +48,7 @@ def check(
 
     if is_platform_file(file):
         ModelProvider(load_platform_config(file).models).check_allowed()
-        echo(f"{file}: valid platform settings, no project")
+        echo(f"{file} has valid platform settings and no project")
         return
     loaded = load_project_file(file)
     check_paths(loaded.project, file.absolute().parent)
@@ -62,7 +62,7 @@ def check(
     sources, classes = counted(len(loaded.sourcing.sources), "source"), counted(num_classes, "class", "classes")
     for remark in folders_without_videos(loaded.project, file.absolute().parent):
         echo(f"warning: {remark}", err=True)
-    echo(f"{file}: valid; project {loaded.name}, {sources}, {classes}")
+    echo(f"{file} is valid: project {loaded.name}, {sources}, {classes}")
     echo(f"next: data-miner run --config {quote(str(file))}{said_again()}")
 
 

@@ -35,7 +35,7 @@ def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
 def remove_stray_partitions(platform: "Platform") -> int | None:
     """Remove the partitions of videos and projects that are not in the catalog; return the number removed.
 
-    Returns None if some cannot be removed until a run in flight has ended.
+    Return None if some of them cannot be removed until a run in flight has ended.
     """
     from data_miner_dagster.history.partition_keys import remove_stray_keys
 

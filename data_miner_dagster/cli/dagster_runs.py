@@ -1,4 +1,4 @@
-"""Functions that record a person's actions in Dagster, and cancel runs.
+"""Record a person's actions in Dagster, and cancel runs.
 
 Belongs here: the instance's active runs, and observations. Does not belong here: Dagster's history
 (dagster_history.py), or holds and batches in the catalog (catalog/holds.py, catalog/batches.py).
@@ -23,7 +23,7 @@ _CANCEL_SECONDS: Final = 15.0
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
     """Record an observation of the asset in Dagster: its work is held for `reason`, or resumes if `reason` is None.
 
-    Does nothing if there is no Dagster instance. Of the videos in `scope`, only the first 25 receive an observation.
+    Only the first 25 videos in `scope` receive an observation. Without a Dagster instance, nothing is recorded.
     """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage

@@ -1,4 +1,4 @@
-"""Find and delete rows of Dagster's storage that name a given text, on any database that Dagster supports.
+"""Find and delete rows in Dagster's storage that contain a given text, on any database that Dagster supports.
 
 Belongs here: operations that Dagster's own API does not offer. Does not belong here: operations that it offers, such as
 those on runs, partitions and ticks (dagster_history.py).
@@ -27,7 +27,7 @@ def find_dagster_rows(
 ) -> Iterator[str]:
     """Yield the name of each table in Dagster's storage that has a row naming one of `needles`.
 
-    Skips SQLite files under the folders in `searched`, because the caller has already searched all files there.
+    SQLite files under the folders in `searched` are not read, because the caller has already searched all files there.
     """
     for connection in _databases(instance):
         file = _sqlite_file(connection)
@@ -40,7 +40,7 @@ def delete_dagster_rows(
 ) -> None:
     """Delete the rows of the runs in `gone`, and all other rows that name one of `needles`.
 
-    Keeps the rows of the runs in `kept`, and everything that an active backfill needs.
+    The rows of the runs in `kept`, and everything that an active backfill needs, are kept.
     """
     for connection in _databases(instance):
         present = set(inspect(connection).get_table_names())
@@ -67,7 +67,7 @@ def _tables() -> dict[str, Table]:
 
 
 def _databases(instance: "dg.DagsterInstance") -> "Iterator[Connection]":
-    """Yield a connection to each database of the storage in turn. Commits and closes it before opening the next."""
+    """Yield a connection to each database of the storage, which is committed and closed before the next is opened."""
     storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
     runs, events, schedules = storages
     seen: set[str] = set()

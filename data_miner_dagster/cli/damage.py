@@ -1,4 +1,4 @@
-"""Recognition of unexpected errors that were caused by a damaged database. Such errors can surface anywhere."""
+"""Recognize unexpected errors that were caused by a damaged database. Such errors can surface anywhere."""
 
 import sys
 import traceback
@@ -7,8 +7,8 @@ import traceback
 def damage_behind(error: Exception) -> str | None:
     """Return one line about the damaged database that caused an error, or None if no database is damaged.
 
-    Checks the databases only if the traceback passes through a database library, so that a bug in this program is not
-    mistaken for damage.
+    The databases are checked only if the traceback passes through a database library, so that a bug in this program is
+    not mistaken for damage.
     """
     modules = {
         str(frame.f_globals.get("__name__", "")).partition(".")[0]

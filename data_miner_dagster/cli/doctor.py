@@ -42,7 +42,7 @@ def doctor(
 ) -> None:
     """Compare the catalog, the files and Dagster's partitions, and list projects that are stuck.
 
-    Exits with status 1 if anything still needs repair, or if a project or project file needs your attention.
+    The exit status is 1 if anything still needs repair, or if a project or project file needs your attention.
     """
     if environment:
         _show_environment(opened(root, config), json=json)
@@ -72,7 +72,7 @@ def doctor(
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
         echo(
             f"{counted(len(findings), 'difference')} found, {num_mended} fixed, {len(left)} left"
-            + ("" if fix else "; fix with --fix")
+            + ("" if fix else "; use --fix to repair them")
         )
     else:
         echo("catalog, files and partitions agree")
@@ -95,7 +95,7 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
 
 
 def _show_environment(platform: "Platform", *, json: bool) -> None:
-    """Print the state of each part of the environment, with any remedy. Exits with status 1 if a part has a problem."""
+    """Print the state of each part of the environment, with any remedy. If a part has a problem, exit with status 1."""
     from data_miner_dagster.deployment import home_part, launcher_part
     from data_miner_dagster.operations.upkeep.environment import State, inspect_environment
 
@@ -114,8 +114,8 @@ def _show_environment(platform: "Platform", *, json: bool) -> None:
 def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
     """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them.
 
-    Returns an empty list if there is no Dagster instance. A partition that is not in the catalog is kept while a run
-    may be working on it.
+    Without a Dagster instance, the list is empty. A partition that is not in the catalog is kept while a run may be
+    working on it.
     """
     from data_miner_dagster.cli.dagster_history import open_history
 

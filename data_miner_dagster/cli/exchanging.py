@@ -55,7 +55,7 @@ def export_verdicts(
         send(platform, project, tool=tool, queue=queue, to=to.expanduser(), limit=limit)
         return
     if queue is not None or limit is not None:
-        raise ConfigError("--queue and --limit choose frames for another tool; name the tool with --for")
+        raise ConfigError("--queue and --limit choose frames for another tool; give the tool with --for")
     from data_miner_dagster.operations.reviewing import exchange
 
     num_verdicts = exchange.export_verdicts(platform, project, to.expanduser())
@@ -107,7 +107,7 @@ def import_verdicts(
         receive(platform, project, returned, sent=sent, version=version, as_json=as_json)
         return
     if sent is not None or version is not None or all_reviewed:
-        raise ConfigError("--sent, --version and --all-reviewed apply to labels from a tool; name the tool with --from")
+        raise ConfigError("--sent, --version and --all-reviewed apply to labels from a tool; give the tool with --from")
     from data_miner_dagster.operations.reviewing import exchange
 
     found = exchange.import_verdicts(platform, project, file.expanduser(), who=who or user_name())

@@ -38,4 +38,7 @@ def force_detect(
 def _print_outcome(outcome: "ProjectOutcome") -> None:
     counts = [(phrase_of(name), number) for name, number in outcome.counts.items()]
     print_table([outcome.project, "count"], counts, numbers=["count"])
-    echo(f"next: data-miner run --config FILE{said_again()}, or the running daemon, releases it again")
+    echo(
+        f"next: run `data-miner run --config FILE{said_again()}` for a new release; a running `data-miner up` does "
+        "this automatically"
+    )

@@ -62,7 +62,10 @@ def hold(
     platform = opened_existing(root, config)
     scope = scope_named(platform, project, stage, keys, keys_file)
     if scope.video_keys is None and project is None and stage is None:
-        raise ConfigError("name video keys, a --project or a --stage; `data-miner pause` stops all work")
+        raise ConfigError(
+            "no work was given to hold; give video keys, --project or --stage, or use `data-miner pause` to pause all "
+            "work"
+        )
     _hold(platform, scope, reason, dry_run=dry_run, is_cancelling=False)
 
 
@@ -137,7 +140,7 @@ def stage_named(word: str | None) -> "WorkStage | None":
 
 
 def keys_in_file(path: Path) -> list[str]:
-    """Return the video keys in a text file, one per line. Skips empty lines and lines that begin with #.
+    """Return the video keys in a text file with one key per line. Empty lines and lines that begin with # are ignored.
 
     Raises:
         ConfigError: the file cannot be read, or contains no key.
@@ -148,7 +151,7 @@ def keys_in_file(path: Path) -> list[str]:
     try:
         text = read_text_file(path.expanduser(), max_bytes=MAX_LIST_BYTES)
     except FileNotFoundError:
-        raise ConfigError(f"--keys-file {path} does not exist; name a text file with one video key per line") from None
+        raise ConfigError(f"--keys-file {path} does not exist; give a text file with one video key per line") from None
     keys = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     if not keys:
         raise ConfigError(f"--keys-file {path} contains no video key; write one per line")
@@ -171,12 +174,14 @@ def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> 
         named = next((name for name in unknown if find_project(platform.database, name) is not None), None)
         if named is not None:
             raise ConfigError(f"{named} is a project, not the key of a video; write --project {named}")
-        raise ConfigError(f"{_some(unknown)}: not in the catalog; `data-miner videos` lists the keys")
+        are = "is" if len(unknown) == 1 else "are"
+        raise ConfigError(f"{_some(unknown)} {are} not in the catalog; `data-miner videos` lists the keys")
     if project is not None:
         wanted = {row.key for row in find_videos(platform.database, distinct, project=project)}
         if others := [key for key in distinct if key not in wanted]:
+            are = "is" if len(others) == 1 else "are"
             raise ConfigError(
-                f"{_some(others)}: not in project {project!r}; nothing was done; "
+                f"{_some(others)} {are} not in project {project!r}, so nothing was done; "
                 f"`data-miner videos --project {project}` lists its videos"
             )
     return distinct
@@ -190,7 +195,7 @@ def _some(keys: list[str], most: int = 3) -> str:
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
     """Hold the work in a scope and print the effect in one line; return the amount of work.
 
-    With `dry_run`, prints the effect without holding the work.
+    With `dry_run`, the effect is printed, but the work is not held.
     """
     from data_miner_dagster.catalog.holds import hold_items, work_within
     from data_miner_dagster.cli.dagster_runs import observe

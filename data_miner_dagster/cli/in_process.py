@@ -1,7 +1,7 @@
 """Build a project's release through Dagster in this process, for `run` and `demo`.
 
-Takes work from the catalog in batches, exactly as the daemon's runs do, so this process and a daemon can work side by
-side.
+Work is taken from the catalog in batches, exactly as the daemon's runs do, so this process and a daemon can work side
+by side.
 """
 
 import logging
@@ -75,7 +75,7 @@ logger = logging.getLogger(__name__)
 
 
 class InProcessRunner:
-    """Builds the release of one project on the root's Dagster instance, without a daemon."""
+    """The object that builds the release of one project on the root's Dagster instance, without a daemon."""
 
     def __init__(self, platform: Platform, instance: dg.DagsterInstance, project: str) -> None:
         self.platform = platform
@@ -141,15 +141,14 @@ class InProcessRunner:
             num_removed = self.platform.num_removed_files - num_removed
             logger.warning("removed %s, which will be recreated", counted(num_removed, "damaged file"))
         raise DataMinerError(
-            f"{self.platform.root}: files are damaged again after {MAX_MENDINGS} repairs; check the disk"
+            f"files under {self.platform.root} are damaged again after {MAX_MENDINGS} repairs; check the disk"
         )
 
     def settle_videos(self) -> None:
-        """Download, extract and embed every member, all three stages at once, until no work is due.
+        """Download, extract and embed every member, with the three stages in parallel, until no work is due.
 
-        Gives up after `MAX_ROUNDS` rounds, so members that keep becoming due do not delay the build indefinitely.
-
-        Waits for the work of other runs. Does not wait for a failed video that is to be retried later.
+        There are at most `MAX_ROUNDS` rounds, so that members that keep becoming due do not delay the build
+        indefinitely. The method waits for the work of other runs, but not for failed videos to be retried later.
 
         Raises:
             DataMinerError: a stage is closed or held, or a run failed as a whole.
@@ -261,7 +260,9 @@ def check_not_held(platform: Platform, project: str) -> None:
 
 
 def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
-    """Build the release of a project file; return the runner, which counts the finished tasks. Ctrl-C ends the process.
+    """Build the release of a project file, and return the runner, which counts the finished tasks.
+
+    While the function runs, Ctrl-C ends the process.
 
     Raises:
         ConfigError: a mistake in the file or the settings was found before any work began.

@@ -44,10 +44,10 @@ def init(
 ) -> None:
     """Write a commented project file for a folder, a search or a URL.
 
-    Asks for the source of the videos and for the classes if no option names them.
+    The command asks for the source of the videos and for the classes if no option names them.
     """
     if file.exists():
-        raise ConfigError(f"{file}: already exists; choose another name: data-miner init FILE")
+        raise ConfigError(f"{file} already exists; choose another name with `data-miner init FILE`")
     given = _Given(tuple(folder or ()), tuple(search or ()), tuple(url or ()))
     if not given.is_any:
         given = _asked_source()
@@ -84,7 +84,7 @@ class _Given:
     def line(self) -> str:
         """The given sources, as text for people."""
         parts = [*map(str, self.folders), *(f"search {words!r}" for words in self.searches), *self.urls]
-        return "videos of " + ", ".join(parts)
+        return "videos from " + ", ".join(parts)
 
     def as_yaml(self) -> str:
         """Return the items of `sourcing.sources`, each with a comment."""
@@ -158,7 +158,9 @@ releasing:
 
 
 def _write_checked(file: Path, text: str) -> list[str]:
-    """Write the file, unless its content is invalid. Return remarks on its paths that are missing or have no videos.
+    """Write the file, and return remarks on paths in it that are missing or have no videos.
+
+    A file with invalid content is removed again.
 
     Raises:
         ConfigError: an argument is not valid in a project file, or the file cannot be written.
@@ -171,7 +173,7 @@ def _write_checked(file: Path, text: str) -> list[str]:
             opened.write(text)
     except OSError as error:
         raise ConfigError(
-            f"{file}: cannot be written ({error.strerror}); choose another path: data-miner init FILE"
+            f"{file} cannot be written ({error.strerror}); choose another path with `data-miner init FILE`"
         ) from error
     try:
         project = load_project_file(file).project

@@ -1,4 +1,4 @@
-"""Immediate termination of a command on Ctrl-C, whatever it is doing.
+"""End a command immediately on Ctrl-C, whatever it is doing.
 
 Download threads and native library code could keep the process alive for minutes. So could Dagster, which delays
 interrupts while it writes events. Ending immediately loses nothing: all our writes are atomic, and the next run takes
@@ -24,8 +24,8 @@ _LINE: Final = "interrupted; run again to continue"
 def ending_on_interrupt() -> Iterator[None]:
     """While the block runs, let Ctrl-C end the process immediately, with one line and status 130.
 
-    Does not use Python's signal handlers, because libraries replace them and they wait for the main thread. Has no
-    effect outside the main thread.
+    Python's signal handlers are not used, because libraries replace them and they wait for the main thread. Outside the
+    main thread, this context manager has no effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

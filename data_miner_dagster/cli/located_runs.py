@@ -1,4 +1,4 @@
-"""Assignment of in-process runs to the code location that `data-miner up` serves, so that the UI shows them there.
+"""Assign in-process runs to the code location that `data-miner up` serves, so that the UI shows them there.
 
 Dagster's timeline and job pages list runs by the location that they were launched from. A run that a command executes
 in its own process has no such location.
@@ -21,7 +21,7 @@ _REPOSITORY = "__repository__"
 
 
 def locate_run(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Make the UI list a finished run under its job. Idempotent."""
+    """Make the UI list a finished run under its job. A run that is already listed there is left unchanged."""
     run = instance.get_run_by_id(run_id)
     if run is None or run.remote_job_origin is not None:
         return

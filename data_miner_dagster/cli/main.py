@@ -120,14 +120,14 @@ def common(
 
 
 def main() -> None:
-    """Run the command line. An error of this package prints one line to stderr.
+    """Run the command line, and exit. For an error of this package, one line is printed to stderr.
 
-    Exits with status 2 for mistakes in files, settings and options, and with status 1 for other errors.
+    The exit status is 2 for mistakes in files, settings and options, and 1 for other errors.
     """
     try:
         sys.exit(app(prog_name=PROGRAM, standalone_mode=False) or 0)  # not standalone: the errors come here
     except typer.Abort:
-        echo("error: not confirmed; answer `y`, or use --yes", err=True)
+        echo("error: the command was not confirmed; answer `y`, or use --yes", err=True)
         sys.exit(EXIT_FAILED)
     except DataMinerError as error:
         if os.environ.get(DEBUG_VARIABLE) == "1":

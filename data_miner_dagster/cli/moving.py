@@ -38,14 +38,17 @@ def migrate_to(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Move the catalog and Dagster's history from SQLite to PostgreSQL. Stop `data-miner up` first. Safe to repeat."""
+    """Move the catalog and Dagster's history from SQLite to PostgreSQL. Stop `data-miner up` first.
+
+    If the command is interrupted, run it again.
+    """
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.storage.moved_catalog import MoveState, read_moved_catalog
 
     platform = opened(root, config)
     target = _checked_target(url)
     if not platform.layout.root.is_dir():
-        raise ConfigError(f"{platform.root}: is not a folder; name an existing root with --root")
+        raise ConfigError(f"{platform.root} is not a folder; give an existing root with --root")
     lock = locked_root(platform.layout)
     try:
         moved = read_moved_catalog(platform.layout)
@@ -68,7 +71,7 @@ def _checked_target(url: str) -> str:
     """Return the URL, resolved if it is a reference.
 
     Raises:
-        ConfigError: the reference cannot be resolved, or the URL is not that of a PostgreSQL database.
+        ConfigError: the reference cannot be resolved, or the URL does not belong to a PostgreSQL database.
     """
     from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
     from data_miner_dagster.domain.errors import ConfigError
@@ -98,7 +101,7 @@ def _copy(
 ) -> "MovedCatalog | None":
     """Copy the catalog and Dagster's storage; return the record of the move, which is not in effect yet.
 
-    With `dry_run`, only print the numbers of rows, and return None.
+    With `dry_run`, print only the counts of rows, and return None.
     """
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
@@ -147,7 +150,7 @@ def _copy(
 def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
     """Prevent changes to the catalog and Dagster's storage while the block runs, and yield both.
 
-    Yields None instead of Dagster's storage if that is already in PostgreSQL.
+    Instead of Dagster's storage, None is yielded if that storage is already in PostgreSQL.
 
     Raises:
         ConfigError: the catalog is already in PostgreSQL or in use, Dagster has active runs, or the user has configured
@@ -199,7 +202,7 @@ def _has_own_storage(home: Path) -> bool:
         return False
     if "postgres" in (content.get("storage") or {}):
         return True
-    raise ConfigError(f"{file}: has a section `{chosen[0]}`; remove it so that Dagster's storage can be moved too")
+    raise ConfigError(f"{file} has a section `{chosen[0]}`; remove it so that Dagster's storage can be moved too")
 
 
 # --- switching ---

@@ -73,7 +73,10 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for con
 
 
 def complete_project(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names of projects that begin with the typed text. Hides errors, because a shell cannot show them."""
+    """Return the names of projects that begin with the typed text.
+
+    The list is empty if an error occurs, because a shell cannot show it.
+    """
     try:
         from data_miner_dagster.catalog.projects import find_projects
 
@@ -164,7 +167,7 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     platform = opened(root, config, profile)
     if not platform.has_catalog and not platform.layout.filled_rooms():  # files without a catalog cause an error later
         raise ConfigError(
-            f"{platform.root}: contains no catalog; name the right root with --root or DATA_MINER_ROOT, "
+            f"{platform.root} contains no catalog; give the right root with --root or DATA_MINER_ROOT, "
             "or create a catalog with `data-miner populate --config FILE`"
         )
     tell_upgrade(platform)
@@ -172,9 +175,9 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
 
 
 def said_again(*, default_profile: str | None = None) -> str:
-    """Return the options to repeat in the suggested next command: those given with or before this command.
+    """Return the options to repeat in the suggested next command: --root and --profile if they were given.
 
-    Does not repeat values from the environment or the settings.
+    Values from the environment or the settings are not repeated. Without --profile, `default_profile` is used.
     """
     said: dict[str, object] = {}
     for context in _contexts(_current_context()):

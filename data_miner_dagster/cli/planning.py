@@ -22,7 +22,7 @@ def plan(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Forecast the cost and results of a project. Lists its sources, but downloads and stores nothing."""
+    """Forecast the cost and results of a project. Its sources are listed, but nothing is downloaded or stored."""
     from data_miner_dagster.config.loading import load_project_file
     from data_miner_dagster.operations.preflight import check_paths
     from data_miner_dagster.operations.reporting.forecast import plan_project

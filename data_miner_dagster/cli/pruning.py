@@ -25,8 +25,8 @@ def prune(
 ) -> None:
     """Remove old runs, ticks and logs from Dagster's storage.
 
-    Keeps the latest materialization of each partition with its metadata and checks, so the UI shows the same state.
-    Does not touch runs in flight. `data-miner up` prunes once a day (`platform.storage.history_days`).
+    The latest materialization of each partition stays, with its metadata and checks, so the UI shows the same state.
+    Runs in flight stay too. `data-miner up` prunes once a day (`platform.storage.history_days`).
     """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.history.pruning import prune_history, would_prune

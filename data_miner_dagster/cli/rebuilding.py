@@ -37,7 +37,7 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Rebuild a release byte for byte from the stored files. Lists everything that is missing."""
+    """Rebuild a release byte for byte from the stored files. If some are missing, all of them are listed."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.domain.phrases import counted

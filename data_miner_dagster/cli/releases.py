@@ -1,4 +1,4 @@
-"""Commands on existing releases: `export`, `publish`, `releases`."""
+"""Commands for existing releases: `export`, `publish`, `releases`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,7 +41,7 @@ def export(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Export a release, or one format of it, to a place outside the root. Includes images, and verifies every file."""
+    """Export a release, or one format of it, with its images to a place outside the root, and verify every file."""
     from data_miner_dagster.export.datasheet import DATASHEET_FILE
     from data_miner_dagster.operations.releasing.exporting import export_release
 

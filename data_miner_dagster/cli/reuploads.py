@@ -18,7 +18,7 @@ def project_reuploads_content(platform: "Platform", project: str) -> "list[dict[
 
 
 def print_reuploads(found: "list[dict[str, object]]", most: int = 20) -> None:
-    """Print a table of the first `most` re-uploaded videos. Prints nothing if there are none."""
+    """Print a table of the first `most` re-uploaded videos, if there are any."""
     if not found:
         return
     echo("")

@@ -28,7 +28,7 @@ WhoOption = Annotated[str | None, typer.Option("--who", help="The author of the 
 
 
 class _OpensByDefault(TyperGroup):
-    """A group that opens the review pages if its first argument is a project and not a command."""
+    """A group that opens the review pages if its first argument is a project rather than a command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that the arguments name, or `open` if they name none."""
@@ -85,7 +85,7 @@ def open_pages(
     link = login_link(platform, port, reviewer(who), f"/projects/{project}")
     echo(
         f"{link}\n  logs one browser in, once"
-        + (": the pages are already being served" if is_there else "; Ctrl-C stops")
+        + ("; the pages are already being served" if is_there else "; press Ctrl-C to stop")
     )
     if is_there:
         _show(platform, link, no_open=no_open)
@@ -106,7 +106,7 @@ def reviewer(who: str | None) -> str:
     who = user_name() if who is None else who
     name = reviewer_name(who)
     if name is None:
-        raise ConfigError(f"--who {who!r} is not a name; use 1 to {MAX_NAME_LENGTH} printable characters")
+        raise ConfigError(f"--who {who!r} is not a valid name; use 1 to {MAX_NAME_LENGTH} printable characters")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Disk space under the root: the command `clean`, and related lines of other commands."""
+"""Disk space under the root: the command `clean`, and lines about disk space in other commands."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +35,7 @@ def clean(
 ) -> None:
     """Free disk space by removing files that can be recreated or downloaded again.
 
-    Removes the video files whose frames have been extracted, and the frames and caches that are not needed.
+    These are the video files whose frames have been extracted, and the frames and caches that are not needed.
     """
     from data_miner_dagster.config.problems import did_you_mean
     from data_miner_dagster.domain.errors import ConfigError
@@ -63,7 +63,7 @@ def clean(
 
 
 def room_content(platform: "Platform") -> "list[dict[str, object]]":
-    """Return a row of disk usage for each kind of file; empty if there are no files and no quota is set.
+    """Return a row of disk usage for each kind of file, or an empty list if there are no files and no quota is set.
 
     If a quota is set, rows for all other files, the total and the quota follow.
     """
@@ -93,7 +93,7 @@ def room_content(platform: "Platform") -> "list[dict[str, object]]":
 
 
 def print_room(content: "list[dict[str, object]]") -> None:
-    """Print a table of disk usage. Prints nothing if `content` is empty."""
+    """Print a table of disk usage, unless `content` is empty."""
     if not content:
         return
     echo("")

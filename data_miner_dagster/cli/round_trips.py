@@ -17,7 +17,7 @@ _MOST_LEFT_OUT: Final = 10
 def send(
     platform: "Platform", project: str, *, tool: str, queue: "ReviewQueue | None", to: Path, limit: int | None
 ) -> None:
-    """Export the frames of a review queue for another annotation tool."""
+    """Export the frames in a review queue to `to` for another annotation tool, and print how to import them again."""
     from data_miner_dagster.domain.verdicts import ReviewQueue
     from data_miner_dagster.operations.reviewing.sending import send_frames
 
@@ -35,7 +35,7 @@ def receive(
     version: str | None,
     as_json: bool,
 ) -> None:
-    """Import labels that were corrected in another annotation tool, as verdicts."""
+    """Import labels that were corrected in another annotation tool as verdicts, and print the result."""
     from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
 
     folder = sent.expanduser() if sent is not None else None

@@ -1,4 +1,4 @@
-"""Settings that a command found: print them with the project file they belong in, or write them there."""
+"""Print settings that a command found with the project file that they belong in, or write them there."""
 
 import shlex
 from collections.abc import Mapping
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 def show_settings(
     platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
 ) -> None:
-    """Print settings with the file they belong in, or write them there. Then print the next step and what it redoes."""
+    """Print settings with the file that they belong in, or write them there. Then print the next step.
+
+    Without settings, there is no next step.
+    """
     from data_miner_dagster.config.editing import one_line_yaml
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
 
@@ -31,7 +34,7 @@ def show_settings(
         echo(f"  {name}: {one_line_yaml(value)}")
     what = "nothing before filtering is redone" if section == "filtering" else "only the release is redone"
     echo(
-        f"next: {next_command(platform, str(file) if file else 'FILE')} ({what}); "
+        f"next: run `{next_command(platform, str(file) if file else 'FILE')}` ({what}); "
         "a running `data-miner up` does this automatically"
     )
 
@@ -44,7 +47,10 @@ def next_command(platform: "Platform", file: str) -> str:
 def settings_json(
     platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
 ) -> dict[str, object]:
-    """Return settings, the file they belong in and whether they were written there, as JSON content."""
+    """Return settings, the file that they belong in and whether they were written there, as JSON content.
+
+    With `is_to_be_written`, the settings are written first.
+    """
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
 
     is_written = is_to_be_written and bool(settings)

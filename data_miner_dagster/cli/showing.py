@@ -33,7 +33,7 @@ def status(
 ) -> None:
     """Show the state of the root: projects, videos by status and reason, progress, and active workers.
 
-    Exits with status 1 if a project or a project file needs your attention.
+    The exit status is 1 if a project or a project file needs your attention.
     """
     from data_miner_dagster.operations.progress import standing_of
 
@@ -91,7 +91,7 @@ def _print_status(
 def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOption = None) -> None:
     """List the projects with their stage, videos, latest release and errors.
 
-    Exits with status 1 if a project needs your attention.
+    The exit status is 1 if a project needs your attention.
     """
     platform = opened_existing(root, config)
     found = _projects(platform, None)
@@ -333,9 +333,9 @@ def _print_projects(found: "list[dict[str, object]]", still: "list[dict[str, obj
 def _remark(project: "dict[str, object]") -> str:
     reason = project["release_withdrawn"]
     withdrawn = f"release {project['release']} is withdrawn: {reason}" if reason else ""
-    gone = "its project file was removed: its sources are no longer listed" if project["is_withdrawn"] else ""
+    gone = "its project file was removed, so its sources are no longer listed" if project["is_withdrawn"] else ""
     again = project["look_again_at"]
-    looks = f"the release lacks files that could not be read; they are checked again from {again}" if again else ""
+    looks = f"the release lacks files that could not be read; they are checked again after {again}" if again else ""
     return "; ".join(filter(None, (str(project["error"] or ""), withdrawn, looks, gone)))
 
 

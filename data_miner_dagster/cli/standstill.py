@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def standing_still(platform: "Platform", project: str | None = None) -> "list[dict[str, object]]":
     """Return a row for each refused project file and each project with a failed stage.
 
-    With `project`, considers only that project, and no project files. `needs_you` means that nothing happens until a
-    person acts.
+    With `project`, only that project is considered, and project files are not. `needs_you` means that nothing happens
+    until a person acts.
     """
     from data_miner_dagster.sensors.project_files import refused_files
     from data_miner_dagster.sensors.states import stopped_projects
@@ -69,7 +69,7 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
 
     again = said_again()
     if not projects:
-        echo("next: data-miner init writes a project file")
+        echo("next: run `data-miner init` to write a project file")
     failed = {row["project"] for row in still}
     files = {row.name: row.config_file for row in find_projects(platform.database)}
     for row in projects:
@@ -81,11 +81,11 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         if row["stage"] != ProjectStage.COMPLETE.value:
             file = quote(files.get(name) or "FILE")
             run = f"data-miner run --config {file}{again}"
-            echo(f"next: {run} (builds {name}; `data-miner up` does this automatically)")
+            echo(f"next: run `{run}` to build {name}; `data-miner up` does this automatically")
         elif row["release"] is not None:
             waiting = int(str(row["waiting_for_review"]))
             why = f" ({counted(waiting, 'frame')} {'waits' if waiting == 1 else 'wait'} for it)" if waiting else ""
-            echo(f"next: data-miner review {name}{again}{why}, or data-miner export {name} --to FOLDER{again}")
+            echo(f"next: run `data-miner review {name}{again}`{why}, or `data-miner export {name} --to FOLDER{again}`")
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:

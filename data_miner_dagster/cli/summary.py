@@ -68,14 +68,14 @@ def _print_videos(platform: Platform, project: str) -> None:
     by_reason: dict[str, list[VideoRow]] = {}
     for row in videos:
         if row.error_kind is not None:
-            when = f"; retried from {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
+            when = f"; it is retried after {row.retry_after:%Y-%m-%d %H:%M} UTC" if row.retry_after else ""
             by_reason.setdefault(f"{phrase_of(row.error_kind.value)}: {row.error}{when}", []).append(row)
     for reason, rows in by_reason.items():
         for row in rows[:_MOST_OF_A_REASON]:
             console.print(Text.assemble((name_of_video(row), "yellow"), f" ({row.key}): {reason}"))
         if len(rows) > _MOST_OF_A_REASON:
             command = f"data-miner videos --failed --project {project} --root {quote(str(platform.root))}"
-            console.print(f"and {len(rows) - _MOST_OF_A_REASON} more for this reason: {command}")
+            console.print(f"and {len(rows) - _MOST_OF_A_REASON} more for this reason; `{command}` lists them")
     most_frames = platform.config.extraction.max_frames_per_video
     for row in videos:
         if num_left_out := num_pictures_left_out(row, most_frames):

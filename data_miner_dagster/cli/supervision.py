@@ -1,4 +1,4 @@
-"""Supervision of processes: each one that ends is restarted, and all of them are stopped together.
+"""Supervise processes: restart each one that ends, and stop all of them together.
 
 Belongs here: starting, watching and ending processes. Does not belong here: the choice of processes (up.py).
 """
@@ -31,7 +31,7 @@ _NUMBERS: Final = re.compile(r"[0-9a-f]*\d[0-9a-f]*")
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The delays and timeouts of supervision."""
+    """The delays and timeouts for supervising processes."""
 
     first_seconds: float = 1.0  # delay before a restart; doubled with each consecutive death
     longest_seconds: float = 60.0

@@ -69,7 +69,7 @@ _MAX_ROWS: Final = 200
 
 @app.callback()
 def try_folder() -> None:
-    """Try a stage on any folder of images. Shows a table and writes a contact sheet."""
+    """Try a stage on any folder of images: show a table, and write a contact sheet."""
 
 
 def read_config(path: Path | None) -> ProjectFile | None:
@@ -201,7 +201,7 @@ def try_detect_command(
 def _try_like(
     role: "ModelRole[ObjectDetector]", picture: Path, like: Sequence[str], unlike: Sequence[str], threshold: float
 ) -> "Trial":
-    """Detect objects that resemble those in some boxes of a picture.
+    """Detect objects that resemble those in the boxes `like` of a picture, but not those in `unlike`.
 
     Raises:
         ConfigError: a text is not a box, or the picture is not a file.
@@ -261,7 +261,7 @@ def _detection_config(
         content["detectors"] = detectors
     if "classes" not in content:
         raise ConfigError(
-            "no class to detect was given; name one after the folder, such as bus, or give --config with a project file"
+            "no class to detect was given; add one after the folder, such as bus, or give --config with a project file"
         )
     # An ensemble lowers the confidence of boxes that only one detector reports, so each detector must return more boxes
     # than are shown.

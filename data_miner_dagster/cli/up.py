@@ -61,7 +61,7 @@ def up(
 ) -> None:
     """Start the web server, the daemon and the review pages. Sensors start all work; the browser shows and controls it.
 
-    Prints a line for each change. The full log of the servers is up.log under the root.
+    A line is printed for each change. The full log of the servers is up.log under the root.
     """
     if verbose:
         set_variable(VERBOSE_VARIABLE, 1)
@@ -163,7 +163,7 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
 def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
     """Return the command of the metrics server by its name, or an empty mapping if no port is set for metrics.
 
-    Also checks the port and prints the address of the metrics.
+    The port is checked, and the address of the metrics is printed.
     """
     settings = platform.config.monitoring
     if settings.metrics_port is None:
@@ -177,7 +177,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
     """Print the addresses of the pages, with a link that logs one browser in to the review pages."""
     from data_miner_dagster.web.review.serving import login_link
 
-    console.print(f"web            http://{doors.host}:{doors.port} (Ctrl-C stops)")
+    console.print(f"web            http://{doors.host}:{doors.port} (press Ctrl-C to stop)")
     console.print(f"log            {platform.layout.up_log} (--verbose shows it here)")
     link = login_link(platform, review_port, reviewer(doors.who))
     console.print(f"review         {link} (logs one browser in, once; `data-miner review PROJECT` prints another)")
@@ -211,7 +211,7 @@ def locked_root(layout: "StorageLayout") -> int | None:
             how = "" if holder is None else f" or `kill {holder.pid}`"
             raise ConfigError(
                 f"`data-miner up`, `restore` or `migrate-to` is already running on {layout.root} "
-                f"({holder or 'another process'}); stop it (Ctrl-C there{how}), or use another --root"
+                f"({holder or 'another process'}); stop it (press Ctrl-C there{how}), or use another --root"
             ) from None
         except OSError as error:
             console.print(

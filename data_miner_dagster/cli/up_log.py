@@ -17,7 +17,7 @@ _MAX_BYTES: Final = 20_000_000
 
 
 class UpLog:
-    """Collects the lines that several processes print. Threads may share it.
+    """A log of the lines that several processes print. Threads may share it.
 
     Args:
         file: the file to write all lines to, or None to write none.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def project_lines(platform: "Platform", project: str | None = None) -> list[str]:
     """Return one line for each project whose next build redoes work of another version of this package.
 
-    With `project`, considers only that project. A project that was never built has nothing to redo.
+    With `project`, only that project is considered. A project that was never built has nothing to redo.
     """
     from data_miner_dagster.catalog.projects import find_projects
     from data_miner_dagster.operations.split_memory import release_versions
@@ -31,10 +31,10 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 
 
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return one line if videos have frames that an earlier version extracted, otherwise nothing.
+    """Return a list with one line if videos have frames that an earlier version extracted, or an empty list.
 
-    With `project`, considers only its videos. The first call in a root by this version reads the version and settings
-    of each video's frames.
+    With `project`, only its videos are considered. The first call in a root by this version reads the version and
+    settings of each video's frames.
     """
     from data_miner_dagster.operations.upkeep.auditing import count_earlier_frames, settle_bases
     from data_miner_dagster.stages.upgrading import describe_earlier_frames
@@ -51,7 +51,10 @@ def price_lines(
     video_keys: "Collection[str] | None" = None,
     with_current: bool = False,
 ) -> list[str]:
-    """Return one line with the number and size of videos to download again for their frames, if there are any."""
+    """Return a list with one line about the videos to download again for their frames, or an empty list without any.
+
+    The line has their number and size. With `with_current`, videos whose frames are current count too.
+    """
     from data_miner_dagster.operations.extraction.extract_frames import refetch_price
 
     price = refetch_price(platform, video_keys=video_keys, project=project, with_current=with_current)
@@ -61,7 +64,7 @@ def price_lines(
 def lines_before_work(platform: "Platform", project: str | None = None) -> list[str]:
     """Return lines to show before a build: what will be redone, and what will be downloaded again.
 
-    With `project`, considers only that project.
+    With `project`, only that project is considered.
     """
     if not platform.has_catalog:
         return []

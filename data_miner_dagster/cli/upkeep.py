@@ -38,7 +38,7 @@ def delete_project(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a project. Keeps its videos; `cleanup-orphans` removes those that no other project wants."""
+    """Remove a project. Its videos stay; `cleanup-orphans` removes those that no other project wants."""
     from data_miner_dagster.operations.upkeep.counting import count_project
     from data_miner_dagster.operations.upkeep.removal import remove_project
 
@@ -53,7 +53,7 @@ def delete_project(
     echo(f"project {project} removed")
     _remove_partitions(platform)
     if count.num_videos > count.num_shared:
-        echo(f"next: data-miner cleanup-orphans{said_again()} removes videos that no project wants any longer")
+        echo(f"next: run `data-miner cleanup-orphans{said_again()}` to remove videos that no project wants any longer")
 
 
 def delete_videos(
@@ -70,7 +70,7 @@ def delete_videos(
 ) -> None:
     """Remove videos with their frames and embeddings, or remove them only from one project.
 
-    Keeps videos that a project wants. --force removes these too, but they are added again when a source lists them.
+    Videos that a project wants stay. --force removes them too, but they are added again when a source lists them.
     """
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
@@ -99,7 +99,7 @@ def delete_videos(
 
 
 def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
-    """Remove videos from one project. Exits with status 1 if any of them does not belong to it."""
+    """Remove videos from one project. The exit status is 1 if any of them does not belong to it."""
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.upkeep.removal import take_out_of_project
 
@@ -198,8 +198,8 @@ def forget(
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
     if forgotten.projects:
         echo(
-            f"next: data-miner run --config FILE{said_again()} (builds {', '.join(forgotten.projects)} without it; "
-            "`data-miner up` does this automatically)"
+            f"next: run `data-miner run --config FILE{said_again()}` to build {', '.join(forgotten.projects)} without "
+            "it; `data-miner up` does this automatically"
         )
     if not is_withdrawn:
         raise typer.Exit(1)
@@ -217,7 +217,7 @@ def _tell_copies(
 
 
 def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -> bool:
-    """Remove the published copies of releases. Report each, and return whether all could be removed."""
+    """Remove the published copies of releases, report each, and return whether all could be removed."""
     from data_miner_dagster.operations.copies.publishing import withdraw_publications
 
     is_all = True
@@ -233,7 +233,7 @@ def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
     """Search everything again and report the remaining traces.
 
-    Exits with status 1 if any of them should have been removed.
+    The exit status is 1 if any of them should have been removed.
     """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows

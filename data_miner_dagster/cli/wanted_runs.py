@@ -36,7 +36,7 @@ class WantedRun:
 
 
 def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) -> list[WantedRun]:
-    """Divide a list of videos into runs of at most 25."""
+    """Return runs of at most 25 videos each for a list of videos."""
     starts = range(0, len(video_keys), MAX_ITEMS)
     return [WantedRun(stage, tuple(video_keys[start : start + MAX_ITEMS]), force) for start in starts]
 
@@ -68,8 +68,8 @@ def has_daemon(instance: "dg.DagsterInstance") -> bool:
 def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
     """Mark the due videos of a run as in flight, so that nothing else requests them; return the id of their batch.
 
-    Returns None for a stage of a project. Such a run gets no batch, so that no failure is recorded if it is requested
-    too early.
+    Return None if no video of the run is due, and for a stage of a project. Such a stage gets no batch, so that no
+    failure is recorded if it is requested too early.
     """
     if run.stage not in VIDEO_STAGES:
         return None

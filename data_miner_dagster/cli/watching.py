@@ -87,7 +87,7 @@ def telling_changes(platform: "Platform") -> Iterator[None]:
 
 
 class Changes:
-    """Detects changes between calls: one line for each new listing, stage, release, failure and refused file."""
+    """What has changed since the last call: one line for each new listing, stage, release, failure and refused file."""
 
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform

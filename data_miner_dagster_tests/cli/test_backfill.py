@@ -26,7 +26,7 @@ def platform(tmp_path: Path) -> Platform:
         (("--asset", "frame"), "--asset 'frame' is not an asset; did you mean 'frames'"),
         (("--asset", "dataset", "--failed"), "is produced for a whole project"),
         (("--asset", "frames", "--stale", "--keys-file", "keys.txt"), "omit --missing, --failed and --stale"),
-        (("--asset", "frames", "--keys-file", "keys.txt"), "files-zzz: not in the catalog"),
+        (("--asset", "frames", "--keys-file", "keys.txt"), "files-zzz is not in the catalog"),
     ],
 )
 def test_backfill__says_what_is_wrong(

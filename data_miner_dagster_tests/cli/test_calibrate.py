@@ -77,7 +77,9 @@ def test_calibrate__writes_the_threshold_into_the_project_file(platform: Planted
             writer.writerow([calibration.frames.frame_id(position), "keep" if is_good else "drop"])
     shown = invoke("--answers", str(answers), "--precision", "0.9")
     assert f"put this under `filtering:` in {file} (or use --write):" in shown.stdout
-    assert f"next: data-miner run --config {file} --root {platform.root} (nothing before filtering" in shown.stdout
+    assert (
+        f"next: run `data-miner run --config {file} --root {platform.root}` (nothing before filtering" in shown.stdout
+    )
     assert file.read_text() == "name: pets  # mine\nfiltering:\n  positive: [cat]\n"
     found = json.loads(invoke("--precision", "0.9", "--write", "--json").stdout)
     assert (found["project_file"], found["is_written"]) == (str(file), True)
@@ -100,7 +102,7 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
     assert found.exit_code == 0
     assert "1 answer is too few for a threshold; give at least 20" in found.stdout
     assert "positive_threshold" not in found.stdout
-    assert found.stdout.splitlines()[-1].startswith("next: data-miner review pets --root ")
+    assert found.stdout.splitlines()[-1].startswith("next: run `data-miner review pets --root ")
 
 
 @pytest.mark.parametrize(

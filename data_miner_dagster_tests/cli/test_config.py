@@ -14,7 +14,7 @@ def test_check__project_platform_and_wrong_file(run_command: RunCommand, tmp_pat
     path.write_text(PROJECT)
     assert "valid; project bikes, 1 source, 1 class" in run_command("config", "check", path).stdout
     path.write_text("platform: {models: {profile: lite}}\n")
-    assert "valid platform settings, no project" in run_command("config", "check", path).stdout
+    assert "has valid platform settings and no project" in run_command("config", "check", path).stdout
     path.write_text(PROJECT + "detections: {}\n")
     with pytest.raises(ConfigError, match=r"the key 'detections' is unknown; did you mean 'detection'\?"):
         run_command("config", "check", path)

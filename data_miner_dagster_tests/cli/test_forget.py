@@ -81,7 +81,7 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
     assert "dagster_home/history/runs/index.db" in files_with(platform.root, KEYS[0])
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
-    assert result.stdout.endswith("(builds cyclists without it; `data-miner up` does this automatically)\n")
+    assert result.stdout.endswith("to build cyclists without it; `data-miner up` does this automatically\n")
     assert "2 runs that showed or named it were removed" in result.stdout
     assert files_with(platform.root, KEYS[0]) == []
     # the other video's run is its own; the project's showed both, and is gone

@@ -65,10 +65,10 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "name video keys, a --project or a --stage"),
-        (("files-zzz",), "files-zzz: not in the catalog"),
+        ((), "give video keys, --project or --stage"),
+        (("files-zzz",), "files-zzz is not in the catalog"),
         (("cyclists",), "cyclists is a project, not the key of a video; write --project cyclists"),
-        (("files-bbb", "--project", "walkers"), "files-bbb: not in project 'walkers'"),
+        (("files-bbb", "--project", "walkers"), "files-bbb is not in project 'walkers'"),
         (("--keys-file", "none.txt"), "none.txt does not exist"),
         (("--keys-file", "empty.txt"), "contains no video key"),
         (("--stage", "detecting"), "--stage 'detecting' is not a stage; did you mean 'detection'"),

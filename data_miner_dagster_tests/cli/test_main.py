@@ -106,7 +106,7 @@ def test_main__failure_is_one_line_and_status_1(tmp_path: Path) -> None:
 def test_main__debug_gives_the_traceback(tmp_path: Path) -> None:
     result = data_miner("status", "--root", tmp_path, DATA_MINER_DEBUG="1")
     assert "Traceback" in result.stderr
-    assert ": contains no catalog; name the right root" in result.stderr
+    assert " contains no catalog; give the right root" in result.stderr
 
 
 @pytest.mark.parametrize("before_the_command", [True, False])

@@ -65,4 +65,4 @@ def test_main__a_question_without_an_answer(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == EXIT_FAILED
-    assert capsys.readouterr().err.endswith("error: not confirmed; answer `y`, or use --yes\n")
+    assert capsys.readouterr().err.endswith("error: the command was not confirmed; answer `y`, or use --yes\n")

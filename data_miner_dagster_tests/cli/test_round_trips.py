@@ -38,12 +38,12 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("export", "cyclists", "--to", "a.csv", "--queue", "unsure"), "name the tool with --for"),
+        (("export", "cyclists", "--to", "a.csv", "--queue", "unsure"), "give the tool with --for"),
         (
             ("export", "cyclists", "--to", "a", "--for", "paint"),
             "`--for paint` is not a supported tool; use one of label-studio, cvat",
         ),
-        (("import", "cyclists", "a.csv", "--all-reviewed"), "name the tool with --from"),
+        (("import", "cyclists", "a.csv", "--all-reviewed"), "give the tool with --from"),
         (("import", "cyclists", "a.xml", "--from", "cvat"), "is not in the folder of its export; give --sent FOLDER"),
         (("import", "cyclists", "a.xml", "--from", "cvat", "--version", "v009"), "has no release"),
     ],

@@ -33,7 +33,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def test_status__no_catalog_is_a_mistake_and_makes_none(run_command: RunCommand, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=": contains no catalog; name the right root"):
+    with pytest.raises(ConfigError, match=" contains no catalog; give the right root"):
         run_command("status", "--root", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -99,7 +99,7 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
     assert shown.exit_code == 1
     assert "cyclists  failed at detection " in shown.stdout
     told = run_command("status", "--root", platform.root).stdout
-    assert "next: data-miner run" not in told  # its own line says what to do
+    assert "next: run" not in told  # its own line says what to do
     (project,) = json.loads(run_command("projects", "--json", "--root", platform.root).stdout)
     assert project["standing_still"] | {"remedy": "", "message": ""} == {
         "project": "cyclists",
@@ -218,7 +218,7 @@ def test_status__leads_to_the_report_and_says_what_comes_next(run_command: RunCo
     lines = run_command("status", "--root", tmp_path).stdout.splitlines()
     report = platform.layout.report_page("cyclists")
     place = lines.index(f"cyclists v001: report {report}")
-    assert lines[place + 1].startswith("next: data-miner review cyclists")
+    assert lines[place + 1].startswith("next: run `data-miner review cyclists")
     assert lines[place + 1].endswith(f", or data-miner export cyclists --to FOLDER --root {tmp_path}")
 
 
@@ -346,4 +346,4 @@ def test_print_summary__one_reason_of_many_videos_is_said_three_times(
     summary.print_summary(platform, "cyclists")
     printed = console.getvalue()
     assert printed.count("cannot be decoded: no frame decodes") == 3
-    assert f"and 6 more for this reason: data-miner videos --failed --project cyclists --root {tmp_path}" in printed
+    assert f"and 6 more for this reason; `data-miner videos --failed --project cyclists --root {tmp_path}`" in printed

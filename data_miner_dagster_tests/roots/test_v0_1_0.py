@@ -105,7 +105,7 @@ def test_commands_that_look__show_what_was_there(made: Path, run_command: RunCom
         assert (listed.exit_code, re.findall(r"^(v\d+) .* whole", listed.stdout, re.MULTILINE)) == (0, versions)
     for file, about in {"animals": "2 sources, 3 classes", "served": "2 sources, 2 classes"}.items():
         checked = run_command("config", "check", made / f"{file}.yaml").stdout
-        assert checked.splitlines()[0] == f"{made / file}.yaml: valid; project {file}, {about}"
+        assert checked.splitlines()[0] == f"{made / file}.yaml is valid: project {file}, {about}"
 
 
 def test_frames_that_cannot_be_read__are_left_out_of_what_is_said(made: Path, run_command: RunCommand) -> None:

@@ -96,7 +96,7 @@ def test_calibrate__boxes_in_the_terminal(platform: Platform) -> None:
     text = invoke("--precision", "0.9")
     assert "bicycle: no boxes of this class are stored" in text
     assert "  class_thresholds: {person: 0." in text
-    assert "left out: 1 verdict on a box of another detector or class list" in text
+    assert "left out: 1 verdict on a box from another detector or class list" in text
     content = json.loads(invoke("--json"))
     assert content["wanted_precision"] == 0.9
     assert content["missed"]["num_missed"] == 10
