@@ -80,7 +80,7 @@ class ForceConfig(dg.Config):
 def _figures(
     metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
 ) -> dict[str, dg.MetadataValue]:
-    """Return one entry with a line of the figures that are neither zero nor in `shown`, or an empty dict without any.
+    """Return one entry with a line of the figures that are neither zero nor in `shown`, or an empty dict if all are.
 
     Separate entries would take ten times as many bytes.
     """

@@ -69,8 +69,9 @@ def restore(
     platform = opened(root, config)
     if platform.config.storage.catalog_url is not None:
         raise ConfigError(
-            "a backup is restored with its catalog in the root; remove platform.storage.catalog_url, unset "
-            "DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` after the restore"
+            "a catalog URL is set, but the catalog of a backup is restored into the root; remove "
+            "platform.storage.catalog_url, unset DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` after the "
+            "restore"
         )
     store = open_place(platform.config.objects, source)
     with writing_to_root(platform.root):
@@ -87,8 +88,9 @@ def restore(
     finally:
         if lock is not None:
             os.close(lock)
-    there = f", {outcome.num_there:,} existed already" if outcome.num_there else ""
-    echo(f"{platform.root}: {counted(outcome.num_files, 'file')} of backup {outcome.snapshot.id} restored{there}")
+    there = f"; {outcome.num_there:,} existed there already" if outcome.num_there else ""
+    files, were = counted(outcome.num_files, "file"), "was" if outcome.num_files == 1 else "were"
+    echo(f"{files} from backup {outcome.snapshot.id} {were} restored to {platform.root}{there}")
     echo(f"continue with `data-miner up --root {platform.root}`, or `data-miner run`")
 
 

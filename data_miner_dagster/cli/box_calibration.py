@@ -55,8 +55,9 @@ def show_box_calibration(
     people = ", ".join(f"{who} {number}" for who, number in calibration.verdicts_by_person.items())
     days = " to ".join(dict.fromkeys(day for day in (calibration.first_day, calibration.last_day) if day))
     echo(
-        f"{counted(calibration.num_answers, 'box', 'boxes')} from {calibration.detector} judged on "
-        f"{counted(calibration.num_frames, 'frame')}" + (f" ({days}; verdicts: {people})" if people else "")
+        f"{counted(calibration.num_answers, 'box', 'boxes')} from {calibration.detector} "
+        f"{'was' if calibration.num_answers == 1 else 'were'} judged on {counted(calibration.num_frames, 'frame')}"
+        + (f" ({days}; verdicts: {people})" if people else "")
     )
     if calibration.num_other_detector:
         number = calibration.num_other_detector

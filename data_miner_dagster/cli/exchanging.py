@@ -143,7 +143,7 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
         if len(found.unmet) > _MOST_UNMET:
             echo(f"  `data-miner review list {project} --unmet` lists all of them", err=True)
     if found.num_new or found.num_undone:
-        echo("the next `data-miner run` applies them")
+        echo("the next `data-miner run` applies the verdicts")
 
 
 def list_verdicts(

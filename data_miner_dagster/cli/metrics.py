@@ -59,7 +59,7 @@ def metrics(
         check_port(host, port)
         with listening(host, port) as opened:
             shown = f"[{host}]" if ":" in host else host
-            echo(f"metrics at http://{shown}:{port}{METRICS_PATH} (press Ctrl-C to stop)", err=True)
+            echo(f"metrics are served at http://{shown}:{port}{METRICS_PATH} (press Ctrl-C to stop)", err=True)
             metrics_server(registry).run(sockets=[opened])
     finally:
         of_dagster.close()

@@ -82,7 +82,7 @@ def fetch_models(
     own: Annotated[
         bool,
         typer.Option(
-            "--own", help="Fetch the models of platform.models.registry that are in buckets, not a profile's."
+            "--own", help="Fetch the models in buckets from platform.models.registry instead of a profile's models."
         ),
     ] = False,
     root: RootOption = None,

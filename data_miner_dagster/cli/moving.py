@@ -148,9 +148,10 @@ def _copy(
 
 @contextmanager
 def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
-    """Prevent changes to the catalog and Dagster's storage while the block runs, and yield both.
+    """Prevent changes to the catalog and Dagster's storage while the block runs, and yield access to both.
 
-    Instead of Dagster's storage, None is yielded if that storage is already in PostgreSQL.
+    The pair contains a connection to the catalog, and Dagster's locked files or None if its storage is already in
+    PostgreSQL.
 
     Raises:
         ConfigError: the catalog is already in PostgreSQL or in use, Dagster has active runs, or the user has configured
@@ -248,7 +249,10 @@ def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
 def _tell(moved: "MovedCatalog") -> None:
     echo(f"the catalog is in {moved.url}; remove the folders named before_postgresql once you no longer need them")
     if moved.needs_password:
-        echo(f"its password is not stored; set {CATALOG_URL_VARIABLE} to the whole URL for all commands and services")
+        echo(
+            f"the URL's password is not stored; set {CATALOG_URL_VARIABLE} to the whole URL for all commands and "
+            "services"
+        )
     elif moved.is_dagster_beside:
-        echo("the commands of data-miner use it from now on")
+        echo("all `data-miner` commands use this catalog from now on")
     echo(f"the `dagster` command also needs {DAGSTER_URL_VARIABLE}; docs/deploy/postgresql.md describes its value")

@@ -36,7 +36,7 @@ def plan(
         return
     print_table(("what", "how much", "by"), list(_rows(found)), numbers=("how much",))
     for listing in found.listing.failed:
-        echo(f"not listed in full: {listing.source} {listing.query}: {listing.error}")
+        echo(f"{listing.source} {listing.query} was not listed in full: {listing.error}")
     echo(_last_line(found, file))
 
 

@@ -23,7 +23,7 @@ def send(
 
     sent = send_frames(platform, project, tool=tool, queue=queue or ReviewQueue.UNSURE, to=to, limit=limit)
     echo(f"{project}: {counted(sent.num_images, 'image')}, {counted(sent.num_boxes, 'box', 'boxes')} → {sent.folder}")
-    echo(f"once they are corrected: data-miner review import {project} FILE --from {tool} --sent {sent.folder}")
+    echo(f"once they are corrected, run `data-miner review import {project} FILE --from {tool} --sent {sent.folder}`")
 
 
 def receive(
@@ -61,7 +61,7 @@ def _print(project: str, outcome: "RoundTripOutcome") -> None:
     words = ", ".join(f"{number:,} {word.value.replace('_', ' ')}" for word, number in outcome.words.items())
     echo(f"{project}: {counted(outcome.num_verdicts, 'new verdict')}; the file says: {words or 'nothing'}")
     echo(
-        f"images: {outcome.num_reviewed:,} reviewed, {outcome.num_changed:,} others changed, "
+        f"images: {outcome.num_reviewed:,} reviewed, {counted(outcome.num_changed, 'other')} changed, "
         f"{outcome.num_untouched:,} untouched, {outcome.num_not_returned:,} not in the file"
     )
     if outcome.num_changed:
@@ -71,4 +71,4 @@ def _print(project: str, outcome: "RoundTripOutcome") -> None:
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more:,} more; --json names them", err=True)
     if outcome.num_verdicts:
-        echo("the next `data-miner run` applies them")
+        echo("the next `data-miner run` applies the verdicts")

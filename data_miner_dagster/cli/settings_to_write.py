@@ -22,7 +22,7 @@ def show_settings(
 
     if not settings:
         if is_to_be_written:
-            echo("nothing was written: there are no settings to change")
+            echo("nothing was written, because there are no settings to change")
         return
     file = project_file_of(platform, project)
     if is_to_be_written:

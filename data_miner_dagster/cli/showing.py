@@ -154,7 +154,7 @@ def videos(
     ]
     print_table(columns, rows, numbers=["seconds", "frames"])
     if number > len(found):
-        echo(f"{len(found)} of {counted(number, 'video')}; next page: --after {found[-1]['key']}")
+        echo(f"{len(found)} of {counted(number, 'video')}; use --after {found[-1]['key']} for the next page")
     else:
         echo(counted(len(found), "video"))
 

@@ -1,4 +1,4 @@
-"""List the projects whose stage failed and the project files that were refused, both of which may need a person."""
+"""List the projects with a failed stage and the refused project files, which may need a person to act."""
 
 from shlex import quote
 from typing import TYPE_CHECKING

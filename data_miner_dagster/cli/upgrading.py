@@ -51,9 +51,9 @@ def price_lines(
     video_keys: "Collection[str] | None" = None,
     with_current: bool = False,
 ) -> list[str]:
-    """Return a list with one line about the videos to download again for their frames, or an empty list without any.
+    """Return a list with one line, the number and size of the videos to download again for their frames.
 
-    The line has their number and size. With `with_current`, videos whose frames are current count too.
+    The list is empty if there are no such videos. With `with_current`, videos whose frames are current count too.
     """
     from data_miner_dagster.operations.extraction.extract_frames import refetch_price
 

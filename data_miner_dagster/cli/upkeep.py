@@ -114,7 +114,8 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
     taken = take_out_of_project(platform, project, keys)
     for key in taken.removed:
         echo(
-            f"{key}: removed from {project}; its next release will not contain it; `data-miner add-video` adds it back"
+            f"{key} was removed from {project}, whose next release will not contain it; `data-miner add-video` adds it "
+            "back"
         )
     for key, reason in taken.kept.items():
         echo(f"{key}: {reason}", err=True)

@@ -168,7 +168,9 @@ class DownloadingConfig(ConfigModel):
         if self.po_token is not None:
             host = (urlsplit(self.po_token.url).hostname or "").lower()
             if host not in {allowed.lower() for allowed in self.allowed_private_hosts}:
-                raise ValueError(f"po_token.url: add its host {host!r} to platform.downloading.allowed_private_hosts")
+                raise ValueError(
+                    f"po_token.url: the host {host!r} is not in platform.downloading.allowed_private_hosts; add it"
+                )
         return self
 
     @model_validator(mode="after")
@@ -176,5 +178,7 @@ class DownloadingConfig(ConfigModel):
         for extractor, arguments in self.extractor_args.items():
             for name, values in arguments.items():
                 if is_secret_name(name) and not all(map(is_reference, values)):
-                    raise ValueError(f"extractor_args.{extractor}.{name}: write env:NAME or file:PATH, not the secret")
+                    raise ValueError(
+                        f"extractor_args.{extractor}.{name} contains a secret; write env:NAME or file:PATH instead"
+                    )
         return self

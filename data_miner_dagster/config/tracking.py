@@ -70,7 +70,7 @@ class TrackingConfig(ConfigModel):
             )
         if self.window_seconds / self.every_seconds > MOST_STEPS_AROUND:
             raise ValueError(
-                f"window_seconds={self.window_seconds:g} holds more than {MOST_STEPS_AROUND} times "
-                f"every_seconds={self.every_seconds:g} on either side of a frame; raise every_seconds"
+                f"window_seconds={self.window_seconds:g} is more than {MOST_STEPS_AROUND} times "
+                f"every_seconds={self.every_seconds:g}; raise every_seconds or lower window_seconds"
             )
         return self

@@ -67,9 +67,9 @@ class EndpointConfig(ConfigModel):
     def _check_prices(self) -> Self:
         by_tokens = (self.price_per_million_input_tokens, self.price_per_million_output_tokens)
         if (by_tokens[0] is None) != (by_tokens[1] is None):
-            raise ValueError("give the prices of both input and output tokens, or of neither")
+            raise ValueError("only one of the prices of input and output tokens is given; give both or neither")
         if self.price_per_box is not None and by_tokens[0] is not None:
-            raise ValueError("give price_per_box or the prices of tokens, not both")
+            raise ValueError("price_per_box and the prices of tokens are both given; remove one of them")
         return self
 
 

@@ -23,7 +23,9 @@ def has_numeric_host(url: str) -> bool:
 
 
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Return the wait in seconds that a Retry-After header requests as a number or date, or None without either.
+    """Return the wait in seconds that a Retry-After header requests as a number or a date.
+
+    Return None if there is no header, or if it contains neither.
 
     stages/downloading/failures.py decides how much of it to honour. Source: RFC 9110, 10.2.3.
     """

@@ -26,7 +26,7 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
 
     platform = build_project(second)
     imported = run_command("review", "import", "cyclists", file, "--root", second)
-    assert imported.stdout == "cyclists: 2 answers, 2 of them new\nthe next `data-miner run` applies them\n"
+    assert imported.stdout == "cyclists: 2 answers, 2 of them new\nthe next `data-miner run` applies the verdicts\n"
     assert "1 verdict is stored but matches nothing" in imported.stderr
     assert "files-zzz/000000, keep: the project has no frames of this video" in imported.stderr
     assert verdicts_in_force(platform.database, "cyclists") == [met, gone]

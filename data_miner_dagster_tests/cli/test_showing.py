@@ -252,7 +252,7 @@ def test_videos__all_failed_by_status_and_by_project(run_command: RunCommand, pl
     assert keys("--limit", "2", "--after", "files-bbb", "--project", "cyclists") == ["files-ccc", "files-ddd"]
     assert keys("--after", "files-ddd") == ["files-eee"]
     page = run_command("videos", "--root", platform.root, "--limit", "2").stdout
-    assert page.endswith("\n2 of 5 videos; next page: --after files-bbb\n")
+    assert page.endswith("\n2 of 5 videos; use --after files-bbb for the next page\n")
     text = run_command("videos", "--root", platform.root, "--failed").stdout
     assert "cannot be decoded: no frame decodes" in text
     with pytest.raises(ConfigError, match=r"--status 'extrcted' is not a status; did you mean 'EXTRACTED'\?"):
