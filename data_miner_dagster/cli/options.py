@@ -41,7 +41,7 @@ def _current_context() -> Any:
 
 
 def _contexts(context: Any) -> Iterator[Any]:
-    """Yield the context of a command, then those of its enclosing groups from the inside out."""
+    """Yield the context of a command, and then the contexts of its enclosing groups from the inside out."""
     while context is not None:
         yield context
         context = context.parent
@@ -97,7 +97,7 @@ ProjectOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class PlatformOptions:
-    """The options that select a command's platform. None leaves the choice to the environment or the settings."""
+    """The options that select a command's platform. An option that is None leaves the choice to the environment."""
 
     root: Path | None = None
     config: Path | None = None

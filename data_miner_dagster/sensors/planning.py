@@ -58,7 +58,7 @@ class FailedStage:
 
 
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
-    """Return the failure of the earliest stage whose failure is still valid, or None if no failure is.
+    """Return the valid failure of the earliest stage, or None if no failure is valid any longer.
 
     A failure that waits for a change is no longer valid once the project's inputs have changed.
     """

@@ -16,7 +16,7 @@ from data_miner_dagster.sites.public_addresses import PrivateAddressError, conne
 class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp has no type annotations
     """A host resolves to a non-public address that the configuration does not allow.
 
-    This is a `RequestError`, not a `TransportError` or `OSError`, so that yt-dlp neither retries nor swallows it.
+    It is a `RequestError` rather than a `TransportError` or `OSError`, so that yt-dlp neither retries nor swallows it.
     """
 
 

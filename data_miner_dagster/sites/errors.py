@@ -120,7 +120,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error was caused by a MemoryError, which concerns this process and not a site."""
+    """Return whether an error was caused by a MemoryError, which concerns this process rather than a site."""
     return any(isinstance(item, MemoryError) for item in _chain(error))
 
 

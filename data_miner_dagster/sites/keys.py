@@ -61,7 +61,7 @@ def site_of_key(video_key: str) -> str | None:
 
 
 def canonical_url(url: str) -> str:
-    """Return a URL normalized for comparison: scheme and host in lower case, no user, default port or fragment."""
+    """Return a URL normalized for comparison: scheme and host in lower case, without user, default port or fragment."""
     parts = urllib.parse.urlsplit(url.strip())
     host = (parts.hostname or "").lower()
     if ":" in host:

@@ -45,7 +45,7 @@ class Found:
 
     @property
     def remark(self) -> str:
-        """A message about files left out, such as `6 files were left out: .txt 5, .swf 1`. It may be empty."""
+        """A message such as `6 files were left out: .txt 5, .swf 1`, or an empty text if no file was left out."""
         total = sum(self.passed_over.values())
         if not total:
             return ""
