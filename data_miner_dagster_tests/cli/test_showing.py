@@ -87,7 +87,7 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
     result = run_command("status", "--root", platform.root)
     assert result.exit_code == 0  # it goes on by itself
     assert "FAILED  cyclists: detection failed: class person: no phrase of it is known (run 1a2b3c4d)" in result.stdout
-    assert "or now by `data-miner retry --project cyclists`" in result.stdout
+    assert "run `data-miner retry --project cyclists` to retry it now" in result.stdout
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.DETECTION, "cyclists", failure, None)
     for command in (("status",), ("status", "--project", "cyclists"), ("doctor",)):
@@ -219,7 +219,7 @@ def test_status__leads_to_the_report_and_says_what_comes_next(run_command: RunCo
     report = platform.layout.report_page("cyclists")
     place = lines.index(f"cyclists v001: report {report}")
     assert lines[place + 1].startswith("next: run `data-miner review cyclists")
-    assert lines[place + 1].endswith(f", or data-miner export cyclists --to FOLDER --root {tmp_path}")
+    assert lines[place + 1].endswith(f", or `data-miner export cyclists --to FOLDER --root {tmp_path}`")
 
 
 def test_status__of_a_project_names_whole_reuploads(run_command: RunCommand, platform: Platform) -> None:

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import ConfigError
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "no class to detect was given; name one after the folder, such as bus"),
+        ([], "no class to detect was given; add one after the folder, such as bus"),
         (["--class", "cat", "--profile", "tiny"], "profile 'tiny' does not exist; use one of lite, standard"),
         (
             ["--class", "cat", "--profile", "lite", "--detector", "lite-yolo"],
