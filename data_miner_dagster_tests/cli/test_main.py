@@ -86,7 +86,7 @@ def test_main__wrong_file_is_one_line_and_status_2(tmp_path: Path) -> None:
     result = data_miner("populate", "--config", tmp_path / "nowhere.yaml", "--root", tmp_path / "root")
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr.startswith(f"error: {tmp_path / 'nowhere.yaml'}: no such file")
+    assert result.stderr.startswith(f"error: {tmp_path / 'nowhere.yaml'} does not exist")
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "root").exists()
 

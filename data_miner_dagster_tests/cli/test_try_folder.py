@@ -46,7 +46,7 @@ def test_models_config__flags_over_the_default() -> None:
         (["-p", "cat", "--threshold", "3"], "positive_threshold"),
         (["-p", "cat", "--junk", "cat"], "'cat' is in positive and again in junk"),
         (["-p", "cat", "--profile", "tiny"], "profile 'tiny' does not exist; use one of lite, standard"),
-        (["-p", "cat", "--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["-p", "cat", "--config", "missing.yaml"], "missing.yaml does not exist"),
     ],
 )
 def test_try_filter__mistakes(options: list[str], message: str, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_try_filter__mistakes(options: list[str], message: str, tmp_path: Path) 
     [
         (["--profile", "tiny"], "profile 'tiny' does not exist; use one of lite, standard"),
         (["--encoder", "nothing"], "'nothing'"),
-        (["--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["--config", "missing.yaml"], "missing.yaml does not exist"),
     ],
 )
 def test_try_dedup__mistakes(options: list[str], message: str, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_open_platform__environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_open_platform__wrong_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA_MINER_CONFIG", str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(ConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist"):
         open_platform()
 
 
