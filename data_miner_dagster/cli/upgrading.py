@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def project_lines(platform: "Platform", project: str | None = None) -> list[str]:
-    """Return one line for each project whose next build redoes work of another version of this package.
+    """Return one line for each project whose next build redoes work that another version of this package did.
 
     With `project`, only that project is considered. A project that was never built has nothing to redo.
     """

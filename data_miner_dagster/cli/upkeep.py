@@ -157,7 +157,7 @@ def forget(
     ] = False,
     delete_releases: Annotated[bool, typer.Option("--delete-releases", hidden=True)] = False,  # the default
     withdraw: Annotated[
-        bool, typer.Option("--withdraw", help="Also remove published copies of these releases from their buckets.")
+        bool, typer.Option("--withdraw", help="Also remove published copies of releases that contain the video.")
     ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

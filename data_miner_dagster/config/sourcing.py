@@ -108,7 +108,7 @@ class HashtagsSource(ConfigModel):
 
 
 class PlaylistsSource(ConfigModel):
-    """Playlists of any site."""
+    """Playlists on any site."""
 
     type: Literal["playlists"]
     urls: _Urls

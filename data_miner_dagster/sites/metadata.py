@@ -67,7 +67,7 @@ def is_live(info: Mapping[str, Any]) -> bool | None:
 
 
 def height_of(info: Mapping[str, Any]) -> int | None:
-    """Return the greatest height in pixels in which a video is offered, or None if it is unknown."""
+    """Return the greatest height in pixels at which a video is offered, or None if it is unknown."""
     heights = [_side(form.get("height")) for form in _mappings(info.get("formats"))]
     known = [height for height in (*heights, _side(info.get("height"))) if height]
     return max(known, default=None)
