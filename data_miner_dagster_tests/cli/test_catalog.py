@@ -68,7 +68,7 @@ def test_add_video__forgotten_stays_out(run_command: RunCommand, project_file: P
     run_command("populate", "--config", project_file, "--root", root)
     other = tmp_path / "three.mp4"
     other.write_bytes(b"three")
-    key = run_command("add-video", "bikes", other, "--root", root).stdout.partition(":")[0]
+    key = run_command("add-video", "bikes", other, "--root", root).stdout.partition(" ")[0]
     assert f"{key}: removed" in run_command("forget", key, "--yes", "--root", root).stdout
     with pytest.raises(ConfigError, match="was removed on request"):
         run_command("add-video", "bikes", other, "--root", root)

@@ -12,7 +12,7 @@ def test_check__project_platform_and_wrong_file(run_command: RunCommand, tmp_pat
     path = tmp_path / "file.yaml"
     (tmp_path / "clips").mkdir()
     path.write_text(PROJECT)
-    assert "valid; project bikes, 1 source, 1 class" in run_command("config", "check", path).stdout
+    assert "is valid: project bikes, 1 source, 1 class" in run_command("config", "check", path).stdout
     path.write_text("platform: {models: {profile: lite}}\n")
     assert "has valid platform settings and no project" in run_command("config", "check", path).stdout
     path.write_text(PROJECT + "detections: {}\n")
@@ -34,7 +34,7 @@ def test_check__a_path_that_is_not_there(run_command: RunCommand, tmp_path: Path
         run_command("config", "check", path)
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()
-    assert "valid; project bikes" in run_command("config", "check", path).stdout
+    assert "is valid: project bikes" in run_command("config", "check", path).stdout
 
 
 def test_check__against_a_profile_and_a_root(run_command: RunCommand, tmp_path: Path) -> None:
