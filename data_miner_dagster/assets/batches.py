@@ -125,7 +125,7 @@ def drain_of(
     drawn: dict[WorkStage, MetadataOf] = {
         WorkStage.DOWNLOADING: lambda outcome: download_metadata(platform, outcome.video_key),
         WorkStage.EXTRACTION: lambda outcome: frames_metadata(platform, outcome.video_key),
-        WorkStage.EMBEDDING: lambda outcome: video_metadata(platform, outcome.video_key),
+        WorkStage.EMBEDDING: lambda outcome: video_metadata(outcome.video_key),
     }
     events = {stage: VideoEvents(context, dg.AssetKey(ASSETS[stage]), drawn[stage]) for stage in stages}
     return Drain(

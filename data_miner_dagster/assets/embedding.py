@@ -37,5 +37,5 @@ def frame_embeddings(
     yield from materialize_videos(
         context,
         lambda keys, report: work_on(opened, WorkStage.EMBEDDING, keys, force=config.force, report=report),
-        lambda outcome: video_metadata(opened, outcome.video_key),
+        lambda outcome: video_metadata(outcome.video_key),
     )

@@ -1,7 +1,8 @@
 """Metadata for the Dagster UI: contact sheets, commands and links. Each asset has one function.
 
 Pictures are files under the root (storage/layout.py: previews). Events contain the addresses at which the web server
-serves the pictures (web/previews.py). Metadata beyond an event's limit is cut (assets/metadata.py).
+serves the pictures (web/previews.py), and the paths of review pages, to which it leads (web/review_links.py). Metadata
+beyond an event's limit is cut (assets/metadata.py).
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ import dagster as dg
 from data_miner_dagster.assets.outcomes import CHANGES, NEXT
 from data_miner_dagster.catalog.members import find_members
 from data_miner_dagster.catalog.projects import find_project
-from data_miner_dagster.config.web import review_address
+from data_miner_dagster.config.web import REVIEW_LINKS
 from data_miner_dagster.domain.phrases import counted, phrase_of_member
 from data_miner_dagster.domain.verdicts import ReviewQueue
 from data_miner_dagster.operations.platform import Platform
@@ -74,20 +75,20 @@ def _stage_ways(
     return {NEXT: dg.MetadataValue.md(line)} | drawn
 
 
-def _review_page(platform: Platform, project: str, page: str = "") -> str:
-    return f"{review_address(platform.config.web)}/projects/{project}{page}"
+def _review_page(project: str, page: str = "") -> str:
+    return f"{REVIEW_LINKS}/projects/{project}{page}"
 
 
-def video_metadata(platform: Platform, video_key: str) -> Metadata:
+def video_metadata(video_key: str) -> Metadata:
     """Return a link to the review page of a video."""
-    return {"review": dg.MetadataValue.url(f"{review_address(platform.config.web)}/videos/{video_key}")}
+    return {"review": dg.MetadataValue.url(f"{REVIEW_LINKS}/videos/{video_key}")}
 
 
 def download_metadata(platform: Platform, video_key: str) -> Metadata:
     """Return links to the review page of a video, and to the contact sheet that extraction will write later."""
     address = platform.layout.preview_address(platform.layout.video_preview(video_key))
     picture = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
-    return video_metadata(platform, video_key) | {"preview": picture}
+    return video_metadata(video_key) | {"preview": picture}
 
 
 def frames_metadata(platform: Platform, video_key: str) -> Metadata:
@@ -96,7 +97,7 @@ def frames_metadata(platform: Platform, video_key: str) -> Metadata:
 
     file = platform.layout.video_preview(video_key)
     sheet = _pictures(platform.layout, video_key, file, lambda: frames_preview(platform, video_key))
-    return video_metadata(platform, video_key) | sheet
+    return video_metadata(video_key) | sheet
 
 
 def sourcing_metadata(platform: Platform, project: str) -> Metadata:
@@ -106,7 +107,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
     told = [f"{count:,} from {source} {how_far}" for (source, how_far), count in sorted(by_source.items())]
     return {
         "members": dg.MetadataValue.text(", ".join(told)),
-        "review": dg.MetadataValue.url(_review_page(platform, project)),
+        "review": dg.MetadataValue.url(_review_page(project)),
     }
 
 
@@ -115,7 +116,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     then = "`data-miner review {project}` finds the right threshold from your answers"
-    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.CALIBRATION}")}
+    links = {"review": _review_page(project, f"/queues/{ReviewQueue.CALIBRATION}")}
     return _stage_ways(platform, project, "filtered_frames", partial(filtering_preview, platform, project), then, links)
 
 
@@ -124,7 +125,7 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     then = "`data-miner review {project}` restores frames that are not duplicates"
-    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.DUPLICATES}")}
+    links = {"review": _review_page(project, f"/queues/{ReviewQueue.DUPLICATES}")}
     draw = partial(deduplication_preview, platform, project)
     ways = _stage_ways(platform, project, "deduplicated_frames", draw, then, links)
     return ways | _reuploads(platform, project)
@@ -146,7 +147,7 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import detections_preview
 
     then = "`data-miner review {project}` asks about unsure boxes"
-    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.UNSURE}")}
+    links = {"review": _review_page(project, f"/queues/{ReviewQueue.UNSURE}")}
     return _stage_ways(platform, project, "detections", partial(detections_preview, platform, project), then, links)
 
 
@@ -158,12 +159,12 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 
     draw = partial(dataset_preview, platform, project)
-    links = {"review": _review_page(platform, project)}
+    links = {"review": _review_page(project)}
     then = "`data-miner review {project}` asks the most useful questions"
     row = find_project(platform.database, project)
     if row is None or not row.released_version:
         return _stage_ways(platform, project, "dataset", draw, then, links)
-    links = {"report": f"{review_address(platform.config.web)}/report/{project}/", **links}
+    links = {"report": f"{REVIEW_LINKS}/report/{project}/", **links}
     then = f"`data-miner export {{project}} --to FOLDER`; {then}"
     ways = _stage_ways(platform, project, "dataset", draw, then, links)
     return ways | _changes(platform, project, row.released_version)
@@ -191,7 +192,7 @@ def student_metadata(platform: Platform, project: str) -> Metadata:
         return {}
     name = student_name(project)
     then = f"`data-miner review {{project}}` begins with the frames where {name} disagrees"
-    links = {"review": _review_page(platform, project, f"/queues/{ReviewQueue.STUDENT}")}
+    links = {"review": _review_page(project, f"/queues/{ReviewQueue.STUDENT}")}
     ways = _stage_ways(platform, project, "student", partial(curve_preview, student), then, links)
     return ways | {
         CHANGES: dg.MetadataValue.text(student.line),

@@ -10,6 +10,8 @@ from data_miner_dagster.config.environment import REVIEW_PORT_VARIABLE
 
 REVIEW_HOST: Final = "127.0.0.1"
 """The only address at which the review pages are served."""
+REVIEW_LINKS: Final = "/review"
+"""The path below which Dagster's web server leads to the review pages, whatever their port (web/review_links.py)."""
 
 
 class WebConfig(ConfigModel):
@@ -24,5 +26,5 @@ class WebConfig(ConfigModel):
 
 
 def review_address(config: WebConfig) -> str:
-    """Return the URL of the review pages, with the port of the running `data-miner up`, or else the configured port."""
+    """Return the URL of the review pages, with the port of the `data-miner up` above this process, if there is one."""
     return f"http://{REVIEW_HOST}:{os.environ.get(REVIEW_PORT_VARIABLE) or config.review_port}"

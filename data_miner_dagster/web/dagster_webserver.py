@@ -17,10 +17,12 @@ with creating_lasting_objects():
 
     from data_miner_dagster.config.environment import DAGSTER_HOME_VARIABLE, WEB_HOSTS_VARIABLE
     from data_miner_dagster.config.loading import load_platform_config, resolve_root
+    from data_miner_dagster.config.web import review_address
     from data_miner_dagster.deployment import use_light_files
     from data_miner_dagster.storage.layout import StorageLayout
     from data_miner_dagster.web.guard import Guard
     from data_miner_dagster.web.previews import Previews
+    from data_miner_dagster.web.review_links import ReviewLinks
 
 _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
@@ -39,13 +41,14 @@ def known_hosts(arguments: Sequence[str]) -> list[str]:
 def main() -> None:
     """Serve Dagster's web server behind the guard until it is stopped."""
     hosts = known_hosts(sys.argv[1:])
-    layout = StorageLayout(resolve_root(None, load_platform_config()))
+    config = load_platform_config()
+    layout, review = StorageLayout(resolve_root(None, config)), review_address(config.web)
     if home := os.environ.get(DAGSTER_HOME_VARIABLE):
         use_light_files(Path(home))
     make_app = getattr(cli, _MAKE_APP)  # raises if Dagster has removed it, so that the server never runs unguarded
 
     def guarded(*arguments: Any, **options: Any) -> Guard:
-        return Guard(Previews(make_app(*arguments, **options), layout), hosts)
+        return Guard(ReviewLinks(Previews(make_app(*arguments, **options), layout), review), hosts)
 
     setattr(cli, _MAKE_APP, guarded)
     cli.main()  # type: ignore[no-untyped-call]

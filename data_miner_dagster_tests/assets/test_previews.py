@@ -30,9 +30,10 @@ from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 from data_miner_dagster_tests.support.sample_project import build_project
 
 
-def test_project_metadata__leads_to_the_review_pages_without_a_secret(
+def test_project_metadata__leads_to_the_review_pages_without_a_secret_or_a_port(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # another `data-miner up` may serve the pages when it is read
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     asked = {
@@ -45,12 +46,10 @@ def test_project_metadata__leads_to_the_review_pages_without_a_secret(
         text = markdown(metadata_of(platform, "cyclists")["next"])
         assert re.search(r"\n\n!\[frames\]\(/previews/projects/cyclists/\w+\.webp\)$", text)
         assert "`data-miner review cyclists` " in text
-        assert f"[review](http://127.0.0.1:3001/projects/cyclists{page})\n" in text
+        assert f"[review](/review/projects/cyclists{page})\n" in text
     text = markdown(dataset_metadata(platform, "cyclists")["next"])
     assert text.startswith("`data-miner export cyclists --to FOLDER`; ")
-    assert "[report](http://127.0.0.1:3001/report/cyclists/), " in text
-    monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # as `data-miner up --review-port 3777` sets it
-    assert "(http://127.0.0.1:3777/projects/cyclists/" in markdown(filtering_metadata(platform, "cyclists")["next"])
+    assert "[report](/review/report/cyclists/), " in text
 
 
 def test_project_metadata__a_picture_that_cannot_be_written_is_a_line(tmp_path: Path) -> None:
@@ -81,7 +80,7 @@ def test_deduplication_metadata__reuploads_are_told(tmp_path: Path) -> None:
 
 def test_sourcing_metadata__counts_members_and_leads_to_the_project(tmp_path: Path) -> None:
     told = sourcing_metadata(build_project(tmp_path), "cyclists")
-    assert told["review"] == dg.MetadataValue.url("http://127.0.0.1:3001/projects/cyclists")
+    assert told["review"] == dg.MetadataValue.url("/review/projects/cyclists")
     assert list(told) == ["members", "review"]
 
 
@@ -90,7 +89,7 @@ def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tm
     file = platform.layout.video_preview("files-aaa")
     address = "/previews/videos/files-aaa.webp"
     shown = dg.MetadataValue.md(f"![frames]({address})")
-    review = dg.MetadataValue.url("http://127.0.0.1:3001/videos/files-aaa")
+    review = dg.MetadataValue.url("/review/videos/files-aaa")
     assert frames_metadata(platform, "files-aaa") == {"review": review, "preview": shown}
     with Image.open(file) as sheet:
         assert (sheet.format, sheet.width) == ("WEBP", 2 * 248 + 4)
@@ -98,7 +97,7 @@ def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tm
     frames_metadata(platform, "files-aaa")
     assert file.stat().st_mtime_ns == written
     shutil.rmtree(platform.layout.frames_folder("files-aaa"))
-    assert frames_metadata(platform, "files-aaa") == video_metadata(platform, "files-aaa") == {"review": review}
+    assert frames_metadata(platform, "files-aaa") == video_metadata("files-aaa") == {"review": review}
     assert not file.exists()  # no picture of frames that are gone
     later = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
     assert download_metadata(platform, "files-aaa") == {"review": review, "preview": later}
