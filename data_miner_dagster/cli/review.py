@@ -62,7 +62,10 @@ def open_pages(
     port: Annotated[
         int | None,
         typer.Option(
-            "--port", min=1, max=65535, help="The port to serve the pages on. Default: platform.web.review_port."
+            "--port",
+            min=1,
+            max=65535,
+            help="The port to serve the pages on. Default: that of a running `up`, or else platform.web.review_port.",
         ),
     ] = None,
     who: WhoOption = None,
@@ -74,11 +77,11 @@ def open_pages(
     """Serve the review pages, and print a link that logs one browser in. `review PROJECT` does the same."""
     from data_miner_dagster.config.web import REVIEW_HOST
     from data_miner_dagster.web.review.desk import project_desks
-    from data_miner_dagster.web.review.serving import is_served, listening, login_link, review_server
+    from data_miner_dagster.web.review.serving import is_served, listening, login_link, port_of_up, review_server
 
     platform = opened_existing(root, config, profile)
     platform.project_config(project)  # a misspelt name is reported here, not in the browser
-    port = port or platform.config.web.review_port
+    port = port or port_of_up(platform) or platform.config.web.review_port
     is_there = is_served(platform, port)
     if not is_there:
         check_port(REVIEW_HOST, port)

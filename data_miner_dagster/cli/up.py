@@ -111,7 +111,7 @@ def _prepared(
     replace(options, root=platform.root).pass_on()  # absolute, since the servers start in another folder
     review_port = doors.review_port or platform.config.web.review_port
     _tell_children(doors.allowed_hosts, review_port)
-    lock = locked_root(platform.layout)
+    lock = locked_root(platform.layout, review_port=review_port)
     _check_ports(doors.host, doors.port, review_port)
     # opened before the two servers start, since both would try to create the databases
     with open_instance(platform) as instance:
@@ -191,8 +191,10 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
         )
 
 
-def locked_root(layout: "StorageLayout") -> int | None:
+def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> int | None:
     """Take the lock of a root and return its file descriptor. If the file system has no locks, warn and return None.
+
+    Notes `review_port` beside the lock, so that `data-miner review` finds the pages.
 
     Raises:
         ConfigError: another process holds the lock.
@@ -202,7 +204,7 @@ def locked_root(layout: "StorageLayout") -> int | None:
     deadline = time.monotonic() + _TAKE_DOWN_SECONDS
     while True:
         try:
-            return take_root_lock(layout.up_lock)
+            return take_root_lock(layout.up_lock, review_port=review_port)
         except LockHeldError as error:
             holder = error.holder
             if holder is not None and holder.is_gone() and time.monotonic() < deadline:

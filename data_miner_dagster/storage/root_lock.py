@@ -20,11 +20,15 @@ _MOST_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class LockHolder:
-    """The process that holds a lock, and the time (UTC) at which it took the lock."""
+    """The process that holds a lock, and the time (UTC) at which it took the lock.
+
+    `review_port` is the port at which a holder serves the review pages, or None if it serves none.
+    """
 
     pid: int
     host: str
     since: str
+    review_port: int | None = None
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since}"
@@ -53,8 +57,8 @@ class LockHeldError(DataMinerError):
         self.holder = holder
 
 
-def take_root_lock(path: Path) -> int:
-    """Lock the file at `path`, write the holder into it, and return the descriptor of the open file.
+def take_root_lock(path: Path, *, review_port: int | None = None) -> int:
+    """Lock the file at `path`, write the holder and its `review_port` into it, and return the open file's descriptor.
 
     The lock is released once the descriptor is closed here and in all child processes. The kernel (on NFS, the server)
     releases the lock of a process that ends, however it ends. The file remains, since only the lock counts.
@@ -73,7 +77,8 @@ def take_root_lock(path: Path) -> int:
     except OSError:
         os.close(file)
         raise
-    holder = LockHolder(os.getpid(), socket.gethostname(), f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+    since = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    holder = LockHolder(os.getpid(), socket.gethostname(), since, review_port)
     os.ftruncate(file, 0)
     os.pwrite(file, json.dumps(asdict(holder)).encode(), 0)
     return file
@@ -99,9 +104,24 @@ def is_root_locked(path: Path) -> bool:
     return False
 
 
+def noted_review_port(path: Path) -> int | None:
+    """Return the port that the latest holder of the lock noted for its review pages. It may have ended since."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        holder = _holder(file)
+    finally:
+        os.close(file)
+    return None if holder is None else holder.review_port
+
+
 def _holder(file: int) -> LockHolder | None:
     try:
         content = json.loads(os.pread(file, _MOST_BYTES, 0))
-        return LockHolder(int(content["pid"]), str(content["host"]), str(content["since"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        port = content.get("review_port")
+        is_port = isinstance(port, int) and 0 < port < 2**16
+        return LockHolder(int(content["pid"]), str(content["host"]), str(content["since"]), port if is_port else None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -179,6 +179,22 @@ def num_ticks(platform: RunningPlatform) -> int:
     return len(answer["sensorOrError"]["sensorState"]["ticks"])
 
 
+def test_up__links_of_assets_lead_to_its_review_pages(platform: RunningPlatform) -> None:
+    """Whatever ran the assets: the runs of this root began under other ports, or none."""
+    found = platform.graphql(
+        'query { assetOrError(assetKey: {path: ["project_videos"]}) { ... on Asset { assetMaterializations(limit: 1) '
+        "{ metadataEntries { label ... on UrlMetadataEntry { url } } } } } }"
+    )["assetOrError"]["assetMaterializations"][0]["metadataEntries"]
+    link = next(entry["url"] for entry in found if entry["label"] == "review")
+    with pytest.raises(urllib.error.HTTPError) as refused:  # a visitor who is not logged in
+        urllib.request.urlopen(f"{platform.address}{link}", timeout=120)
+    assert refused.value.url == f"http://127.0.0.1:{platform.review_port}/projects/street"
+    assert refused.value.code == 401
+    assert "data-miner review street" in refused.value.read().decode()
+    told = data_miner("review", "street", "--no-open", "--root", platform.root).stdout
+    assert told.startswith(f"http://127.0.0.1:{platform.review_port}/login#"), told
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
 def test_browser__a_project_is_understood_without_the_terminal(platform: RunningPlatform) -> None:

@@ -11,6 +11,7 @@ import uvicorn
 
 from data_miner_dagster.config.web import REVIEW_HOST
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.storage.root_lock import noted_review_port
 from data_miner_dagster.web.review.access import Access
 from data_miner_dagster.web.review.application import review_application
 from data_miner_dagster.web.review.desk import OpenDesk
@@ -40,6 +41,12 @@ def is_served(platform: Platform, port: int) -> bool:
     except (OSError, ValueError, http.client.HTTPException):
         return False
     return isinstance(told, dict) and told.get("root") == root_identity(platform.root)
+
+
+def port_of_up(platform: Platform) -> int | None:
+    """Return the port at which a running `data-miner up` serves this root's review pages, or None if none does."""
+    port = noted_review_port(platform.layout.up_lock)
+    return port if port is not None and is_served(platform, port) else None
 
 
 def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:

@@ -1,6 +1,7 @@
 """Who is answered, and who is not, by real HTTP over a socket."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 
 from data_miner_dagster.catalog.projects import save_snapshot
 from data_miner_dagster.domain.keys import make_frame_id
+from data_miner_dagster.storage.root_lock import take_root_lock
 from data_miner_dagster.web.review.access import Access
-from data_miner_dagster.web.review.serving import is_served
+from data_miner_dagster.web.review.serving import is_served, port_of_up
 from data_miner_dagster_tests.operations.foreign.planted_pictures import coded
 from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.frames import write_pictures
@@ -251,6 +253,17 @@ def test_is_served__recognizes_the_root(site: ReviewSite, tmp_path: Path) -> Non
     assert is_served(site.platform, site.port)
     assert not is_served(build_platform(tmp_path / "another"), site.port)
     assert not is_served(site.platform, 9)
+
+
+def test_port_of_up__only_where_the_pages_are_answered(site: ReviewSite, tmp_path: Path) -> None:
+    other = build_platform(tmp_path / "another")
+    other.root.mkdir(exist_ok=True)
+    assert port_of_up(other) is None
+    for noted in (site.port, 9, None):  # the pages of another root, no pages at all, and a lock without a port
+        os.close(take_root_lock(other.layout.up_lock, review_port=noted))
+        assert port_of_up(other) is None
+    other.layout.up_lock.write_text('{"pid": 1, "host": "a", "since": "b", "review_port": "x"}')
+    assert port_of_up(other) is None
 
 
 def test_access__no_secret_is_logged(site: ReviewSite, capfd: pytest.CaptureFixture[str]) -> None:
