@@ -70,7 +70,6 @@ class ReportContent:
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.
         release_link: address of the release's folder, relative to the page.
-        review_link: address of the project's review pages while `data-miner up` is running.
         reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must no longer be used, if it was withdrawn.
         evaluation: the latest comparison of boxes with a ground truth.
@@ -84,7 +83,6 @@ class ReportContent:
     galleries: Sequence[Gallery]
     class_colours: Sequence[str]
     release_link: str
-    review_link: str
     reuploads: Sequence[Mapping[str, Any]] = ()
     withdrawn: str | None = None
     evaluation: EvaluationSection | None = None
@@ -111,7 +109,6 @@ def render_report(content: ReportContent) -> str:
         classes=_classes(content),
         splits=_splits(content),
         release_link=content.release_link,
-        review_link=content.review_link,
         withdrawn=content.withdrawn,
         section=content.evaluation,
         cost=content.cost,

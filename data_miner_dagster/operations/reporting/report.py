@@ -14,7 +14,6 @@ from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.config.web import REVIEW_HOST
 from data_miner_dagster.domain.addresses import Origin, address_at
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import split_frame_id
@@ -90,7 +89,6 @@ def write_report(
         histograms=_histograms(platform, project, manifest),
         galleries=_galleries(platform, config),
         class_colours=colours,
-        review_link=f"http://{REVIEW_HOST}:{platform.config.web.review_port}/projects/{project}",
         release_link=Path(os.path.relpath(release_folder, folder)).as_posix(),
         reuploads=[asdict(found) for found in project_reuploads(platform, project)],
         withdrawn=withdrawn,

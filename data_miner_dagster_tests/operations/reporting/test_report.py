@@ -68,7 +68,6 @@ def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
     moments = {ref for ref in loaded if "#t=" in ref}  # links, too
     assert {ref.partition("#t=")[0] for ref in moments} < loaded
     assert loaded - moments == {
-        "http://127.0.0.1:3001/projects/cyclists",  # the review pages, where `data-miner up` serves them
         *(f"https://videos.example/files-{key}.mp4" for key in ("aaa", "bbb", "ccc")),  # links, not loaded
         "../../releases/cyclists/v001",
         "../../releases/cyclists/v001/datasheet.md",
