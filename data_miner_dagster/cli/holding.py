@@ -34,7 +34,7 @@ def pause(
 ) -> None:
     """Pause a project, a stage or all work until `resume`. Work in progress is finished, unless --cancel is given.
 
-    Work on a video that another project also wants continues for that project.
+    Work on a video that another project also wants continues for that project. `hold` stops work on single videos.
     """
     platform = opened_existing(root, config)
     scope = scope_named(platform, project, stage)
@@ -56,7 +56,10 @@ def hold(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Hold single videos, a project or a stage until `resume`. A project waits for its held videos."""
+    """Hold single videos, a project or a stage until `resume`. A project waits for its held videos.
+
+    To stop all work, or to cancel runs too, use `pause`, with --project for a single project.
+    """
     from data_miner_dagster.domain.errors import ConfigError
 
     platform = opened_existing(root, config)
@@ -114,11 +117,22 @@ def scope_named(
     from data_miner_dagster.catalog.holds import WorkScope
 
     if project is not None:
-        platform.project_config(project)  # raises for an unknown name
+        _check_project(platform, project)
     named = list(keys or []) + (keys_in_file(keys_file) if keys_file is not None else [])
     if not named:
         return WorkScope(project, stage_named(stage))
     return WorkScope(project, stage_named(stage), tuple(checked_keys(platform, named, project)))
+
+
+def _check_project(platform: "Platform", name: str) -> None:
+    """Raise ConfigError if there is no project of this name; the message says so if it is the key of a video."""
+    from data_miner_dagster.catalog.projects import find_project
+    from data_miner_dagster.catalog.videos import find_videos
+    from data_miner_dagster.domain.errors import ConfigError
+
+    if find_project(platform.database, name) is None and find_videos(platform.database, [name]):
+        raise ConfigError(f"{name} is the key of a video, not a project; `data-miner hold {name}` holds a single video")
+    platform.project_config(name)
 
 
 def stage_named(word: str | None) -> "WorkStage | None":

@@ -9,6 +9,9 @@ _UsageError: Final = typer.BadParameter.__base__ or typer.BadParameter  # typer 
 PROGRAM: Final = "data-miner"
 _PYDANTIC_PREFIX: Final = "Value error, "
 _PYDANTIC: Final = re.compile(r"^Input should (be .*?)(, unable to parse .*)?$")
+_WITHOUT_KEYS: Final = "pause"
+_WITH_KEYS: Final = "hold"
+"""The command that does to single videos what `_WITHOUT_KEYS` does to projects and stages."""
 _EXTRA: Final = re.compile(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$")
 
 
@@ -31,7 +34,7 @@ def misuse_line(error: Any) -> str:
 
 def _problem(error: Any) -> str:
     if extra := _EXTRA.match(error.message):
-        return f"`{extra[1]}` is not expected here{_as_project(error, extra[1])}"
+        return f"`{extra[1]}` is not expected here{_meant(error, extra[1])}"
     errors = getattr(error.__cause__, "errors", None)  # of pydantic's ValidationError, which takes long to import
     match = _PYDANTIC.match(error.message)
     if errors is None or match is None:
@@ -41,8 +44,13 @@ def _problem(error: Any) -> str:
     return f"`{name} {errors()[0]['input']}` is wrong: it should {match[1]}"
 
 
-def _as_project(error: Any, word: str) -> str:
-    """Return a suggestion for a project's name that was given without its option, or an empty text."""
-    options = error.ctx.command.params if error.ctx is not None else ()
-    is_name = " " not in word and any("--project" in option.opts for option in options)
-    return f"; did you mean `--project {word}`?" if is_name else ""
+def _meant(error: Any, words: str) -> str:
+    """Return a suggestion for a project's name without its option, or for video keys, or an empty text."""
+    if error.ctx is None:
+        return ""
+    command = error.ctx.command
+    is_name = " " not in words and any("--project" in option.opts for option in command.params)
+    guesses = [f"`--project {words}`"] if is_name else []
+    if command.name == _WITHOUT_KEYS:
+        guesses.append(f"`{PROGRAM} {_WITH_KEYS} {words}` for single videos")
+    return f"; did you mean {', or '.join(guesses)}?" if guesses else ""

@@ -85,6 +85,19 @@ def test_hold__says_what_is_wrong(
     assert find_holds(platform.database) == []
 
 
+def test_pause__a_video_is_not_a_project(run_command: RunCommand, platform: Platform) -> None:
+    line = "files-bbb is the key of a video, not a project; `data-miner hold files-bbb` holds a single video"
+    with pytest.raises(ConfigError, match=f"^{line}$"):
+        run_command("pause", "--project", "files-bbb", "--root", platform.root)
+    assert find_holds(platform.database) == []
+
+
+@pytest.mark.parametrize(("command", "other"), [("pause", "`hold`"), ("hold", "`pause`")])
+def test_help__names_the_command_beside(run_command: RunCommand, command: str, other: str) -> None:
+    told = run_command(command, "--help").stdout
+    assert other in told
+
+
 def test_check_not_held__a_paused_project_is_not_run(run_command: RunCommand, platform: Platform) -> None:
     root = ["--root", platform.root]
     run_command("pause", "--project", "walkers", "--stage", "detection", *root)
