@@ -45,7 +45,7 @@ def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collect
     """Make the stored alerts match the troubles in `found`, and queue messages to all targets about what has changed.
 
     An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
-    Nothing is written unless an alert begins, ends or must be sent now.
+    Nothing is written unless an alert begins, ends, must be sent now, or has another line than the stored one.
 
     Returns:
         The titles of the queued messages, without repetitions for several targets.
@@ -54,7 +54,7 @@ def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collect
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}
         now = database.now(session)
     present = {(trouble.kind, trouble.subject) for trouble in found}
-    if present == known.keys() and not any(_is_to_tell(known[t.kind, t.subject], t, now) for t in found):
+    if present == known.keys() and not any(_has_changed(known[t.kind, t.subject], t, now) for t in found):
         return []
     with database.transaction() as session:
         lock_topic(session, Topic.ALERTS)
@@ -80,6 +80,10 @@ def _settle(session: Session, found: Sequence[Trouble], targets: Sequence[str]) 
             told.append(_say(session, row, targets, now, is_over=True))
         session.delete(row)
     return told
+
+
+def _has_changed(row: AlertRow, trouble: Trouble, now: datetime) -> bool:
+    return row.line != trouble.line or _is_to_tell(row, trouble, now)
 
 
 def _is_to_tell(row: AlertRow, trouble: Trouble, now: datetime) -> bool:

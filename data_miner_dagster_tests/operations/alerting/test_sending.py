@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_settle_alerts__waits_until_it_has_lasted_and_says_nothing_of_what_nobod
     ]
     with told.database.reading() as session:
         assert count_messages(session) == 2
+
+
+def test_settle_alerts__another_line_of_an_alert_is_shown_and_ends_with_it_but_is_not_sent_again(
+    told: Platform, webhook: Webhook
+) -> None:
+    settle_alerts(told.database, [BROKEN], ["env:HOOK"])
+    later = replace(BROKEN, line="release: the disk is full")
+    assert settle_alerts(told.database, [later], ["env:HOOK"]) == []
+    with told.database.reading() as session:
+        (row,) = find_alerts(session)
+        assert (row.line, count_messages(session)) == (later.line, 1)
+    settle_alerts(told.database, [], ["env:HOOK"])
+    assert send_due(told) == 2
+    assert [body["message"].partition(" (")[0] for body in webhook.told] == [BROKEN.line, later.line]
 
 
 @pytest.mark.usefixtures("told")
