@@ -99,15 +99,23 @@ def verdicts_in_force(
             some = (query.where(_VERDICTS.c.video_key.in_(keys)) for keys in portions(video_keys))
             found = [(_stored(row).verdict, row.subject) for part in some for row in session.execute(part)]
             found.sort(key=lambda one: one[0].given_at)  # stable: the verdicts of each video are already in order
+    return [verdict for verdict in _latest(found) if words is None or verdict.word in words]
+
+
+def in_force(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return those of some verdicts, oldest first and none of them undone, that no other one of them supersedes."""
+    return _latest([(verdict, verdict.subject) for verdict in verdicts])
+
+
+def _latest(found: Sequence[tuple[Verdict, str]]) -> list[Verdict]:
+    """Return the verdicts that no later one about the same subject, and no correction, supersedes."""
     by_id = {verdict.answer_id: verdict for verdict, _ in found}
     replaced = {verdict.replaces for verdict, _ in found if not _is_on_what_it_made(verdict, by_id)}
     last = {subject: verdict.answer_id for verdict, subject in found}
     return [
         verdict
         for verdict, subject in found
-        if verdict.answer_id not in replaced
-        and last[subject] == verdict.answer_id
-        and (words is None or verdict.word in words)
+        if verdict.answer_id not in replaced and last[subject] == verdict.answer_id
     ]
 
 

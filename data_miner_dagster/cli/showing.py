@@ -289,8 +289,8 @@ def _working(claim: "ClaimRow", name: str) -> "dict[str, object]":
 
 def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]]":
     from data_miner_dagster.catalog.projects import find_projects, project_progress
+    from data_miner_dagster.operations.releasing.waiting import num_waiting_now
     from data_miner_dagster.operations.sourcing.registering import is_withdrawn
-    from data_miner_dagster.stages.reviewing.waiting import WAITING
 
     rows = {row.name: row for row in find_projects(platform.database)}
     return [
@@ -304,7 +304,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
             "rejected": progress.num_rejected,
             "release": rows[progress.name].released_version,
             "release_withdrawn": _withdrawn_reason(platform, rows[progress.name]),
-            "waiting_for_review": rows[progress.name].counts.get(f"settled/lost/{WAITING}", 0),
+            "waiting_for_review": num_waiting_now(platform, rows[progress.name]),
             "is_withdrawn": is_withdrawn(platform, rows[progress.name]),
             "error": rows[progress.name].error,
             "look_again_at": _utc(rows[progress.name].look_again_at),

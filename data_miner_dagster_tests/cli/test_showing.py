@@ -11,12 +11,14 @@ from data_miner_dagster.catalog.politeness import close_gate
 from data_miner_dagster.catalog.projects import find_projects, update_project
 from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.catalog.schema import SourceListingRow, VideoRow, utc_now
+from data_miner_dagster.catalog.verdicts import add_verdicts
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.cli import progress, summary
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
+from data_miner_dagster.domain.verdicts import VerdictWord
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
@@ -25,6 +27,7 @@ from data_miner_dagster.storage.tables import table_from_rows, write_table
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.catalog import FOUND_AT
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_platform, build_project
+from data_miner_dagster_tests.support.verdicts import box_verdict
 
 
 @pytest.fixture
@@ -191,6 +194,18 @@ def test_status__counts_by_status_with_reasons(run_command: RunCommand, platform
             "look_again_at": None,
         }
     ]
+
+
+def test_status__counts_answers_before_the_next_build(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path, releasing={"unsure": "hold"})
+    release_project(platform, "cyclists")
+    unsure = ("person", (1 / 64, 1 / 48, 9 / 64, 9 / 48))
+    for is_answered in (False, True):
+        if is_answered:
+            answer = box_verdict("files-aaa/000001", 1.0, VerdictWord.WRONG, unsure)
+            add_verdicts(platform.database, "cyclists", [answer])
+        (row,) = json.loads(run_command("status", "--root", tmp_path, "--json").stdout)["projects"]
+        assert row["waiting_for_review"] == (0 if is_answered else 1)
 
 
 def test_status__of_a_project_shows_its_funnel_and_who_works(run_command: RunCommand, platform: Platform) -> None:

@@ -1,6 +1,8 @@
 """Releases of frames with unsure boxes, and what verdicts on boxes change."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox
 from data_miner_dagster.export.coco import annotation_file, read_coco
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.waiting import num_waiting_now
 from data_miner_dagster.operations.reporting.funnel import FunnelStep, project_funnel
 from data_miner_dagster.stages.releasing import FrameOutcome
 from data_miner_dagster_tests.operations.releasing.release_folders import release_folder
@@ -80,6 +83,46 @@ def test_hold__the_frame_waits_and_the_funnel_adds_up(tmp_path: Path) -> None:
     datasheet = (release_folder(platform) / "datasheet.md").read_text()
     assert "1 of 7 frames wait for review" in datasheet
     assert "Images without any detection: 0." in datasheet  # those without a box are excluded here
+
+
+def waiting_now(platform: Platform) -> int:
+    row = find_project(platform.database, "cyclists")
+    assert row is not None
+    return num_waiting_now(platform, row)
+
+
+def test_num_waiting_now__counts_answers_before_the_next_release_and_after(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, releasing={"unsure": "hold"})
+    assert waiting_now(platform) == 0  # no release yet
+    release_project(platform, "cyclists")
+    assert waiting_now(platform) == 1
+    add_verdicts(platform.database, "cyclists", [said("right", BICYCLE, "bicycle")])
+    assert waiting_now(platform) == 1  # the unsure box has no answer yet
+    unsure = said("right", UNSURE_BOX)
+    add_verdicts(platform.database, "cyclists", [unsure])
+    assert waiting_now(platform) == 0
+    undo_verdict(platform.database, "cyclists", unsure.answer_id, who="ann")
+    assert waiting_now(platform) == 1
+    complete = replace(said("complete"), given_at=utc_now() - timedelta(days=30))  # imported: answered long ago
+    add_verdicts(platform.database, "cyclists", [complete])
+    assert waiting_now(platform) == 0
+    release_project(platform, "cyclists")
+    assert (manifest_of(platform)["frames"]["held"], waiting_now(platform)) == (0, 0)
+    undo_verdict(platform.database, "cyclists", complete.answer_id, who="ann")
+    assert waiting_now(platform) == 1
+
+
+def test_num_waiting_now__is_that_of_the_release_where_it_cannot_be_judged(tmp_path: Path) -> None:
+    platform = build_project(tmp_path, releasing={"unsure": "hold"})
+    release_project(platform, "cyclists")
+    gone = replace(said("complete", frame="files-zzz/000001"), answer_id="of a deleted video")
+    add_verdicts(platform.database, "cyclists", [said("right", UNSURE_BOX), gone])
+    assert waiting_now(platform) == 0
+    platform.layout.detections_table("cyclists").rename(tmp_path / "elsewhere")  # is being made again
+    assert waiting_now(platform) == 1
+    (tmp_path / "elsewhere").rename(platform.layout.detections_table("cyclists"))
+    platform.layout.release_inputs("cyclists", "v001").unlink()  # as of an earlier version
+    assert waiting_now(platform) == 1
 
 
 @pytest.mark.parametrize("policy", ["hold", "as_negative"])
