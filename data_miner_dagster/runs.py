@@ -60,6 +60,22 @@ def innermost_message(error: SerializableErrorInfo) -> str:
     return " ".join(error.message.split())
 
 
+def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Return why a run failed, as its first failed step or else Dagster itself recorded it. Empty if nobody did."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds)]
+    for event in events:
+        if event is not None and event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            failed = event.step_failure_data
+            told = failed.user_failure_data
+            line = (told.description if told is not None else None) or (
+                innermost_message(failed.error) if failed.error is not None else ""
+            )
+            if line:
+                return " ".join(line.split())
+    return next((" ".join(event.message.split()) for event in events if event is not None and event.message), "")
+
+
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
     """Return the runs that are queued, starting, running or being cancelled."""
     return instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))

@@ -73,7 +73,7 @@ def up(
     # a log collector reads JSON from standard error
     is_shown = os.environ.get(VERBOSE_VARIABLE) == "1" or platform.config.logging.format == "json"
     log = UpLog(platform.layout.up_log, is_shown=is_shown)
-    with telling_standing(platform), telling_changes(platform):
+    with telling_standing(platform), telling_changes(platform, f"http://{host}:{port}"):
         status = supervise(commands, working_folder=home, lock=lock, log=log)
     raise typer.Exit(status)
 

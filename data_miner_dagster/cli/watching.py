@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from data_miner_dagster.cli.failed_runs import FailedRuns
 from data_miner_dagster.cli.interrupts import ending_on_interrupt
 from data_miner_dagster.cli.output import echo
 
@@ -66,18 +67,26 @@ def _under_way(platform: "Platform", project: str | None) -> list[str]:
 
 
 @contextmanager
-def telling_changes(platform: "Platform") -> Iterator[None]:
-    """While the block runs, print a line whenever a project advances or fails, or a project file is refused."""
+def telling_changes(platform: "Platform", address: str) -> Iterator[None]:
+    """While the block runs, print a line whenever a project advances or fails, a run fails, or a file is refused.
+
+    `address` is the URL of Dagster's web server.
+    """
     from data_miner_dagster.operations.item_faults import attempt_extra
 
     is_over = threading.Event()
-    changes = Changes(platform)
+    changes, failed = Changes(platform), FailedRuns(platform, address)
+    looks = {"changes": changes.look, "failed runs": lambda: failed.look(changes.explained)}
 
     def tell() -> None:
-        while not is_over.wait(_CHANGES_SECONDS):
-            lines = attempt_extra("changes", str(platform.root), changes.look)
-            for line in lines if isinstance(lines, list) else []:
-                echo(f"{datetime.now(UTC):%H:%M:%S}Z {line}")
+        while True:
+            for what, look in looks.items():
+                lines = attempt_extra(what, str(platform.root), look)
+                for line in lines if isinstance(lines, list) else []:
+                    echo(f"{datetime.now(UTC):%H:%M:%S}Z {line}")
+            if is_over.wait(_CHANGES_SECONDS):
+                failed.close()
+                return
 
     threading.Thread(target=tell, name="changes", daemon=True).start()
     try:
@@ -92,6 +101,8 @@ class Changes:
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
         self._told: dict[str, str] | None = None  # by the subject of the line
+        self.explained: set[str] = set()
+        """The ids of runs whose failure the latest lines are about."""
         self._listed: dict[str, tuple[datetime, str]] = {}  # a cache, since counting reads all videos of a project
 
     def look(self) -> list[str]:
@@ -106,7 +117,9 @@ class Changes:
         from data_miner_dagster.sensors.states import stopped_projects
 
         refused = {f"file {line}": f"project file refused: {line}" for line in refused_files(self._platform)}
-        return refused | {f"stage {one.name}": one.line for one in stopped_projects(self._platform)}
+        stopped = stopped_projects(self._platform)
+        self.explained = {one.failed.run_id for one in stopped if one.failed.run_id is not None}
+        return refused | {f"stage {one.name}": one.line for one in stopped}
 
     def _lines(self) -> dict[str, str]:
         from data_miner_dagster.catalog.projects import find_projects

@@ -1,0 +1,141 @@
+"""Which failed runs the terminal of `data-miner up` shows: real runs in a real instance."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from data_miner_dagster.assets.outcomes import MAX_RETRIES_TAG, NO_RETRIES
+from data_miner_dagster.catalog.batches import end_batch, take_batch
+from data_miner_dagster.cli.failed_runs import FailedRuns
+from data_miner_dagster.deployment import open_instance
+from data_miner_dagster.domain.statuses import VideoStatus
+from data_miner_dagster.domain.work import BATCH_TAGS, WorkStage
+from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster_tests.support.catalog import add_project, add_video
+from data_miner_dagster_tests.support.local_projects import make_platform
+
+ADDRESS = "http://127.0.0.1:3000"
+
+
+@dg.op
+def _fails() -> None:
+    raise dg.Failure("files-aaa: cannot be decoded\nat all")
+
+
+@dg.op
+def _has_a_bug() -> None:
+    raise ValueError("no such thing")
+
+
+@dg.op
+def _works() -> None:
+    pass
+
+
+@dg.job
+def fails() -> None:
+    _fails()
+
+
+@dg.job
+def has_a_bug() -> None:
+    _has_a_bug()
+
+
+@dg.job
+def works() -> None:
+    _works()
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["files-aaa"]))
+def frames() -> None:
+    raise dg.Failure("files-aaa: cannot be decoded")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    return make_platform(tmp_path)
+
+
+@pytest.fixture
+def instance(platform: Platform) -> Iterator[dg.DagsterInstance]:
+    platform.root.mkdir(exist_ok=True)
+    with open_instance(platform) as instance:
+        yield instance
+
+
+@pytest.fixture
+def failed(platform: Platform, instance: dg.DagsterInstance) -> Iterator[FailedRuns]:
+    fails.execute_in_process(instance=instance, raise_on_error=False)  # before `up` began
+    found = FailedRuns(platform, ADDRESS)
+    assert found.look() == []
+    yield found
+    found.close()
+
+
+def test_failed_runs__of_a_backfill_is_told_once_with_its_page(
+    failed: FailedRuns, instance: dg.DagsterInstance
+) -> None:
+    job = dg.Definitions(assets=[frames]).resolve_implicit_global_asset_job_def()
+    run = job.execute_in_process(
+        partition_key="files-aaa",
+        asset_selection=[frames.key],
+        instance=instance,
+        tags={"dagster/backfill": "jkabcdef"},
+        raise_on_error=False,
+    )
+    assert failed.look() == [
+        f"run {run.run_id[:8]} (frames of files-aaa, backfill jkabcdef) failed: files-aaa: cannot be decoded; correct "
+        f"the cause, then re-execute it at {ADDRESS}/runs/{run.run_id}"
+    ]
+    assert failed.look() == []
+
+
+def test_failed_runs__says_the_cause_in_one_line_and_what_goes_on_by_itself(
+    failed: FailedRuns, instance: dg.DagsterInstance
+) -> None:
+    works.execute_in_process(instance=instance)
+    planned = fails.execute_in_process(
+        instance=instance, tags={MAX_RETRIES_TAG: NO_RETRIES}, raise_on_error=False
+    ).run_id
+    buggy = has_a_bug.execute_in_process(instance=instance, raise_on_error=False).run_id
+    instance.add_run_tags(buggy, {"dagster/will_retry": "true"})  # as Dagster does for a run whose process has died
+    assert failed.look() == [
+        f"run {planned[:8]} (fails) failed: files-aaa: cannot be decoded at all; `data-miner status` shows what is "
+        f"retried and when; its log is at {ADDRESS}/runs/{planned}",
+        f"run {buggy[:8]} (has_a_bug) failed: ValueError: no such thing; Dagster starts it again; its log is at "
+        f"{ADDRESS}/runs/{buggy}",
+    ]
+
+
+def test_failed_runs__what_another_line_explains_is_not_told_and_the_planner_is_awaited(
+    failed: FailedRuns, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    add_project(platform.database, "bikes")
+    add_video(platform.database, "a", "bikes", status=VideoStatus.DOWNLOADED, sha256="a", duration_seconds=60)
+    batch = take_batch(platform.database, WorkStage.EXTRACTION)
+    assert batch is not None
+    tags = {BATCH_TAGS[0]: str(batch.id)}
+    run = fails.execute_in_process(instance=instance, tags=tags, raise_on_error=False).run_id
+    assert failed.look() == []  # whether a line of a project explains it is known once the planner has ended the batch
+    end_batch(platform.database, batch.id, "its run died")
+    explained = fails.execute_in_process(instance=instance, raise_on_error=False).run_id
+    (line,) = failed.look([explained])
+    assert line.startswith(f"run {run[:8]} ")
+    assert failed.look() == []
+
+
+def test_failed_runs__many_at_once_are_counted(failed: FailedRuns, instance: dg.DagsterInstance) -> None:
+    for _ in range(7):
+        fails.execute_in_process(instance=instance, raise_on_error=False)
+    lines = failed.look()
+    assert len(lines) == 6
+    assert lines[-1] == f"2 more runs failed at the same time; see {ADDRESS}/runs"
+
+
+def test_failed_runs__without_an_instance_there_are_none(platform: Platform) -> None:
+    found = FailedRuns(platform, ADDRESS)
+    assert found.look() == []
+    found.close()
