@@ -50,6 +50,8 @@ ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
+_FROM_OUTSIDE: Final = "This run has been marked as failed from outside"
+"""The beginning of Dagster's message about a run whose process no longer exists."""
 _BEGUN: Final = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
@@ -73,7 +75,8 @@ def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
             )
             if line:
                 return " ".join(line.split())
-    return next((" ".join(event.message.split()) for event in events if event is not None and event.message), "")
+    message = next((" ".join(event.message.split()) for event in events if event is not None and event.message), "")
+    return "its process ended without saying why" if message.startswith(_FROM_OUTSIDE) else message
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:

@@ -127,6 +127,15 @@ def test_failed_runs__what_another_line_explains_is_not_told_and_the_planner_is_
     assert failed.look() == []
 
 
+def test_failed_runs__of_a_process_that_was_killed(failed: FailedRuns, instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(works)
+    instance.report_run_failed(run)  # as Dagster's run monitoring does
+    assert failed.look() == [
+        f"run {run.run_id[:8]} (works) failed: its process ended without saying why; Dagster starts it again; its log "
+        f"is at {ADDRESS}/runs/{run.run_id}"
+    ]
+
+
 def test_failed_runs__many_at_once_are_counted(failed: FailedRuns, instance: dg.DagsterInstance) -> None:
     for _ in range(7):
         fails.execute_in_process(instance=instance, raise_on_error=False)
