@@ -103,9 +103,9 @@ class ReleasePlan:
     left_out: Collection[str]  # keys of videos and ids of frames whose files are missing or unreadable
     frames: FrameTally
     num_verdicts: int  # verdicts in force on boxes on the project's representatives
-    verification: VerificationCounts | None = None  # None: the project has no verifier
+    verification: VerificationCounts | None = None  # None if the project has no verifier
     not_followed: Collection[str] = ()  # keys of videos whose objects could not be followed
-    effort: Mapping[str, Any] | None = None  # None: the plan reproduces a release that states no cost
+    effort: Mapping[str, Any] | None = None  # None if the plan reproduces a release that states no cost
 
     @property
     def config(self) -> ProjectConfig:

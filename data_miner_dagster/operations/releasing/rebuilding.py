@@ -4,8 +4,8 @@ All stages after embedding run again in a temporary root inside the root of the 
 stored catalog rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it
 is copied to the folder.
 
-Belongs here: the inputs of a rebuild, and the rebuild. Does not belong here: its temporary root, which stays if the
-rebuild does not finish (unfinished.py).
+Belongs here: checking the inputs of a rebuild, and rebuilding. Does not belong here: the temporary root, which stays if
+the rebuild does not finish (unfinished.py).
 """
 
 import json
@@ -162,7 +162,7 @@ def plan_rebuild(
 
 
 def _followed(release: Path, files: Mapping[str, Mapping[str, Any]], video_keys: Iterable[str]) -> list[FollowedVideo]:
-    """Return these videos of a release, with the times of their images if the table of images is in its folder."""
+    """Return the given videos of a release, with the times of their images if the folder has the table of images."""
     times: dict[str, list[float]] = {key: [] for key in video_keys}
     if (table := images_table(release)).is_file():
         for key, pts_seconds in read_columns(table, "video_key", "pts_seconds"):

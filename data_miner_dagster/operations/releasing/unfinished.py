@@ -1,4 +1,4 @@
-"""The temporary root of a rebuild, and the temporary roots that unfinished rebuilds leave behind.
+"""Provide the temporary root of a rebuild, and find and remove those that unfinished rebuilds left behind.
 
 A rebuild that was killed, interrupted or ended by an error leaves its temporary root behind. The next rebuild of the
 same release reuses the results of models in it (parts of detections and vectors) and the pictures around frames. Their
@@ -32,18 +32,18 @@ REBUILD_CLAIM: Final = "rebuild"
 _WORK_NAME: Final = "rebuild"
 _WAIT_SECONDS: Final = 60.0
 _MARK_FILE: Final = "rebuild.json"
-"""The file in a temporary root that says which release is being rebuilt, and with which versions of packages."""
+"""The file in a temporary root that states which release is being rebuilt, and with which versions of packages."""
 
 logger = logging.getLogger(__name__)
 
 
 class DifferentResultError(DataMinerError):
-    """Raised if a release was rebuilt, but with other bytes. The work is not kept, since it would be wrong again."""
+    """Raised if a release was rebuilt with other bytes. The results are not kept, since they would differ again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildOf:
-    """The release that a temporary root is for."""
+    """The release that is rebuilt in a temporary root."""
 
     project: str
     version: str
@@ -55,7 +55,7 @@ class RebuildOf:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """The content of the file that identifies the work. Work of other versions of packages is not continued."""
+        """The content of the mark file. A rebuild with other versions of packages does not continue the work."""
         return {
             "project": self.project,
             "version": self.version,
@@ -68,8 +68,8 @@ def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
     """Yield a temporary root inside a root, on the same file system, on which files can be linked.
 
     It contains the results of models from an unfinished rebuild of the same release. Leftovers of other rebuilds are
-    removed. When the block ends, the temporary root is removed; but if it raises, these results stay if there are any,
-    unless the result is a different release.
+    removed. When the block ends, the temporary root is removed. If the block raises, the results of models stay for the
+    next rebuild, except after a DifferentResultError.
     """
     folder = work.folder_in(root)
     sweep_partials(root, _WORK_NAME, keep=folder)
@@ -93,7 +93,7 @@ def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
                 shutil.rmtree(folder)
             elif isinstance(error, Exception):
                 logger.info(
-                    "rebuild: the results so far (%s) stay in %s, and the same command continues with them",
+                    "rebuild: kept the results so far (%s) in %s; run the same command again to continue with them",
                     size_text(num_bytes),
                     folder.name,
                 )
@@ -103,21 +103,21 @@ def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRebuild:
-    """A temporary root that a rebuild which is no longer running has left behind."""
+    """A temporary root that a rebuild left behind. No rebuild is running."""
 
     path: Path
     size_bytes: int  # that removing it frees
     project: str
-    version: str  # "" if nothing says which release it was for, like `project`
+    version: str  # "", like `project`, if the release is unknown
     arguments: tuple[str, ...]
-    """The arguments of `data-miner rebuild` that continue it, without `--to`; empty if it can no longer be rebuilt."""
-    is_of_these_packages: bool  # False: a rebuild with the installed versions of packages starts from the beginning
+    """The arguments of `data-miner rebuild`, without `--to`, that continue the work, or none if that is impossible."""
+    is_of_these_packages: bool  # False if a rebuild with the installed versions of packages starts from the beginning
 
 
 def find_unfinished_rebuilds(platform: Platform) -> list[UnfinishedRebuild]:
-    """Return the leftovers of rebuilds, ordered by path. Empty while a rebuild is running, since it removes the others.
+    """Return the leftovers of rebuilds, ordered by path. Nothing is changed.
 
-    Changes nothing.
+    The list is empty while a rebuild is running, since that rebuild removes the leftovers of others.
     """
     if any(claim.resource == REBUILD_CLAIM for claim in live_claims(platform.database)):
         return []
@@ -126,7 +126,7 @@ def find_unfinished_rebuilds(platform: Platform) -> list[UnfinishedRebuild]:
 
 
 def is_unfinished_rebuild(platform: Platform, path: Path) -> bool:
-    """Return whether a path is that of a rebuild's temporary root."""
+    """Return whether a path is the temporary root of a rebuild."""
     is_named_so = path.name.startswith(PARTIAL_MARK) and path.name.endswith(f"-{_WORK_NAME}")
     return is_named_so and path.parent == platform.root and path.is_dir()
 
@@ -146,7 +146,7 @@ def _unfinished_rebuild(platform: Platform, folder: Path) -> UnfinishedRebuild:
 
 
 def remove_unfinished_rebuild(platform: Platform, folder: Path) -> bool:
-    """Remove the leftover of one rebuild. Return False, and remove nothing, if a rebuild is running."""
+    """Remove the leftover of one rebuild, unless a rebuild is running. Return whether it was removed."""
     try:
         with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0):
             shutil.rmtree(folder, ignore_errors=True)
@@ -166,7 +166,7 @@ def remove_unfinished_rebuilds(platform: Platform) -> None:
 
 
 def _read_mark(folder: Path) -> dict[str, Any]:
-    """Return the content of the file that identifies the work in a temporary root; empty if it cannot be read."""
+    """Return the content of the mark file in a temporary root, or an empty dict if the file cannot be read."""
     try:
         content = json.loads((folder / _MARK_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -205,7 +205,7 @@ def _keep_examined(root: Path, project: str) -> None:
 
 
 def _own_bytes(folder: Path) -> int:
-    """Return the bytes of results that removing a temporary root frees. Links to files of the root do not count."""
+    """Return the number of bytes that removing a temporary root frees. Links to files in the root do not count."""
     size_bytes = 0
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):

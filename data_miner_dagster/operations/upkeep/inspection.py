@@ -262,7 +262,7 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
 
 
 def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
-    """Yield the leftovers of rebuilds that no command can continue. The others are not a difference."""
+    """Yield a finding for each leftover of a rebuild that no command can continue. Others are not a difference."""
     for unfinished in find_unfinished_rebuilds(platform):
         if not unfinished.arguments:
             yield Finding(
