@@ -28,6 +28,7 @@ _UNIT: Final = 100_000  # a share of 1
 _MAX_PASSES: Final = 8
 _FEW_PASSES: Final = 3
 _MANY_GROUPS: Final = 20_000
+_BLOCK: Final = 32  # groups that are examined at once: few groups move
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +195,19 @@ class _Draw:
 
     def _improve(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> bool:
         """Move each group to its best split. Return whether any group moved."""
-        has_moved = False
-        for at in range(len(rows)):
-            target = self._better_place(rows[at], marks[at], places[at])
-            if target is not None:
-                self._move(rows[at], marks[at], places[at], target)
-                places[at] = target
-                has_moved = True
+        has_moved, start = False, 0
+        while start < len(rows):
+            block = slice(start, start + _BLOCK)
+            targets = self._better_places(rows[block], marks[block], places[block])
+            moving = np.flatnonzero(targets != places[block])
+            if not len(moving):
+                start += _BLOCK
+                continue
+            at = start + int(moving[0])
+            target = int(targets[moving[0]])
+            self._move(rows[at], marks[at], places[at], target)
+            places[at] = target
+            has_moved, start = True, at + 1  # the totals have changed for the groups that follow
         return has_moved
 
     def _exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> None:
@@ -238,23 +245,29 @@ class _Draw:
             self._move(rows[at], marks[at], places[at], target)
         places[one], places[other] = places[other], places[one]
 
-    def _better_place(self, row: IntMatrix, marks: IntMatrix, source: int) -> int | None:
-        """Return the split that a group should move to, or None if it is already in the best one."""
-        lost = self._gap(self._groups - marks) - self._gap(self._groups)  # (S,) unmet needs once it has left
-        met = self._gap(self._groups) - self._gap(self._groups + marks)
-        now, without, having = (self._error(self._counts + change) for change in (0, -row, row))
-        needs = lost[source] - met
-        errors = (without - now)[source] + (having - now)
-        needs[source], errors[source] = 0, 0
-        best = int(np.lexsort((self._preference, errors, needs))[0])
-        return best if (needs[best], errors[best]) < (0, 0) else None
+    def _better_places(self, rows: IntMatrix, marks: IntMatrix, sources: Sequence[int]) -> IntMatrix:
+        """Return the best split of each of G groups if no other group moves: (G,), with the group's own on a tie."""
+        each, gap, now = np.arange(len(rows)), self._gap(self._groups), self._error(self._counts)
+        lost = self._gap(self._groups - marks[:, None]) - gap  # (G, S) unmet needs once the group has left
+        met = gap - self._gap(self._groups + marks[:, None])
+        without, having = (self._error(self._counts + change[:, None]) - now for change in (-rows, rows))
+        needs = lost[each, sources][:, None] - met
+        errors = without[each, sources][:, None] + having
+        needs[each, sources], errors[each, sources] = 0, 0
+        best = np.lexsort((np.broadcast_to(self._preference, needs.shape), errors, needs), axis=-1)[:, 0]
+        fewest, least = needs[each, best], errors[each, best]
+        return np.where((fewest < 0) | ((fewest == 0) & (least < 0)), best, sources)
 
     def _gap(self, groups: IntMatrix) -> IntMatrix:
-        missing: IntMatrix = (self._needed * (groups <= 0)).sum(axis=1)
+        """Return the unmet needs of each split: (..., S) of (..., S, L) numbers of groups."""
+        missing: IntMatrix = (self._needed * (groups <= 0)).sum(axis=-1)
         return missing
 
     def _error(self, counts: IntMatrix) -> IntMatrix:
-        """Return the (S,) weighted sums over all columns of the squared difference of each split from its share."""
+        """Return the weighted sums over all columns of the squared difference of each split from its share.
+
+        The result is (..., S) for (..., S, L) counts.
+        """
         off = counts * _UNIT // self._totals - self._shares
-        error: IntMatrix = (off * off * self._weights).sum(axis=1)
+        error: IntMatrix = (off * off * self._weights).sum(axis=-1)
         return error
