@@ -91,7 +91,9 @@ def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any
 def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
     names = None if columns is None else list(columns)
     with reading_table(path):
-        batches = pq.ParquetFile(path).iter_batches(batch_size=ROWS_PER_GROUP, columns=names)
+        file = pq.ParquetFile(path)
+        is_large = file.metadata.num_rows > ROWS_PER_GROUP  # for a small table, threads cost more than they save
+        batches = file.iter_batches(batch_size=ROWS_PER_GROUP, columns=names, use_threads=is_large)
     while True:
         with reading_table(path):
             batch = next(batches, None)

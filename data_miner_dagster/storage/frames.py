@@ -16,7 +16,7 @@ from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.domain.tables import FRAMES_SCHEMA
 from data_miner_dagster.storage.damage import damaged, reading
 from data_miner_dagster.storage.layout import StorageLayout
-from data_miner_dagster.storage.tables import open_table, read_identity
+from data_miner_dagster.storage.tables import open_table, read_columns, read_identity
 
 _IMAGE_COLUMNS = ("frame_index", "file_name", "pts_seconds", "width", "height", "sha256")
 
@@ -89,7 +89,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
     path = layout.frames_table(video_key)
     with open_table(path) as file, reading(path):
         stored = set(file.schema_arrow.names)
-        table = file.read(columns=[name for name in columns if name in stored])
+        table = read_columns(file, [name for name in columns if name in stored])
         num_rows = file.metadata.num_rows
     check_frames_schema(path, table.schema)
     for field in (FRAMES_SCHEMA.field(name) for name in columns if name not in stored):

@@ -18,6 +18,7 @@ FINGERPRINT_KEY: Final = b"data_miner.fingerprint"
 MADE_FROM_KEY: Final = "data_miner.made_from"
 """The metadata key for the fingerprint of the input table, in tables that are built from a single table."""
 _ROWS_AT_ONCE: Final = 500
+_ROWS_FOR_THREADS: Final = 20_000
 FRAMES_KEY: Final = "frames"
 """The metadata key for a JSON object that maps each video key to the fingerprint of the frames in the rows."""
 
@@ -147,7 +148,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     with reading(path), open_table(path) as file:
         _check_columns(file, columns)
-        return file.read(columns=list(columns) if columns is not None else None)
+        return read_columns(file, columns)
+
+
+def read_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Table:
+    """Return the rows of an open table, with all columns or the given ones. Call this inside `damage.reading`.
+
+    A small table is read in the calling thread: handing its columns to PyArrow's threads takes longer than reading.
+    """
+    return file.read(columns=None if columns is None else list(columns), use_threads=is_worth_threads(file))
+
+
+def is_worth_threads(file: pq.ParquetFile) -> bool:
+    """Return whether an open table is large enough to be read by several threads."""
+    return bool(file.metadata.num_rows > _ROWS_FOR_THREADS)
 
 
 def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> list[dict[str, Any]]:
@@ -177,7 +191,7 @@ def read_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]
     with open_table(path) as file:
         with reading(path):
             _check_columns(file, columns)
-        batches = file.iter_batches(columns=list(columns))
+        batches = file.iter_batches(columns=list(columns), use_threads=is_worth_threads(file))
         while True:
             with reading(path):
                 batch = next(batches, None)
