@@ -26,7 +26,10 @@ from data_miner_dagster_tests.support.catalog import add_video
 
 
 @pytest.fixture(autouse=True)
-def _every_migration_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def _every_migration_is_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Alembic run the migrations of a test, but not those by which it gets its catalog."""
+    if "database" in request.fixturenames:
+        request.getfixturevalue("database")
     monkeypatch.setattr(command, "upgrade", migrated.ALEMBICS_UPGRADE)
 
 
