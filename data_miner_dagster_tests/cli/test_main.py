@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,17 @@ def data_miner(*arguments: object, **environment: str) -> subprocess.CompletedPr
     )
 
 
-def modules_after(*arguments: object) -> set[str]:
+def modules_after(*commands: Sequence[object]) -> set[str]:
+    """Return the packages that a process has imported after these commands."""
     script = (
         "import json, sys\nfrom data_miner_dagster.cli.main import app\n"
-        "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    assert end.code in (0, None), end.code\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    try:\n        app(command)\n"
+        "    except SystemExit as end:\n        assert end.code in (0, None), end.code\n"
         "print(json.dumps(sorted(sys.modules)), file=sys.stderr)"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
+        [sys.executable, "-c", script, json.dumps([[*map(str, words)] for words in commands])],
         capture_output=True,
         text=True,
         check=True,
@@ -50,13 +54,13 @@ def test_app__no_arguments_shows_help() -> None:
 
 
 def test_app__help_imports_neither_dagster_nor_a_model_nor_a_database() -> None:
-    assert modules_after("--help") & (HEAVY | {"sqlalchemy", "alembic", "pyarrow"}) == set()
+    assert modules_after(["--help"]) & (HEAVY | {"sqlalchemy", "alembic", "pyarrow"}) == set()
 
 
 def test_app__status_imports_neither_dagster_nor_a_model(tmp_path: Path) -> None:
     build_project(tmp_path, through="sourcing")
-    for command in (["status"], ["videos", "--failed"], ["projects", "--json"], ["status", "--project", "cyclists"]):
-        assert modules_after("--root", tmp_path, *command) & HEAVY == set()
+    commands = (["status"], ["videos", "--failed"], ["projects", "--json"], ["status", "--project", "cyclists"])
+    assert modules_after(*(["--root", tmp_path, *command] for command in commands)) & HEAVY == set()
 
 
 def test_app__names_of_the_original_commands_all_work() -> None:
