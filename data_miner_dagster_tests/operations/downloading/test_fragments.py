@@ -36,9 +36,11 @@ def collected() -> Iterator[None]:
     gc.collect()  # here, and not in the next test
 
 
-@pytest.fixture
-def clip(tmp_path: Path) -> bytes:
-    return make_video(tmp_path / "clip.mp4", num_frames=60, size_wh=(320, 240), faststart=True).read_bytes()
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_video(
+        tmp_path_factory.mktemp("clip") / "clip.mp4", num_frames=60, size_wh=(320, 240), faststart=True
+    ).read_bytes()
 
 
 def in_fragments(clip: bytes) -> list[bytes]:
