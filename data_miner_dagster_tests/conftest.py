@@ -14,6 +14,7 @@ from typing import Final
 import hypothesis
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, make_url, text
 
 from data_miner_dagster.catalog.database import Database
@@ -83,9 +84,10 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _repeated_migrations() -> Iterator[None]:
-    """Give new catalogs their tables by the statements of the first one, which Alembic has worked out."""
+    """Give new catalogs their tables by the statements of the first one, and let Alembic load migrations once."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, "upgrade", migrated.upgrade)
+        patched.setattr(ScriptDirectory, "from_config", staticmethod(migrated.script_directory))
         yield
 
 

@@ -1,4 +1,7 @@
-"""New catalogs by the SQL that Alembic runs for one: worked out once a process and kind of database, then repeated."""
+"""New catalogs by the SQL that Alembic runs for one: worked out once a process and kind of database, then repeated.
+
+Every Dagster instance asks Alembic for the revisions of its databases, several times. These are read once a process.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,6 +9,7 @@ from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
 
 from data_miner_dagster.catalog.migrations import current_revision
@@ -15,6 +19,8 @@ Statement = tuple[str, Any]
 ALEMBICS_UPGRADE: Final[Callable[[Config, str], None]] = command.upgrade
 """What tests of the migrations themselves call, whatever has been done before."""
 
+_DIRECTORY_OF: Final[Callable[[Config], ScriptDirectory]] = ScriptDirectory.from_config
+_directories: Final[dict[tuple[str | None, ...], ScriptDirectory]] = {}
 _statements_by_dialect: Final[dict[str, list[Statement]]] = {}
 
 
@@ -32,6 +38,15 @@ def upgrade(config: Config, revision: str) -> None:
         return
     for statement, parameters in statements:
         connection.exec_driver_sql(statement, parameters or None).close()
+
+
+def script_directory(config: Config) -> ScriptDirectory:
+    """Do what Alembic's `ScriptDirectory.from_config` does, but load the migrations of one place only once."""
+    options = ("script_location", "version_locations")
+    key = (config.config_file_name, *(config.get_main_option(option) for option in options))
+    if key not in _directories:
+        _directories[key] = _DIRECTORY_OF(config)
+    return _directories[key]
 
 
 @contextmanager
