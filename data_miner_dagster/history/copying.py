@@ -190,7 +190,7 @@ def copy_dagster(files: DagsterFiles, url: str, *, attempt: str) -> dict[str, in
     Args:
         files: the locked SQLite files of the instance.
         url: the URL of the target database.
-        attempt: identifies the attempt. An unused copy that the same attempt created earlier is replaced.
+        attempt: the id of the attempt. An unused copy that the same attempt created earlier is replaced.
 
     Raises:
         ConfigError: the target contains other data, or the storage belongs to another version of Dagster.
@@ -266,7 +266,7 @@ def _renumbered(record: str | None, spacing: int) -> str | None:
 
 
 def _in_utc(row: Row) -> dict[str, Any]:
-    """Return a row whose dates, which SQLite stores without a time zone, are marked as UTC."""
+    """Return a row whose times, which SQLite stores without a time zone, are marked as UTC."""
     return {
         name: value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""SQL over Dagster's event log: delete the events of runs, but keep the state of each partition.
+"""Delete the events of runs from Dagster's event log, but keep the state of each partition.
 
 The state is the latest materialization of a partition with its metadata, the latest observation if nothing was
 materialized after it, and the latest evaluation of each check. Those rows stay in place, but the id of their run is
@@ -55,7 +55,7 @@ def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> i
     """Delete up to 2,000 events without a run that are no longer the state of a partition. Return the number of events.
 
     An event of `assets` is superseded if a newer one exists, or if its partition was deleted. All superseded check
-    results without a run are deleted, too, but not counted.
+    results without a run are deleted too, but are not counted.
     """
     ours = [key.to_string() for key in assets]
     is_state = or_(_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED]))

@@ -345,7 +345,7 @@ def _databases(instance: dg.DagsterInstance) -> list[Path]:
 def _rewrite_databases(instance: dg.DagsterInstance, own_run_id: str | None) -> tuple[str, ...]:
     """Rewrite SQLite files with much free space, to release that space. Return the paths of those that were in use.
 
-    A file larger than 200 MB is not rewritten while other runs are in flight, because their events would have to wait
+    A file larger than 200 MB counts as in use while other runs are in flight, because their events would have to wait
     for too long.
     """
     active = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))} - {own_run_id}

@@ -1,4 +1,4 @@
-"""SQL over Dagster's ticks. Dagster itself can delete ticks, but cannot count them without reading them all."""
+"""Count Dagster's ticks. Dagster itself can delete ticks, but cannot count them without reading them all."""
 
 from collections.abc import Collection
 

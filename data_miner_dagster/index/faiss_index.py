@@ -1,6 +1,6 @@
-"""FAISS indexes that implement `protocols/indexes.py`.
+"""Implement `protocols/indexes.py` with FAISS.
 
-Provides an exact vector index, a clustered one for cases where exact search is too slow, and an exact hash index.
+There is an exact vector index, a clustered one for cases where exact search is too slow, and an exact hash index.
 """
 
 import math
@@ -43,7 +43,7 @@ class FaissIndex:
         self._index.add(np.ascontiguousarray(vectors, np.float32))
 
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
-        """Return every pair with a similarity of at least `minimum_similarity`, as `VectorIndex.within` specifies."""
+        """Return all vectors with a similarity of at least `minimum_similarity`, as `VectorIndex.within` specifies."""
         return _range_search(self._index, queries, minimum_similarity)
 
     def __len__(self) -> int:
@@ -106,7 +106,7 @@ class ClusteredFaissIndex:
     def within(self, queries: Float32Array, minimum_similarity: float) -> Neighbours:
         """Return the pairs in visited clusters with a similarity of at least `minimum_similarity`.
 
-        The form of the result is that of `VectorIndex.within`.
+        The result has the form that `VectorIndex.within` specifies.
         """
         return _range_search(self._index, queries, minimum_similarity)
 
@@ -138,7 +138,7 @@ class FaissHashIndex:
             self._index.add(_as_bytes(hashes))
 
     def within(self, queries: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return every pair within `max_distance` bits, as `HashIndex.within` specifies."""
+        """Return all hashes within `max_distance` bits of each query, as `HashIndex.within` specifies."""
         if not len(queries) or not self._index.ntotal:
             return np.zeros(len(queries) + 1, np.int64), np.zeros(0, np.int64)
         # FAISS returns distances strictly below its radius.

@@ -1,4 +1,4 @@
-"""The check that `platform.cluster` and dagster.yaml agree about where runs execute."""
+"""Check that `platform.cluster` and dagster.yaml agree about where runs execute."""
 
 import os
 from collections.abc import Iterator, Mapping

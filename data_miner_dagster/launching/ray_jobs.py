@@ -137,7 +137,7 @@ class RayRunLauncher(_RayRunLauncher):
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
         """Return a message if no node has the resources that a run requests.
 
-        Returns None if a node has them, in use or not, or if Ray does not answer.
+        Return None if a node has them, in use or not, or if Ray does not answer.
         """
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
@@ -172,7 +172,8 @@ class RayRunLauncher(_RayRunLauncher):
         """Return the health of a run's process, as Ray knows it.
 
         If the cluster does not answer, or has lost the job because its head was restarted, the process may still be
-        running. A run that has started then counts as RUNNING, since its lease decides, and any other as NOT_FOUND.
+        running. A run that has started then counts as RUNNING, since its lease shows whether it is alive, and any other
+        run as NOT_FOUND.
         """
         try:
             health = cast("CheckRunHealthResult", super().check_run_worker_health(run))

@@ -1,4 +1,4 @@
-"""The resources that a run requests, as the tags that launchers read.
+"""Convert the resources that a run requests to the tags that launchers read.
 
 Belongs here: converting `platform.cluster` to tags. Does not belong here: adding the tags to runs (coordinator.py).
 """

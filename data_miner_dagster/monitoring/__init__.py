@@ -1,1 +1,1 @@
-"""Metrics for Prometheus. The modules in this room read values and change nothing."""
+"""Metrics for Prometheus. The modules in this package read values and change nothing."""

@@ -73,7 +73,7 @@ Part = Callable[[Values], None]
 
 
 class Collector:
-    """All metrics of one platform, collected again when they are outdated. Several threads may share a collector.
+    """Collects the metrics of one platform, and serves them until they expire. Several threads may share a collector.
 
     Args:
         platform: the platform.

@@ -1,4 +1,4 @@
-"""Values from Dagster's own storage about pools and the daemon. This module never creates the storage."""
+"""Read values about pools and the planning sensor from Dagster's own storage. The storage is never created here."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ class DagsterValues:
         self._instance: DagsterInstance | None = None
 
     def __call__(self, values: "Values") -> None:
-        """Set the slots of each pool and the time of the sensor's last tick in `values`.
+        """Set the slots of each pool and the time of the planning sensor's last tick in `values`.
 
         Nothing is set if Dagster has no storage yet.
         """

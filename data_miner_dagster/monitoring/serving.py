@@ -63,7 +63,7 @@ class RisingValues:
 
 
 def metrics_registry(collector: Collector) -> CollectorRegistry:
-    """Return a registry of the client library that contains only these metrics."""
+    """Return a registry of the client library that contains only the metrics of `collector`."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Exported(collector))
     return registry

@@ -26,11 +26,11 @@ class VectorIndex(Protocol):
     def within(
         self, queries: Float32Array, minimum_similarity: float
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]:
-        """Return every pair with a similarity of at least `minimum_similarity`, without a cap on neighbours.
+        """Return every indexed vector whose similarity to a query is at least `minimum_similarity`.
 
         Returns:
             (offsets (Q+1,), ids, similarities): the half-open slice offsets[q]:offsets[q+1] of the other two arrays
-            holds the neighbours of query q.
+            holds the neighbours of query q. Their number is not limited.
         """
         ...
 
@@ -40,7 +40,7 @@ class VectorIndex(Protocol):
 class HashIndex(Protocol):
     """An index of 64-bit hashes, searched by Hamming distance. Ids count up from 0 in the order of adding.
 
-    Each index has one fixed distance, and finds every pair within it.
+    Each index has one fixed maximum distance, and finds every hash within it of a query.
     """
 
     def add(self, hashes: npt.NDArray[np.uint64]) -> None:

@@ -1,4 +1,4 @@
-"""The picture reader interface for code that draws or crops."""
+"""The interface of a reader of picture files, for code that draws or crops them."""
 
 from typing import Protocol
 
@@ -11,7 +11,9 @@ class PictureReader(Protocol):
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
         """Return the picture upright, as RGB. It may be downscaled, but not below `at_least_wh` (width, height).
 
-        If `at_least_wh` is None, the picture is not downscaled. An exception is raised if the file is missing or cannot
-        be displayed.
+        If `at_least_wh` is None, the picture is not downscaled.
+
+        Raises:
+            UnreadableImageError: the file is missing, is damaged or is not a picture, or takes too long to decode.
         """
         ...

@@ -19,8 +19,8 @@ class StoredObject:
 class ObjectStore(Protocol):
     """A store of objects by name, below one address. Threads may share it.
 
-    An object appears completely or not at all. Every method retries transient failures. It then raises
-    ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
+    An object appears completely or not at all. Every method retries transient failures. If it fails, it
+    raises ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
     message that names the object.
     """
 

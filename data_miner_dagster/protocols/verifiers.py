@@ -8,11 +8,11 @@ from data_miner_dagster.domain.records import RgbImage
 
 @runtime_checkable
 class CropVerifier(Protocol):
-    """Answers a question about each picture, in text. `fingerprint` changes with weights, revision and processing."""
+    """Answers questions about crops in text. `fingerprint` changes with weights, revision and processing."""
 
     name: str
     fingerprint: str
 
     def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
-        """Return the model's unchanged answer to each prompt about its picture, in order."""
+        """Return the model's unchanged answer to each prompt about the crop at the same position in `pictures`."""
         ...

@@ -23,7 +23,7 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker ended during a job. The message says how it ended, and includes the last line of its output."""
+    """A worker could not be started, or ended during a job. The message says how, with the last line of its output."""
 
 
 class WorkersClosedError(TransientError):
@@ -85,7 +85,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_json(content: dict[str, Any]) -> Exception:
-    """Return the error that `error_to_json` encoded: a domain error, an OSError, or for others a WorkerFaultError."""
+    """Return the error that `error_to_json` encoded: a domain error, an OSError, or else a WorkerFaultError."""
     if "class" in content:
         cls = getattr(domain_errors, content["class"])
         error = cls.__new__(cls)

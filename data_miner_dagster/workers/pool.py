@@ -119,7 +119,7 @@ class WorkerPool:
 
         Raises:
             WorkerLimitError: the job exceeded `limits`, or its answer is too long. The worker is not used again.
-            WorkerDiedError: the worker ended during the job.
+            WorkerDiedError: no worker could be started, or the worker ended during the job.
             WorkerFaultError: the job raised an unexpected exception.
             WorkersClosedError: `close` was called before or during the job.
             DataMinerError, OSError: the job raised this error. Exceptions from `on_call` are also raised unchanged.

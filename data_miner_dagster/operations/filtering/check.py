@@ -29,7 +29,10 @@ class DecisionCounts:
 
     @property
     def holds(self) -> bool:
-        """True if every frame has one decision and every drop a reason."""
+        """True if each frame has exactly one decision, and there are no other decisions.
+
+        A decision must have a reason if and only if it drops its frame.
+        """
         return not (self.num_undecided or self.num_of_no_frame or self.num_repeated or self.num_without_reason)
 
     @property

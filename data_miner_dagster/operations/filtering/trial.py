@@ -91,7 +91,7 @@ def try_filter(
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
-    """Return (N, D) float32 vectors of images, rounded as in storage, so a picture is judged as its frame would be."""
+    """Return (N, D) float32 vectors of images, rounded to float16 as in storage, so they are judged like frames."""
     vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
     return vectors
 

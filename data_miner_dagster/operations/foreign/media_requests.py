@@ -74,7 +74,7 @@ class WindowsJob:
 
 @dataclass(frozen=True, slots=True)
 class WindowsSummary:
-    """The result of storing windows. `num_unmet` pictures could not be decoded."""
+    """The result of storing windows. `num_unmet` counts the pictures that could not be decoded."""
 
     num_pictures: int
     num_decoded: int

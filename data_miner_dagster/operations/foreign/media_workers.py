@@ -32,11 +32,11 @@ nothing cheaper can verify the file."""
 
 
 class MediaWorkers(PooledWorkers):
-    """Worker processes that verify videos and decode pictures. The methods are thread-safe. The first call starts them.
+    """A client of workers that verify videos and decode pictures. It is thread-safe. Its first call starts a worker.
 
     Args:
         limits: the limits that apply to one file.
-        max_pixels: the largest number of pixels that a picture may have.
+        max_pixels: the largest number of pixels that a picture, or a frame of a video, may have.
         pool: a pool whose module serves these jobs. It is closed together with this object. If it is None, a new pool
             is created.
     """
@@ -69,7 +69,7 @@ class MediaWorkers(PooledWorkers):
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
-        """Return pictures of a storyboard with `rows` and `columns`, at the positions in `wanted`.
+        """Return the pictures at the positions in `wanted` from a storyboard with `rows` and `columns`.
 
         By default, `content` is returned as one picture.
 

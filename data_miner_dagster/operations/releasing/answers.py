@@ -1,4 +1,4 @@
-"""The effect on a release of the verdicts that were given or undone since: which frames it would hold back now."""
+"""Compute how many more or fewer frames a release would hold back now, because of verdicts given or undone since."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -18,7 +18,9 @@ from data_miner_dagster.storage.tables import read_batches
 
 
 def change_of_waiting(platform: Platform, project: str, version: str) -> int:
-    """Return by how much the number of waiting frames has changed since a release, because of verdicts.
+    """Return the change in the number of frames that wait for review since a release, because of verdicts.
+
+    The change is negative if fewer frames wait now. It is 0 if the inputs of the release are not stored.
 
     Raises:
         DataMinerError: a table cannot be read, or is out of date.
@@ -42,7 +44,7 @@ def change_of_waiting(platform: Platform, project: str, version: str) -> int:
 def _stored_verdicts(platform: Platform, project: str, version: str) -> Mapping[str, bool] | None:
     """Return, by answer id, whether each verdict that existed at a release had been undone by then.
 
-    None if the inputs of the release are not stored.
+    Return None if the inputs of the release are not stored.
     """
     path = platform.layout.release_inputs(project, version)
     if not path.is_file():

@@ -31,8 +31,8 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
-"""The largest distance between the perceptual hashes of similar images, in bits of 64. Deduplication removes frames up
-to 4 bits apart. Hashes of unrelated images differ in about 32 bits."""
+"""The largest distance between the perceptual hashes of similar images, in bits of 64. By default, deduplication
+treats frames up to 4 bits apart as duplicates. Hashes of unrelated images differ in about 32 bits."""
 _COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
 _PART: Final = 20_000  # vectors read at once; up to this many stay in memory
 _MAX_NAMED: Final = 3
@@ -55,13 +55,13 @@ class LeakCheck:
 
     @property
     def limits_in_short(self) -> str:
-        """The limits from which two images look alike, in a few words."""
+        """The limits within which two images look alike, in a few words."""
         cosine = "" if self.encoder is None else f"; cosine {self.limits.cosine:.3g} by {self.encoder}"
         return f"{self.limits.hash_distance} of 64 bits{cosine}"
 
     @property
     def limits_text(self) -> str:
-        """The limits from which two images look alike, as a phrase for a sentence."""
+        """The limits within which two images look alike, as a phrase for a sentence."""
         text = f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"
         if self.encoder is None:
             return text

@@ -31,7 +31,7 @@ from data_miner_dagster.storage.tables import rows_with
 _IMAGE: Final = "image:"
 _BOX: Final = "box:"
 _ROUNDING: Final = 1e-3
-"""The tolerance for comparing similarities: tables store half precision, and releases round to six digits."""
+"""The tolerance for comparing similarities: tables store half-precision values, and releases round to six digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ImageProvenance:
     verdicts: tuple[Verdict, ...]
     """People's verdicts in force on the frame as a whole, on its boxes, and on whether it is a duplicate."""
     runs: tuple[RunOfItem, ...]
-    """The runs that worked on the video or the project, by stage, latest first."""
+    """The runs that processed the video or the project, by stage, latest first."""
 
     @property
     def address(self) -> str:

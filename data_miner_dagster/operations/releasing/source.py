@@ -85,7 +85,7 @@ Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """The split of a video's images, or the cut of a video in several splits, and the id of the first image."""
+    """The split of a video's images, or the cut if the video is in several splits, and the id of its first image."""
 
     split: str = ""
     first_image_id: int = 1

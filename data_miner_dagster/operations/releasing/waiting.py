@@ -12,7 +12,8 @@ def num_waiting_now(platform: Platform, row: ProjectRow) -> int:
     """Return how many frames of a project's release still wait for review because of an unsure box.
 
     Answers count as soon as they are stored: frames with other verdicts than at the time of the release are judged
-    again. If the release or its tables cannot be read, or are being rewritten, return the number of the release.
+    again. If the release or its tables cannot be read, or are being rewritten, the result is the number of frames that
+    waited at the time of the release.
     """
     num_released = row.counts.get(f"settled/lost/{WAITING}", 0)
     if row.released_version is None or last_said_at(platform.database, row.name) is None:

@@ -52,11 +52,11 @@ class Plan:
     project: str
     listing: DryListing
     forecast: Forecast
-    num_given_up: int  # accepted videos that failed and are not retried, so that the forecast excludes them
+    num_given_up: int  # accepted videos that failed and are not retried, so the forecast excludes them
     prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
     num_neighbours: int | None = None  # pictures around frames to decode and examine, or None without tracking
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
-    video_tracker: str | None = None  # the model that examines them and the images, or None if the detectors do
+    video_tracker: str | None = None  # the model that examines images and neighbours, or None if the detectors do
     verification: VerificationBound | None = None  # the most that the verifier may be asked and cost, if there is one
 
     @property
@@ -216,7 +216,8 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 def rates_of(platform: Platform, project: str) -> Rates:
     """Return the rates for a forecast, each measured in the project or else in all projects of the root.
 
-    A rate that was not measured has its default. For frames per second, this follows from the extraction settings.
+    A rate that was not measured has its default. The default number of frames per second follows from the extraction
+    settings.
     """
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")

@@ -19,7 +19,7 @@ _MAX_ID: Final = 64
 
 
 class AnswerReader:
-    """A converter of answers into verdicts on a project. It checks that the project has their frames and classes."""
+    """Converts answers into verdicts, after checking that the project has the frames and classes of the answers."""
 
     def __init__(self, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._project = project

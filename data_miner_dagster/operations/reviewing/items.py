@@ -23,7 +23,7 @@ _PlacedBox = tuple[int | None, ReviewBox]
 
 
 class ItemMaker:
-    """A maker of the questions of one index as people see them, with the verdicts in force applied."""
+    """Creates the questions of one index as people see them, with the verdicts in force applied."""
 
     def __init__(self, platform: Platform, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._filtered_table = platform.layout.filtered_table(project)

@@ -206,7 +206,7 @@ class Review:
             return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
 
     def _read_tables(self) -> _Tables:
-        """Return the objects built from the project's tables. Build them again if a table or a setting has changed.
+        """Return the objects built from the project's tables. They are built again if a table or a setting has changed.
 
         Raises:
             TransientError: the tables are being rewritten.
@@ -229,7 +229,7 @@ class Review:
         raise TransientError(f"the tables of project {self._project!r} are being rewritten; reload the page later")
 
     def _current(self) -> tuple[_Tables, Standing]:
-        """Return the objects built from the project's tables, and the answers. Rebuild what has changed."""
+        """Return the objects built from the project's tables, and the standing. Both are updated if necessary."""
         tables = self._read_tables()
         version = verdicts_version(self._platform.database, self._project), self._calibration.mark
         if self._standing is None or self._standing[0] != version:
@@ -242,7 +242,7 @@ class Review:
     def _in_order(
         self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
     ) -> tuple[Ranking, Int64Array]:
-        """Return the open questions of a queue that match a filter, and their positions in order. Cache the result."""
+        """Return the open questions of a queue that match a filter, and their positions in order, and cache both."""
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)

@@ -110,7 +110,7 @@ class ShownFrames:
         return [make_frame_id(video_key, frame_index) for frame_index in indices]
 
     def _find(self, frame_id: str) -> tuple["_VideoFrames", int] | None:
-        """Return all frames of a frame's video and the frame's position among them, or None if it does not exist."""
+        """Return all frames of a frame's video and the frame's position among them, or None if the frame is missing."""
         video_key, frame_index = split_frame_id(frame_id)
         frames = self._frames_of(video_key)
         position = None if frames is None else frames.position_of(frame_index)

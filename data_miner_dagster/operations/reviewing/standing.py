@@ -43,7 +43,7 @@ class Standing:
 
 
 class StandingKeeper:
-    """A keeper of the `Standing` of one index, which judges a frame again only if the frame's verdicts change."""
+    """Computes the `Standing` of one index. A frame is judged again only if its verdicts have changed."""
 
     def __init__(self, index: ReviewIndex, frames: ShownFrames) -> None:
         self._index = index

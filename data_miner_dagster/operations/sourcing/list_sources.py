@@ -296,7 +296,7 @@ def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection |
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
-    """Delete the members for entries that had a fault earlier, if their query was listed now and no longer has them."""
+    """Delete the members for entries that had a fault earlier and are missing from the new listing of their query."""
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
     still_there = {candidate.video_key for listing in listings for candidate in listing.candidates}
     delete_faulty_entries(platform.database, project, listed, still_there)

@@ -96,7 +96,7 @@ def _seen(
             file = PictureFile(release / image.path_in_release, has_foreign_pictures(image.video_key))
             try:
                 pixels = pictures.read(file, image.sha256)
-            except UnreadableImageError:  # the release was complete at the start, so the image was removed since
+            except UnreadableImageError:  # the release was complete at the start, so the image has been removed since
                 continue
             (seen,) = detector.detect([pixels], classes, confidence_floor=LEAST_CONFIDENCE)
             yield image, _labels(image), FrameLabels(seen.boxes_xyxy, seen.class_indices, seen.confidences)

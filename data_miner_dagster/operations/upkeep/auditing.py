@@ -155,9 +155,9 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
 
 
 def _keep_builds(platform: Platform) -> None:
-    """Mark projects of an earlier version as built if their last release has all their videos.
+    """Mark the projects in a root of an earlier version as built if their last release has all their videos.
 
-    Without this, an update alone would start builds.
+    Otherwise, updating this package would be enough to start builds.
     """
     rows = {row.name: row for row in find_projects(platform.database)}
     built: dict[str, str] = {}

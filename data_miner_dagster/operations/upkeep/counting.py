@@ -17,7 +17,7 @@ from data_miner_dagster.operations.upkeep.removal import project_folders, projec
 
 @dataclass(frozen=True, slots=True)
 class VideosCount:
-    """The counts for removing some videos."""
+    """The numbers of videos, bytes and projects that removing some videos would affect."""
 
     num_videos: int
     num_bytes: int
@@ -39,7 +39,7 @@ class VideosCount:
 
 @dataclass(frozen=True, slots=True)
 class ProjectCount:
-    """The counts for removing a project."""
+    """The numbers of items that removing a project would remove, and of videos that would stay."""
 
     num_videos: int  # its videos, which stay
     num_shared: int  # those of its videos that other projects want too

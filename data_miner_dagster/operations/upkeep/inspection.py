@@ -90,7 +90,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class VideoFiles:
-    """The number of videos that should have files of an asset, and the number whose files are missing."""
+    """The number of videos that should have the files of a stage, and the number whose files are missing."""
 
     num_videos: int
     num_missing: int

@@ -104,8 +104,8 @@ def remove_unwanted_videos(platform: Platform) -> Removal:
 def remove_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool = False) -> list[Path]:
     """Remove a project from the catalog. Its videos stay, for other projects or until `cleanup-orphans` removes them.
 
-    Its file in the watched folder, which would restore it, gets the suffix `.removed`, and its previews are deleted.
-    `with_files` also removes its derived tables, its report, its students and people's verdicts on its frames.
+    Its previews are deleted. Its file in the watched folder gets the suffix `.removed`, since it would restore the
+    project. `with_files` also removes its derived tables, its report, its students and people's verdicts on its frames.
     `with_releases` removes its releases.
 
     Returns:
