@@ -6,7 +6,8 @@
     python -m benchmarks.crossing --json
 
 Four shapes of one class move straight and bounce off the edges, over a textured background. 30 % of their boxes are
-dropped, one-frame phantoms are added at a tenth of them, and corners are off by half a pixel. Everything that follows
+dropped, one-frame phantoms are added at a tenth of them, and corners are off by half a pixel. Changes of an id are
+counted on all pictures, and on one each second, as frames are released. Everything that follows
 is the platform's own `follow`: with its tracker, which also compares the colours in the boxes, and on boxes alone with
 each tracker of the library `trackers` in turn. For colours, pictures are drawn and encoded as JPEGs, with shapes of
 four colours, of four shades of one, and of one. A box's colours cost the processor time that the last figure states.
@@ -170,6 +171,7 @@ class Outcome:
     num_gone: int = 0
     num_switches: int = 0
     num_draws_with_switches: int = 0
+    num_switches_each_second: int = 0
     num_frames: int = 0
     cpu_seconds: float = 0
 
@@ -180,6 +182,7 @@ class Outcome:
             "phantoms_gone": round(self.num_gone / max(self.num_phantoms, 1), 3),
             "switches": self.num_switches,
             "draws_with_switches": self.num_draws_with_switches,
+            "switches_each_second": self.num_switches_each_second,
             "cpu_ms_per_frame": round(1000 * self.cpu_seconds / max(self.num_frames, 1), 2),
         }
 
@@ -255,7 +258,7 @@ def _count(
     frames = seen.frames if colours is None else colours.of(seen, truth, seed)
     started = time.process_time()
     config = TrackingConfig(window_seconds=_WINDOW_SECONDS, every_seconds=every_seconds, whole_clip=True)
-    last: dict[int, int] = {}
+    last, last_second = dict[int, int](), dict[int, int]()
     switches = 0
     for followed in follow(frames, config, make):
         boxes, tracks = followed.found.detections, followed.found.tracks or ()
@@ -271,6 +274,9 @@ def _count(
             if own is not None and (track := tracks[own].track_id) is not None:
                 switches += last.get(shape, track) != track
                 last[shape] = track
+                if followed.frame % _RATE == 0:
+                    outcome.num_switches_each_second += last_second.get(shape, track) != track
+                    last_second[shape] = track
         for phantom in seen.phantoms.get(followed.frame, ()):
             outcome.num_phantoms += 1
             outcome.num_gone += not np.any(is_released & np.isclose(boxes.boxes_xyxy, phantom, atol=0.02).all(axis=1))
