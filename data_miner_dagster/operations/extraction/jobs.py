@@ -4,8 +4,10 @@ A job verifies a video, decodes a picture, or writes a folder of frames or windo
 """
 
 import errno
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,10 +108,22 @@ JOBS: Final[dict[str, Job]] = {
 }
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Lets imports of pandas fail.
+
+    PyArrow would import pandas for the first table that each worker writes, only to recognize data frames.
+    """
+
+    def find_spec(self, fullname: str, _path: object, _target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("workers do without pandas, which takes long to import", name=fullname)
+
+
 def main(jobs: Mapping[str, Job] = JOBS) -> None:
     """Run the jobs that the parent process requests, until it ends."""
     # Each worker decodes one video on its own core, where OpenCV's threads would only compete with each other.
     cv2.setNumThreads(1)
+    sys.meta_path.insert(0, _WithoutPandas())
     serve(jobs)
 
 

@@ -1,8 +1,10 @@
-"""A job that says how many threads OpenCV may use where frames are made."""
+"""Jobs that say how many threads OpenCV may use where frames are made, and whether a table there imports pandas."""
 
+import sys
 from typing import Any, Final
 
 import cv2
+import pyarrow as pa
 
 from data_miner_dagster.operations.extraction.jobs import main
 
@@ -13,6 +15,11 @@ def _count_threads(_arguments: dict[str, Any]) -> int:
     return cv2.getNumThreads()
 
 
+def _imports_pandas(_arguments: dict[str, Any]) -> bool:
+    assert pa.table({"number": [1, 2]}).num_rows == 2
+    return sys.modules.get("pandas") is not None
+
+
 if __name__ == "__main__":
     cv2.setNumThreads(3)  # whatever machine this is
-    main({"count_threads": _count_threads})
+    main({"count_threads": _count_threads, "imports_pandas": _imports_pandas})
