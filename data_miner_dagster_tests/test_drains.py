@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import select
 
 from data_miner_dagster.catalog.batches import Batch, end_batch, open_batches, take_batch, take_project_batch
 from data_miner_dagster.catalog.database import Database
@@ -19,13 +20,15 @@ from data_miner_dagster.catalog.pending import record_bases
 from data_miner_dagster.catalog.schema import utc_now
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_videos
+from data_miner_dagster.catalog.work_tables import WorkBatchRow
 from data_miner_dagster.config.environment import ROOT_VARIABLE
 from data_miner_dagster.definitions import defs
-from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.errors import CatalogError, ModelError
 from data_miner_dagster.domain.records import OutcomeStatus, VideoCandidate, VideoOutcome
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.jobs import config_of
+from data_miner_dagster.operations.draining import Drain, drain
 from data_miner_dagster.operations.opening import open_platform
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.sourcing.registering import register_project_file
@@ -212,6 +215,44 @@ def test_download_videos__a_fault_of_the_stage_ends_the_run_and_charges_no_video
     assert open_batches(platform.database) == []
     assert {video.status for video in find_videos(platform.database)} == {VideoStatus.PENDING}
     assert take_batch(platform.database, WorkStage.DOWNLOADING, must_be_full_until_seconds=0) is None  # it is closed
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (KeyboardInterrupt(), "stopped because the run was interrupted"),
+        (CatalogError("it is gone"), "stopped because the run failed"),
+    ],
+)
+def test_drain__names_why_a_batch_was_stopped(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, end: BaseException, reason: str
+) -> None:
+    add_members(platform.database, ["generic-a"])
+    has_begun = threading.Event()
+
+    def work(
+        _platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
+    ) -> list[VideoOutcome]:
+        assert not force
+        assert report is not None
+        has_begun.set()
+        while True:  # until the report stops the batch
+            report(VideoOutcome(video_keys[0], OutcomeStatus.FAILED, message="gone"))
+            time.sleep(0.02)
+
+    def may_take() -> bool:
+        if has_begun.is_set():
+            raise end
+        return True
+
+    monkeypatch.setattr("data_miner_dagster.operations.draining.work_of", lambda _stage: work)
+    drained = Drain(
+        platform, (WorkStage.DOWNLOADING, WorkStage.EXTRACTION), "a-run", lambda _stage, _outcome: None, full_seconds=0
+    )
+    with pytest.raises(type(end)):
+        drain(drained, may_take=may_take, may_wait=lambda _seconds: True)
+    with platform.database.reading() as session:
+        assert [row.reason for row in session.scalars(select(WorkBatchRow))] == [reason]
 
 
 def test_config_of__a_person_names_the_videos(

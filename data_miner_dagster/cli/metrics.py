@@ -44,7 +44,7 @@ def metrics(
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"metrics need the package {error.name!r}, which is missing; run "
-            "`pip install 'data-miner-dagster[monitoring]'`"
+            "`pip install 'data-miner-dagster[monitoring]'` to install it"
         ) from None
     from data_miner_dagster.monitoring.collecting import Collector
 

@@ -38,7 +38,9 @@ class ObjectUrl:
 
     def __post_init__(self) -> None:
         if self.protocol not in OBJECT_PROTOCOLS:
-            raise ValueError(f"the protocol is not one of {', '.join(OBJECT_PROTOCOLS)}")
+            raise ValueError(
+                f"the protocol {self.protocol!r} is not supported; use one of {', '.join(OBJECT_PROTOCOLS)}"
+            )
         if ".." in self.bucket or not _BUCKET.fullmatch(self.bucket):
             raise ValueError("the bucket's name is not valid; use 3 to 223 letters, digits, '.', '-' and '_'")
         if self.path and (problem := problem_of_object_name(self.path)):

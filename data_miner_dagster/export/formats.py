@@ -61,7 +61,7 @@ class Format:
         if self.needs is not None and importlib.util.find_spec(self.needs) is None:
             raise ConfigError(
                 f"format {self.name!r} needs a package that is not installed; "
-                f"run `pip install 'data-miner-dagster[{self.name}]'`"
+                f"run `pip install 'data-miner-dagster[{self.name}]'` to install it"
             )
 
 

@@ -150,7 +150,7 @@ def read_returned_json(path: Path, tool: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
-            f"{path}: {error.strerror or 'cannot be read'}; name the file that {tool} exported"
+            f"{path} cannot be read ({error.strerror or error}); give the file that {tool} exported"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON ({str(error)[:80]}); export it from {tool} again") from error

@@ -115,6 +115,6 @@ def reading_table(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DataMinerError(
-            f"{path} is damaged ({str(error).splitlines()[0][:120]}); restore the release from a copy, or let "
-            "`data-miner run --force` write it again"
+            f"{path} is damaged ({str(error).splitlines()[0][:120]}); restore the release from a backup, or "
+            "let `data-miner run --force` write it again"
         ) from error

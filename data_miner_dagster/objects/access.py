@@ -63,7 +63,7 @@ def open_file_system(protocol: str, access: Access, patience: Patience) -> "Asyn
     except ImportError:
         raise ConfigError(
             f"{protocol}:// needs the package {module.partition('.')[0]}; run "
-            "`pip install 'data-miner-dagster[objects]'`"
+            "`pip install 'data-miner-dagster[objects]'` to install it"
         ) from None
     arguments = {"s3": _s3_arguments, "gs": _google_arguments, "az": _azure_arguments}[protocol](access, patience)
     fs: AsyncFileSystem = kind(**arguments, use_listings_cache=False, skip_instance_cache=True)

@@ -132,13 +132,13 @@ def drain(
             if not may_take() or not may_wait(time.monotonic() - idle_since):
                 return crew.counts
             time.sleep(_LOOK_SECONDS)
-    except BaseException:
-        crew.stop()
+    except BaseException as error:
+        crew.stop("the run failed" if isinstance(error, Exception) else "the run was interrupted")
         raise
 
 
 class StoppedError(Exception):
-    """Raised to end a batch when a video is reported after another stage of the drain has failed."""
+    """Raised to end a batch when a video is reported after the drain has failed or was interrupted."""
 
 
 class _Crew:
@@ -152,7 +152,7 @@ class _Crew:
         self._turns: Counter[tuple[WorkStage, str]] = Counter()
         self._left: set[WorkStage] = set()
         self._lock = threading.Lock()
-        self._is_stopped = False
+        self._why_stopped: str | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -220,9 +220,12 @@ class _Crew:
         if error is not None:
             raise error
 
-    def stop(self) -> None:
-        """Make running batches end when they report their next video. Wait a few seconds for them to end."""
-        self._is_stopped = True
+    def stop(self, why: str) -> None:
+        """Make running batches end when they report their next video. Wait a few seconds for them to end.
+
+        `why` is the reason that the catalog stores for the end of these batches.
+        """
+        self._why_stopped = why
         deadline = time.monotonic() + _STOP_SECONDS
         for thread in self._at_work.values():
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -245,15 +248,15 @@ class _Crew:
                 if outcome.status.exists:
                     done.add(outcome.video_key)
             work.report(batch.stage, outcome)
-            if self._is_stopped:
-                raise StoppedError(f"{batch.stage.value.lower()} was stopped because another stage failed")
+            if self._why_stopped is not None:
+                raise StoppedError(f"stopped because {self._why_stopped}")
 
         try:
             work.on_batch(batch)
             with span(batch.stage.value.lower()):
                 work_of(batch.stage)(work.platform, batch.items, force=work.force, report=report)
-        except StoppedError:
-            end_batch(database, batch.id, "stopped because another stage failed", done=done)
+        except StoppedError as stopped:
+            end_batch(database, batch.id, str(stopped), done=done)
         except Exception as error:
             end_failed_batch(work.platform, batch, error, done=done)
             raise

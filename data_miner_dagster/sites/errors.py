@@ -281,7 +281,7 @@ def explained(error: VideoPermanentError | VideoTransientError, site: str) -> Vi
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = (
             f"{error} (YouTube needs a JavaScript runtime, but none was found; run "
-            "`pip install 'yt-dlp[default,deno]'`)"
+            "`pip install 'yt-dlp[default,deno]'` to install Deno, which is one)"
         )
         if isinstance(error, VideoTransientError):
             return VideoTransientError(error.kind, hint, error.retry_after_seconds)

@@ -361,4 +361,7 @@ def _is_linked(source: Path, target: Path) -> bool:
 
 
 def _unreadable(source: Path, error: OSError) -> VideoPermanentError:
-    return VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{source} cannot be read ({error.strerror or error})")
+    return VideoPermanentError(
+        VideoErrorKind.MISSING_FILE,
+        f"{source} cannot be read ({error.strerror or error}); check the path and its permissions",
+    )

@@ -45,7 +45,8 @@ def test_check_installed__an_extra_of_the_name_of_the_format() -> None:
     with pytest.raises(ConfigError) as raised:
         missing.check_installed()
     assert str(raised.value) == (
-        "format 'lance' needs a package that is not installed; run `pip install 'data-miner-dagster[lance]'`"
+        "format 'lance' needs a package that is not installed; run `pip install 'data-miner-dagster[lance]'` "
+        "to install it"
     )
 
 

@@ -88,7 +88,7 @@ outcome = export_release(platform, "cyclists", format="lines", to=out)
 assert (outcome.num_images, outcome.num_boxes) == (7, 5)
 assert lines.lines_file(out).read_bytes() == lines.lines_file(release).read_bytes()
 assert len(list((out / "images").rglob("*.jpg"))) == 7
-with pytest.raises(ConfigError, match="not one of all, .*, lines, crops"):
+with pytest.raises(ConfigError, match="use one of all, .*, lines, crops"):
     export_release(platform, "cyclists", format="words", to=out / "again")
 lines.LinesWriter.add = lambda writer, image: None
 with pytest.raises(DataMinerError, match="as lines cannot be read back: boxes.txt: these are not the boxes"):

@@ -104,8 +104,8 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
         raise DataMinerError(f"release {project} {version} was withdrawn ({withdrawn[0]}); choose another version")
     if damage := damaged_files(release):
         raise DataMinerError(
-            f"release {project} {version} is damaged ({damage[0]}); restore it from a backup, or materialize `dataset` "
-            "with force, which writes the current release again"
+            f"release {project} {version} is damaged ({damage[0]}); restore the release from a backup, or materialize "
+            "`dataset` with force, which writes the current release again"
         )
     return release
 

@@ -194,7 +194,7 @@ def line_of_windows(project: str, video_key: str) -> str:
     return (
         f"pictures around the frames of {video_key} are missing or incomplete, and its video file is missing; download "
         f"the video again with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or "
-        "restore it from a backup"
+        "restore the file from a backup"
     )
 
 

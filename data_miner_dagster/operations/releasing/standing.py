@@ -119,7 +119,7 @@ def release_header(release: Path) -> ReleaseHeader:
     manifest = read_manifest(release)
     if manifest is None:
         raise DataMinerError(
-            f"{release} is not a complete release, since it has no release.json; restore it from a backup"
+            f"{release} is not a complete release, since it has no release.json; restore the release from a backup"
         )
     return ReleaseHeader(
         project=manifest["project"],
@@ -174,7 +174,7 @@ def difference_between(platform: Platform, project: str, before: str, after: str
         content = read_manifest(folder)
         if content is None:
             raise DataMinerError(
-                f"{folder} is not a complete release, since it has no release.json; restore it from a backup"
+                f"{folder} is not a complete release, since it has no release.json; restore the release from a backup"
             )
         folders.append((folder, content))
     (old, old_content), (new, new_content) = folders

@@ -152,7 +152,7 @@ def _database(platform: Platform) -> Iterator[Part]:
             yield Part("database", State.OK, f"{file} does not exist yet, and will be created on first use")
             return
         if why := quick_check(file):
-            yield Part("database", State.PROBLEM, f"{file} is damaged ({why})", "restore it from a backup")
+            yield Part("database", State.PROBLEM, f"{file} is damaged ({why})", "restore the file from a backup")
             return
     database = Database(url or sqlite_url(file))
     with database.reading() as session:
@@ -215,7 +215,7 @@ def _gpu(platform: Platform) -> Iterator[Part]:
 
 
 def _javascript() -> Iterator[Part]:
-    remedy = "run `pip install 'yt-dlp[default,deno]'`"
+    remedy = "run `pip install 'yt-dlp[default,deno]'` to install Deno, a JavaScript runtime"
     runtime = javascript_runtime()
     if runtime is None:
         value = "no runtime was found; without one, YouTube offers few formats or none"

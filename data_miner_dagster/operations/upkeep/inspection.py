@@ -274,7 +274,7 @@ def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
 
 def _damaged(platform: Platform) -> Iterator[Finding]:
     for damaged in find_damaged_files(platform.layout):
-        remedy = "remove it, so that it is recreated" if damaged.is_derived else "restore it from a backup"
+        remedy = "remove the file, so that it is recreated" if damaged.is_derived else "restore the file from a backup"
         yield Finding(
             Discrepancy.DAMAGED, str(damaged.path.relative_to(platform.root)), remedy, is_fixable=damaged.is_derived
         )
@@ -288,6 +288,6 @@ def _releases(platform: Platform) -> Iterator[Finding]:
                 yield Finding(
                     Discrepancy.RELEASE_MISSING,
                     f"{project.name} {release.version}",
-                    "restore it from a backup, or release again",
+                    "restore the release from a backup, or release again",
                     is_fixable=False,
                 )

@@ -131,7 +131,9 @@ def _stored_jpeg(image: FrameImage) -> bytes:
     try:
         content = image.file.path.read_bytes()
     except OSError as error:
-        raise UnreadableImageError(f"{image.file.path} cannot be read ({error.strerror})") from error
+        raise UnreadableImageError(
+            f"{image.file.path} cannot be read ({error.strerror}); check the file and its permissions"
+        ) from error
     if not content.startswith(_JPEG) or hashlib.sha256(content).hexdigest() != image.sha256:
         raise UnreadableImageError(f"{image.file.path} is not the JPEG that was stored")
     return content

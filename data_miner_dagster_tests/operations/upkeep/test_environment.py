@@ -64,7 +64,7 @@ def test_inspect_environment__a_damaged_catalog(tmp_path: Path) -> None:
     root.mkdir()
     (root / "catalog.sqlite").write_bytes(b"no database, but longer than a header of one" * 100)
     part = parts_of(root)["database"]
-    assert (part.state, part.remedy) == (State.PROBLEM, "restore it from a backup")
+    assert (part.state, part.remedy) == (State.PROBLEM, "restore the file from a backup")
 
 
 def test_inspect_environment__a_root_that_cannot_be_used(tmp_path: Path) -> None:
