@@ -42,7 +42,7 @@ def embedding_basis(encoder: EncoderRole) -> str:
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
     """Return the current basis of each video stage. Embedding is absent if the weights of its encoder are missing.
 
-    The basis of downloading is this package's version, because another version may lack the bug that ended a download.
+    The basis of downloading is this package's version, because a new version may fix the error that ended a download.
     """
     bases = {
         WorkStage.DOWNLOADING: fingerprint_of({"package": __version__}),

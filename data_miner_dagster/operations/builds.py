@@ -54,7 +54,10 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
 
 
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
-    """Record the inputs of a build if this stage begins one. Call it before the stage reads anything."""
+    """Record the inputs of a project's build if `stage` is the first stage of a build.
+
+    Call it before the stage reads anything.
+    """
     if stage is not next(iter(PROJECT_WAY)):
         return
     row = find_project(platform.database, project)

@@ -15,9 +15,9 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
         given: the URL from the settings or the environment, or None if there is none.
 
     Raises:
-        CatalogError: a move to another database was interrupted.
-        ConfigError: the record of the move cannot be read, or the catalog was moved and the settings lack its password
-            or name an SQLite file.
+        CatalogError: a move of the catalog to another database was interrupted.
+        ConfigError: the record of such a move cannot be read, or the catalog was moved and the settings lack its
+            password or name an SQLite file.
     """
     moved = read_moved_catalog(layout)
     if moved is None or not moved.is_in_use:

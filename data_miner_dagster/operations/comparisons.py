@@ -1,7 +1,7 @@
-"""Check and resolve the names in `against_projects` and `against_releases`, before any work.
+"""Check and resolve the names in `against_projects` and `against_releases`, before any work starts.
 
 Belongs here: looking a name up in the catalog and the folders. Imports are light, because Dagster's definitions import
-this module. Does not belong here: the frames behind a name (deduplication/others.py).
+this module. Does not belong here: reading the frames of a named project or release (deduplication/others.py).
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from data_miner_dagster.operations.split_memory import release_versions
 
 
 def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -> None:
-    """Check the names in `against_projects` and `against_releases` of a configuration.
+    """Check the names in `against_projects` and `against_releases` in a project's configuration.
 
     A name in the project's stored configuration is accepted even if its project or release has since been deleted.
 
@@ -46,7 +46,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release that does not exist. Its message suggests a similar existing release."""
+    """Return the error for a release that does not exist. Its message suggests existing releases."""
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(

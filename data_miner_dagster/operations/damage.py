@@ -42,7 +42,7 @@ class DamagedFile:
 def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
     """Read the derived files and release manifests under a root, or only the derived files of one video.
 
-    Yield a `DamagedFile` for each that cannot be read.
+    Yield a `DamagedFile` for each file that cannot be read.
 
     Images and videos are not read: their checksums are compared when they are used.
     """

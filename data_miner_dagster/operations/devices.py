@@ -1,4 +1,4 @@
-"""Choose the device for the models of this process. Runs on a machine take different devices if possible.
+"""Choose the device for the models of this process. Runs on one machine use different devices if possible.
 
 A device is taken by a claim that this process holds until it ends, so a killed process frees its device for processes
 of the same host immediately. All containers on a machine share the claims on its devices.
@@ -41,8 +41,8 @@ def device_of_process(database: Database, devices: Sequence[str]) -> str:
 def take_device(database: Database, devices: Sequence[str]) -> tuple[str, Claim | None]:
     """Take the device that the fewest processes on this machine use. Return the device and the claim on it.
 
-    Of several such devices, the first is taken. The claim is renewed until the process ends. If every device already
-    has 64 users, the result is the first device and None.
+    If several devices have equally few users, the first of them is taken. The claim is renewed until the process ends.
+    If every device already has 64 users, the result is the first device and None.
     """
     for number, device in itertools.product(range(_MOST_SHARERS), devices):
         claim = try_claim(database, f"device/{_machine()}/{device}/{number}")

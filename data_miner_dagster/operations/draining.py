@@ -109,7 +109,7 @@ def drain(
 
     Args:
         work: the stages to drain, with their callbacks.
-        first: a batch that this run already has.
+        first: a batch that this run has already taken, or None.
         may_take: returns whether this run may take another batch.
         may_wait: returns whether to wait for work, given the seconds already waited.
 
@@ -186,7 +186,7 @@ class _Crew:
         return batch
 
     def begin_next(self) -> int:
-        """Start the next batch, if there is one, of each free stage. Return the number of batches started."""
+        """Start the next batch of each free stage, if there is one. Return the number of batches started."""
         num_begun = 0
         for stage in self._work.stages:
             if self.is_free(stage) and (batch := self.next_batch(stage)) is not None:

@@ -77,7 +77,7 @@ def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[st
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return what exemplars add to a fingerprint: their digests, encoder and weight, or nothing without exemplars."""
+    """Return the exemplars' part of a fingerprint: their digests, encoder and weight. It is empty without exemplars."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 

@@ -3,7 +3,7 @@
 Every loop over items (videos, queries, entries of a listing, pictures, frames, project files, projects of a tick) runs
 each item through `ItemGuard.attempt`, or through `attempt_alone` if the items have nothing in common. An exception from
 the item's own code becomes an `ItemFault`, the other items continue, and the stage records the fault as that item's
-outcome. The stage itself handles the errors that it expects of an item, inside the loop.
+outcome. The stage itself handles the errors that it expects from an item, inside the loop.
 
 A fault is held back until another item succeeds, or until the batch ends. If the same fault then occurred on every item
 of the batch (three or more), or on ten in a row, the items are not the cause. `SystematicFaultError` ends the run, and
@@ -179,7 +179,11 @@ def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether the same run may soon succeed: the error is transient, concerns all items, or is a full disk."""
+    """Return whether a repeated run may soon succeed after an error.
+
+    It may after a `DataMinerError` that is transient or reports a full disk, and after any other error that concerns
+    all items.
+    """
     if isinstance(error, DataMinerError):
         return isinstance(error, TransientError) or is_disk_full(error)
     return concerns_all_items(error)
@@ -252,12 +256,12 @@ class ItemGuard:
         return result
 
     def _note_room(self, outcome: VideoOutcome) -> None:
-        """Count a video that failed for lack of disk space, and raise at the third.
+        """Count `outcome` if its video failed for lack of disk space, and raise at the third such video.
 
         A single video may be too large for the disk, but after several the disk counts as full.
 
         Raises:
-            OutageError: three videos have found no disk space, with no success in between.
+            OutageError: three videos have failed for lack of disk space, with no success in between.
         """
         with self._lock:
             self._num_without_room += outcome.error_kind is VideoErrorKind.DISK_FULL

@@ -52,7 +52,7 @@ def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[st
 
 
 def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that records which videos are missing from a table. It is empty if none is."""
+    """Return the metadata that records which videos are missing from a table. It is empty if no video is missing."""
     return {_KEY: json.dumps(dict(sorted(lines.items())), ensure_ascii=False)} if lines else {}
 
 

@@ -38,7 +38,7 @@ class MemberFrames:
 
 @dataclass(frozen=True, slots=True)
 class FailedMember:
-    """A member whose video is not available. `message` is one line for the user."""
+    """A member whose video has failed or is unavailable. `message` is one line for the user."""
 
     video_key: str
     kind: VideoErrorKind | None
@@ -47,7 +47,7 @@ class FailedMember:
 
 @dataclass(frozen=True, slots=True)
 class ProjectMembers:
-    """All members of a project except rejected ones, by video key. Each is in exactly one list."""
+    """All members of a project except rejected ones. Each is in exactly one list, which is sorted by key."""
 
     ready: tuple[MemberFrames, ...]
     not_embedded: tuple[str, ...]  # videos with frames whose embeddings from the filter encoder are missing or stale

@@ -19,14 +19,15 @@ from data_miner_dagster.storage.root_lock import LockHeldError, take_root_lock
 
 
 def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -> dict[str, Path]:
-    """Fetch the models of `platform.models.registry` that are in buckets. Return the folder of each, by its name.
+    """Fetch the models of `platform.models.registry` that are in buckets. Return each model's folder by name.
 
     Models that are already in the cache are not fetched again. After an interruption, the next call continues the
     unfinished file.
 
     Raises:
         ConfigError: an address or a setting for its bucket is invalid, or a package is missing.
-        ModelError: a file cannot be fetched, or its sha256 differs from the pinned one.
+        ModelError: a file cannot be fetched, its sha256 differs from the pinned one, or another process is fetching the
+            model.
     """
     found = {}
     for name, entry in entries_of(config.models).items():

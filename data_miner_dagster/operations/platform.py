@@ -226,10 +226,10 @@ class Platform:
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """If the block raises `DamagedFileError`, remove the unreadable derived files of a video, or of the whole root.
+        """If the block raises `DamagedFileError`, remove the unreadable derived files of a video.
 
-        The exception is raised again. The removed files count as missing, so the next run that needs them recreates
-        them.
+        If `video_key` is None, those of the whole root are removed. The exception is raised again. The removed files
+        count as missing, so the next run that needs them recreates them.
         """
         try:
             yield
@@ -321,7 +321,7 @@ class Platform:
 
     @contextmanager
     def working_under(self, claim: Claim) -> Iterator[None]:
-        """Check after the block, even if it raised, that the claim is still held. The caller then writes its rows.
+        """Check after the block, even if it raised, that the claim is still held. The caller writes rows after it.
 
         Raises:
             ClaimLostError: another worker has taken the claim over, so the block's result or exception does not count.
@@ -362,7 +362,7 @@ class Platform:
         check_claim(self.database, claim)
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with the settings stored in the root, and store the current ones for later.
+        """Compare the sampling settings with the settings stored in the root, then store `REMEMBERED_SECTIONS` there.
 
         Raises:
             ConfigError: the settings differ, since frames that were sampled in two ways must not be mixed, or the

@@ -55,9 +55,9 @@ logger = logging.getLogger(__name__)
 
 
 class PostponedError(TransientError):
-    """Raised if nothing was requested from a site, because its breaker is open or its budget is spent.
+    """Raised if a download or listing is postponed for a reason that is not the fault of the video or source.
 
-    Work continues automatically at `until`.
+    Such a reason is an open breaker, a spent budget or a full disk. Work continues automatically at `until`.
     """
 
     def __init__(self, kind: VideoErrorKind, until: datetime, message: str) -> None:
@@ -67,7 +67,10 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Raised if a video must wait for its turn at a site. No request was sent, and nothing was recorded."""
+    """Raised if a video must wait a short time, for its turn at a site or for disk space that other downloads reserve.
+
+    No request was sent, and nothing was recorded.
+    """
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the video's turn has not come; try again in {seconds:.1f} s")
@@ -156,8 +159,8 @@ class SitePoliteness:
         """Count the refusal of a video that was requested at `begun_at`.
 
         The whole site counts as refusing requests once three videos in a row were refused, in any process, and this
-        video was requested after another video's refusal. The site's breaker then opens, and `put_back` postpones the
-        videos to the date at which it closes.
+        video was requested after another video's refusal. In that case the site's breaker opens, and `put_back`
+        postpones the refused videos until it closes.
         """
         since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known

@@ -51,7 +51,7 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
 
 
 def lines_of_models_to_fetch(platform: Platform, project: ProjectConfig) -> list[str]:
-    """Return one line about the models that a hub must provide before the project can use them, or none."""
+    """Return a list with at most one line, which names the models that must be fetched from a hub."""
     entries = [role.entry for role in _roles_of(platform, project) if not is_on_this_machine(role.entry)]
     if not entries:
         return []
@@ -172,7 +172,10 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
 
 
 def folders_without_videos(project: ProjectConfig, folder: Path) -> list[str]:
-    """Return a line for each path of a `files` source where there is no video yet. Relative paths start at `folder`."""
+    """Return a line for each path of a `files` source that contains no video yet or cannot be read.
+
+    Relative paths start at `folder`.
+    """
     lines = []
     for number, source in enumerate(project.sourcing.sources):
         for entry in source.paths if isinstance(source, FilesSource) else ():

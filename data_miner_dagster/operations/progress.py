@@ -48,7 +48,7 @@ LINE_SECONDS: Final = 60.0
 """Seconds between two log lines about progress."""
 _FIRST_LINE_SECONDS: Final = 10.0
 _MOST_READ: Final = 5000
-"""The largest number of due videos that are read, over all projects. Above it, each one read represents several."""
+"""The largest number of due videos to read, over all projects. If more are due, each one read represents several."""
 _FEWEST_READ: Final = 200
 """The smallest number of due videos that are read per project when there are many projects."""
 _BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)
@@ -57,7 +57,7 @@ _WorkBefore = Callable[[WorkStage], Sequence[WorkedVideo]]
 """Returns a stage's latest work, in any run and project."""
 
 logger = logging.getLogger(__name__)
-"""Assets copy its lines to their run's log."""
+"""Assets copy the lines of this logger to their run's log."""
 
 
 def time_text(seconds: float) -> str:
@@ -164,7 +164,7 @@ class Progress:
 
     project: str | None
     share_done: float
-    """The completed share of the work on videos, counted since the last pause."""
+    """The completed share of the work on videos, counted since work last paused for five minutes."""
     remaining_seconds: float | None
     """The estimated remaining time, or None if there is nothing to estimate it from yet."""
     num_open: int
@@ -263,7 +263,10 @@ def _done(video: WorkedVideo, usual: float) -> DoneVideo:
 
 
 def _open(video: LeftVideo, stage: WorkStage, usual: float, now: datetime, *, may_load: bool) -> OpenVideo:
-    """Return an open video. With `may_load`, the stage may be loading its model, so its time so far tells nothing."""
+    """Return an `OpenVideo` for a stage that `video` has not passed.
+
+    With `may_load`, a video in embedding has no time so far, because the stage may still be loading its model.
+    """
     is_at_work = video.claimed_at is not None and video.stage is stage
     is_at_work = is_at_work and not (may_load and stage is WorkStage.EMBEDDING)
     return OpenVideo(

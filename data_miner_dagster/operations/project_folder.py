@@ -16,6 +16,9 @@ def base_folder_of(config_file: str | None) -> Path:
 
 
 def limits_of_file(platform: Platform, config_file: Path | str | None) -> ProjectLimits:
-    """Return the access limits of a project that was read from a file."""
+    """Return the limits on the files that a project may access.
+
+    `config_file` is the file from which the project was read, or None if there is no file.
+    """
     watched = resolve_project_files(platform.config, platform.layout.project_files)
     return limits_of(platform.config, watched, Path(config_file) if config_file is not None else None)

@@ -45,7 +45,7 @@ class StageRun:
         """Make the project wait for the next stage, if work was done or the project's row lags behind its files.
 
         A row lags behind if the process was killed between writing files and rows, if an earlier stage ran again
-        without changes, or if the build's result of this stage is already current.
+        without changes, or if a build finds this stage's result already current.
         """
         row = find_project(self._platform.database, self._project)
         after = STAGE_AFTER[self._stage]

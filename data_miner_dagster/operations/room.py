@@ -1,7 +1,7 @@
 """Measure the disk space under the root, apply the quota to downloads, and remove files to free space.
 
 Only files that can be obtained again are removed: source files of videos that are not in progress, frames that nothing
-needs, and embeddings of unused encoders. The catalog keeps all facts about a video, and `info.json` stays.
+needs, and embeddings that nothing needs. The catalog keeps all facts about a video, and `info.json` stays.
 
 Belongs here: files, and reservations for downloads. Does not belong here: deciding whether a download may start
 (stages/downloading/room.py).
@@ -80,12 +80,12 @@ class RoomUsage:
 
     @property
     def frames_per_byte(self) -> float:
-        """The ratio of the size of frames to the size of their video."""
+        """The ratio of the size of frames to the size of their video: measured, or else a usual value."""
         return FRAMES_PER_BYTE if self.videos.frames_per_byte is None else self.videos.frames_per_byte
 
     @property
     def held(self) -> int:
-        """The number of bytes on disk, plus the expected frames of existing videos."""
+        """The number of bytes on disk, plus the expected size of frames not yet extracted from existing videos."""
         return self.total + round(self.frames_per_byte * self.videos.to_extract)
 
 

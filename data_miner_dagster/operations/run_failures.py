@@ -50,7 +50,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
 
 
 def fault_of_any(error: BaseException) -> str:
-    """Return one line for people about any exception, with its place in this package."""
+    """Return one line for people about any exception, or only its class name if it is not an `Exception`."""
     return fault_of(error).line if isinstance(error, Exception) else type(error).__name__
 
 

@@ -59,7 +59,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
 
 def send_due(platform: Platform) -> int:
-    """Send all pending messages to their targets. Return the number that were accepted."""
+    """Send all pending messages to their targets. Return the number of accepted messages."""
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:
         is_sent = False

@@ -132,7 +132,7 @@ def withdraw_publications(platform: Platform, releases: Collection[tuple[str, st
     """Remove releases, given as pairs of project and version, from every bucket where this root has published them.
 
     Yield the address of each publication with the number of files removed, or with the error that prevented its
-    removal, in one line without secrets. After an error, even an unexpected one of a bucket's client, the other
+    removal, in one line without secrets. After an error, even an unexpected one from a bucket's client, the other
     publications are still removed.
     """
     for copy in find_outside_copies(platform.database):
@@ -152,7 +152,7 @@ def withdraw_publications(platform: Platform, releases: Collection[tuple[str, st
 
 @contextmanager
 def _files_of(platform: Platform, project: str, version: str, format: str) -> Iterator[tuple[Mapping[str, Path], str]]:
-    """Yield the files of a release or export by name, and the name of the file to send last."""
+    """Yield a mapping from names to the files of a release or export, and the name of the file to send last."""
     if format == WHOLE:
         release = whole_release(platform, project, version)
         yield {name: release / name for name in names_in_release(release)}, MANIFEST_FILE

@@ -57,6 +57,7 @@ def restore_root(
         ConfigError: the folder is not empty, another snapshot is being restored into it, or the snapshot does not exist
             or cannot be read.
         ObjectError: a file's content is missing or damaged. Restored files stay, without a catalog.
+        ObjectTransientError: the place does not answer.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
     _check_folder(layout, snapshot, snapshot_id)

@@ -44,6 +44,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
     Raises:
         ConfigError: `num_kept` is less than 1, or a snapshot cannot be read.
         ClaimHeldError: a backup of this root, or another removal of its backups, is running.
+        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     if num_kept < 1:
         raise ConfigError(f"--keep must be at least 1, not {num_kept}; to keep no backup, delete the place itself")

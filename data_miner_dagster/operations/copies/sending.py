@@ -48,6 +48,7 @@ def send_files(
 
     Raises:
         ConfigError: other files are stored at the address.
+        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     there = {entry.name: entry for entry in store.entries()}
     mark = json.dumps({"files": _fingerprint(files)}, sort_keys=True).encode()

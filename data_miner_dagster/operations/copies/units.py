@@ -27,7 +27,7 @@ class UnitFile:
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """The inode of a unit's folder (0 for a file) and its files, sorted. If two states are equal, nothing changed."""
+    """The inode of a unit's folder (0 if the unit is a file), and the unit's files, sorted by path."""
 
     inode: int
     files: tuple[UnitFile, ...]

@@ -1,7 +1,7 @@
 """Check a project's deduplicated table, without the indexes that were used to create it.
 
-The table guarantees that each duplicate is within reach of its representative, and that no two representatives are
-near-duplicates.
+The table guarantees that each duplicate is a near-duplicate of its representative, and that no two representatives are
+near-duplicates of each other.
 """
 
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class DeduplicationCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every duplicate is within reach of its representative and the search had the required recall."""
+        """True if every duplicate is a near-duplicate of its representative, and the recall is at least `minimum_recall`."""
         return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
 
     @property
@@ -68,8 +68,9 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     Args:
         platform: the platform of the project.
         project: the name of a project that has been deduplicated.
-        sample_size: the number of representatives to compare with all earlier frames. By default, all frames are
-            compared if there are at most 100,000, which takes about a minute, and otherwise a sample.
+        sample_size: the number of representatives to compare with all earlier frames. If it is None, all are compared
+            if the search was exact and there are at most 100,000 frames, which takes about a minute, or else
+            `SAMPLE_SIZE` of them.
 
     Raises:
         DataMinerError: the project does not exist or has not been deduplicated, or frames or embeddings are missing.

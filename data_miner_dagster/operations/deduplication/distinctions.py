@@ -1,4 +1,4 @@
-"""Distinguish frames by their thumbnails, which are read on first use, or computed then if they are missing.
+"""Distinguish frames by verdicts and thumbnails. Thumbnails are read, or computed if missing, on first use.
 
 Does not belong here: the comparison (stages/deduplication/views.py), and turning a picture into a thumbnail
 (models/encoders/thumbnails.py).
@@ -65,7 +65,7 @@ class StoredThumbnails:
         """Return the (N, NUM_VALUES) uint8 thumbnails of the frames in `rows`.
 
         Raises:
-            VideosLeftOutError: the pictures of some videos cannot be read.
+            VideosLeftOutError: the frames of some videos cannot be read.
         """
         codes = np.unique(self.video_codes[rows])
         missing = codes[~self._is_read[codes]].tolist()

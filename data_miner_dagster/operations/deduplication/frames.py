@@ -63,11 +63,11 @@ def representative_vectors(
 ) -> npt.NDArray[np.float16]:
     """Return the (R, D) float16 vectors of a project's representatives, in the order of `representatives`.
 
-    They come from the file beside the deduplicated table, if it belongs to the table with this fingerprint and has all
-    of them. Otherwise they come from the embeddings of the videos.
+    The vectors are read from the file beside the deduplicated table if that file has this `fingerprint` and contains
+    all of them. Otherwise they are read from the embeddings of the videos, after missing embeddings are computed.
 
     Raises:
-        VideosLeftOutError: the embeddings of some videos are needed but missing or unreadable.
+        VideosLeftOutError: frames of some videos could not be embedded.
     """
     stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
     if stored is not None:
@@ -85,7 +85,7 @@ def stack_vectors(parts: Sequence[npt.NDArray[np.float16]]) -> npt.NDArray[np.fl
 
 
 def of_width(vectors: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """Return `vectors`. If there are none, return an empty array with the width of `others`."""
+    """Return `vectors`, or an empty array with the width of `others` if `vectors` has no rows."""
     return vectors if len(vectors) else np.zeros((0, others.shape[1]), np.float16)
 
 

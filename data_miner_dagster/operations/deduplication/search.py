@@ -48,7 +48,7 @@ def is_exact_affordable(num_leaders: int, num_newcomers: int, exact_up_to_frames
 def choose_search(
     leaders: Float16Array, newcomers: Float16Array, threshold: float, config: DeduplicationConfig
 ) -> DuplicateSearch:
-    """Return a search for near-duplicates among these vectors: exact if that is affordable, else clustered.
+    """Return a search for near-duplicates among `leaders` and `newcomers`: exact if that is affordable, else clustered.
 
     The result is deterministic. Its index is empty. The clustered index is trained on rows spread evenly over all
     vectors. An exact search finds the true near-duplicates of a sample, and the index is set to visit enough clusters

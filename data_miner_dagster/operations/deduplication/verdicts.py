@@ -40,7 +40,7 @@ class PairVerdicts:
         return [frames["frame_id"][row].as_py() for row in rows]
 
     def different_rows(self, frames: pa.Table) -> frozenset[tuple[int, int]]:
-        """Return the pairs of rows that people called different, each with the lower row first."""
+        """Return the pairs of rows in `frames` that people called different, each with the lower row first."""
         places = _Places(frames, {place.video_key for pair in self.different for place in pair})
         return frozenset(
             (min(rows), max(rows))

@@ -1,4 +1,4 @@
-"""Measure the colours in the boxes of a project that follows objects, and read them back.
+"""Measure the colours in the boxes of a project with tracking, and read them back.
 
 Colours are measured while a detector examines a picture, which is decoded at that time, and are stored with its boxes.
 Boxes that an earlier version or a project without tracking has stored lack colours. Their colours are measured from the
@@ -31,8 +31,9 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 class StoredBoxes:
     """The boxes that one detector has found on one frame, with the colours in each box.
 
-    Colours are empty bytes for a box that other boxes mostly cover, and None if they are unknown. Coordinates and
-    confidences have the precision of stored tables, so both ways to measure colours give the same bytes.
+    Colours are empty bytes for a box that other boxes mostly cover, and None if they are unknown. `boxes` is (N, 4), in
+    pixels. Coordinates and confidences have the precision of stored tables, so colours that are measured later, from
+    the stored picture, have the same bytes.
     """
 
     boxes: npt.NDArray[np.float64]
@@ -67,7 +68,7 @@ def stored_boxes(table: pa.Table) -> Mapping[str, StoredBoxes]:
 
 
 class ColourReader:
-    """Measures the colours of stored boxes on the pictures where these colours are unknown."""
+    """Measures the unknown colours of stored boxes on the stored pictures."""
 
     def __init__(self, pictures: StoredPictures) -> None:
         self._pictures = pictures
@@ -91,7 +92,8 @@ def colours_of(
 ) -> list[Colours | None]:
     """Return the colours in each box on a frame, from the stored box of the same class that overlaps it most.
 
-    The entry is None for a box without such a stored box, or whose stored box is mostly covered by others.
+    The entry is None for a box without such a stored box, and for a box whose stored box has unknown colours or is
+    mostly covered by other boxes.
     """
     best: list[Colours | None] = [None] * len(found.detections.prompts)
     overlaps = np.full(len(best), np.nextafter(_SAME_BOX_IOU, 0))

@@ -1,7 +1,7 @@
 """Combine the stored results of all detectors: fuse boxes, suppress overlapping boxes, compare boxes along the video.
 
-The results are recomputed from the parts each time, without a model. Belongs here: the boxes of one video at a time.
-Does not belong here: the tables (detect_project.py).
+The results are recomputed each time from the detectors' stored parts, without a model. Belongs here: the boxes of one
+video at a time. Does not belong here: the tables (detect_project.py).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ from data_miner_dagster.storage.detection_parts import DetectionParts
 CompareAlongVideo = Callable[[Sequence[FrameToDetect], Sequence[FrameDetections]], list[FrameDetections]]
 """Returns the boxes on each frame of one video after comparing them over time.
 
-Takes the frames, ordered by time, and the boxes on each of them.
+It takes the frames, ordered by time, and the boxes on each of them.
 """
 
 

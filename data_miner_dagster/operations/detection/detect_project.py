@@ -312,7 +312,10 @@ def _write_tables(
 
 
 def _with_not_followed(fingerprint: str, video_keys: Collection[str]) -> str:
-    """Return the fingerprint of tables in which these videos were not followed, so that their boxes differ."""
+    """Return the fingerprint of tables in which the videos in `video_keys` were not followed.
+
+    Without such videos, it is `fingerprint` itself.
+    """
     if not video_keys:
         return fingerprint
     return fingerprint_of({"made_from": fingerprint, "not_followed": sorted(video_keys)})

@@ -104,7 +104,7 @@ class FrameColours:
     _found: Sequence[FoundBoxes] | None = None
 
     def stored_on(self, frames: Sequence[FrameToDetect]) -> list[Mapping[str, StoredBoxes]]:
-        """Return the stored boxes of each detector on `frames`, by frame id, one mapping per detector."""
+        """Return one mapping per detector, from frame ids to the detector's stored boxes on `frames`."""
         if self._found is None:  # parts are complete once objects are followed, but not before
             sha256_by_frame = {frame.frame_id: frame.sha256 for frame in self.frames}
             self._found = [replace(part, boxes_schema=_COLOURS_SCHEMA).found(sha256_by_frame) for part in self.parts]
@@ -340,7 +340,7 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove the whole-clip tracks, the pictures around frames and the results on them that are no longer requested.
+    """Remove whole-clip tracks, pictures around frames, and results on these pictures that are no longer requested.
 
     Args:
         platform: the platform of one root.

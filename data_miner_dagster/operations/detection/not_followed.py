@@ -1,4 +1,4 @@
-"""The videos of a project whose objects could not be followed, as recorded in the metadata of its table of frames."""
+"""Record, in the metadata of a project's table of frames, the videos whose objects could not be followed."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
 
 
 def as_metadata(failed: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that records which videos could not be followed, and why; empty if all were followed."""
+    """Return the metadata that records which videos could not be followed, and why. It is empty if there are none."""
     return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
 

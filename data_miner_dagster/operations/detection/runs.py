@@ -231,7 +231,7 @@ class _CarefulDetector:
                 self._proven = image
                 found += [(frame, rows)]
         if not found and self._proven is not None:
-            self._look([self._proven])  # raises if the detector and not the frames are at fault
+            self._look([self._proven])  # raises if the detector is at fault
         return found
 
     def _look_at_one(self, frame: FrameToDetect, image: RgbImage) -> list[DetectionRow]:
@@ -304,9 +304,10 @@ def _detect(
 def _decoded_batches(
     pictures: StoredPictures, frames: Sequence[FrameToDetect], config: DetectionConfig
 ) -> Iterator[list[_Decoding]]:
-    """Yield batches of frames in order, each frame with its future image.
+    """Yield batches of frames in order, each frame with the future of its image.
 
-    An unreadable image is None. While the caller processes a batch, threads decode the next one.
+    The future's result is None if the image is unreadable. While the caller processes a batch, threads decode the next
+    one.
     """
     batches = [frames[start : start + config.batch_size] for start in range(0, len(frames), config.batch_size)]
     with InheritingThreads(config.decode_threads, thread_name_prefix="decode") as pool:

@@ -1,7 +1,7 @@
 """Run a video network on the frames of a project and the pictures around them, session by session.
 
-The results of a session are one part, whose name identifies the session's frames. A killed run repeats only incomplete
-sessions, with the same results.
+A session is a run of at most `SESSION_FRAMES` consecutive frames and pictures. Its results are one part, whose name
+identifies the session's frames. A killed run repeats only incomplete sessions, with the same results.
 
 Belongs here: running the network, and reading its results. Does not belong here: the pictures (neighbours.py), and
 which objects of different sessions are the same (stages/detection/session_objects.py).

@@ -28,7 +28,7 @@ class NoRoomYetError(TransientError):
 
 
 def check_head_room(platform: Platform, row: VideoRow) -> None:
-    """Raise if the disk does not have enough space for a download.
+    """Raise if too little disk space is free for a download to start.
 
     Raises:
         PostponedError: the disk has less than `min_free_bytes` free.

@@ -107,8 +107,8 @@ def download_videos(
     """Download missing videos, several at a time. Return one outcome per key, in the given order.
 
     A video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop other videos.
-    A video that failed before is retried once its retry date has passed, or with `force`. While a circuit breaker is
-    open, or a budget is spent, videos are postponed to a date on which they continue automatically.
+    A video that failed before is retried once its retry time has passed, or with `force`. While a circuit breaker is
+    open, or a budget is spent, videos are postponed, and continue automatically later.
 
     Raises:
         ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.

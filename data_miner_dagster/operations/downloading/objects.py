@@ -75,7 +75,7 @@ def fetch_object(
 
 
 def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
-    """Download an object if its size is allowed. Return the version that was downloaded."""
+    """Download an object if its size is allowed. Return the identity of the downloaded version."""
     found = store.find("")
     if found is None:
         raise ObjectMissingError(f"{store.shown} does not exist or was deleted")

@@ -116,7 +116,7 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
 def record_failure(
     platform: Platform, key: str, attempts: int, error: VideoPermanentError | VideoTransientError
 ) -> VideoOutcome:
-    """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the date of the next attempt.
+    """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the time of the next attempt.
 
     An earlier download of the video is kept. Return the outcome of the video.
     """
@@ -158,7 +158,7 @@ def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
-    """Keep the file of an earlier download after a forced one has failed. Return whether there was one.
+    """Keep the file of an earlier download after a forced download has failed. Return whether anything was kept.
 
     If that file was removed to free space, its frames are kept instead.
     """
@@ -171,7 +171,7 @@ def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
     """Update a video's row to match its file.
 
-    They differ if the process was killed between writing them, or if the video was reset to PENDING.
+    The two differ if the process was killed between writing them, or if the video was reset to PENDING.
     """
     lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
         row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256

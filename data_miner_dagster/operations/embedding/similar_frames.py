@@ -64,7 +64,7 @@ class SimilarFrames:
     encoder: str
     frames: tuple[SimilarFrame, ...]
     num_videos: int
-    """The number of videos whose frames were compared."""
+    """The number of videos that were searched, including those in `left_out`."""
     num_without_embeddings: int
     """The number of videos that have frames but no embeddings from this encoder."""
     left_out: tuple[str, ...]

@@ -42,7 +42,7 @@ def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Tabl
 
     Raises:
         VideosLeftOutError: frames of some videos could not be embedded, or a stored vector is not a unit vector.
-        ModelError: vectors are missing, and so is the encoder.
+        ModelError: vectors must be computed, but the encoder is missing.
     """
     faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())

@@ -62,7 +62,8 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
 
     Raises:
         ConfigError: the project, release or ground truth does not exist; the ground truth is invalid; none of its
-            images is a frame of the project; it has no class of the project; or no frame was judged completely.
+            images is a frame of the project; none of its classes is a class of the project; or no frame was judged
+            completely.
         NotReadyError: detection has not run yet.
     """
     config = platform.project_config(project)

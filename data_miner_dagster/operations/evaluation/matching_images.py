@@ -1,6 +1,6 @@
 """Match ground-truth images with frames.
 
-An image is matched by the first of these that identifies a frame:
+An image is matched by the first item of this list that identifies a frame:
 
 1. The frame id that the ground truth states (`frame_id` of an image in COCO files that this package wrote).
 2. The file name in a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path

@@ -1,4 +1,4 @@
-"""Read the boxes to evaluate: all stored detections of a project, with low confidences too, or those in a release."""
+"""Read the boxes to evaluate: all stored detections of a project, including unsure ones, or those in a release."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Write a folder of frames from one video file: index, targets, plan, pictures, manifest.
+"""Write a folder of frames from one video file: index the file, choose and decode targets, and write pictures.
 
 Belongs here: the work of one process on one video. It uses neither the catalog nor claims, so it can run in a separate
 process.

@@ -60,7 +60,7 @@ class FrameFolderWriter:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, content: bytes, extension: str, luma: npt.NDArray[np.uint8], moment: Moment) -> None:
-        """Store one picture, given the content of its file and the luma (H, W) that its measures are computed from."""
+        """Store one picture, given the content of its file and the (H, W) luma from which its quality is measured."""
         file_name = frame_file_name(self.num_frames, extension)
         (self._folder / file_name).write_bytes(content)
         quality = measure(luma, looks_for_text=self._config.quality.looks_for_text)

@@ -1,4 +1,4 @@
-"""Download files again that were removed to free space, and estimate the cost.
+"""Re-download video files that were removed to free space, and report the cost.
 
 A file is needed again if its frames are missing, damaged, made with other settings, or to be recreated on request. If a
 site now delivers different bytes, they are accepted, and frames are extracted from them.
