@@ -70,7 +70,7 @@ def work_of(stage: WorkStage) -> WorkOnVideos:
             from data_miner_dagster.operations.embedding.embed_frames import embed_frames
 
             return embed_frames
-    raise ValueError(f"stage {stage.value} does not work on videos")
+    raise ValueError(f"stage {stage.value} processes projects rather than videos")
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ class Room:
         )
         return RoomFound(
             may_download(state, wish.frames),
-            f"waits for disk space: {size_text(usage.total)} of the quota of {size_text(quota)} are in use",
+            f"waits for disk space: {size_text(usage.total)} of the quota of {size_text(quota)} is in use",
             min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
         )
 

@@ -96,7 +96,7 @@ def _short_disk(platform: Platform, config: AlertsConfig) -> Iterator[Trouble]:
     free = shutil.disk_usage(platform.root).free
     if free < config.min_free_bytes:
         line = (
-            f"only {size_text(free)} are free under {platform.root}, less than platform.alerts.min_free_bytes "
+            f"only {size_text(free)} is free under {platform.root}, less than platform.alerts.min_free_bytes "
             f"({size_text(config.min_free_bytes)}); `data-miner clean` removes files that can be recreated"
         )
         yield Trouble(AlertKind.DISK_SHORT, "", said(line))

@@ -46,7 +46,7 @@ class DeduplicationCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every duplicate is a near-duplicate of its representative, and the recall is at least `minimum_recall`."""
+        """True if each duplicate is a near-duplicate of its representative, and the recall reaches `minimum_recall`."""
         return not self.report.num_unsupported and self.report.recall >= self.minimum_recall
 
     @property
