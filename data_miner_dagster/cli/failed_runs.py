@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _WINDOW: Final = timedelta(minutes=10)
-"""How far back each look goes. It is longer than clocks of several machines differ."""
+"""Each call of `look` finds failures of this age or less. Clocks of several machines differ by less."""
 _PATIENCE: Final = timedelta(seconds=60)
 """How long to wait for the planner, which records the failure of a project's stage after its run has ended."""
 _MOST_LINES: Final = 5
