@@ -145,9 +145,7 @@ def plan_rebuild(
         elif row.table == "projects":
             config = _config_of(project, name, row)
     if config is None:
-        raise DataMinerError(
-            f"{inputs} does not contain the configuration of {project!r}; restore the file from a backup"
-        )
+        raise DataMinerError(f"{inputs} lacks the configuration of {project!r}; restore the file from a backup")
     plan = RebuildPlan(project, name, content, file.read_bytes(), recipe, config, videos)
     of_then = _with_models_of(platform, recipe)
     plan.lacks.extend([] if any_versions else changed_versions(recipe))
