@@ -23,15 +23,15 @@ _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as f
 
 
 def network_of(name: str) -> str:
-    """Return the name or path of the YAML file from which Ultralytics builds a network with random weights.
+    """Return the name or absolute path of the YAML file from which Ultralytics builds a network with random weights.
 
     Raises:
         ConfigError: the name is unknown, or the YAML file does not exist.
     """
-    if name.endswith(_SUFFIXES):
-        if not Path(name).expanduser().is_file():
+    if (file := network_file(name)) is not None:
+        if not file.is_file():
             raise ConfigError(f"the network's YAML file {name} does not exist; correct its path")
-        return name
+        return str(file)
     sizes = network_sizes()
     if any(name in names_of_network(stem, of_stem) for stem, of_stem in sizes.items()):
         return f"{name}.yaml"
@@ -40,6 +40,14 @@ def network_of(name: str) -> str:
         f"network {name!r} does not exist in Ultralytics or does not detect objects; use a YAML file, or one of "
         f"{known}, with the size after the number, as in yolo11n"
     )
+
+
+def network_file(name: str) -> Path | None:
+    """Return the absolute path of the YAML file that describes a network, or None for one of Ultralytics' own names.
+
+    A leading `~` is expanded, and the file need not exist.
+    """
+    return Path(name).expanduser().absolute() if name.endswith(_SUFFIXES) else None
 
 
 @cache

@@ -29,12 +29,14 @@ def test_network_sizes__ultralytics_finds_each_name(tmp_path: Path) -> None:
     assert network_sizes()["yolo11"] == "nsmlx"
 
 
-def test_network_of__names_and_files(tmp_path: Path) -> None:
+def test_network_of__names_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("yolo11n", "yolo11", "yolo26n-p2", "yolov10b", "yolov9c", "yolov3-tiny"):
         assert network_of(name) == f"{name}.yaml"
     own = tmp_path / "own.yaml"
     own.write_text("nc: 2")
     assert network_of(str(own)) == str(own)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert network_of("~/own.yaml") == str(own)
     with pytest.raises(ConfigError, match=r"file .*missing\.yaml does not exist; correct its path"):
         network_of(str(tmp_path / "missing.yaml"))
 

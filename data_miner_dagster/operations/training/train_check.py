@@ -30,7 +30,7 @@ from data_miner_dagster.domain.versions import TRAINING_VERSION
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.export.records import IMAGES_FOLDER
 from data_miner_dagster.export.yolo import LABELS_FOLDER
-from data_miner_dagster.models.networks import network_of
+from data_miner_dagster.models.networks import network_file, network_of
 from data_miner_dagster.operations.own_students import student_entry
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
@@ -150,8 +150,8 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
 
 
 def _fingerprint(release: _Release, settings: TrainingSettings) -> str:
-    network = settings.network
-    described = sha256_of_file(Path(network)) if Path(network).is_file() else network
+    file = network_file(settings.network)
+    described = settings.network if file is None else sha256_of_file(file)
     return fingerprint_of(
         {
             "version": TRAINING_VERSION,
@@ -186,7 +186,7 @@ def _train(
     arguments = {
         "folder": str(work),
         "data": str(data),
-        "settings": {**asdict(settings), "network": _absolute(settings.network)},
+        "settings": {**asdict(settings), "network": str(network_file(settings.network) or settings.network)},
         "device": platform.config.models.device,
     }
     with _process() as pool:
@@ -212,10 +212,6 @@ def _train(
     )
     write_student(folder, student)
     return student
-
-
-def _absolute(network: str) -> str:
-    return str(Path(network).expanduser().absolute()) if network.endswith((".yaml", ".yml")) else network
 
 
 @contextmanager

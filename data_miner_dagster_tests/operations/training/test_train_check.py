@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -205,6 +205,14 @@ def test_train_check__again_and_cancelled(trained: Trained) -> None:
             commands.append(Path(f"/proc/{child}/cmdline").read_bytes())
     workers = [command for command in commands if b"training.jobs" in command]
     assert len(workers) <= 1  # the interpreter that starts workers; what it had started is gone
+
+
+def test_train_check__a_network_in_the_home_folder_counts_by_its_content(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(trained.network.parent))
+    again = train_check(trained.platform, "cyclists", replace(trained.settings, network=f"~/{trained.network.name}"))
+    assert (again.status, again.fingerprint) == (OutcomeStatus.REUSED, trained.outcome.fingerprint)
 
 
 def test_student__in_dagster_shows_curve_figures_and_queue(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
