@@ -11,8 +11,10 @@ from data_miner_dagster.deployment import existing_instance, prepare_dagster_hom
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.unfinished import REBUILD_CLAIM, RebuildOf, work_folder
+from data_miner_dagster.operations.releasing.unfinished_exports import export_work_folder
 from data_miner_dagster.operations.upkeep.inspection import Discrepancy
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
+from data_miner_dagster.storage.atomic import only_atomic_folder
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.sample_project import build_project
 
@@ -103,6 +105,27 @@ def test_doctor__removes_unfinished_rebuilds_that_nothing_continues(run_command:
     assert folder.is_dir(), "a rebuild is running"
     assert run_command("doctor", "--fix", "--root", root).exit_code == 0
     assert not folder.exists()
+
+
+def test_doctor__removes_what_killed_exports_to_buckets_leave(run_command: RunCommand, platform: Platform) -> None:
+    root = platform.root
+    with export_work_folder(platform, "cyclists") as folder, only_atomic_folder(folder) as writing:
+        (writing / "image.jpg").write_bytes(b"written")
+        assert run_command("doctor", "--fix", "--root", root).exit_code == 0
+        assert (writing / "image.jpg").is_file(), "the export is running"
+    assert not folder.exists()
+    for left in (folder, writing):  # a killed export leaves one of them
+        left.mkdir()
+        (left / "image.jpg").write_bytes(bytes(3_000_000))
+    found = run_command("doctor", "--root", root)
+    assert found.exit_code == 1
+    told = " ".join(found.stdout.split())
+    assert told.count("remove it (3 MB), since the export of cyclists has ended") == 2
+    assert {folder.name, writing.name} <= set(told.split())
+    assert run_command("doctor", "--fix", "--root", root).exit_code == 0
+    assert not folder.exists()
+    assert not writing.exists()
+    assert (root / "catalog.sqlite").is_file()
 
 
 def test_partition_findings__without_dagster(platform: Platform) -> None:

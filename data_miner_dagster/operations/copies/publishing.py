@@ -1,14 +1,12 @@
 """Store releases outside the root: as exports in buckets, or as publications that the catalog records for takedowns."""
 
 import logging
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from data_miner_dagster.catalog.claims import hold_claim
 from data_miner_dagster.catalog.outside_copies import find_outside_copies, record_publication, remove_publication
 from data_miner_dagster.domain.copies import CopyKind
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
@@ -25,10 +23,9 @@ from data_miner_dagster.operations.object_stores import access_of, bucket_url, o
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release, whole_release
 from data_miner_dagster.operations.releasing.standing import existing_version
-from data_miner_dagster.storage.atomic import partial_name, sweep_partials
+from data_miner_dagster.operations.releasing.unfinished_exports import export_work_folder
 
 _HUB_FORMAT: Final = "huggingface"
-_WORK_NAME: Final = "export"
 
 logger = logging.getLogger(__name__)
 
@@ -157,19 +154,12 @@ def _files_of(platform: Platform, project: str, version: str, format: str) -> It
         release = whole_release(platform, project, version)
         yield {name: release / name for name in names_in_release(release)}, MANIFEST_FILE
         return
-    name = f"{_WORK_NAME}-{project}"
-    # While this process holds the claim, no other export is running, so partial files are leftovers.
-    with hold_claim(platform.database, f"{_WORK_NAME}/{project}", wait_seconds=0):
-        sweep_partials(platform.root, name)
-        folder = platform.root / partial_name(name, _WORK_NAME)  # always the same name, so that leftovers are found
-        try:
-            outcome = export_release(platform, project, format=format, to=folder, version=version)
-            for image, line in outcome.left_out.items():
-                logger.warning("%s is left out of the export: %s", image, line)
-            paths = sorted(path for path in folder.rglob("*") if path.is_file())
-            yield {path.relative_to(folder).as_posix(): path for path in paths}, DATASHEET_FILE
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with export_work_folder(platform, project) as folder:
+        outcome = export_release(platform, project, format=format, to=folder, version=version)
+        for image, line in outcome.left_out.items():
+            logger.warning("%s is left out of the export: %s", image, line)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        yield {path.relative_to(folder).as_posix(): path for path in paths}, DATASHEET_FILE
 
 
 # --- the Hugging Face hub ---

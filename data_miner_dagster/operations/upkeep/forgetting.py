@@ -47,6 +47,7 @@ from data_miner_dagster.operations.naming import name_of_video
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.inputs import forget_inputs
 from data_miner_dagster.operations.releasing.unfinished import remove_unfinished_rebuilds
+from data_miner_dagster.operations.releasing.unfinished_exports import remove_unfinished_exports
 from data_miner_dagster.operations.split_memory import (
     read_manifests,
     released_generations,
@@ -175,12 +176,14 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
     Raises:
         ConfigError: `target` is neither a video nor a channel.
-        ClaimHeldError: a worker holds one of the videos or projects, or a release is being rebuilt.
+        ClaimHeldError: a worker holds one of the videos or projects, or a release is being rebuilt,
+            or exported to a bucket or hub.
     """
     videos, subjects = find_forgettable(platform, target)
     keys = [video.key for video in videos]
     remember_forgotten(platform.database, subjects, reason)
     remove_unfinished_rebuilds(platform)
+    remove_unfinished_exports(platform)
     wanting = projects_wanting(platform.database, keys, also_rejected=True)
     held = releases_holding(platform, keys)
     projects = {name for names in wanting.values() for name in names} | {release.project for release in held}

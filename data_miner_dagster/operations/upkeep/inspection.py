@@ -35,6 +35,11 @@ from data_miner_dagster.operations.releasing.unfinished import (
     is_unfinished_rebuild,
     remove_unfinished_rebuild,
 )
+from data_miner_dagster.operations.releasing.unfinished_exports import (
+    exported_project,
+    find_unfinished_exports,
+    remove_unfinished_export,
+)
 from data_miner_dagster.operations.upkeep.auditing import audit_files
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, is_partial_of
 from data_miner_dagster.storage.changing_folders import modified_at, paths_below
@@ -82,6 +87,7 @@ def inspect_platform(platform: Platform) -> list[Finding]:
         *_strays(platform, videos),
         *_partials(platform, videos),
         *_unfinished_rebuilds(platform),
+        *_unfinished_exports(platform),
         *_releases(platform),
     ]
     subjects = {finding.subject for finding in known}
@@ -152,6 +158,8 @@ def _mend(platform: Platform, finding: Finding) -> bool:
         return False
     if is_unfinished_rebuild(platform, path):
         return remove_unfinished_rebuild(platform, path)
+    if exported_project(platform, path) is not None:
+        return remove_unfinished_export(platform, path)
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -270,6 +278,16 @@ def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
                 str(unfinished.path.relative_to(platform.root)),
                 f"remove it ({size_text(unfinished.size_bytes)}), since the release can no longer be rebuilt",
             )
+
+
+def _unfinished_exports(platform: Platform) -> Iterator[Finding]:
+    """Yield the leftovers of killed exports to buckets and hubs. An export of the project would remove them too."""
+    for unfinished in find_unfinished_exports(platform):
+        yield Finding(
+            Discrepancy.PARTIAL,
+            str(unfinished.path.relative_to(platform.root)),
+            f"remove it ({size_text(unfinished.size_bytes)}), since the export of {unfinished.project} has ended",
+        )
 
 
 def _damaged(platform: Platform) -> Iterator[Finding]:

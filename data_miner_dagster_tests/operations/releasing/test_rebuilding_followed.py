@@ -27,6 +27,7 @@ from data_miner_dagster.operations.releasing import unfinished
 from data_miner_dagster.operations.releasing.rebuilding import InputsMissingError, plan_rebuild, rebuild_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.unfinished import find_unfinished_rebuilds
+from data_miner_dagster.operations.releasing.unfinished_exports import export_work_folder
 from data_miner_dagster.operations.upkeep.forgetting import forget_videos
 from data_miner_dagster.storage.frames import frames_identity
 from data_miner_dagster.storage.tables import read_table
@@ -345,9 +346,14 @@ def test_rebuild_release__results_of_other_packages_are_not_continued(
     platform.database.dispose()
 
 
-def test_forget_videos__removes_what_a_killed_rebuild_has_left(copy: Platform) -> None:
+def test_forget_videos__removes_what_killed_rebuilds_and_exports_have_left(copy: Platform) -> None:
     left = copy.root / ".partial-0123456789ab-rebuild" / "frames" / CLIP / "000000.jpg"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"a picture")
+    with export_work_folder(copy, "cyclists") as export:
+        pass
+    export.mkdir()
+    (export / "000000.jpg").write_bytes(b"a picture")
     forget_videos(copy, CLIP, reason="asked")
     assert _work_folders(copy) == []
+    assert not export.exists()
