@@ -1,6 +1,7 @@
 """Models from the Hugging Face hub: the location of their files, and clear errors when they are unavailable."""
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,25 +13,21 @@ from typing import Final
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
+from data_miner_dagster.models.hub_cache import WANTED_FILES, is_cached, is_partly_cached
 from data_miner_dagster.models.registry import PROFILES, ModelEntry
+
+logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 3.0
 _served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of the models that a hub has offered
-_WANTED_FILES: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
-
-
-def is_cached(entry: ModelEntry) -> bool:
-    """Return whether a hub model is in the hub's own cache. Only its `config.json` is looked up."""
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(entry.location, "config.json", revision=entry.revision), str)
 
 
 def check_obtainable(entry: ModelEntry) -> None:
-    """Ensure that a hub model is cached or can be downloaded, without using the network.
+    """Ensure that a hub model is completely cached or can be downloaded, without using the network.
 
     Raises:
-        ModelError: the model is not cached, and either HF_HUB_OFFLINE is set, or it is gated and there is no token.
+        ModelError: the model is not completely cached, and either HF_HUB_OFFLINE is set, or the model is gated and
+            there is no token.
     """
     from huggingface_hub import constants, get_token
 
@@ -38,8 +35,8 @@ def check_obtainable(entry: ModelEntry) -> None:
         return
     if constants.HF_HUB_OFFLINE:
         raise ModelError(
-            f"model {entry.name} ({entry.location}) is not in the Hugging Face cache, and HF_HUB_OFFLINE is set; "
-            "unset it, or use `platform.models.profile: lite`"
+            f"model {entry.name} ({entry.location}) is {_absence(entry)} the Hugging Face cache, and HF_HUB_OFFLINE is "
+            f"set; unset it and {_remedy(entry)}"
         )
     if entry.is_gated and get_token() is None:
         raise ModelError(_gated_message(entry))
@@ -52,7 +49,7 @@ def check_reachable(entry: ModelEntry) -> None:
     for each file for half a minute.
 
     Raises:
-        ModelError: the model is not in the cache, and the hub does not answer or does not serve it.
+        ModelError: the model is not completely in the cache, and the hub does not answer or does not serve it.
     """
     from huggingface_hub import constants
 
@@ -61,10 +58,14 @@ def check_reachable(entry: ModelEntry) -> None:
         return
     if (problem := _problem_of_hub(entry)) is not None:
         raise ModelError(
-            f"model {entry.name} ({entry.location}) is not in the cache, and the model hub {constants.ENDPOINT} "
-            f"{problem}; {_remedy(entry)}"
+            f"model {entry.name} ({entry.location}) is {_absence(entry)} the cache, and the model hub "
+            f"{constants.ENDPOINT} {problem}; {_remedy(entry)}"
         )
     _served.add(asked)
+
+
+def _absence(entry: ModelEntry) -> str:
+    return "only partly in" if is_partly_cached(entry) else "not in"
 
 
 def _remedy(entry: ModelEntry) -> str:
@@ -200,7 +201,7 @@ def _configuration_file(entry: ModelEntry, *, may_fetch: bool) -> Path | None:
 
 
 def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
-    """Download a hub model to the hub's own cache, and return its folder. An interrupted download is resumed.
+    """Download a hub model to the hub's own cache, and return its folder. Files in the cache are not downloaded again.
 
     Raises:
         ModelError: the model cannot be downloaded.
@@ -210,17 +211,30 @@ def fetch_from_hub(entry: ModelEntry, progress: Callable[[str], None]) -> Path:
     progress(f"fetching {entry.location} at {entry.revision}")
     check_reachable(entry)
     with hub_errors(entry):
-        return Path(snapshot_download(entry.location, revision=entry.revision, allow_patterns=_WANTED_FILES))
+        return Path(snapshot_download(entry.location, revision=entry.revision, allow_patterns=list(WANTED_FILES)))
 
 
 def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     """Return the repository name or folder, and the `revision`, to pass to `from_pretrained`.
 
-    The revision is None for a folder.
+    The files of a hub model that are not in the cache are downloaded first, so that an interrupted download is
+    continued. The revision is None for a folder.
 
     Raises:
         ModelError: the model's source is neither the hub, nor a folder, nor a bucket, or the model has not been fetched
-            from its bucket or is neither cached nor downloadable.
+            from its bucket, is neither cached nor downloadable, or cannot be downloaded.
+    """
+    location = _location_of(entry)
+    if entry.scheme == "hf" and not is_cached(entry):
+        fetch_from_hub(entry, logger.info)
+    return location
+
+
+def configuration_location(entry: ModelEntry) -> tuple[str, str | None]:
+    """Return the arguments of `pretrained_location` for reading only a model's configuration. No weights are fetched.
+
+    Raises:
+        ModelError: as for `pretrained_location`, except that nothing is downloaded.
     """
     location = _location_of(entry)
     check_reachable(entry)

@@ -323,7 +323,7 @@ def is_on_this_machine(entry: ModelEntry) -> bool:
     if entry.scheme != "hf":
         return True
     # Imported here because only hub models need the hub's client.
-    from data_miner_dagster.models.hub import is_cached
+    from data_miner_dagster.models.hub_cache import is_cached
 
     return is_cached(entry)
 

@@ -80,6 +80,8 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    # The client stores another answer of the hub in the home folder.
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(cache / "harnesses"), raising=False)
 
 
 class Hub(BaseHTTPRequestHandler):

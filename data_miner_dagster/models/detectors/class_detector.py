@@ -16,7 +16,7 @@ from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, RgbImage
 from data_miner_dagster.models.boxes import detections_from_candidates
 from data_miner_dagster.models.detectors.hub_detector import HubDetector, boxes_from_centres, load_pretrained, mask_of
-from data_miner_dagster.models.hub import check_network, hub_errors, pretrained_location
+from data_miner_dagster.models.hub import check_network, configuration_location, hub_errors
 from data_miner_dagster.models.registry import ModelEntry
 from data_miner_dagster.models.vocabulary import match_vocabulary
 
@@ -119,7 +119,7 @@ def class_names(entry: ModelEntry) -> tuple[str, ...]:
     from transformers import AutoConfig
 
     check_network(entry)
-    location, revision = pretrained_location(entry)
+    location, revision = configuration_location(entry)
     with hub_errors(entry):
         return _names_in(AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False))
 

@@ -35,7 +35,7 @@ from data_miner_dagster.models.encoders.recipes import (
     PromptTokenizer,
     TextRecipe,
 )
-from data_miner_dagster.models.hub import hub_errors, pretrained_location
+from data_miner_dagster.models.hub import configuration_location, hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _open_checkpoint(
     disable_progress_bar()
 
     device = resolve_device(device)
-    location, revision = pretrained_location(entry)
+    location, revision = configuration_location(entry)
     with hub_errors(entry):
         config = AutoConfig.from_pretrained(location, revision=revision, trust_remote_code=False)
         if config.model_type == _NAFLEX:
