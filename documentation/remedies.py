@@ -112,7 +112,7 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
     errors.ModelError: Advice(
         "A model is unknown, cannot be fetched, or does not match its pinned checksum.",
         GATE,
-        "`data-miner models list` shows the known names and the cached models, and `data-miner models fetch` fetches. "
+        "`data-miner models list` shows the known names, and `data-miner models fetch --model NAME` fetches one. "
         "Without access to a hub: `--profile lite`.",
     ),
     errors.TransientError: Advice(
@@ -255,7 +255,9 @@ RUNS: Final[Mapping[FailureKind, Advice]] = {
         "The catalog's database does not respond, or is damaged.", GATE, "Start it, or restore it."
     ),
     FailureKind.MODEL: Advice(
-        "A model is missing or does not match its pin.", GATE, "`data-miner models fetch`, or `--profile lite`."
+        "A model is missing or does not match its pin.",
+        GATE,
+        "`data-miner models fetch --model NAME`, or `--profile lite`.",
     ),
     FailureKind.GPU_MEMORY: Advice(
         "The GPU has too little memory for this model.",

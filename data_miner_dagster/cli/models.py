@@ -1,12 +1,19 @@
 """The `data-miner models` commands: list the models and their classes, and fetch their weights."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened, profile_option
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
+from data_miner_dagster.domain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from data_miner_dagster.config.settings import PlatformConfig
+    from data_miner_dagster.models.registry import ModelEntry
 
 app = typer.Typer(help="List and fetch models.", no_args_is_help=True)
 
@@ -70,7 +77,10 @@ def list_classes(
     if detector.entry.class_names is None:
         echo(f"{name} has no list of classes, because it detects anything that a phrase describes")
     elif names is None:
-        echo(f"the classes of {name} are listed in its weights, which are missing; run `data-miner models fetch`")
+        echo(
+            f"the classes of {name} are only in its weights ({detector.entry.folder}), which are not opened to list "
+            "them; export the weights as `.onnx` to have them listed"
+        )
     else:
         echo("\n".join(names))
 
@@ -78,6 +88,10 @@ def list_classes(
 @app.command("fetch")
 def fetch_models(
     profile: Annotated[str, profile_option("The models to fetch: small ones for a CPU, or the full ones.")] = "lite",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Fetch this model of the registry instead of a profile's. Repeatable."),
+    ] = None,
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
     own: Annotated[
         bool,
@@ -89,21 +103,36 @@ def fetch_models(
     config: ConfigOption = None,
 ) -> None:
     """Fetch the models of a profile into the model cache. Downloads are pinned, verified and resumable."""
-    from data_miner_dagster.models.cache import model_cache_folder
-    from data_miner_dagster.models.packages import fetch_profile, fetch_samples
+    from data_miner_dagster.models.packages import fetch_samples
+    from data_miner_dagster.models.registry import PROFILES, entries_of
 
-    if own:
-        from data_miner_dagster.operations.own_weights import fetch_own_weights
-
-        with steps_on_stderr():
-            found = fetch_own_weights(opened(root, config).config, typer.echo)
-        for name, folder in found.items():
-            echo(f"{name} is in {folder}")
-        return
     if samples:
         for path in fetch_samples(typer.echo).values():
             echo(str(path))
         return
-    fetch_profile(profile, typer.echo)
-    echo(f"the {profile} profile's models are in {model_cache_folder()}")
-    echo(f"next: data-miner run --config FILE --profile {profile}")
+    if not own and not model:
+        _fetch(PROFILES[profile].entries, None)
+        echo(f"next: data-miner run --config FILE --profile {profile}")
+        return
+    settings = opened(root, config).config
+    known = entries_of(settings.models)
+    if unknown := [name for name in model or () if name not in known]:
+        raise ConfigError(f"model {unknown[0]!r} is not in the registry; `data-miner models list` shows its models")
+    _fetch([known[name] for name in model] if model else [e for e in known.values() if e.is_in_bucket], settings)
+
+
+def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -> None:
+    """Fetch models, and print where each is. `settings` are required for models in buckets."""
+    from huggingface_hub import constants
+
+    from data_miner_dagster.models.cache import model_cache_folder
+    from data_miner_dagster.models.packages import fetch_models as fetch
+    from data_miner_dagster.operations.own_weights import fetch_from_buckets
+
+    fetch(entries, typer.echo)
+    if settings is not None:
+        with steps_on_stderr():
+            fetch_from_buckets(settings, entries, typer.echo)
+    for entry in entries:
+        folder = constants.HF_HUB_CACHE if entry.scheme == "hf" else model_cache_folder()
+        echo(f"{entry.name} is in {entry.folder if entry.is_local or entry.is_in_bucket else folder}")

@@ -14,7 +14,7 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.architectures import ARCHITECTURES, Capability
 from data_miner_dagster.models.checksums import ModelFile, folder_checksums
 from data_miner_dagster.models.hub_cache import WANTED_FILES, is_cached, is_partly_cached
-from data_miner_dagster.models.registry import PROFILES, ModelEntry
+from data_miner_dagster.models.registry import BUILT_IN, PROFILES, ModelEntry
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,15 @@ def _remedy(entry: ModelEntry) -> str:
     profile = profile_of_models([entry])
     if profile is None:
         return "run again with network access, or choose another model"
-    return f"run `data-miner models fetch --profile {profile}` with network access, or use `--profile lite`"
+    return f"run `{fetching_command(entry)}` with network access, or use `--profile lite`"
+
+
+def fetching_command(entry: ModelEntry) -> str:
+    """Return the command that fetches a hub model: that of a profile with the model, or that of the model by name."""
+    if (profile := profile_of_models([entry])) is not None:
+        return f"data-miner models fetch --profile {profile}"
+    config = "" if BUILT_IN.get(entry.name) == entry else " --config FILE"
+    return f"data-miner models fetch --model {entry.name}{config}"
 
 
 def profile_of_models(entries: Sequence[ModelEntry]) -> str | None:

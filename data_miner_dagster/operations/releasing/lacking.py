@@ -68,7 +68,11 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
             if found.fingerprint != fingerprint:
                 yield f"the weights or settings of model {name} have changed since the release"
             elif not is_on_this_machine(found.entry):
-                yield f"the weights of model {name} are not on this machine; run `data-miner models fetch`"
+                # Imported here because only hub models need the hub's client.
+                from data_miner_dagster.models.hub import fetching_command
+
+                command = fetching_command(found.entry)
+                yield f"the weights of model {name} are not (or not all) on this machine; run `{command}`"
         except (ModelError, ConfigError) as error:
             yield str(error)
 
