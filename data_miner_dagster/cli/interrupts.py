@@ -10,22 +10,25 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from data_miner_dagster.cli.output import echo
 
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, the convention of shells
-_LINE: Final = "interrupted; run again to continue"
+INTERRUPTED_LINE: Final = "interrupted; run again to continue"
 
 
 @contextmanager
-def ending_on_interrupt() -> Iterator[None]:
+def ending_on_interrupt(line: Callable[[], str] = lambda: INTERRUPTED_LINE) -> Iterator[None]:
     """While the block runs, let Ctrl-C end the process immediately, with one line and status 130.
 
     Python's signal handlers are not used, because libraries replace them and they wait for the main thread. Outside the
     main thread, this context manager has no effect.
+
+    Args:
+        line: the function that returns the line. It is called in another thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -36,7 +39,7 @@ def ending_on_interrupt() -> Iterator[None]:
     def listen() -> None:
         while signals := reading.recv(1):
             if signals[0] == signal.SIGINT:
-                echo(_LINE, err=True)
+                echo(line(), err=True)
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(EXIT_INTERRUPTED)

