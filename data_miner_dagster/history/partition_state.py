@@ -152,6 +152,6 @@ def _keep_latest_checks(connection: Connection, run_id: str) -> None:
 def _as_json(run_id: str) -> str:
     """Return a run id as an event's JSON contains it.
 
-    The id alone must not be replaced, since it may also occur elsewhere in the event, as a code version.
+    The id alone must not be replaced, since it may also occur elsewhere in the event, for example as a code version.
     """
     return f'"run_id": "{run_id}"'

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 
 def count_ticks(connection: Connection, selector_id: str, before: float, statuses: Collection[TickStatus]) -> int:
-    """Return the number of ticks of one sensor or schedule that have one of `statuses` and are from before a time.
+    """Return the number of ticks of one sensor or schedule that are older than `before` and have one of `statuses`.
 
     Args:
         connection: a connection to the database of Dagster's ticks.

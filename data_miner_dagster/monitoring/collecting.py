@@ -98,7 +98,7 @@ class Collector:
         self._failing: set[str] = set()
 
     def values(self) -> Values:
-        """Return the values of all metrics. They are collected again after 5 s, or later if collecting took long."""
+        """Return the values of all metrics. They are collected at most every 5 s, less often if that is slow."""
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:

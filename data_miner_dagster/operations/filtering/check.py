@@ -29,9 +29,9 @@ class DecisionCounts:
 
     @property
     def holds(self) -> bool:
-        """True if each frame has exactly one decision, and there are no other decisions.
+        """True if the decisions keep all guarantees.
 
-        A decision must have a reason if and only if it drops its frame.
+        Every frame has exactly one decision, every decision has a frame, and exactly the dropped frames have a reason.
         """
         return not (self.num_undecided or self.num_of_no_frame or self.num_repeated or self.num_without_reason)
 

@@ -52,7 +52,7 @@ class MediaWorkers(PooledWorkers):
         return self._pool.process_ids
 
     def probe(self, path: Path) -> ProbedVideo:
-        """Verify a video file by `probe_video` in a worker. Return its properties.
+        """Verify a video file with `probe_video` in a worker. Return its properties.
 
         Raises:
             VideoPermanentError: `probe_video` raised it, or (LIMIT_EXCEEDED) time or memory ran out.

@@ -118,7 +118,7 @@ class SiteWorkers(PooledWorkers):
         found_at: datetime,
         accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
     ) -> FetchedVideo:
-        """Fetch a video into `folder` by `SiteClient.fetch` in a worker.
+        """Fetch a video into `folder` with `SiteClient.fetch` in a worker.
 
         Raises:
             VideoPermanentError, VideoTransientError: `SiteClient.fetch` raised it; or (LIMIT_EXCEEDED) the worker used

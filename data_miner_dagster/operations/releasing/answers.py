@@ -58,7 +58,7 @@ def _stored_verdicts(platform: Platform, project: str, version: str) -> Mapping[
 
 
 def _frames_of(platform: Platform, verdicts: Collection[Verdict]) -> Mapping[str, Collection[int]]:
-    """Return the indices of the frames that verdicts are about, by video."""
+    """Return the indices of the frames that verdicts are about, by video. Videos without frames are omitted."""
     by_frame, frames = VerdictsByFrame(verdicts), {}
     for video_key in by_frame.video_keys:
         if not has_frames(platform.layout, video_key):  # the video was deleted, or is being extracted again

@@ -313,7 +313,7 @@ class ReleaseSource:
                 yield FramePlace(row["video_key"], row["pts_seconds"])
 
     def _check_current(self, unique: pa.ChunkedArray) -> set[str]:
-        """Return the ids of unexamined representatives, or raise an error if a table is out of date."""
+        """Return the ids of unexamined representatives, or raise an OutOfDateError if a table is out of date."""
         filtered = read_table(self._paths["filtered_frames"], ["frame_id", "is_kept"])
         if not pc.all(pc.is_in(unique, filtered.filter(filtered["is_kept"])["frame_id"]), min_count=0).as_py():
             raise self._stale("deduplicated_frames", "it contains frames that filtering does not keep")

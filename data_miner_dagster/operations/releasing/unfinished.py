@@ -50,7 +50,7 @@ class RebuildOf:
     manifest_bytes: bytes
 
     def folder_in(self, root: Path) -> Path:
-        """Return the path of the temporary root inside a root."""
+        """Return the path of the temporary root for this rebuild inside `root`."""
         return root / partial_name(_WORK_NAME, hashlib.sha256(self.manifest_bytes).hexdigest())
 
     @property
@@ -65,7 +65,7 @@ class RebuildOf:
 
 @contextmanager
 def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
-    """Yield a temporary root inside a root, on the same file system, on which files can be linked.
+    """Yield a temporary root inside `root`, on the same file system, so that files can be linked into it.
 
     It contains the results of models from an unfinished rebuild of the same release. Leftovers of other rebuilds are
     removed. When the block ends, the temporary root is removed. If the block raises, the results of models stay for the

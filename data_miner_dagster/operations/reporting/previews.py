@@ -336,7 +336,7 @@ def _read(path: Path, columns: list[str]) -> pa.Table | None:
 def _spread(num_rows: int, num_wanted: int) -> pa.Array:
     """Return the ascending indices of `num_wanted` evenly spread rows, including the first and the last row.
 
-    If there are fewer rows, all indices are returned. If one is wanted, it is the middle.
+    If there are fewer rows, all indices are returned. If `num_wanted` is 1, the middle row is returned.
     """
     if num_rows <= num_wanted:
         return pa.array(range(num_rows), pa.int64())

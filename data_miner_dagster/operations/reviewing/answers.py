@@ -55,7 +55,7 @@ class AnswerReader:
         )
 
     def _place_of(self, frame_id: str, pts_seconds: float | None = None) -> FramePlace:
-        """Return the place of a frame. If the id now belongs to another time, the frame at `pts_seconds` counts.
+        """Return the place of a frame. If the id now belongs to another time, the frame at `pts_seconds` is used.
 
         Raises:
             ConfigError: the project has no such frame.

@@ -167,7 +167,7 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
 
 
 def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
-    """Return the row of the question with a key.
+    """Return the row of the question with the key `key`.
 
     Raises:
         ConfigError: the key is invalid, its video is unknown, or the queue has no such pair of duplicates.

@@ -167,7 +167,7 @@ class Review:
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
     def undo(self, answer_id: str, *, who: str) -> bool:
-        """Undo an answer. The previous answer about the same subject then counts again.
+        """Undo an answer, which puts the previous answer about the same subject in force again.
 
         Return False if there is no answer with this id, or if it is already undone.
         """

@@ -108,7 +108,7 @@ class StandingKeeper:
         self._judged = wanted
 
     def _facts(self) -> FrameFacts:
-        """Return the facts of the index, in which only the boxes without a verdict count on judged frames.
+        """Return the facts of the index, updated so that only boxes without a verdict count on judged frames.
 
         A complete frame counts as a frame without boxes.
         """

@@ -39,7 +39,7 @@ class VideosCount:
 
 @dataclass(frozen=True, slots=True)
 class ProjectCount:
-    """The numbers of items that removing a project would remove, and of videos that would stay."""
+    """The numbers of items that removing a project would delete, and of videos that would stay."""
 
     num_videos: int  # its videos, which stay
     num_shared: int  # those of its videos that other projects want too

@@ -116,7 +116,7 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return a hint for an error message: the keys that begin with `target` or whose video has it as its name or title.
+    """Return a hint for an error message: the keys that begin with `target`, or whose video has this name or title.
 
     The keys are only suggested, because only a whole key identifies a video safely. If there are none, the hint is the
     command that lists all keys.
@@ -220,7 +220,7 @@ def _release_folders(platform: Platform) -> list[Path]:
 
 
 def _remember_all(platform: Platform, project: str) -> None:
-    """Store the splits and generations of the project's releases on disk, before any release is removed."""
+    """Store the splits and generations from the project's releases on disk, so that they outlive the releases."""
     manifests = read_manifests(platform, project)
     splits, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
