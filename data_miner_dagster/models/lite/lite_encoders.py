@@ -218,7 +218,7 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
 
     concept_sizes = [MIN_CLASSES_OF_CONCEPT, MAX_CLASSES_OF_CONCEPT]
     fingerprint = fingerprint_of({"encoder": entry.fingerprint, "concept_sizes": concept_sizes})
-    # Cached, since embedding 1500 names takes a few seconds, and so that images alone need no torch.
+    # Cached, since embedding 1500 names takes a few seconds, and so that images alone need no torch or transformers.
     names = EmbeddedNames.read(derived_file("lite-conse-names.npz", fingerprint, embed_names))
     classifier = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0))
     return LiteConseEncoder(entry, classifier, detector, names, load_sentences)
