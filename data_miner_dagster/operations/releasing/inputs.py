@@ -1,8 +1,8 @@
 """Store the inputs from which `data-miner rebuild` reproduces a release, beside the project's tables.
 
-The inputs are the catalog rows at that time, the calibration of boxes, the fingerprint of each video's frames, and the
-versions of everything that affects the result. Images, videos and vectors are not copied: `rebuild` uses those in the
-root.
+The inputs are the catalog rows at the time of the release, the calibration of boxes, the fingerprint of each video's
+frames, and the versions of everything that affects the result. Images, videos and vectors are not copied: `rebuild`
+uses those in the root.
 """
 
 import json

@@ -110,7 +110,7 @@ class ReleasedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _VideoRows:
-    """The rows of one video in the tables, by frame index, and its public address."""
+    """The rows of one video in the tables, by frame index, and the video's public address."""
 
     video_key: str
     frames: Mapping[int, Mapping[str, Any]]

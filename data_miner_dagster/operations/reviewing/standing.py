@@ -153,7 +153,7 @@ class StandingKeeper:
 def _words_on(given: Iterable[Verdict]) -> dict[VerdictWord, str]:
     """Return the words of the verdicts on a frame as a whole, with their answer ids.
 
-    Of the words in FRAME_WORDS, which contradict each other, only the last one is included.
+    The words in FRAME_WORDS contradict each other, so only the last of them is included.
     """
     said: dict[VerdictWord, str] = {}
     for one in given:
