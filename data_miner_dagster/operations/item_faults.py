@@ -168,7 +168,7 @@ def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or its logged fault. Use it for results that nothing depends on, such as pictures.
+    """Return the result of `work`, or its logged fault. Use it for results that nothing depends on.
 
     For example, a release is valid without its report.
     """

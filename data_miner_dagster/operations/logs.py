@@ -1,6 +1,6 @@
 """Format the log as text for people, or as one JSON object per line for Loki. Neither contains secrets.
 
-Every line names the current work (domain/at_work.py): as fields in JSON, at the end of a line of text.
+Every line names the current work (domain/at_work.py): in fields of a JSON object, or at the end of a line of text.
 """
 
 import logging

@@ -248,7 +248,7 @@ class Room:
             yield from self.removable_caches()
 
     def removable_sources(self) -> Iterator[Removable]:
-        """Yield the source files of videos whose frames exist, then of videos that are not in progress."""
+        """Yield the source files of videos whose frames exist, then those of other videos that are not in progress."""
         with self._platform.database.reading() as session:
             videos = removable_sources(session)
         for video in videos:

@@ -1,4 +1,4 @@
-"""Store the versions of the stages that made a project's results, for display. Fingerprints do not reveal them.
+"""Store the versions of the stages that produced a project's results, for display. Fingerprints do not reveal them.
 
 Belongs here: storing the versions. Does not belong here: the consequences of a new version (stages/upgrading.py).
 """

@@ -50,7 +50,7 @@ def choose_search(
 ) -> DuplicateSearch:
     """Return a search for near-duplicates among `leaders` and `newcomers`: exact if that is affordable, else clustered.
 
-    The result is deterministic. Its index is empty. The clustered index is trained on rows spread evenly over all
+    The result is deterministic, and its index is empty. The clustered index is trained on rows spread evenly over all
     vectors. An exact search finds the true near-duplicates of a sample, and the index is set to visit enough clusters
     to find the required share of them.
     """

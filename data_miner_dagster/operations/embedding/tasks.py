@@ -1,4 +1,4 @@
-"""Keep the frames of one video to embed, and their results so far."""
+"""Keep track of the frames of one video that are being embedded, and of their results so far."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext

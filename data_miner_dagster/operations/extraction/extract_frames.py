@@ -265,7 +265,7 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """Keep the stale frames, if any, of a video whose file is missing, and schedule another attempt.
+    """If a video whose file is missing has stale frames, keep them and schedule another attempt.
 
     Return the outcome BLOCKED.
     """

@@ -79,7 +79,7 @@ def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
 
 
 def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | None:
-    """Write the frames with the index from one reader. Return None if there is no index, or no frame in the index."""
+    """Write the frames with the index from one reader. Return None if there is no index or it has no frames."""
     with _opened(job) as stream:
         index = reader(stream, max_frames=job.config.limits.max_source_frames)
         if index is None or index.num_frames == 0:

@@ -49,7 +49,9 @@ def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
         if writer.num_frames == 0:
             folder = job.picture_paths[0].parent if job.picture_paths else Path()
             reason = f" (the first: {left_out[0]})" if left_out else ""
-            raise VideoPermanentError(VideoErrorKind.UNDECODABLE, f"no picture in {folder} can be read{reason}")
+            raise VideoPermanentError(
+                VideoErrorKind.UNDECODABLE, f"no picture in {folder} can be read{reason}; replace the pictures"
+            )
     return FrameFolderSummary(
         num_frames=writer.num_frames,
         num_source_frames=len(job.picture_paths),
