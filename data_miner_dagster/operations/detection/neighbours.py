@@ -118,7 +118,7 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Decode the missing pictures. Their largest possible number is logged first, and missing files are downloaded.
+        """Decode the missing pictures, after logging their maximum number. Missing video files are downloaded again.
 
         Raises:
             SourcesMissingError: a video file is missing, and the platform is offline.

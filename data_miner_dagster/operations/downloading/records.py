@@ -118,8 +118,7 @@ def record_failure(
 ) -> VideoOutcome:
     """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the time of the next attempt.
 
-    If an earlier download of the video exists, the video keeps it and stays DOWNLOADED. Return the outcome FAILED or
-    UNAVAILABLE.
+    If an earlier download of the video exists, it is kept instead. Return the outcome FAILED or UNAVAILABLE.
     """
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
