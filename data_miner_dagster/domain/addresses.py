@@ -1,10 +1,11 @@
 """Address types that record who wrote an address, and the detection of plain-text secrets in addresses.
 
-The author decides how an address may be read. Only a user's own words may contain `{env:NAME}`, `~` or paths. Text from
-a listing, feed, page, manifest or redirect is foreign and can only name something on the network. Separate types ensure
-that code which expands or opens addresses cannot receive the wrong kind. Belongs here: the types, and the validity of
-addresses. Does not belong here: expanding `{env:NAME}` (sites/references.py), and deciding which hosts may be contacted
-(sites/addresses.py).
+The author of an address determines how it may be read. Only a user's own words may contain `{env:NAME}`, `~` or paths.
+Text from a listing, feed, page, manifest or redirect is foreign and can only name something on the network. Separate
+types ensure that code which expands or opens addresses cannot receive the wrong kind.
+
+Belongs here: the types, and the validity of addresses. Does not belong here: expanding `{env:NAME}`
+(sites/references.py), and deciding which hosts may be contacted (sites/addresses.py).
 """
 
 import re
@@ -101,7 +102,7 @@ class ForeignAddress:
         """Return foreign text as an http or https address, with braces and invisible characters percent-encoded.
 
         Raises:
-            AddressError: the text is not a valid http or https address.
+            AddressError: the text is too long, or is not a valid http or https address.
         """
         if len(text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
@@ -114,7 +115,8 @@ class ForeignAddress:
         """Return an address from an extractor of a known site: http, https, or a name internal to extractors.
 
         Raises:
-            AddressError: the text is a path, has a scheme that is not allowed, or contains control characters.
+            AddressError: the text is a path, is too long, has a malformed host or a scheme that is not allowed, or
+                contains control characters.
         """
         return cls._encoded(text)
 
@@ -210,7 +212,10 @@ def secret_in_address(address: str) -> str | None:
 
 
 def advice_for(secret: str) -> str:
-    """Return the end of a message about an address with this secret, including what to write instead."""
+    """Return the end of a message about an address that contains `secret`, with what to write instead.
+
+    `secret` is a description from `secret_in_address`.
+    """
     return (
         f"contains {secret} in plain text, which would be stored in the catalog; write {{env:NAME}} instead, and set "
         "the environment variable NAME"
@@ -222,7 +227,7 @@ def _is_http(text: str) -> bool:
 
 
 def address_at(url: str, pts_seconds: float) -> str:
-    """Return a video's address with a start time added. Text that is not a web address is returned unchanged."""
+    """Return a video's web address with a start time in whole seconds. Any other text is returned unchanged."""
     try:
         parts = urllib.parse.urlsplit(url)
     except ValueError:

@@ -16,7 +16,7 @@ class AlertKind(StrEnum):
     STALLED = "stalled"
 
     def words(self, subject: str) -> str:
-        """Return a sentence that describes the trouble with a subject."""
+        """Return a sentence about this trouble with a project, a stage or a site. The site `*` means all sites."""
         match self:
             case AlertKind.PROJECT_FAILED:
                 return f"Project {subject} has failed"
@@ -41,6 +41,6 @@ class Trouble:
     line: str
     """The problem and the remedy, for people."""
     since: datetime | None = None
-    """When the trouble began. None: at the time of its first observation."""
+    """When the trouble began, or None to count from its first observation."""
     after: timedelta = timedelta()
     """How long the trouble must last before an alert is sent."""

@@ -1,6 +1,6 @@
 """Delays before a retry, as pure functions.
 
-Delays grow to six hours and no further, since a transient error is retried without limit.
+Transient errors are retried indefinitely, with delays of at most six hours.
 """
 
 from typing import Final
@@ -12,13 +12,16 @@ LONGEST_SECONDS: Final = 6 * 3600.0
 def backoff_seconds(
     num_failures: int, *, first_seconds: float = FIRST_SECONDS, longest_seconds: float = LONGEST_SECONDS
 ) -> float:
-    """Return the delay in seconds after `num_failures` consecutive failures. It doubles with each, up to a limit."""
-    exponent = min(max(num_failures, 1) - 1, 40)  # 2**40 s exceeds any cap
+    """Return the delay in seconds after `num_failures` consecutive failures.
+
+    It is `first_seconds` after the first failure, and doubles with each further one up to `longest_seconds`.
+    """
+    exponent = min(max(num_failures, 1) - 1, 40)  # 2**40 s exceeds any limit
     return min(first_seconds * 2.0**exponent, longest_seconds)
 
 
 def outage_seconds(seconds_so_far: float) -> float:
-    """Return the delay before the next probe of something that has been unavailable for `seconds_so_far`.
+    """Return the delay in seconds before the next probe of something that has been unavailable for `seconds_so_far`.
 
     The delay is an eighth of that time, but at least 30 seconds and at most six hours. Work therefore resumes soon
     after the outage ends: after an outage of at least four minutes, at most a ninth of the total time is lost.

@@ -21,9 +21,9 @@ def problem_of_catalog_url(url: str) -> str | None:
 
 
 def shown_catalog_url(url: str) -> str:
-    """Return a URL, valid or not, in a form for display.
+    """Return a URL, valid or not, in quotes for display.
 
-    Hides text before '@' and after '?', which may be a password.
+    Text before '@' and after '?' may be a password, and is shown as `***`. A value without '/' is not shown at all.
     """
     before, at, rest = url.rpartition("@")
     head = re.match(r"[\w+]{0,30}:?//", before)

@@ -37,11 +37,11 @@ class ReturnedImage:
     Attributes:
         name: the file's name in the tool: a path or an address that ends with the file's path below `images/`.
         boxes: the boxes.
-        is_reviewed: whether a person has examined the whole image; None if the tool does not say.
+        is_reviewed: whether a person has examined the whole image, or None if the tool does not say.
         frame_id: the id of the frame, if the tool preserved it.
         who: the annotator, if known.
         given_at: when the annotator finished, if known.
-        unusable: a phrase that describes a shape other than an upright box with one label; None if there is none.
+        unusable: a phrase that describes a shape other than an upright box with one label, or None if there is none.
 
     Raises:
         ValueError: `frame_id` is not text.

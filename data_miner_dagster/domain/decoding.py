@@ -107,7 +107,7 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def groups(self) -> Int64Array:
-        """The group of each packet. Presentation order gives the same groups, since groups do not overlap."""
+        """The number of each packet's group, from 0. Presentation order gives the same groups, which do not overlap."""
         return np.cumsum(self.is_keyframe) - 1
 
     @cached_property

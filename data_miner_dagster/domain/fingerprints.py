@@ -16,6 +16,7 @@ def fingerprint_of(parts: Mapping[str, object]) -> str:
 
     Raises:
         TypeError: a value is not JSON-serializable.
+        ValueError: a number is infinite or not a number.
     """
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
@@ -27,7 +28,11 @@ def embeddings_fingerprint_of(frames_fingerprint: str, encoder_fingerprint: str)
 
 
 def sha256_of_file(path: Path) -> str:
-    """Return the lower-case hex sha256 of a file's bytes, read in chunks."""
+    """Return the sha256 of a file's bytes in lower-case hex. The file is read in chunks.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):

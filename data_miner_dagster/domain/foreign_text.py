@@ -28,8 +28,8 @@ _UNPRINTABLE: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_BID
 def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
     """Return foreign text as one line without control, bidi or invisible characters, cut to `max_length`.
 
-    Lone surrogates are replaced. Numbers are converted to text. Returns None for any other type, for integers beyond
-    `MAX_COUNT`, and if no characters remain.
+    Lone surrogates are replaced. Numbers are converted to text. The result is None for any other type, for integers
+    beyond `MAX_COUNT`, and if no characters remain.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -41,7 +41,7 @@ def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
 
 
 def clean_texts(values: object) -> tuple[str, ...]:
-    """Return the cleaned words of a foreign list, at most `MAX_TAGS`. Empty for anything but a list or tuple."""
+    """Return at most `MAX_TAGS` cleaned texts from a foreign list or tuple, or an empty tuple for any other value."""
     if not isinstance(values, list | tuple):
         return ()
     cleaned = (clean_text(value, MAX_TAG_LENGTH) for value in values[: 2 * MAX_TAGS])
@@ -49,7 +49,7 @@ def clean_texts(values: object) -> tuple[str, ...]:
 
 
 def clean_number(value: object) -> float | None:
-    """Return a foreign number as a float if it is finite, otherwise None. Also None for integers beyond `MAX_COUNT`."""
+    """Return a foreign number as a float, or None if it is not a finite number or is an integer beyond `MAX_COUNT`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, int) and abs(value) > MAX_COUNT:
@@ -67,9 +67,9 @@ def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
 
 
 def hidden_character(text: str) -> str | None:
-    """Return the first bidi or invisible character of a text; None if it has none.
+    """Return the first bidi or invisible character in a text, or None if there is none.
 
-    Such a character makes a text read differently from what it is.
+    Such a character can make a text look different from what it is.
     """
     found = _HIDDEN.search(text)
     return None if found is None else found[0]
@@ -78,7 +78,7 @@ def hidden_character(text: str) -> str | None:
 def printable(text: str) -> str:
     r"""Return text that is safe to print: each control or invisible character becomes an escape such as `\u001b`.
 
-    Keeps line feeds and tabs. All printed text passes through this function, since text from an old catalog, a file
+    Line feeds and tabs are kept. All printed text passes through this function, since text from an old catalog, a file
     name or a library's message may contain characters that a terminal acts on. JSON stays valid JSON.
     """
 

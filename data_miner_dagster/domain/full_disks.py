@@ -36,6 +36,8 @@ def is_disk_full(error: BaseException | None) -> bool:
 def disk_full_is_the_videos(where: object) -> Iterator[None]:
     """Convert any library's error about a full disk to a transient failure of the current video.
 
+    The message names `where`, a path or place on that disk.
+
     Raises:
         VideoTransientError: a disk or quota is full; the kind is DISK_FULL.
     """
@@ -51,4 +53,4 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 def disk_full_line(where: object) -> str:
     """Return the message that tells the user that the disk of `where` is full."""
-    return f"no space is left on the disk of {where}; free some, and the failed work is retried"
+    return f"no space is left on the disk of {where}; free some space, and the failed work is retried"

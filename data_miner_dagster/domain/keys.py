@@ -33,7 +33,8 @@ def check_video_key(key: str) -> str:
     """
     if len(key) > MAX_KEY_LENGTH or ".." in key or key.endswith(".") or not _VIDEO_KEY.fullmatch(key):
         raise ConfigError(
-            f"video key {key!r} is not '<extractor>-<id>' of at most {MAX_KEY_LENGTH} letters, digits, '_', '-', '.'"
+            f"the video key {key!r} is not valid; use '<extractor>-<id>' with at most {MAX_KEY_LENGTH} letters, "
+            "digits, '_', '-' and '.', without '..' or a final '.'"
         )
     return key
 
@@ -47,8 +48,8 @@ def check_project_name(name: str) -> str:
     """
     if len(name) > 100 or ".." in name or name.endswith(".") or not _PROJECT_NAME.fullmatch(name):
         raise ConfigError(
-            f"project name {name!r} must be at most 100 letters, digits, '_', '-', '.', starting with a letter or "
-            "digit, without '..' or a final '.'"
+            f"the project name {name!r} is not valid; use at most 100 letters, digits, '_', '-' and '.', starting "
+            "with a letter or digit, without '..' or a final '.'"
         )
     return name
 
@@ -59,7 +60,7 @@ def make_frame_id(video_key: str, frame_index: int) -> str:
 
 
 def split_frame_id(frame_id: str) -> tuple[str, int]:
-    """Return the video key and the frame index of a frame id."""
+    """Return the video key and the frame index that a frame id contains."""
     video_key, _, ordinal = frame_id.rpartition("/")
     return video_key, int(ordinal)
 
@@ -86,7 +87,7 @@ _CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]
 
 
 def digest_of_key(key: str) -> str | None:
-    """Return the leading hex digits of the content's sha256 from a local file's or folder's key; None for other keys.
+    """Return the first hex digits of the content's sha256 in a local file's or folder's key, or None for other keys.
 
     Such keys have the form `<kind>-<name>.<16 digits>`, or `<kind>-<32 digits>` in roots of earlier versions. The kind
     is `file` or `frames`.

@@ -30,17 +30,17 @@ class Mask:
 
     @classmethod
     def of(cls, pixels: MaskPixels) -> Self:
-        """Return the mask for the (H, W) pixels of a whole picture."""
+        """Return the mask for the (H, W) booleans of a whole picture."""
         return cls.of_region(pixels, left_top=(0, 0), resolution_wh=(pixels.shape[1], pixels.shape[0]))
 
     @classmethod
     def of_region(cls, pixels: MaskPixels, *, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> Self:
-        """Return the mask of a picture that is empty outside a region. The cost depends only on the region.
+        """Return the mask of a picture in which the object lies inside a region. The cost depends only on the region.
 
         Args:
-            pixels: the region.
-            left_top: the region's upper left corner.
-            resolution_wh: the size of the whole picture.
+            pixels: the (height, width) booleans of the region.
+            left_top: the x and y of the region's upper left corner in the picture.
+            resolution_wh: the width and height of the whole picture.
 
         Raises:
             ValueError: the region is not inside the picture.
@@ -93,18 +93,18 @@ class Mask:
         return {"size": [self.resolution_wh[1], self.resolution_wh[0]], "counts": self.counts}
 
     def pixels(self) -> MaskPixels:
-        """Return the (H, W) pixels of the picture."""
+        """Return (H, W) booleans for the whole picture: True for the pixels of the object."""
         return self._columns(0, self.resolution_wh[0])
 
     def region(self) -> tuple[MaskPixels, tuple[int, int]]:
-        """Return the pixels of the smallest box around the object, and the box's upper left corner."""
+        """Return the pixels of the smallest box around the object, and the x and y of its upper left corner."""
         left, top, right, bottom = map(int, self.bounds_xyxy or (0, 0, 0, 0))
         return self._columns(left, right)[top:bottom], (left, top)
 
     def _columns(self, left: int, right: int) -> MaskPixels:
-        """Return the pixels of a range of columns. The mask must be empty outside this range.
+        """Return the pixels of the columns from `left` to before `right`. The mask must be empty outside this range.
 
-        Does not use pycocotools, whose `decode` triggers numpy's warnings and allocates a whole picture for each mask.
+        pycocotools is not used: its `decode` triggers numpy's warnings and allocates a whole picture for each mask.
         """
         height = self.resolution_wh[1]
         counts = self._run_lengths()
@@ -116,9 +116,9 @@ class Mask:
     def _run_lengths(self) -> npt.NDArray[np.int64]:
         """Return the lengths of the runs, starting with pixels outside the object.
 
-        Source: `rleFrString` of COCO's maskApi.c. Groups of five bits, lowest first. A sixth bit indicates that more
-        follow, and the fifth bit of the last group is the sign. From the fourth length on, the value is the difference
-        from the length two before.
+        Source: `rleFrString` of COCO's maskApi.c. A length is stored in groups of five bits, the lowest first. A sixth
+        bit indicates that more groups follow, and the fifth bit of the last group is the sign. From the fourth length
+        on, the value is the difference from the length two before.
         """
         codes = np.frombuffer(self.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
         lasts = np.flatnonzero(codes & 0x20 == 0)
@@ -132,7 +132,7 @@ class Mask:
 
     @property
     def area(self) -> int:
-        """The number of pixels."""
+        """The number of pixels of the object."""
         return int(coco_masks.area(self.as_coco()))
 
     @property

@@ -1,9 +1,9 @@
 """Measurement of the cost of work while it is done: requests, bytes, CPU time and time in models.
 
-A `Meter` belongs to one piece of work. Code that incurs a cost calls `note`, `model_call` or `floor_of`, which find the
-meter of the current work and do nothing if there is none. A thread meter counts the CPU time of the threads that work
-for it (`Meter.working`, `for_current_meter`). A process meter counts the CPU time that no thread meter has counted.
-Therefore nothing is counted twice, however the work is parallelized.
+A `Meter` belongs to one piece of work. Code that incurs a cost calls `note`, `model_call`, `floor` or
+`floor_of`, which find the meter of the current work and do nothing if there is none. A thread meter counts the CPU time
+of the threads that work for it (`Meter.working`, `for_current_meter`). A process meter counts the CPU time that no
+thread meter has counted. Therefore nothing is counted twice, however the work is parallelized.
 
 Does not belong here: storing measurements (catalog/measurements.py), or summing them up (stages/costs.py).
 """
@@ -30,14 +30,14 @@ _THREAD_CLOCK: Final = 6
 
 
 class Meter:
-    """The cost of one piece of work so far. Thread-safe.
+    """The cost of one piece of work so far. Threads may share a meter.
 
     Args:
         stage: the stage that works.
-        subject: the video or project being worked on; None if it changes during the work.
-        run_id: the id of the Dagster run, if there is one.
-        of_process: whether to count all CPU time of the process that no other meter counts, including that of library
-            threads.
+        subject: the video or project being worked on, or None if it changes during the work.
+        run_id: the id of the Dagster run, or None if there is no run.
+        of_process: whether to count the CPU time of the process that no thread meter counts, including the time of
+            library threads. Several such meters share this time equally.
         with_libraries: whether to also count the CPU time of threads that libraries have started (BLAS, OpenMP,
             OpenCV).
     """
@@ -87,7 +87,7 @@ class Meter:
                 before.restart_thread()
 
     def take(self) -> Measured:
-        """Return the cost since the previous call, or since the start."""
+        """Return the cost since the previous call, or since the start, and begin again at zero."""
         self.settle_thread()
         if self._is_of_process:
             _of_process.settle()
@@ -100,7 +100,7 @@ class Meter:
         return taken
 
     def settle_thread(self) -> None:
-        """Count the CPU time of this thread up to now."""
+        """Add the CPU time of this thread up to now, if the thread works for this meter."""
         last = self._cpu_since.get(threading.get_ident())
         if last is not None:
             now = time.thread_time()
@@ -109,7 +109,7 @@ class Meter:
             _of_process.leave_out(now - last)
 
     def restart_thread(self) -> None:
-        """Count the CPU time of this thread from now on, if it works for this meter."""
+        """Discard the CPU time of this thread that has not been counted yet, if the thread works for this meter."""
         if threading.get_ident() in self._cpu_since:
             self._cpu_since[threading.get_ident()] = time.thread_time()
 
@@ -134,7 +134,7 @@ class Meter:
 
 
 class _OfProcess:
-    """The distribution of the CPU time that no thread meter has counted, in equal parts, to the process meters."""
+    """Distributes the CPU time that no thread meter has counted, in equal parts, to the process meters."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -176,14 +176,17 @@ class _OfProcess:
 
 
 class _Libraries:
-    """The CPU time of the threads of this process that Python did not start."""
+    """Measures the CPU time of the threads of this process that Python did not start."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[int, float] = {}
 
     def take(self) -> float:
-        """Return the CPU seconds of these threads since the previous call, or 0 if the system does not provide them."""
+        """Return the CPU seconds of library threads since the previous call, or 0 if the system is not Linux.
+
+        Process meters then no longer count these seconds.
+        """
         if sys.platform != "linux":
             return 0.0
         with self._lock:
@@ -211,7 +214,7 @@ def current_meter() -> Meter | None:
 
 
 def note(measured: Measured) -> None:
-    """Add a cost to the meter of the current work. Does nothing if there is no meter."""
+    """Add a cost to the meter of the current work, if there is one."""
     meter = current_meter()
     if meter is not None:
         meter.add(measured)
@@ -219,7 +222,7 @@ def note(measured: Measured) -> None:
 
 @contextmanager
 def model_call(model: object) -> Iterator[None]:
-    """Count the time of the block as time in a model, and as GPU time if the model's `device` is a GPU."""
+    """Count the block's time as unavoidable for the stage, and as GPU time unless the model's `device` is a CPU."""
     began = time.monotonic()
     try:
         yield
@@ -258,7 +261,10 @@ def floor_of(items: Iterable[T]) -> Iterator[T]:
 
 
 def for_current_meter(work: Callable[P, T]) -> Callable[P, T]:
-    """Return a version of `work` that counts on the current meter, whichever thread calls it."""
+    """Return a version of `work` whose cost counts on the current meter, whichever thread calls it.
+
+    Without a current meter, `work` itself is returned.
+    """
     meter = current_meter()
     if meter is None:
         return work

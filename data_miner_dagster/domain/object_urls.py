@@ -48,24 +48,26 @@ class ObjectUrl:
 
     @classmethod
     def parse(cls, text: str) -> "ObjectUrl":
-        """Return the address that a user wrote. Ignores a trailing `/`.
+        """Return the address that a user wrote, without surrounding spaces and trailing slashes.
 
         Raises:
-            ValueError: the text chains protocols, contains credentials or parameters, or has another protocol or a
-                malformed path.
+            ValueError: the text chains protocols, contains credentials or a port, or has another protocol, an invalid
+                bucket name or a malformed path.
         """
         text = text.strip()
         begins = _SCHEME.match(text)
         if begins is None:
-            raise ValueError(f"not the address of a bucket; write one such as {_EXAMPLES}")
+            raise ValueError(f"this is not the address of a bucket; write one such as {_EXAMPLES}")
         if "::" in text:
-            raise ValueError("the address chains protocols with '::', which is not allowed; name the object itself")
+            raise ValueError(
+                "the address chains protocols with '::', which is not allowed; write the address of the object itself"
+            )
         rest = text[begins.end() :]
         bucket, _, path = rest.partition("/")
         if "@" in bucket or ":" in bucket:
             raise ValueError(
-                "the address contains credentials or a port; name only the bucket, and put its credentials and "
-                "endpoint into platform.objects.stores"
+                "the address contains credentials or a port; write only the bucket's name, and set its credentials and "
+                "endpoint in platform.objects.stores"
             )
         return cls(begins[0].removesuffix("://").lower(), bucket, path.rstrip("/"))
 
@@ -76,7 +78,7 @@ class ObjectUrl:
 
     @property
     def name(self) -> str:
-        """The last part of the path, or the bucket."""
+        """The last part of the path, or the bucket's name if the path is empty."""
         return self.path.rpartition("/")[2] or self.bucket
 
     def child(self, name: str) -> "ObjectUrl":

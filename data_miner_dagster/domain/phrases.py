@@ -118,7 +118,7 @@ _BETWEEN: Final = ": "
 
 
 def phrase_of(stored: str) -> str:
-    """Return the words for a stored reason or for the name of a figure.
+    """Return the words for a stored reason or for a figure's name.
 
     In `failed: undecodable` and `failed_undecodable`, each part is looked up. `boxes:car`, the number of boxes of the
     class car, becomes `boxes of car`. Unknown names are shown with spaces instead of underscores.

@@ -19,7 +19,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """The judgement of one detected box: whether it is correct, and the number of the judged frame that it is on."""
+    """A person's judgement of one detected box. `frame` numbers the judged frames."""
 
     confidence: float
     is_right: bool
@@ -108,7 +108,7 @@ class CurvePoint:
 class ClassEvaluation:
     """The quality of one class's boxes. A figure is None if the ground truth has no object of the class.
 
-    AP and AR are those of COCO: means over IoU .5 to .95, with at most 100 boxes per image. The curve, `best` (the
+    AP and AR are defined as in COCO: means over IoU .5 to .95, with at most 100 boxes per image. The curve, `best` (the
     point with the highest F1, whose threshold has an interval) and `in_force` refer to IoU .5.
     """
 

@@ -81,7 +81,7 @@ VIDEO_FACTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A candidate rejected before download, with the rule and one line for the user."""
+    """The rejection of a candidate before its download: the rule, and one line for the user."""
 
     rule: RejectionRule
     message: str
@@ -92,7 +92,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class VideoFileRecord:
-    """Facts about a downloaded and verified video file."""
+    """The properties of a downloaded and verified video file."""
 
     file_name: str  # inside videos/<key>/
     size_bytes: int
@@ -149,7 +149,7 @@ class ProjectOutcome:
         """Reject a status without an output."""
         if not self.status.exists:
             raise ValueError(
-                f"{self.project}: {self.status.value} is not an outcome of a project; raise an error instead"
+                f"`{self.status.value}` is not an outcome of a project such as {self.project}; raise an error instead"
             )
 
 
@@ -198,6 +198,9 @@ class ImageDetections:
     `class_indices` is (N,) int32 into the given class list; `prompts` has the matching phrase of each box. `masks` has
     the N masks, each of the image's size, and None for a box without a mask. If `masks` is omitted, no box has one. A
     box with a mask equals the mask's bounds.
+
+    Raises:
+        ValueError: `masks` is neither empty nor as long as the boxes.
     """
 
     boxes_xyxy: Float32Array

@@ -1,4 +1,4 @@
-"""Values that this process has looked up by reference and that its output must not show.
+"""Values that this process has looked up by reference, and that messages replace with `***` or with the reference.
 
 Belongs here: registering and replacing the values. Does not belong here: recognizing secrets by name (secret_names.py).
 """
@@ -14,13 +14,16 @@ _references: dict[str, str] = {}
 
 
 def remember_secret(value: str) -> None:
-    """Register a secret, which this process then replaces in messages and in stored addresses."""
+    """Register a secret, which this process then replaces in messages and in stored addresses.
+
+    Values of fewer than six characters are ignored.
+    """
     if len(value) >= _MIN_LENGTH:
         _secrets.update((value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)))
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with `***` in place of every secret."""
+    """Return a text with `***` in place of every registered secret."""
     for secret in list(_secrets):
         text = text.replace(secret, "***")
     return text
@@ -29,7 +32,7 @@ def without_secrets(text: str) -> str:
 def remember_reference(value: str, reference: str) -> None:
     """Register a value that messages show as the reference that it came from, such as `${oc.env:HOME}`.
 
-    Applies to messages only. The value need not be secret, and stored text (provenance, manifests) keeps it.
+    Only messages are changed. The value need not be secret, and stored text (provenance, manifests) keeps it.
     """
     if len(value) >= _MIN_LENGTH:
         for form in (value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):

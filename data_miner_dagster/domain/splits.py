@@ -43,7 +43,7 @@ def fold_name(number: int) -> str:
 
 
 def folds_among(splits: Sequence[str]) -> tuple[str, ...]:
-    """Return the splits that are folds, in order. Empty if there is a training split."""
+    """Return the splits that are folds, in order, or an empty tuple if there is a training split."""
     return () if TRAIN_SPLIT in splits else tuple(split for split in splits if _FOLD.fullmatch(split))
 
 
@@ -53,7 +53,7 @@ class Block:
 
     split: str
     start_seconds: float
-    stop_seconds: float | None  # None: to the end
+    stop_seconds: float | None  # None means the end of the video
 
 
 def text_of_cut(blocks: Sequence[Block]) -> str:
@@ -65,7 +65,7 @@ def text_of_cut(blocks: Sequence[Block]) -> str:
 
 
 def cut_of(split: str) -> tuple[Block, ...]:
-    """Return the blocks that a stored text describes. Empty if the text is the name of a split."""
+    """Return the blocks that a stored text describes, or an empty tuple if the text is the name of a split."""
     found = [_BLOCK.fullmatch(part) for part in split.split(", ")]
     return tuple(
         Block(match[1], float(match[2]), None if match[3] == "end" else float(match[3])) for match in found if match
@@ -90,7 +90,7 @@ def splits_in(split: str) -> tuple[str, ...]:
 
 
 def differ_in_gaps_alone(before: str, after: str) -> bool:
-    """Return whether two stored texts divide a video into blocks with the same splits and start times.
+    """Return whether two stored texts differ, but divide a video into blocks with the same splits and start times.
 
     No image then moves from one split to another.
     """

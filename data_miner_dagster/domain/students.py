@@ -29,7 +29,7 @@ class TrainingSettings:
     image_size: int = DEFAULT_IMAGE_SIZE
     batch_size: int = DEFAULT_BATCH_SIZE
     learning_rate: float | None = None
-    """The initial learning rate. None: Ultralytics chooses it."""
+    """The initial learning rate, or None to let Ultralytics choose it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ COLOURS_COLUMN: Final = "colours"
 COLOURED_DETECTIONS_SCHEMA: Final = pa.schema(
     [*DETECTIONS_SCHEMA, pa.field(COLOURS_COLUMN, pa.binary())]  # domain.colours.Colours; empty: hidden; null: unknown
 )
-"""Schema of the stored output of a detector whose boxes are followed by ByteTrack. Earlier versions lack the column."""
+"""The schema of the stored output of a detector with ByteTrack. Files of earlier versions lack the column `colours`."""
 
 VERDICT_COLUMN: Final = "verifier_verdict"
 REASON_COLUMN: Final = "verifier_reason"

@@ -20,12 +20,12 @@ class Sighting:
 
 
 def sightings_from(rows: Iterable[Mapping[str, Any]] | None) -> tuple[Sighting, ...] | None:
-    """Return the sightings that a table stores as structs, ordered by time, or None for a null."""
+    """Return the sightings that a table stores as structs, ordered by time, or None if `rows` is None."""
     return None if rows is None else tuple(Sighting(row["pts_seconds"], row["confidence"]) for row in rows)
 
 
 def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, float]] | None:
-    """Return sightings in the form that tables and COCO use, or None for None."""
+    """Return sightings in the form that tables and COCO use, or None if `sightings` is None."""
     if sightings is None:
         return None
     return [{"pts_seconds": one.pts_seconds, "confidence": one.confidence} for one in sightings]
@@ -35,8 +35,8 @@ def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, fl
 class BoxTrack:
     """The track of one box, and whether it was recovered from detections on other frames."""
 
-    track_id: int | None = None  # from 1, within a video; None: without a track
-    recovered_from: tuple[Sighting, ...] | None = None  # None: a detector reported it
+    track_id: int | None = None  # from 1, within a video; None if the box has no track
+    recovered_from: tuple[Sighting, ...] | None = None  # None if a detector reported the box
 
     def as_columns(self) -> dict[str, Any]:
         """Return the values of `TRACK_COLUMNS`, by name."""

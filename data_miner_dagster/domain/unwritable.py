@@ -1,4 +1,4 @@
-"""Messages about folders that cannot be written to, and the reasons that the system gives for it.
+"""Messages about files and folders that cannot be written to, with the system's reason and the remedy.
 
 Belongs here: the words. Does not belong here: full disks (full_disks.py), which are retried.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from data_miner_dagster.domain.errors import ConfigError
 
-OTHER_ROOT: Final = "name another root with --root or DATA_MINER_ROOT"
+OTHER_ROOT: Final = "choose another root with --root or DATA_MINER_ROOT"
 
 
 def unwritable_line(path: Path, error: OSError, other: str = OTHER_ROOT) -> str:
@@ -33,7 +33,7 @@ def unwritable_line(path: Path, error: OSError, other: str = OTHER_ROOT) -> str:
 
 @contextmanager
 def writing_to_root(root: Path) -> Iterator[None]:
-    """Translate the errors of the system when a root is created or written to.
+    """Translate the system's errors while a root is created or written to.
 
     Raises:
         ConfigError: the root cannot be created or written to.
@@ -45,7 +45,7 @@ def writing_to_root(root: Path) -> Iterator[None]:
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Return why files cannot be created in a folder, with the remedy. None if they can, or if there is no folder.
+    """Return why files cannot be created in `folder`, with the remedy, or None if they can or the folder is missing.
 
     The file system is asked, since the superuser may write to any folder except a read-only one.
     """
@@ -59,7 +59,7 @@ def why_unwritable(folder: Path) -> str | None:
 
 
 def unwritable_behind(error: BaseException) -> str | None:
-    """Return one line about the file or folder on a read-only file system that caused an error. None if none did."""
+    """Return one line about the file or folder on a read-only file system that caused `error`, or None if none did."""
     if (
         not isinstance(error, OSError)
         or error.errno != errno.EROFS

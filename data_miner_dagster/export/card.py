@@ -1,4 +1,4 @@
-"""`README.md`: the dataset card. Its header tells Hugging Face's `datasets` which images belong to which split.
+"""Write the dataset card, `README.md`. Its header tells Hugging Face's `datasets` which images belong to which split.
 
 Source: https://huggingface.co/docs/hub/datasets-manual-configuration.
 """
@@ -40,7 +40,7 @@ def write_card(
     path_of: str = "images/{split}/**",
     features: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write the card. Splits without images are left out, since `datasets` refuses them.
+    """Write the dataset card. Splits without images are left out, since `datasets` refuses them.
 
     Args:
         folder: the folder of the release or export.

@@ -1,9 +1,9 @@
-"""COCO JSON: one file per split and one for all splits, written as a stream.
+"""Write COCO JSON as a stream, with one file per split and one for all splits, and read it back.
 
 Source: https://cocodataset.org/#format-data. Extra keys record the origin of images and the detectors of annotations.
 Readers ignore unknown keys. An unsure box is a region to ignore (`iscrowd`): pycocotools counts predictions on it
 neither as right nor as wrong. For a box with a mask, `segmentation` (outlines.py) and `area` describe the mask. For any
-other box, `segmentation` is empty and `area` is that of the box.
+other box, `segmentation` is empty and `area` is the area of the box.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ class CocoWriter:
                 self._files[split].add_second(annotation)
 
     def close(self) -> None:
-        """Finish every file. Close all of them even if one cannot be finished."""
+        """Finish and close every file, even if another one cannot be finished."""
         with contextlib.ExitStack() as stack:
             for file in self._files.values():
                 stack.callback(file.close)
@@ -132,7 +132,7 @@ def _said_of(box: ReleaseBox) -> dict[str, object]:
 
 
 def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of `annotations/`, file by file, in bounded memory."""
+    """Yield the problems in the files of `annotations/`, in bounded memory."""
     for split in (*expected.header.splits, ALL_SPLITS):
         path = annotation_file(folder, split)
         read_back = _whole_file_problems if path.stat().st_size <= MAX_COCO_BYTES else _streamed_problems
@@ -140,7 +140,7 @@ def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
-    """Read a file with pycocotools, and yield its problems."""
+    """Yield the problems in a file, which pycocotools reads whole."""
     coco = read_coco(path)
     dataset = coco.dataset
     yield from _number_problems((len(dataset["images"]), len(dataset["annotations"])), split, expected)
@@ -153,7 +153,7 @@ def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator
 
 
 def _streamed_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
-    """Read a file as a stream, and yield its problems. Expects one entry per line, in the order of the images."""
+    """Yield the problems in a file, which is read as a stream: one entry per line, in the order of the images."""
     yield from _category_problems(read_facts(path)["categories"], expected.header)
     images, annotations = (_Counted(read_entries(path, name)) for name in _LISTS)
     for image in _images_of(split, expected):
@@ -177,7 +177,7 @@ class _Counted:
         self._num_read = 0
 
     def next_of(self, id_of: Callable[[Any], int], wanted: int) -> Any:
-        """Return the next entry if it has the wanted id, else None. Skips entries with a lower id."""
+        """Skip entries with an id below `wanted`, and return the next one if its id is `wanted`, or else None."""
         while self._next is not None and id_of(self._next) < wanted:
             self._advance()
         if self._next is None or id_of(self._next) != wanted:

@@ -1,4 +1,4 @@
-"""COCO detection JSON returned by any tool. It states neither the annotator nor the examined images."""
+"""Read COCO detection JSON from any tool. The format states neither the annotator nor which images were examined."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,10 +11,10 @@ from data_miner_dagster.export.round_trips import read_returned_json
 
 
 def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of a COCO file with their boxes. Whether a person has examined them is unknown.
+    """Yield the images in a COCO file with their boxes. Whether a person has examined an image is unknown.
 
     Raises:
-        ConfigError: the file is not COCO detection JSON.
+        ConfigError: the file is missing, too large, or not COCO detection JSON.
     """
     content = read_returned_json(path, "the tool")
     try:

@@ -13,19 +13,19 @@ from data_miner_dagster.protocols.pictures import PictureReader
 
 
 class ReleaseWriter(Protocol):
-    """Writes one format. Takes images one at a time in order of `image_id`. Files are complete after `close`."""
+    """A writer of one format. It receives images one at a time by `image_id`, and completes its files in `close`."""
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image and its boxes."""
         ...
 
     def close(self) -> None:
-        """Finish and close every file. Called once, even after an error, in which case the files are discarded."""
+        """Finish and close every file. This is called once, even after an error, when the files are discarded."""
         ...
 
 
 def at_once(_name: str, work: Callable[[], None]) -> None:
-    """Do the work immediately. An error fails the whole image."""
+    """Do `work` immediately, so that an error fails the whole image."""
     work()
 
 
@@ -69,13 +69,13 @@ class Expected:
 
 
 Verifier = Callable[[Path, Expected], Iterator[str]]
-"""Yields one line for each problem of a folder. It may raise any error that its library raises on a damaged file. The
-function's name is `<what it checks>_problems`."""
+"""A function that yields one line for each problem in a folder. It may raise any error that its library raises
+on a damaged file. The function's name is `<what it checks>_problems`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The code of a format.
+    """The code that writes and verifies a format.
 
     Attributes:
         open_writer: opens a writer for a destination.
@@ -83,8 +83,8 @@ class Codec:
         export_verifiers: read only exports back, and compare them with the release.
         complete_export: adds the files that are not written image by image, except the datasheet, which every export
             has.
-        attempts_parts: the writer uses `Destination.attempt`, so an image may be incomplete although `add` has
-            returned.
+        attempts_parts: True if the writer uses `Destination.attempt`, so that an image may be incomplete although `add`
+            has returned.
     """
 
     open_writer: Callable[[Destination], ReleaseWriter]

@@ -1,4 +1,4 @@
-"""Checks shared by the verifiers of several formats: the boxes of an image, and the number of files."""
+"""Check what several formats have in common: the boxes of an image, and the number of files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ FoundBox = tuple[int, Corners]
 def file_number_problems(folder: Path, expected: int, *, suffix: str = "", without: str | None = None) -> Iterator[str]:
     """Yield a line if the number of files below a folder is not `expected`.
 
-    Counts files whose name ends in `suffix` and whose extension is not `without`.
+    A file counts if its name ends in `suffix` and its extension is not `without`.
     """
     found = sum(name.endswith(suffix) and PurePath(name).suffix != without for name in _file_names(folder))
     if found != expected:
@@ -26,7 +26,7 @@ def file_number_problems(folder: Path, expected: int, *, suffix: str = "", witho
 
 
 def _file_names(folder: str | Path) -> Iterator[str]:
-    """Yield the names of the files below a folder. Lists nothing in advance, since a folder may hold all images."""
+    """Yield the names of the files below a folder, without listing it in advance, since it may hold all images."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -1,4 +1,4 @@
-"""Crops: one picture per box, in folders by split and class, for image classification. Unsure boxes have no crop.
+"""Write one picture per box, in folders by split and class, for image classification. Unsure boxes have no crop.
 
 The crop of a box without a mask is a JPEG. With a mask, it is a PNG with the mask as alpha channel, which JPEG lacks.
 """
@@ -26,7 +26,7 @@ MAX_NAME_BYTES: Final = 240
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
-    """Return the path of the crop of an image's box: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
+    """Return the path of the crop of label `number`: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
     Class names are free text, so every character except letters, digits and '-' becomes '_'. The id keeps paths unique.
     """
@@ -43,7 +43,7 @@ def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
 
 
 def crop_corners(box: ReleaseBox) -> tuple[int, int, int, int]:
-    """Return (left, top, right, bottom) in whole pixels, rounded outwards so that the crop contains the whole box."""
+    """Return the crop's (left, top, right, bottom) in whole pixels, rounded outwards to contain the whole box."""
     x_min, y_min, x_max, y_max = box.box_xyxy
     return int(x_min), int(y_min), -int(-x_max // 1), -int(-y_max // 1)
 
@@ -105,7 +105,7 @@ def _alpha_of(mask: Mask, box: ReleaseBox) -> npt.NDArray[np.uint8]:
 
 
 def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the crops: each must decode, and have the size and the mask of its box."""
+    """Yield the problems with the crops: each must decode, and have the size and the mask of its box."""
     num_crops = {".jpg": 0, ".png": 0}
     for image in expected.read_images():
         for number, box in enumerate(image.labels):

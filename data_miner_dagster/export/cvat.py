@@ -1,4 +1,4 @@
-"""CVAT: annotations as `CVAT for images 1.1`, the labels of a task, and returned annotations.
+"""Write annotations as `CVAT for images 1.1` with the labels of a task, and read annotations that CVAT returns.
 
 Source: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat and https://docs.cvat.ai/docs/other/xml_format.
 The confidence, name and origin of a box are attributes of its label.
@@ -31,12 +31,16 @@ _ATTRIBUTES: Final = ("confidence", _BOX, "detector", "answer_id")
 
 
 def _attributes(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return the attributes of a box, including the verifier's verdict if the release has verdicts."""
+    """Return the names of a box's attributes, with the verifier's verdict if the release has verdicts."""
     return (*_ATTRIBUTES, *(name for name in header.extra_columns if name == VERDICT_COLUMN))
 
 
 class CvatWriter:
-    """Writes `annotations.xml`, and `labels.json` for the constructor of a task's labels, in bounded memory."""
+    """Writes `annotations.xml`, and `labels.json` for the constructor of a task's labels, in bounded memory.
+
+    Raises:
+        ConfigError: CVAT does not accept a class name.
+    """
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         check_labels(header, "CVAT", _why_no_label)
@@ -126,12 +130,12 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of an export by CVAT as `CVAT for images 1.1`: the archive, or the XML file in it.
+    """Yield the images in CVAT's export as `CVAT for images 1.1`: the archive, or the XML file from it.
 
     An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were.
 
     Raises:
-        ConfigError: the file is not an export by CVAT in this format.
+        ConfigError: the file is missing, too large, damaged, or not an export by CVAT in this format.
     """
     xml = CvatXml(path)
     for image in xml.images():
@@ -165,7 +169,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def cvat_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of annotations and labels."""
+    """Yield the problems with the annotations and labels."""
     if json.loads((folder / LABELS_FILE).read_text(encoding="utf-8")) != cvat_labels(expected.header):
         yield f"{LABELS_FILE}: the labels do not match the classes {expected.header.class_names}"
     xml = CvatXml(folder / ANNOTATIONS_FILE, is_returned=False)  # our own file may have any size

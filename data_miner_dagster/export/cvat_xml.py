@@ -51,7 +51,7 @@ class CvatXml:
 
     Args:
         path: the file, or CVAT's archive of it.
-        is_returned: the file comes from outside, so its size is limited.
+        is_returned: whether the file comes from outside, so that its size is limited.
     """
 
     def __init__(self, path: Path, *, is_returned: bool = True) -> None:
@@ -62,7 +62,7 @@ class CvatXml:
         self.updated: str | None = None
 
     def images(self) -> Iterator[XmlImage]:
-        """Yield the images.
+        """Yield the images in the file. The header's values are stored on the way.
 
         Raises:
             ConfigError: the file is missing, too large, damaged, or not of this format.
@@ -99,7 +99,7 @@ class CvatXml:
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
-        """Open the XML file, or the one in CVAT's archive."""
+        """Open the XML file, or the one in CVAT's archive, and close it after the block."""
         if not zipfile.is_zipfile(self._path):
             self._check_size(self._path.stat().st_size)
             with self._path.open("rb") as file:
@@ -117,7 +117,7 @@ class CvatXml:
             check_returned_size(size_bytes, self._path)
 
     def _error(self, why: str) -> ConfigError:
-        return ConfigError(f"{self._path} is not an export of CVAT ({why}); export it as CVAT for images 1.1")
+        return ConfigError(f"{self._path} is not a file exported by CVAT ({why}); export it as CVAT for images 1.1")
 
 
 class _Handlers:

@@ -1,4 +1,4 @@
-"""`datasheet.md`: background that a new user needs before using a release.
+"""Write `datasheet.md`, the background that a new user needs before using a release.
 
 Source: Gebru et al., Datasheets for Datasets, Communications of the ACM 64(12), 2021.
 """
@@ -51,5 +51,5 @@ def gaps_changed(release: Mapping[str, Any]) -> list[str]:
 
 
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
-    """Return the cut of each video that is divided between the splits by time, by the video's key."""
+    """Return {video key: text of its blocks} for the videos that are divided between the splits by time."""
     return {video.video_key: video.split for video in videos if cut_of(video.split)}

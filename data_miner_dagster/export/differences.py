@@ -65,8 +65,11 @@ def compare_releases(
         before_content: content of its manifest.
         after: folder of the later release; its `data/` tables must exist.
         after_content: content of its manifest, which may not be written yet.
-        last_splits: the split of each video in the last release that contained it, which may be older than `before`.
-            None: the splits of `before`.
+        last_splits: the split of each video in the last release that contained it, which may be older than `before`. If
+            it is None, the splits of `before` are used.
+
+    Raises:
+        DataMinerError: a table of a release is damaged.
     """
     added = removed = kept = relabelled = 0
     for old, new in _side_by_side(read_images(before), read_images(after)):

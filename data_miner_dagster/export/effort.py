@@ -17,7 +17,7 @@ _MILLION: Final = 1_000_000
 
 
 def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the cost in a release's manifest as rows of text. A release of an earlier version has none."""
+    """Return the cost in a release's manifest as (name, text) rows, or no rows for a release of an earlier version."""
     effort = release.get(EFFORT_KEY)
     if effort is None:
         return []

@@ -72,8 +72,8 @@ def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str
     """Return the section about an evaluation. Equal evaluations yield equal sections.
 
     Args:
-        evaluation: the figures.
-        colour_by_class: `#rrggbb` of each class.
+        evaluation: the evaluation to show.
+        colour_by_class: the colour of each class, as `#rrggbb`.
     """
     classes = [
         (name, colour_by_class.get(name, "#888888"), evaluation.classes[name]) for name in evaluation.class_names

@@ -1,4 +1,4 @@
-"""FiftyOne: a dataset on disk in the format `FiftyOneDataset`, and returned labels.
+"""Write a dataset in the format `FiftyOneDataset`, and read labels that FiftyOne returns.
 
 Source: https://docs.voxel51.com/user_guide/import_datasets.html#fiftyonedataset. Boxes are left, top, width and height
 relative to the image's size.
@@ -34,13 +34,17 @@ SAMPLES_FILE: Final = "samples.json"
 LABELS_FILE: Final = "labels.json"
 LABELS_FIELD: Final = "detections"
 DATASET_VERSION: Final = "1.0.0"
-"""The oldest FiftyOne that reads the written files. Later versions upgrade them during import."""
+"""The oldest version of FiftyOne that reads the written files. Later versions upgrade them during import."""
 _TOOL: Final = "FiftyOne"
 _FIELDS: Final = "fiftyone.core.fields."
 
 
 class FiftyOneWriter:
-    """Writes `metadata.json` and `samples.json`, a sample per line."""
+    """Writes `metadata.json` and `samples.json`, a sample per line.
+
+    Raises:
+        ConfigError: a class name has control characters.
+    """
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         check_labels(header, _TOOL, lambda _name: None)
@@ -57,7 +61,7 @@ class FiftyOneWriter:
         self._separator = ",\n"
 
     def close(self) -> None:
-        """Finish the samples."""
+        """Finish `samples.json`."""
         with self._file:
             self._file.write("\n]}\n")
 
@@ -185,7 +189,7 @@ def _detection(image: ReleaseImage, number: int, box_id: str, columns: Sequence[
 
 
 def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of an export by FiftyOne, as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
+    """Yield the images in FiftyOne's export as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
 
     An image whose sample has the tag `reviewed` was reviewed. FiftyOne does not say whether other images were. The
     second format has no tags.
@@ -199,7 +203,7 @@ def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
     names = (SAMPLES_FILE, LABELS_FILE)
     file = next((path / name for name in names if (path / name).is_file()), path) if path.is_dir() else path
     if file.is_dir():
-        raise ConfigError(f"{path} has neither {' nor '.join(names)}; name the folder that {_TOOL} exported")
+        raise ConfigError(f"{path} has neither {' nor '.join(names)}; give the folder that {_TOOL} exported")
     content = read_returned_json(file, _TOOL)
     try:
         if "samples" in content:
@@ -239,7 +243,7 @@ def _image_of(
 
 
 def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the dataset's document and its samples."""
+    """Yield the problems with the dataset's document and its samples."""
     if json.loads((folder / METADATA_FILE).read_text(encoding="utf-8")) != dataset_document(expected.header):
         yield f"{METADATA_FILE}: the content does not match {expected.header.title}"
     columns = ("box_id", "confidence", "answer_id", *_columns(expected.header))

@@ -24,13 +24,13 @@ MAX_KINDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: in every release, exported on demand, or both.
+    """One format, which is in every release, exported on demand, or both.
 
     Attributes:
         name: the name that users write.
         help: its description, as a phrase.
         code: `module:name` of its `Codec`, below export/.
-        in_releases: written into every release. Adding one changes the content of releases: raise `RELEASING_VERSION`.
+        in_releases: written into every release. If you set it, releases change, so raise `RELEASING_VERSION`.
         in_exports: offered by `data-miner export`.
         has_images_beside: refers to files below `images/`, so an export contains the images too.
         comes_back: belongs to an annotation tool, whose corrected labels `data-miner review import` reads.
@@ -68,7 +68,7 @@ class Format:
 TABLES: Final = Format(
     "parquet", "flat tables of images, boxes and videos", "parquet:CODEC", in_releases=True, has_images_beside=True
 )
-"""The lossless format: every other format can be made from it and is compared with it."""
+"""The lossless format: every other format can be written from it and is compared with it."""
 FORMATS: Final = (
     Format("coco", "COCO JSON, a file per split", "coco:CODEC", in_releases=True, has_images_beside=True),
     Format("yolo", "labels and `data.yaml` for Ultralytics", "yolo:CODEC", in_releases=True, has_images_beside=True),

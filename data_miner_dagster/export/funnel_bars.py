@@ -19,10 +19,10 @@ class FunnelBar:
 
 
 def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[FunnelBar]]]:
-    """Return the bars grouped by unit: videos, frames and boxes. Omits steps that were not reached.
+    """Return the bars grouped by unit: videos, frames and boxes. Steps that were not reached are omitted.
 
     Args:
-        steps: the steps of `Funnel.as_json`.
+        steps: the steps that `Funnel.as_json` returns.
     """
     units = {
         "Videos": ("candidates", "videos", "extracted"),

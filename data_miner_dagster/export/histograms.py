@@ -71,7 +71,10 @@ def draw_histogram(
     marks: Sequence[tuple[float, str]] = (),
     legend: Sequence[tuple[str, str]],
 ) -> Histogram:
-    """Return a histogram as rectangles. Series are stacked in order, and the tallest bin fills the drawing."""
+    """Return a histogram as rectangles. Series are stacked in order, and the tallest bin fills the drawing.
+
+    `marks` are (value, label), and `legend` has the (kind, text) of each series.
+    """
     bins = counts.counts.shape[1]
     step = _WIDTH / bins
     tallest = max(1, int(counts.counts.sum(axis=0).max()))

@@ -1,4 +1,4 @@
-"""The Hugging Face layouts: `images/<split>/metadata.parquet` beside the images, and Parquet with images inside.
+"""Write the Hugging Face layouts: `images/<split>/metadata.parquet` beside the images, and Parquet with images inside.
 
 Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. `file_name` is relative to the table.
 """
@@ -52,11 +52,11 @@ class ImageFolderWriter:
 _IMAGE_TYPE: Final = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 MAX_SHARD_BYTES: Final = 500_000_000
 _ROWS_PER_GROUP: Final = 100  # few rows, since images are large
-_ROWS_AT_ONCE: Final = 100  # rows read at once from a table that may contain images
+_ROWS_AT_ONCE: Final = 100  # rows read together from a table that may contain images
 
 
 def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the shards with embedded images, with the given columns of EXTRA_COLUMNS."""
+    """Return the schema of the shards with embedded images. `columns` are names from EXTRA_COLUMNS."""
     return pa.schema(
         [
             pa.field("image", _IMAGE_TYPE),  # must be nullable, or `datasets` does not recognize it
@@ -107,7 +107,7 @@ class _ParquetShard:
 
 
 def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables beside the images: `images/<split>/metadata.parquet`."""
+    """Yield the problems with the tables beside the images: `images/<split>/metadata.parquet`."""
     files = {split: [metadata_file(folder, split)] for split in expected.header.splits}
     for split, number in expected.tally.images_by_split.items():
         if not number and files[split][0].exists():
@@ -117,7 +117,7 @@ def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def embedded_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the shards with embedded images: `data/<split>-<shard>.parquet`."""
+    """Yield the problems with the shards with embedded images: `data/<split>-<shard>.parquet`."""
     files = {split: shard_files(folder, split) for split in expected.header.splits}
     yield from file_number_problems(folder / "data", sum(map(len, files.values())))
     yield from _table_problems(files, expected, expected.header.extra_columns)

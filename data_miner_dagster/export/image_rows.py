@@ -27,7 +27,7 @@ _BOX_LISTS = (
 
 
 def row_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the rows, with a list for each given column of EXTRA_COLUMNS."""
+    """Return the schema of the rows, with a list for each of `columns`, which are names from EXTRA_COLUMNS."""
     extra = (pa.field(name, pa.list_(EXTRA_FIELDS[name].type)) for name in columns)
     return pa.schema(
         [
@@ -88,7 +88,7 @@ def _value(box: ReleaseBox, column: str) -> object:
 def split_problems(
     rows: Mapping[str, Iterator[Mapping[str, Any]]], expected: Expected, columns: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Yield the problems of every split's rows. The `image` of a row, if any, is the content of the file."""
+    """Yield the problems with every split's rows. A row's `image`, if it has one, must be the content of the file."""
     for image in expected.read_images():
         row = next(rows[image.split], None)
         if row is None:
@@ -101,7 +101,7 @@ def split_problems(
 
 
 def _row_problems(row: Mapping[str, Any], image: ReleaseImage, columns: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the problems of an image's row."""
+    """Yield the problems with an image's row."""
     wanted = row_of(image, columns)
     facts = ("file_name", "image_id", "width", "height", "frame_id", "pts_seconds")
     found_facts, wanted_facts = (tuple(entry[name] for name in facts[:4]) for entry in (row, wanted))

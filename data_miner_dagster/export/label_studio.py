@@ -1,7 +1,7 @@
-"""Label Studio: tasks with predictions, the labelling interface, and returned annotations.
+"""Write Label Studio's tasks with predictions and its labelling interface, and read the annotations it returns.
 
 Source: https://labelstud.io/guide/predictions, https://labelstud.io/guide/task_format. Coordinates are percentages of
-the image's size. Image addresses are those of Label Studio's local file storage with the export's folder as the
+the image's size. Image addresses refer to Label Studio's local file storage, with the export's folder as the
 document root.
 """
 
@@ -43,7 +43,11 @@ def tasks_file(folder: Path, number: int) -> Path:
 
 
 class LabelStudioWriter:
-    """Writes `label_config.xml` and `tasks-<number>.json`, a task per line."""
+    """Writes `label_config.xml` and `tasks-<number>.json`, a task per line.
+
+    Raises:
+        ConfigError: Label Studio does not accept a class name.
+    """
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         check_labels(header, _TOOL, lambda name: "it reads `$` as a variable" if "$" in name else None)
@@ -136,13 +140,13 @@ def _meta(box: ReleaseBox) -> dict[str, str]:
 
 
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of a file that Label Studio exported as `JSON`.
+    """Yield the images in a file that Label Studio exported as `JSON`.
 
     An image is reviewed if a person submitted an annotation and did not skip it. Among several annotations, the one
     marked as ground truth is used, or else the last one.
 
     Raises:
-        ConfigError: the file is not a JSON export by Label Studio.
+        ConfigError: the file is missing, too large, or not a JSON export by Label Studio.
     """
     tasks = read_returned_json(path, _TOOL)
     if not isinstance(tasks, list):
@@ -152,9 +156,9 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
             yield _returned(task)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             is_task = isinstance(task, Mapping) and "annotations" in task
-            hint = "export it again" if is_task else "export as JSON, not JSON-MIN, and name that file"
+            hint = "export it again" if is_task else "export it as JSON, not JSON-MIN, and give that file"
             why = f"{type(error).__name__}: {str(error)[:80]}" if is_task else "it has no key `annotations`"
-            raise ConfigError(f"{path}: task {number} is not a task of {_TOOL} ({why}); {hint}") from error
+            raise ConfigError(f"task {number} in {path} is not a task of {_TOOL} ({why}); {hint}") from error
 
 
 def _returned(task: Mapping[str, Any]) -> ReturnedImage:
@@ -188,7 +192,7 @@ def _time_of(annotation: Mapping[str, Any]) -> datetime:
 
 
 def _person(completed_by: Any) -> str | None:
-    """Return the annotator's email address or name, or else the number, which Label Studio exports by default."""
+    """Return the annotator's email address or name, or else the number (Label Studio's default), or None if unknown."""
     if isinstance(completed_by, Mapping):
         return str(completed_by.get("email") or completed_by.get("username") or f"user {completed_by['id']}")
     return None if completed_by is None else f"user {completed_by}"
@@ -207,7 +211,7 @@ def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
 
 
 def label_studio_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tasks and the labelling interface."""
+    """Yield the problems with the tasks and the labelling interface."""
     if (folder / CONFIG_FILE).read_text(encoding="utf-8") != label_config(expected.header):
         yield f"{CONFIG_FILE}: the labels do not match the classes {expected.header.class_names}"
     tasks = _tasks(folder, expected.tally.num_images)

@@ -1,6 +1,6 @@
-"""Lance: a table per split that contains the images. Training can read single rows.
+"""Write a Lance table per split that contains the images. Training can read single rows.
 
-Source: https://lance.org, whose library writes and reads the tables. The rows are those of image_rows.py. The library
+Source: https://lance.org, whose library writes and reads the tables. The rows are defined in image_rows.py. The library
 gives files random names, so two exports of one release differ in bytes, but never in rows.
 """
 
@@ -26,7 +26,7 @@ def split_table(folder: Path, split: str) -> Path:
 
 
 def image_schema(columns: Sequence[str] = ()) -> pa.Schema:
-    """Return the schema of the tables, with the given columns of EXTRA_COLUMNS."""
+    """Return the schema of the tables. `columns` are names from EXTRA_COLUMNS."""
     return pa.schema([pa.field("image", pa.binary(), nullable=False), *row_schema(columns)])
 
 
@@ -86,7 +86,11 @@ class _Fragment:
 
 
 def lance_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables."""
+    """Yield the problems with the tables.
+
+    Raises:
+        ValueError: the columns of a table do not match the release.
+    """
     wanted = {split_table(folder, split).name for split, number in expected.tally.images_by_split.items() if number}
     if (found := {path.name for path in (folder / "data").iterdir()}) != wanted:
         yield f"data: there are {sorted(found)}, expected {sorted(wanted)}"
@@ -104,7 +108,7 @@ def _rows(table: Path, schema: pa.Schema) -> Iterator[Mapping[str, Any]]:
 
     opened = dataset(table)
     if opened.schema != schema:
-        raise ValueError(f"{table.name}: the columns do not match the release")
+        raise ValueError(f"the columns of {table.name} do not match the release")
     batches = opened.to_batches(batch_size=_ROWS_AT_ONCE, batch_readahead=1, fragment_readahead=1, scan_in_order=True)
     for batch in batches:
         yield from batch.to_pylist()

@@ -19,7 +19,7 @@ _YOUTUBE: Final = "youtube"
 
 
 class Redistribution(StrEnum):
-    """Whether pictures of a video may be redistributed. Users see the value."""
+    """The answer to whether pictures of a video may be redistributed. Users see the value."""
 
     FORBIDDEN = "no"
     NO_DERIVATIVES = "only unchanged: labels and crops need the author's consent"
@@ -29,7 +29,7 @@ class Redistribution(StrEnum):
 
     @property
     def is_forbidden(self) -> bool:
-        """Whether the licence, as stated, forbids redistribution of this release."""
+        """True if the licence, as stated, forbids redistributing this release."""
         return self in (Redistribution.FORBIDDEN, Redistribution.NO_DERIVATIVES)
 
 
@@ -53,7 +53,7 @@ class LicenceUse:
 
 
 def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
-    """Return the licences by source, most images first."""
+    """Return the licences of the videos from each source, those with the most images first."""
     counts: dict[tuple[str, str, Redistribution], tuple[int, int]] = {}
     for video in videos:
         key = (source_of(video), video.licence or "none stated", redistribution_of(video))
@@ -64,7 +64,7 @@ def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
 
 
 def forbidding(uses: Sequence[LicenceUse]) -> str | None:
-    """Return one sentence about the licences that forbid redistribution; None if no stated licence does."""
+    """Return one sentence about the licences that forbid redistribution, or None if there are none."""
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None
@@ -73,7 +73,7 @@ def forbidding(uses: Sequence[LicenceUse]) -> str | None:
 
 
 def source_of(video: ReleaseVideo) -> str:
-    """Return the origin of a video: its host, or that it is a local file."""
+    """Return the origin of a video: the host of its address, or "local files"."""
     host = urlsplit(video.url).hostname if "://" in video.url else None
     return (host or "").removeprefix("www.") or "local files"
 

@@ -34,7 +34,7 @@ def limits_of(
     Args:
         release: the content of its manifest.
         videos: the videos with at least one image in it.
-        boxes_by_split: the number of boxes by split and class; None if unknown.
+        boxes_by_split: the number of boxes by split and class, or None if it is unknown.
     """
     return [
         *_of_videos(release, videos),

@@ -9,12 +9,12 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.rows import read_columns, read_rows_with
 
 _FILE_SUFFIX: Final = re.compile(r"\.(?:jpg|jpeg|png|webp|txt|xml|json)$")
-"""The suffix of an image or of a label file. What else follows a dot belongs to the key of a video."""
+"""The suffix of an image or of a label file. Anything else after a dot belongs to a video's key."""
 _CROP: Final = re.compile(r"(.+_[0-9]{6})_[0-9]{3}")
 
 
 def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
-    """Return an image of a release with its boxes, and their ids in COCO; None if there is no such image.
+    """Return an image of a release with its boxes, and the boxes' ids in COCO, or None if it does not exist.
 
     Raises:
         DataMinerError: a table is damaged.
@@ -28,9 +28,12 @@ def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ..
 
 
 def find_image_id(folder: Path, name: str) -> int | None:
-    """Return the id of the image that a name refers to; None if there is no such image.
+    """Return the id of the image that a name refers to, or None if there is no such image.
 
-    The name is a frame id, or that of the image's file, of its label file, or of one of its crops.
+    The name is a frame id, or the name of the image's file, of its label file, or of one of its crops.
+
+    Raises:
+        DataMinerError: the table of images is damaged.
     """
     stem = _FILE_SUFFIX.sub("", PurePath(name).name).replace("~", ".")  # as in WebDataset
     crop = _CROP.fullmatch(stem)
@@ -59,5 +62,5 @@ def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
 
 
 def _place_of(path: Path, column: str, value: Any) -> int | None:
-    """Return the position, from 1, of the first row with a value, or None if no row has it."""
+    """Return the position, from 1, of the first row whose `column` has `value`, or None if no row has it."""
     return next((place for place, (found,) in enumerate(read_columns(path, column), 1) if found == value), None)

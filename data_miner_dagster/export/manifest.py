@@ -1,4 +1,4 @@
-"""The manifest of a release (`release.json`, written last) and the sha256 of every other file (`SHA256SUMS`).
+"""Write and read a release's manifest (`release.json`, written last) and its other files' sha256 (`SHA256SUMS`).
 
 `sha256sum -c SHA256SUMS` checks a release on machines where this package is not installed. `release.json` contains the
 checksum of `SHA256SUMS`, so it covers every file.
@@ -67,7 +67,7 @@ class ChecksumWriter:
         self.num_files += 1
 
     def add_all_but_images(self) -> None:
-        """Hash every other existing file and write its line, ordered by path."""
+        """Hash every existing file except images, and write the lines, ordered by path."""
         for name in _file_names(self._folder):
             if name != CHECKSUMS_FILE:
                 self.add(name, sha256_of_file(self._folder / name))
@@ -115,7 +115,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         for name, kind in _READ_BY_OTHERS.items():
             if not isinstance(content[name], kind):
-                raise TypeError(f"{name} is not {kind.__name__}")
+                raise TypeError(f"the value of `{name}` is not of type {kind.__name__}")
         for name, inner in _INNER:
             _ = content[name][inner]
         for name in content["classes"]:
@@ -131,7 +131,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield (path inside the release, sha256) of every file of a release."""
+    """Yield (path inside the release, sha256) for every file that `SHA256SUMS` lists."""
     with (folder / CHECKSUMS_FILE).open(encoding="utf-8") as lines:
         for line in lines:
             sha256, _, name = line.rstrip("\n").partition("  ")
@@ -141,7 +141,7 @@ def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:
 def damaged_files(folder: Path) -> list[str]:
     """Return `path: problem` for every file that is missing or whose bytes have changed.
 
-    If `release.json` or `SHA256SUMS` is missing, or `SHA256SUMS` has changed, only this is returned. Files that
+    If `release.json` or `SHA256SUMS` is missing, or `SHA256SUMS` has changed, only this problem is returned. Files that
     `SHA256SUMS` does not name, such as a label cache left by a training run, are ignored.
 
     Raises:
@@ -166,7 +166,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the files below a folder except images, ordered by path. Holds the names of one folder in memory."""
+    """Yield the files below a folder except images, ordered by path. Only one folder's names are read at a time."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""MOT: the layout of the MOT Challenge, for TrackEval and CVAT. Each video has one sequence per split.
+"""Write the layout of the MOT Challenge, for TrackEval and CVAT. Each video has one sequence per split.
 
 Source: https://motchallenge.net/instructions, and for `labels.txt`
 https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are pixels from 0, as in all formats here. If
@@ -36,7 +36,11 @@ _FRAME_COLUMNS: Final = ("frame", "pts_seconds", "frame_id")
 
 
 class MotWriter(SequencesWriter):
-    """Writes `<split>/<video>/gt/gt.txt` with the pictures beside it, and the list `<split>/sequences.txt`."""
+    """Writes `<split>/<video>/gt/gt.txt` with the pictures beside it, and the list `<split>/sequences.txt`.
+
+    Raises:
+        ConfigError: the release has no tracks, or a class name has control characters.
+    """
 
     def __init__(self, to: Destination) -> None:
         check_tracks(to)
@@ -115,7 +119,7 @@ def _line(frame_number: int, found: FollowedObject) -> str:
 
 
 def mot_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the sequences, their lists and their pictures."""
+    """Yield the problems with the sequences, their lists and their pictures."""
     names: dict[str, list[str]] = {split: [] for split in expected.header.splits}
     num_pictures = 0
     for sequence in expected_sequences(expected):

@@ -31,9 +31,9 @@ Ring = npt.NDArray[np.int32]
 
 
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
-    """Return COCO's `segmentation` of a mask: polygons if they represent it well, else run lengths.
+    """Return COCO's `segmentation` for a mask: polygons if they represent it well, or else run lengths.
 
-    Polygons follow the edges of pixels. pycocotools reads them as the mask with an IoU of at least 0.99, and usually
+    Polygons follow the edges of pixels. pycocotools reads them as the mask with an IoU of at least 0.995, and usually
     exactly. Run lengths are used if the mask has significant holes, which COCO's polygons cannot have, or if polygons
     would be longer. They are always used for a region to ignore, as is usual in COCO.
     """
@@ -67,8 +67,8 @@ def mask_of_coco(segmentation: Sequence[Sequence[float]] | dict[str, Any], resol
 def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
     """Return an object's single polygon for a line of YOLO's labels: (K, 2) points in pixels, at least three.
 
-    Ultralytics truncates coordinates and fills the polygon including its edge. So points lie within the pixels of the
-    outline, close to the outer edges of the outermost pixels. Their bounding box is that of the mask. Holes and
+    Ultralytics truncates coordinates and fills the polygon including its edge. Therefore, points lie within the pixels
+    of the outline, close to the outer edges of the outermost pixels. Their bounding box equals the mask's. Holes and
     parts of an object are joined by lines that are traversed twice. Inside the object this changes nothing. Between
     parts it adds a line of pixels, so a part that is smaller than the line to it is left out.
     """

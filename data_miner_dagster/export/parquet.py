@@ -1,4 +1,4 @@
-"""Flat Parquet tables of a release, for pandas and similar tools. All other formats are made from this lossless form.
+"""Write a release's flat Parquet tables, for pandas and similar tools. All other formats are written from them.
 
 `data/images.parquet` has one row per image, `data/boxes.parquet` one per box, and `data/videos.parquet` one per video
 with at least one image. `images/<split>/metadata.parquet` has the same data in the Hugging Face layout
@@ -137,7 +137,7 @@ def boxes_table(folder: Path) -> Path:
 
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
-    """Return the columns of EXTRA_COLUMNS in a release's table of boxes.
+    """Return the names from EXTRA_COLUMNS that a release's table of boxes has as columns.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -153,7 +153,7 @@ def videos_table(folder: Path) -> Path:
 
 
 class ParquetWriter:
-    """Writes `data/images.parquet` and `data/boxes.parquet`. The latter has the given columns of EXTRA_COLUMNS."""
+    """Writes `data/images.parquet` and `data/boxes.parquet`. The latter also has the columns `extra_columns`."""
 
     def __init__(self, folder: Path, extra_columns: Sequence[str] = ()) -> None:
         (folder / "data").mkdir()
@@ -213,12 +213,12 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def image_from(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
-    """Return an image from its row and its boxes."""
+    """Return the image with the given row of the table of images and the given boxes."""
     return ReleaseImage(**{name: row[name] for name in row if name not in _COUNTS}, boxes=tuple(boxes))
 
 
 def box_from(row: Mapping[str, Any]) -> ReleaseBox:
-    """Return a box from its row."""
+    """Return the box with the given row of the table of boxes."""
     corners = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
     mask = Mask.from_coco(row[MASK_COLUMN]) if row.get(MASK_COLUMN) else None
     seen = sightings_from(row.get(RECOVERED_FROM_COLUMN))
@@ -227,9 +227,9 @@ def box_from(row: Mapping[str, Any]) -> ReleaseBox:
 
 
 def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables of images and boxes, including contradictions between them.
+    """Yield the problems with the tables of images and boxes, including contradictions between them.
 
-    Memory is bounded by a row group of each table. Counts are computed with pandas, since people use it to read tables.
+    Memory is bounded by a row group of each table. Counts are computed with pandas, with which people read the tables.
     """
     yield from _count_problems(folder, expected.tally)
     wrong = Counter[str]()
@@ -329,7 +329,7 @@ def _contradictions(image: _Row, boxes: Sequence[_Row], class_names: Sequence[st
 
 
 def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the table of videos, compared with the table of images."""
+    """Yield the problems with the table of videos, given the expected counts and the splits of the images."""
     tally = expected.tally
     videos = read_videos(folder)
     found = {video.video_key: (video.num_images, video.num_boxes) for video in videos}

@@ -38,7 +38,7 @@ class ReleaseHeader:
 
     @property
     def title(self) -> str:
-        """Project and version as one text."""
+        """The project and version as one text."""
         return f"{self.project} {self.version}"
 
 
@@ -56,14 +56,14 @@ class ReleaseBox:
     prompt: str
     detector: str
     num_agreeing_detectors: int
-    verdict: str | None = None  # a `VerdictWord`; None: no person judged it
+    verdict: str | None = None  # a `VerdictWord`, or None if no person judged the box
     answer_id: str | None = None  # of the verdict
-    confidence_calibrated: float | None = None  # the probability that it is correct; None: no calibration
+    confidence_calibrated: float | None = None  # the probability that the box is correct; None without a calibration
     is_unsure: bool = False  # not a label, but a region to ignore
-    verifier_verdict: str | None = None  # a `VerifierVerdict`; None: not queried, or no answer yet
+    verifier_verdict: str | None = None  # a `VerifierVerdict`; None if not queried or not answered yet
     mask: Mask | None = None  # in the size of the image; the box equals its bounds to within a pixel
-    track_id: int | None = None  # the object, numbered from 1 within its video; None: not followed, or seen only once
-    recovered: bool | None = None  # no detector reported the box on this frame; None: objects are not followed
+    track_id: int | None = None  # the object, from 1 within its video; None if not followed or seen only once
+    recovered: bool | None = None  # no detector reported the box on this frame; None if objects are not followed
     recovered_from: tuple[Sighting, ...] | None = None  # the neighbouring frames that it was recovered from
 
 
@@ -103,7 +103,7 @@ class ReleaseImage:
 
     @property
     def path_in_release(self) -> str:
-        """The path of the file inside a release."""
+        """The path of the image's file inside a release."""
         return f"{IMAGES_FOLDER}/{self.file_name}"
 
 
@@ -130,7 +130,7 @@ class ReleaseVideo:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseModel:
-    """One model that was used to make the release."""
+    """One model that was used to build the release."""
 
     role: str
     name: str
@@ -161,7 +161,7 @@ class ReleaseTally:
 
     @classmethod
     def of(cls, header: ReleaseHeader) -> "ReleaseTally":
-        """Return a tally with every split and class at zero, in their order."""
+        """Return a tally with every split and class of `header` at zero, in their order."""
         return cls(
             images_by_split=dict.fromkeys(header.splits, 0),
             boxes_by_split=dict.fromkeys(header.splits, 0),

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page without external scripts, fonts or pictures.
+"""Render the report, one self-contained HTML page without external scripts, fonts or pictures.
 
 Belongs here: the content of the page and its order. Does not belong here: drawing (histograms.py, funnel_bars.py) and
 collecting the numbers (operations/reporting/report.py).
@@ -25,7 +25,7 @@ MAX_VIDEOS_SHOWN: Final = 300
 class ReportTile:
     """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place.
 
-    `place` names the video and the second. `link` leads there if the video has an address.
+    `place` names the video and the second, and `link` is its address. `link` is empty if the video has no address.
     """
 
     uri: str
@@ -65,7 +65,7 @@ class ReportContent:
     Attributes:
         release: the content of its manifest.
         videos: the videos with at least one released image, by key.
-        funnel: the steps of `Funnel.as_json`.
+        funnel: the steps that `Funnel.as_json` returns.
         histograms: drawings of similarities and confidences.
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.

@@ -48,7 +48,9 @@ def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None
 
 
 def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
-    """Return the header of an export for an annotation tool, and the revision of the detectors or None.
+    """Return the header of an export for an annotation tool, and the revision of the detectors.
+
+    The revision is None if there are several.
 
     Raises:
         ConfigError: the header cannot be read.
@@ -58,11 +60,14 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return from_json(ReleaseHeader, content["header"]), content["revision"]
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({type(error).__name__}); name the folder of the export") from error
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}); give the folder of the export") from error
 
 
 def box_ids(image: ReleaseImage) -> tuple[str, ...]:
-    """Return the name of each box of an image. Frame, class, position and confidence determine it."""
+    """Return the name of each box of an image, determined by frame, class, position and confidence.
+
+    Names are unique: `-2`, `-3` and so on are appended to the names of equal boxes.
+    """
     names, seen = [], Counter[str]()
     for box in image.boxes:
         parts = {
@@ -78,14 +83,14 @@ def box_ids(image: ReleaseImage) -> tuple[str, ...]:
 
 
 def relative_box(box: ReleaseBox, image: ReleaseImage) -> RelativeBox:
-    """Return a box as shares of its image's width and height.
+    """Return the part of a box inside its image, as shares of the image's width and height.
 
     Raises:
         ValueError: the box lies outside the image.
     """
     shares = shares_of(box.box_xyxy, (image.width, image.height))
     if shares is None:
-        raise ValueError(f"{image.file_name}: the box {box.box_xyxy} lies outside the image")
+        raise ValueError(f"the box {box.box_xyxy} lies outside the image {image.file_name}")
     return shares
 
 
@@ -132,7 +137,7 @@ def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], proble
 
 
 def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables that record an export's contents."""
+    """Yield the problems with the tables that record an export's contents."""
     header, _ = read_shown(folder)
     if header != expected.header:
         yield f"{_SHOWN}: the tables belong to {header.title}, expected {expected.header.title}"
@@ -164,6 +169,6 @@ def check_returned_size(size_bytes: int, path: Path) -> None:
     """
     if size_bytes > MAX_RETURNED_BYTES:
         raise ConfigError(
-            f"{path} has {size_bytes >> 20:,} MB, but at most {MAX_RETURNED_BYTES >> 20:,} MB are read at once; "
-            "export it in parts"
+            f"{path} has {size_bytes >> 20:,} MB, but the largest file that can be read has "
+            f"{MAX_RETURNED_BYTES >> 20:,} MB; export it in parts"
         )

@@ -1,4 +1,4 @@
-"""Rows of a release's Parquet tables: written in groups, read in batches, in bounded memory."""
+"""Write the rows of a release's Parquet tables in groups, and read them in batches, in bounded memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ class RowWriter:
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a release's table, in bounded memory.
+    """Yield the rows of a release's table, with only `columns` if they are given, in bounded memory.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -64,7 +64,7 @@ def read_columns(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
 
 
 def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
-    """Yield some columns of a table of a release as pandas data frames of at most `ROWS_PER_GROUP` rows.
+    """Yield some columns of a release's table as pandas data frames of at most `ROWS_PER_GROUP` rows.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -104,10 +104,10 @@ def _batches(path: Path, columns: Sequence[str] | None) -> Iterator[pa.RecordBat
 
 @contextmanager
 def reading_table(path: Path) -> Iterator[None]:
-    """Turn Arrow's errors about a damaged table into one line with a remedy.
+    """Translate Arrow's errors about a damaged table into one line with a remedy.
 
     Raises:
-        DataMinerError: the `with` block raised one of these errors.
+        DataMinerError: the table that the block reads is damaged.
     """
     try:
         yield

@@ -37,7 +37,7 @@ class Numbering:
     _num_lone: int = 0
 
     def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
-        """Return the objects on the next frame. Their numbers are unique.
+        """Return the objects on the next frame, whose numbers are unique on that frame.
 
         A box that was seen only once is a separate object. A box drawn by a person may be any object.
         """
@@ -64,7 +64,7 @@ class OpenSequence(Protocol):
         ...
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        """Write the picture of a frame."""
+        """Write `image` as the picture of the frame with this number."""
         ...
 
     def close(self) -> None:
@@ -171,12 +171,12 @@ class ExpectedSequence:
     is_closed: bool = False
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Add the next frame."""
+        """Add the next frame, and return its number, from 1."""
         self.frames.append((frame, self._numbering.objects_on(frame)))
         return len(self.frames)
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        """Add the picture of a frame."""
+        """Add `image` as the picture of the frame with this number."""
         self.images[number] = image
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Stream the formats that contain the images: a split continues in another file when its file is full.
+"""Write the formats whose files contain the images. A split continues in another file when its file is full.
 
 Belongs here: when a shard is full. Does not belong here: the contents of a shard (huggingface.py, webdataset.py,
 lance.py).
@@ -74,7 +74,7 @@ class ShardedWriter:
         last.num_images += 1
 
     def close(self) -> None:
-        """Finish the last shard of every split. Close all of them even if one cannot be finished."""
+        """Finish the last shard of every split, even if another one cannot be finished."""
         with contextlib.ExitStack() as stack:
             for last in self._last.values():
                 stack.callback(last.shard.close)

@@ -35,7 +35,7 @@ class SpooledJson:
         self._separators[1] = ",\n"
 
     def close(self) -> None:
-        """Append the second list to the first."""
+        """Append the second list to the file of the first, and delete the separate file."""
         with self._first, self._second:
             self._first.write(f'\n],\n"{self._second_name}": [')
             self._second.flush()
@@ -59,11 +59,11 @@ def read_entries(path: Path, name: str) -> Iterator[Any]:
             if line.startswith("]"):
                 return
             yield json.loads(line.rstrip("\n").removesuffix(","))
-    raise ValueError(f"{path.name}: the list {name!r} is truncated")
+    raise ValueError(f"the list {name!r} in {path.name} is truncated")
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Return the facts before the first list.
+    """Return the facts before the first list in a file that `SpooledJson` wrote.
 
     Raises:
         ValueError: the file is damaged before its first list.

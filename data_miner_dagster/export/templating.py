@@ -44,7 +44,11 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """Return the rendered template. A missing value is an error."""
+    """Return the template rendered with `values`.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a value that is missing.
+    """
     return _environment().get_template(template).render(**values)
 
 
@@ -72,7 +76,7 @@ def _firsts(names: Sequence[str], most: int = 12) -> str:
 
 
 def _estimate(estimate: Mapping[str, float] | None, unknown: str = "–") -> str:
-    """Return a share with its interval in percent."""
+    """Return a share with its interval in percent, or `unknown` if there is no estimate."""
     if estimate is None:
         return unknown
     return f"{100 * estimate['value']:.1f} % ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
@@ -115,6 +119,6 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 
 def _pin(model: Mapping[str, str | None]) -> str:
-    """Return what identifies the weights of a model in a manifest."""
+    """Return the revision of a model's weights, or a text that says how else the weights are pinned, if at all."""
     is_elsewhere = str(model["source"]).startswith("endpoint:")
     return model["revision"] or ("not pinned: it runs on a server" if is_elsewhere else "pinned by checksum")

@@ -3,7 +3,7 @@
 `data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object on it. Only releases of
 projects that follow objects along whole clips have them. Most of these frames are not images of the release. Frames
 that are stored, such as these images, have a `frame_id`. Belongs here: writing and reading both tables. Does not belong
-here: formats made from them.
+here: the formats written from them.
 """
 
 from collections.abc import Iterator
@@ -147,7 +147,7 @@ def add_tracks(to: Destination, tally: ReleaseTally) -> None:
 
 
 def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the tables of tracks, if there are any."""
+    """Yield the problems with the tables of tracks, if the release has them."""
     if not has_tracks(folder):
         return
     of_frames, before = read_rows(tracked_frames_table(folder)), ("", -1)
@@ -167,7 +167,7 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
             if expected.header.class_names[box.class_index] != box.class_name:
                 yield f"{what} has a track of class {box.class_index}, {box.class_name!r}"
     if num_boxes != (found := sum(1 for _ in read_rows(tracks_table(folder)))):
-        yield f"data: {counted(found, 'row')} in tracks.parquet, of which {num_boxes} belong to tracked frames"
+        yield f"data: tracks.parquet has {counted(found, 'row')}, but {num_boxes} of them belong to tracked frames"
 
 
 def _box_row(box: ReleaseBox) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return the problems of a release that was just written. Only a bug or a faulty disk causes any."""
+    """Return the problems with a release that was just written. Only a bug or a faulty disk causes any."""
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
     # The other formats are compared with the tables.
@@ -29,7 +29,7 @@ def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally
 
 
 def export_problems(format: Format, folder: Path, expected: Expected) -> list[str]:
-    """Return the problems of an export in one format that was just written."""
+    """Return the problems with an export in one format that was just written."""
     pictures = (picture_problems,) if format.has_images_beside else ()
     return _problems((*format.codec.verifiers, *format.codec.export_verifiers, *pictures), folder, expected)
 
@@ -66,7 +66,7 @@ def _unreadable(verify: Verifier, folder: Path, error: Exception) -> str:
 
 
 def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the files below `images/`: wrong sizes in bytes or pixels, or a wrong number of files."""
+    """Yield the problems with the files below `images/`: wrong sizes in bytes or pixels, or a wrong number of files."""
     for image in expected.read_images():
         path = folder / image.path_in_release
         if not path.is_file():

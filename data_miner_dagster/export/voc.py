@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file per image, the images, and a list of images per split.
+"""Write Pascal VOC: one XML file per image, the images, and a list of images per split.
 
 Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are in whole pixels from 1,
 including both ends, and rounded outwards like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
@@ -26,7 +26,11 @@ _SETS: Final = "ImageSets/Main"
 
 
 class VocWriter:
-    """Writes `Annotations/<image>.xml`, `JPEGImages/<image>` and `ImageSets/Main/<split>.txt`."""
+    """Writes `Annotations/<image>.xml`, `JPEGImages/<image>` and `ImageSets/Main/<split>.txt`.
+
+    Raises:
+        ConfigError: a class name has control characters.
+    """
 
     def __init__(self, folder: Path, header: ReleaseHeader, release: Path) -> None:
         check_labels(header, "VOC", lambda _name: None)
@@ -73,7 +77,7 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the images, the annotations and the lists."""
+    """Yield the problems with the images, the annotations and the lists."""
     with contextlib.ExitStack() as stack:
         lists = {
             split: stack.enter_context((folder / _SETS / f"{split}.txt").open(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""WebDataset: tar files of samples, which training reads as a stream. A sample is a picture and a JSON file.
+"""Write WebDataset's tar files of samples, which training reads as a stream. A sample is an image and a JSON file.
 
-Source: https://github.com/webdataset/webdataset, whose library writes the files and reads them back. The rows are those
-of image_rows.py.
+Source: https://github.com/webdataset/webdataset, whose library writes the files and reads them back. The rows are
+defined in image_rows.py.
 """
 
 import glob
@@ -72,7 +72,7 @@ class _TarShard:
 
 
 def webdataset_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of the shards, read by WebDataset's own reader."""
+    """Yield the problems with the shards, which are read with WebDataset's own reader."""
     files = {split: shard_files(folder, split) for split in expected.header.splits}
     yield from file_number_problems(folder / "data", sum(map(len, files.values())))
     rows = {split: chain.from_iterable(map(read_samples, paths)) for split, paths in files.items()}
@@ -94,15 +94,15 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
                 name = PurePosixPath(row["file_name"])
                 if sample["__key__"] != name.stem.replace(".", "~"):
                     raise ValueError(
-                        f"{path.name}: the name of the sample {sample['__key__']} does not match its image {name}"
+                        f"the name of the sample {sample['__key__']} in {path.name} does not match its image {name}"
                     )
                 yield row | {"image": sample[name.suffix.removeprefix(".")]}
         except tarfile.TarError as error:
-            raise ValueError(f"{path.name} is damaged: {error}") from error
+            raise ValueError(f"{path.name} is damaged ({error})") from error
 
 
 def hub_features(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the columns for the card. Without them, `datasets` would infer the columns from a few samples."""
+    """Return the descriptions of the columns for the card, since `datasets` would infer them from a few samples."""
     row = {"name": "json", "struct": [_feature(field) for field in row_schema(columns)]}
     return [{"name": "jpg", "dtype": "image"}, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
 

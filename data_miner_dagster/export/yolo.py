@@ -1,4 +1,4 @@
-"""YOLO labels and `data.yaml`, as Ultralytics reads them.
+"""Write YOLO labels and `data.yaml`, as Ultralytics reads them, and read them back.
 
 Source: https://docs.ultralytics.com/datasets/detect/. The path of a label file is the image's path with `images`
 replaced by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
@@ -35,7 +35,7 @@ YoloBox = tuple[int, float, float, float, float]
 
 
 def label_file(folder: Path, file_name: str) -> Path:
-    """Return the label file of `<split>/<image name>`."""
+    """Return the path of the label file for the image `file_name`, which is `<split>/<image name>`."""
     return folder / LABELS_FOLDER / Path(file_name).with_suffix(".txt")
 
 
@@ -71,7 +71,7 @@ class YoloWriter:
         label_file(self._folder, image.file_name).write_text("".join(lines), encoding="utf-8")
 
     def close(self) -> None:
-        """Write `data.yaml`."""
+        """Write `data.yaml`, and with folds the file for each fold."""
         for name, paths in data_paths(self._num_images).items():
             (self._folder / name).write_text(self._data_yaml(paths), encoding="utf-8")
 
@@ -113,7 +113,7 @@ def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | 
 
 
 def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
-    """Return one label line, including the newline."""
+    """Return one label line, including the newline, for a box in an image of this width and height."""
     x_min, y_min, x_max, y_max = box.box_xyxy
     values = (
         (x_min + x_max) / 2 / width,
@@ -125,7 +125,7 @@ def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
 
 
 def yolo_polygon_line(box: ReleaseBox, width: int, height: int) -> str:
-    """Return one label line with a polygon, including the newline."""
+    """Return one label line with a polygon, including the newline, for a box in an image of this width and height."""
     shares = (_polygon_of(box) / [width, height]).ravel().tolist()
     return " ".join([str(box.class_index), *(f"{value:.{_DECIMALS}f}" for value in shares)]) + "\n"
 
@@ -147,9 +147,9 @@ def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
             points = np.array(numbers, np.float64).reshape(-1, 2)
             polygons.append((int(class_index), points))
         except ValueError:
-            raise ValueError(f"{path.name}: {line[:80]!r} is not a class and points") from None
+            raise ValueError(f"the line {line[:80]!r} of {path.name} is not a class and points") from None
         if len(points) < _MIN_POINTS or not ((points >= 0) & (points <= 1)).all():
-            raise ValueError(f"{path.name}: {line[:80]!r} lies outside the image, or is not a polygon")
+            raise ValueError(f"the line {line[:80]!r} of {path.name} lies outside the image or is not a polygon")
     return polygons
 
 
@@ -166,15 +166,15 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
             x, y, width, height = (float(number) for number in numbers)
             box = (int(class_index), x, y, width, height)
         except ValueError:
-            raise ValueError(f"{path.name}: {line!r} is not a class and four numbers") from None
+            raise ValueError(f"the line {line!r} of {path.name} is not a class and four numbers") from None
         if not all(0 <= value <= 1 for value in (x, y, width, height)):
-            raise ValueError(f"{path.name}: {line!r} lies outside the image")
+            raise ValueError(f"the line {line!r} of {path.name} lies outside the image")
         boxes.append(box)
     return boxes
 
 
 def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of `data.yaml` and `labels/`."""
+    """Yield the problems with `data.yaml`, the files for folds, and `labels/`."""
     header = expected.header
     for name, paths in data_paths(expected.tally.images_by_split).items():
         content = yaml.safe_load((folder / name).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""YouTube-VIS: a JSON file per split. Each object of a video has an entry with its outline on every frame.
+"""Write YouTube-VIS, a JSON file per split. Each object in a video has an entry with its outline on every frame.
 
 Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
 lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
@@ -44,7 +44,10 @@ def split_folder(folder: Path, split: str) -> Path:
 class YouTubeVisWriter(SequencesWriter):
     """Writes `youtube_vis_<split>/instances.json` with the pictures beside it.
 
-    Holds the boxes of one video in memory.
+    Only one video's boxes are held in memory.
+
+    Raises:
+        ConfigError: the release has no tracks.
     """
 
     def __init__(self, to: Destination) -> None:
@@ -150,7 +153,7 @@ def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tup
 
 
 def outline_of(box: ReleaseBox, size_wh: tuple[int, int]) -> Mask:
-    """Return the mask of a box, or else the box itself, rounded outwards to whole pixels."""
+    """Return the mask of a box, or if it has none, a mask of the whole box, rounded outwards to whole pixels."""
     if box.mask is not None:
         return box.mask
     left, top, right, bottom = crop_corners(box)
@@ -162,7 +165,7 @@ def _name(video_key: str, number: int) -> str:
 
 
 def youtube_vis_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems of every split's file and pictures. Holds one video in memory."""
+    """Yield the problems with every split's file and pictures. Only one video is held in memory."""
     splits = {split: _WrittenSplit(split_folder(folder, split), expected.header) for split in expected.header.splits}
     for sequence in expected_sequences(expected):
         yield from (

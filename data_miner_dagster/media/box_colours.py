@@ -1,4 +1,7 @@
-"""The colours of objects: a histogram over the visible pixels of each box. It costs about a third of a millisecond."""
+"""Measure the colours of objects, as a histogram over the visible pixels of each box.
+
+Computing one histogram takes about a third of a millisecond.
+"""
 
 from typing import Final
 
@@ -14,7 +17,7 @@ _BINS: Final = (12, 3, 4)
 _RANGES: Final = (0, 180, 0, 256, 0, 256)
 _GREY_SATURATION: Final = 40
 _DARK_VALUE: Final = 30
-"""Pixels below either have a hue that is mostly noise, so they all get the same one."""
+"""A pixel below either value has a hue that is mostly noise, so all such pixels get the same hue."""
 _CENTRE: Final = 0.8
 """The size of the ellipse inside a box whose pixels count. Corners and edges mostly show the background."""
 _LEAST_VISIBLE: Final = 0.3
@@ -30,9 +33,10 @@ def box_colours(
     boxes_xyxy: npt.NDArray[np.float64],
     confidences: npt.NDArray[np.float64],
 ) -> list[Colours | None]:
-    """Return the colours in each of (N, 4) boxes, without the pixels that other boxes also contain.
+    """Return the colours of each box, or None for a box that is empty or mostly hidden by others.
 
-    None for a box that is mostly covered by others. Equal input gives equal bytes.
+    `boxes_xyxy` is (N, 4), in absolute pixels, and `confidences` is (N,). Pixels that a hiding box contains do not
+    count. Equal input gives equal bytes.
     """
     low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
     high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
@@ -71,7 +75,7 @@ def _colours_of(image: RgbImage, box: npt.NDArray[np.int64], others: npt.NDArray
 
 
 def _smoothed(histogram: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Spread each bin over its neighbours, so that a colour near the limit of a bin is not two different ones."""
+    """Return a histogram with each bin spread over its neighbours, so that similar colours stay similar across bins."""
     around = np.pad(histogram, ((0, 0), (1, 1), (1, 1)), mode="edge")
     around = np.concatenate([around[-1:], around, around[:1]])  # hues are a circle
     for axis in range(3):

@@ -1,4 +1,4 @@
-"""Contact sheets and single tiles of limited size in bytes, for metadata, reports and pages.
+"""Draw contact sheets and single tiles that do not exceed a size in bytes, for metadata, reports and pages.
 
 Belongs here: drawing and encoding. Does not belong here: choosing and decoding frames (operations).
 """
@@ -37,9 +37,9 @@ _WIDER_SPACES: Final = str.maketrans({" ": "  "})
 """Doubles spaces, because they are so narrow in Pillow's built-in font that words run together."""
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
-"""The factor by which a picture's sides shrink at least, if it is too large at the lowest quality."""
+"""The largest factor by which a picture's sides are scaled if it is too large at the lowest quality."""
 _MOST_ENLARGED: Final = 2
-"""The factor by which a single tile enlarges a picture at most. More takes bytes without showing more."""
+"""The largest factor by which a single tile enlarges a picture. More takes bytes without showing more."""
 _METHOD: Final = 2
 """The effort of the encoder, from 0 to 6. With 4, pictures of video frames take twice the time for 4 % fewer bytes."""
 _VEIL: Final = 90
@@ -152,7 +152,7 @@ def drawn_tile(
 ) -> bytes:
     """Return one tile with its boxes, without border and caption, as a WebP of at most `max_bytes`.
 
-    The picture keeps its proportions within `tile_wh`. Its sides are enlarged at most by `_MOST_ENLARGED`.
+    The picture keeps its proportions within `tile_wh`. Its sides are at most doubled.
 
     Raises:
         ValueError: the tile has no image, or `max_bytes` is too small for any resolution.
@@ -289,7 +289,11 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wi
 
 
 def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
-    """Return an image as a WebP of at most `max_bytes`: at the first quality, a lower one, or a lower resolution."""
+    """Return an image as a WebP of at most `max_bytes`: at the first quality, a lower one, or a lower resolution.
+
+    Raises:
+        ValueError: the image exceeds `max_bytes` at any resolution of at least 8 pixels per side.
+    """
     while True:
         encoded = _encoded(image, _QUALITIES[0])
         if len(encoded) <= max_bytes:

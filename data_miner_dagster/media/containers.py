@@ -41,9 +41,11 @@ Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536)."""
 def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = None) -> Iterator[VideoStream]:
     """Yield the video stream of a file, with its decoder set to `num_threads`.
 
+    If `max_pixels` is None, pictures may have any size.
+
     Raises:
-        VideoPermanentError: the file does not exist, is empty, is not a video file, or has no video stream (sound and
-            cover images do not count), its codec has no decoder, or its pictures exceed `max_pixels`.
+        VideoPermanentError: the file does not exist, is empty, is not a video file, has no video stream (sound and
+            cover images do not count), has a codec without a decoder, or has pictures larger than `max_pixels`.
     """
     if not path.is_file():
         raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} does not exist; download it again")
@@ -53,13 +55,15 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
         container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
     except (av.FFmpegError, ValueError) as error:
-        raise VideoPermanentError(VideoErrorKind.NOT_A_VIDEO, f"{path.name} is not a video file: {error}") from error
+        raise VideoPermanentError(
+            VideoErrorKind.NOT_A_VIDEO, f"{path.name} is not a video file ({error}); download it again"
+        ) from error
     with container:
         stream = moving_pictures(container)
         if stream is None:
             raise VideoPermanentError(
                 VideoErrorKind.NO_VIDEO_STREAM,
-                f"{path.name} has no video stream; sound and cover images do not count",
+                f"{path.name} has no video stream (sound and cover images do not count); replace the file",
             )
         codec = stream.codec_context
         if codec is None:
@@ -102,7 +106,7 @@ def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
 
 
 def is_bare_stream(stream: VideoStream) -> bool:
-    """Return whether a file is a sequence of pictures without a container."""
+    """Return whether the file of a stream is a sequence of pictures without a container."""
     return not _BARE_STREAMS.isdisjoint(stream.container.format.name.split(","))
 
 
@@ -112,14 +116,17 @@ def stores_presentation_times(stream: VideoStream) -> bool:
 
 
 def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of one stream in decode order, up to the end or to the point where the file is unreadable."""
+    """Yield a stream's packets, in decode order from the current position, until the file ends or is unreadable."""
     container = stream.container
     assert isinstance(container, InputContainer)
     return packets_in(container, stream)
 
 
 def packets_in(container: InputContainer, stream: VideoStream | None = None) -> Generator["Packet[Any]", None, None]:
-    """Yield the packets of one stream, or of all streams if `stream` is None, from the container's current position."""
+    """Yield the packets of one stream, or of all streams if `stream` is None.
+
+    They begin at the container's current position, and end where the file ends or is unreadable.
+    """
     streams = () if stream is None else (stream,)
     demuxer = container.demux(*streams)
     num_empty, most_empty = 0, 1 + container.size // _LEAST_SEARCHED_BYTES

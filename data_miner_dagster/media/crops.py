@@ -10,7 +10,7 @@ _QUALITY = 92
 
 
 def crop_of(image: RgbImage, window: tuple[int, int, int, int], size_wh: tuple[int, int]) -> RgbImage:
-    """Return a window of a picture (left, top, right, bottom; half-open), scaled to a size in pixels."""
+    """Return the part of a picture in `window` (left, top, right, bottom; half-open), scaled to `size_wh` pixels."""
     left, top, right, bottom = window
     part = image[top:bottom, left:right]
     if (right - left, bottom - top) == size_wh:

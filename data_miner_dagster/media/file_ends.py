@@ -1,4 +1,4 @@
-"""Checks that a file is as long as its own structure says, which is the cheapest and most reliable test for truncation.
+"""Check whether a file is as long as its own structure says, the cheapest and most reliable test for truncation.
 
 Only sizes are checked, not durations, because a header's duration may be too long even if nothing is missing. Only the
 outermost structure is read, a few bytes per box, and it is used for nothing else.
@@ -29,7 +29,10 @@ class FileEnd(StrEnum):
 
 
 def file_end(path: Path) -> FileEnd:
-    """Return whether a file is as long as its structure says, for ISO media, Matroska, RIFF (AVI), FLV and ASF."""
+    """Return whether a file is as long as its structure says, for ISO media, Matroska, RIFF (AVI), FLV and ASF.
+
+    The result is `FileEnd.UNKNOWN` for other formats, and for a file that does not state its length.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(16)
@@ -52,7 +55,7 @@ def _judged(end: int, size: int) -> FileEnd:
 
 
 def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
-    """Return the completeness of ISO media (mp4, mov). Only padding after content and tables may be cut.
+    """Return the completeness of ISO media (mp4, mov). The file is whole even if padding at its end is cut off.
 
     Source: ISO/IEC 14496-12, 4.2.
     """
@@ -67,7 +70,7 @@ def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield the kind and end of each box of a file up to the first invalid one. The last may end beyond the file."""
+    """Yield the kind and end offset of each box up to the first invalid one. The last may end beyond the file."""
     start = 0
     for _ in range(_MOST_BOXES):
         file.seek(start)

@@ -145,7 +145,9 @@ def _reader_of(content: bytes) -> type[ImageFile]:
     for start, reader in _READERS:
         if content.startswith(start):
             return reader
-    raise UnreadableImageError("not a JPEG, PNG, WebP, GIF or BMP" if content else "empty")
+    raise UnreadableImageError(
+        "the picture is not a JPEG, PNG, WebP, GIF or BMP" if content else "the picture's file is empty"
+    )
 
 
 def _decoded(
@@ -168,11 +170,11 @@ def _decoded(
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of an inner frame, not the header
-        raise UnreadableImageError("more pixels than any picture may have") from error
+        raise UnreadableImageError("the picture has more pixels than any picture may have") from error
     except MemoryError as error:
-        raise UnreadableImageError("needs more memory than is available") from error
+        raise UnreadableImageError("the picture needs more memory than is available") from error
     except _DAMAGED as error:
-        raise UnreadableImageError(f"damaged: {' '.join(str(error).split())}") from error
+        raise UnreadableImageError(f"the picture is damaged ({' '.join(str(error).split())})") from error
 
 
 def _opened(content: bytes, max_pixels: int) -> ImageFile:

@@ -13,8 +13,8 @@ from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage
 
 REDUCTION_MARGIN: Final = 1.4
-"""The least ratio of the reduced image to the target size. Nearer to 1, the decoder's filter alone would determine the
-result. docs/models.md shows the effect on vectors."""
+"""The least ratio of the reduced image's size to the target size. Nearer to 1, the decoder's filter alone would
+determine the result. docs/models.md shows the effect on vectors."""
 _REDUCTIONS: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
     (4, cv2.IMREAD_REDUCED_COLOR_4),
@@ -23,12 +23,13 @@ _REDUCTIONS: Final = (
 
 
 def read_stored_image(path: Path, sha256: str) -> RgbImage:
-    """Return an image at full size, in RGB, after verifying its bytes against the checksum. Thread-safe.
+    """Return an image at full size, in RGB, after verifying its bytes against the checksum.
 
-    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage.
+    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage. Threads may call this
+    function at the same time.
 
     Raises:
-        UnreadableImageError: the file is missing, its bytes differ, or it is not an image.
+        UnreadableImageError: the file is missing, its bytes do not match `sha256`, or it is not an image.
     """
     return decode_image(_checked_content(path, sha256), path)
 
@@ -48,10 +49,10 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
 
     A JPEG is reduced while it is decoded, from fewer coefficients of each block, which takes a fraction of the time.
     Both sides stay at or above `REDUCTION_MARGIN` times `min_side`, so that the final resize still averages over
-    pixels. Results computed from the image then hardly differ from those of the full image.
+    pixels. Results computed from the image then hardly differ from results of the full image.
 
     Raises:
-        UnreadableImageError: the file is missing, its bytes differ, or it is not an image.
+        UnreadableImageError: the file is missing, its bytes do not match `sha256`, or it is not an image.
     """
     content = _checked_content(path, sha256)
     flags = cv2.IMREAD_COLOR
@@ -77,7 +78,7 @@ def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> R
     try:
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error as error:  # more pixels than OpenCV accepts, or not enough memory
-        raise UnreadableImageError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from error
+        raise UnreadableImageError(f"{path} cannot be decoded ({' '.join(str(error).split())})") from error
     if decoded is None:
         raise UnreadableImageError(f"{path} is not a decodable image")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

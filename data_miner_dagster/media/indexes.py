@@ -39,7 +39,7 @@ class _PacketColumns:
         return sum(self._keyframes)
 
     def add(self, packet: "Packet[Any]") -> bool:
-        """Add a packet, and return True. If it has no presentation time, add nothing and return False."""
+        """Add a packet and return True, or return False if the packet has no presentation time."""
         if packet.pts is None:
             return False
         self.pts.append(packet.pts)
@@ -69,11 +69,11 @@ class ChooseGroups(Protocol):
 
 
 def read_group_index(stream: VideoStream, *, choose: ChooseGroups, max_frames: int | None = None) -> GroupIndex | None:
-    """Return the keyframes of a freshly opened stream and the chosen groups, or None if all packets must be read.
+    """Return a partial index of a freshly opened stream, or None if all packets must be read.
 
-    Reads the keyframes, everything after the last one, and the chosen groups, using the file's own packet list (mp4,
-    mov). The list has no presentation times, so frame numbers are reliable only if every keyframe is an instant
-    refresh. Lists longer than `max_frames` are not used.
+    The index contains the keyframes, everything after the last one, and the groups that `choose` returns. Packets are
+    found through the file's own list (mp4, mov). The list has no presentation times, so frame numbers are reliable only
+    if every keyframe is an instant refresh. Lists longer than `max_frames` are not used.
     """
     if not stores_presentation_times(stream) or stream.time_base is None:
         return None
@@ -136,7 +136,7 @@ def _add_keyframes(
 
 
 def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
-    """Return the packets from the keyframe that a seek reaches, or nothing if the seek fails."""
+    """Return an iterator over the packets from the keyframe that a seek to `pts` reaches, or over none if it fails."""
     container = stream.container
     assert isinstance(container, InputContainer)
     try:
@@ -187,7 +187,7 @@ def _check_num_packets(num_packets: int, max_frames: int | None) -> None:
 def read_index(stream: VideoStream, *, max_frames: int | None = None) -> VideoIndex | None:
     """Return the index of a freshly opened stream, or None if its packets have no reliable presentation times.
 
-    Reads the file from its start to its end (or to where it is cut off) and decodes nothing.
+    The file is read from its start to its end (or to where it is cut off), and nothing is decoded.
 
     Raises:
         VideoPermanentError: the stream has more than `max_frames` packets.

@@ -41,7 +41,7 @@ class Picture:
 
     @property
     def resolution_wh(self) -> tuple[int, int]:
-        """Width and height in pixels."""
+        """The width and height in pixels."""
         height, width = self.luma.shape
         return width, height
 
@@ -51,7 +51,8 @@ def picture_of(frame: VideoFrame, *, sample_aspect_ratio: Fraction | None = None
 
     Args:
         frame: the decoded frame, in any pixel format.
-        sample_aspect_ratio: the width over the height of a pixel, which scales the picture's width. None: square.
+        sample_aspect_ratio: the width over the height of a pixel, which scales the picture's width. None, 0 and 1
+            mean square pixels.
     """
     is_square = sample_aspect_ratio is None or sample_aspect_ratio in (0, 1)
     colorspace = int(frame.colorspace)
@@ -79,7 +80,7 @@ def plane_of(frame: VideoFrame, position: int) -> Plane:
 
 @lru_cache(maxsize=1)
 def _full_range_tables() -> tuple[Plane, Plane]:
-    """Return tables from limited range (luma 16..235, chroma 16..240) to full range."""
+    """Return the lookup tables, for luma and for chroma, from limited range (16..235 and 16..240) to full range."""
     codes = np.arange(256, dtype=np.float64)
     luma = np.clip(np.rint((codes - 16) * 255 / 219), 0, 255)
     chroma = np.clip(np.rint((codes - 128) * 255 / 224 + 128), 0, 255)
@@ -87,7 +88,7 @@ def _full_range_tables() -> tuple[Plane, Plane]:
 
 
 def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Return the full-range RGB to YCbCr matrix of a colour space, with chroma centred on 0."""
+    """Return the (3, 3) matrix from full-range RGB to YCbCr, with chroma centred on 0, for weights of red and blue."""
     red, blue = weights
     luma = np.array([red, 1 - red - blue, blue])
     cb = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
@@ -123,7 +124,7 @@ def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, 
 
 def _rgb(frame: VideoFrame, sample_aspect_ratio: Fraction) -> RgbImage:
     width = max(1, round(frame.width * sample_aspect_ratio))
-    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None  # None: as the frame says
+    colorspace: Any = "ITU709" if int(frame.colorspace) == _BT709 else None  # None means what the frame states
     transfer = int(frame.color_trc)
     if transfer in _HIGH_RANGE:
         rgb16 = frame.reformat(width=width, format="rgb48le", src_colorspace=colorspace, interpolation="BICUBIC")
@@ -163,9 +164,9 @@ def _orientation(frame: VideoFrame) -> _Orientation:
 
 
 def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], quality: int) -> bytes:
-    """Return the content of an image file with the picture. Deterministic.
+    """Return the bytes of an image file with the picture. Equal pictures give equal bytes.
 
-    JPEG and WebP store chroma at half size. PNG is lossless.
+    JPEG and WebP store chroma at half size. PNG is lossless and ignores `quality`.
     """
     if image_format == "jpg":
         if picture.chroma is not None:

@@ -1,4 +1,4 @@
-"""Verification that a file is a video that opens, has a picture and is complete.
+"""Verify that a file is a video that opens, has a picture and is complete.
 
 Cheap checks come first: two frames are decoded, and the end of the file is read. If they fail, or the format has no
 header, the whole file is read, since a wrong header or a failed seek alone does not justify rejecting a file.
@@ -66,9 +66,9 @@ def _looks_like_video(path: Path) -> bool:
 def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     """Return the verified properties of a video file.
 
-    Decodes the first frame and one near the end, and reads the packets from there to the end. This detects a truncated
-    file, whose header promises more than the file contains. It cannot detect truncation in a stream format without a
-    header (MPEG-TS).
+    The first frame and one near the end are decoded, and the packets from there to the end are read. This detects a
+    truncated file, whose header promises more than the file contains. It cannot detect truncation in a stream format
+    without a header (MPEG-TS).
 
     Raises:
         VideoPermanentError: the file is not a complete video. The kind is EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM,
@@ -106,7 +106,7 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
         try:
             return _prove(path, container, stream)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
-            raise _bad(VideoErrorKind.UNDECODABLE, f"the video cannot be decoded: {error}") from error
+            raise _bad(VideoErrorKind.UNDECODABLE, f"the video cannot be decoded ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
 
 
 def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise) -> Reading | None:
-    """Read the packets near the end of the file. Return None if they do not confirm the header's promise."""
+    """Read the packets near the end of the file, and return the measurements, or None if they contradict the header."""
     try:
         container.seek(int(max(promise.start, promise.end - promise.tolerance) * av.time_base), backward=True)
         reading, is_decoded = Reading(promise.start), False
@@ -206,7 +206,7 @@ def _duration(promise: _Promise | None, reading: Reading) -> float:
 def _content_fingerprint(container: InputContainer, stream: VideoStream, start: float, duration: float) -> str | None:
     """Return the difference hashes of the pictures at one and two thirds of the duration, in hex, joined by "-".
 
-    Returns None if a picture is unavailable or too flat.
+    The result is None if a picture is unavailable or too flat.
     """
     hashes = []
     for share in (1 / 3, 2 / 3):
@@ -218,7 +218,7 @@ def _content_fingerprint(container: InputContainer, stream: VideoStream, start: 
 
 
 def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) -> "npt.NDArray[np.float32] | None":
-    """Return the luma shown at a time as (8, 9), or None if it cannot be decoded or is too far from a keyframe."""
+    """Return the luma at `seconds` as (8, 9) means, or None if it cannot be decoded or is too far from a keyframe."""
     shown = None
     try:
         container.seek(int(seconds * av.time_base), backward=True)
@@ -238,7 +238,7 @@ def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) 
 
 
 def _difference_hash(picture: "npt.NDArray[np.float32]") -> int:
-    """Return 64 bits, each of which says whether one of 8 x 8 cells is darker than its right neighbour.
+    """Return 64 bits, one for each of 8 x 8 cells: 1 if the cell is darker than its right neighbour.
 
     Source: N. Krawetz, "Kind of like that", 2013.
     """

@@ -42,7 +42,7 @@ class FrameQuality:
 def measure(luma: npt.NDArray[np.uint8], *, looks_for_text: bool = False) -> FrameQuality:
     """Return the measures of an (H, W) full-range luma plane.
 
-    With `looks_for_text`, this takes twice as long.
+    If `looks_for_text` is True, `slide` is measured as well, which doubles the time.
     """
     small = reduced(luma)
     mean, deviation = cv2.meanStdDev(small)

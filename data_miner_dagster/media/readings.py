@@ -88,7 +88,10 @@ class Reading:
 
 
 def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> Iterator[VideoFrame]:
-    """Yield the frames that packets of a stream decode to, skipping undecodable ones. None flushes the decoder."""
+    """Yield the frames that are decoded from packets of a stream. Undecodable packets are ignored.
+
+    A packet of None flushes the decoder.
+    """
     for packet in packets:
         try:
             yield from stream.codec_context.decode(packet)
@@ -99,7 +102,11 @@ def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> I
 
 
 def read_through(path: Path) -> Reading:
-    """Read all packets of a file without decoding them, and return the measurements."""
+    """Read all packets of a file without decoding them, and return the measurements.
+
+    Raises:
+        av.FFmpegError: the file cannot be opened.
+    """
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)
         reading = Reading()
@@ -119,8 +126,8 @@ def decodes_at_its_end(path: Path, reading: Reading) -> bool:
 def _num_silent(path: Path, start: int) -> int | None:
     """Decode from packet `start`. Return the number of packets after the last frame, or None if there is no frame.
 
-    Packets are counted by their times, because a decoder delays frames. Without times, those since its last output are
-    counted.
+    Packets are counted by their times, because a decoder delays frames. Without times, the packets since the
+    decoder's last output are counted.
     """
     with av.open(str(path), options=dict(CONTAINER_OPTIONS)) as container:
         stream = moving_pictures(container)

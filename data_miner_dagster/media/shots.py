@@ -32,7 +32,7 @@ def measure_changes(stream: VideoStream, index: VideoIndex) -> tuple[Int64Array,
 
 
 def _small(frame: VideoFrame) -> Plane:
-    """Return the frame as (36, 64, 3): luma and both chroma planes."""
+    """Return a frame reduced to 64x36, as (36, 64, 3): luma and both chroma planes."""
     planar = frame if frame.format.name in ("yuv420p", "yuvj420p") else frame.reformat(format="yuv420p")
     planes = [plane_of(planar, position) for position in range(3)]
     return np.asarray(cv2.merge([cv2.resize(plane, _COMPARED_WH, interpolation=cv2.INTER_AREA) for plane in planes]))

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 _CLIENTS: Final = {
     "s3": ("s3fs", "S3FileSystem"),
-    "gs": ("gcsfs.core", "GCSFileSystem"),  # gcsfs.GCSFileSystem first tries gRPC, anonymously and past the endpoint
+    "gs": (
+        "gcsfs.core",
+        "GCSFileSystem",
+    ),  # gcsfs.GCSFileSystem first tries gRPC, which ignores endpoint and credentials
     "az": ("adlfs", "AzureBlobFileSystem"),
 }
-"""The module and class of each protocol."""
+"""The module and the class of the client for each protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Limits for requests: how long to wait for a response, how often to try, and the delay between attempts."""
+    """Limits for requests: response time, transfer rate, number of attempts, and delay after the first attempt."""
 
     timeout_seconds: float
     min_bytes_per_second: int
@@ -47,12 +50,12 @@ class Patience:
         return cls(config.timeout_seconds, config.min_bytes_per_second, config.tries, config.try_delay_seconds)
 
     def limit_seconds(self, num_bytes: int) -> float:
-        """Return the maximum duration of a request that transfers this many bytes."""
+        """Return the time limit, in seconds, for a request that transfers `num_bytes`."""
         return self.timeout_seconds + num_bytes / self.min_bytes_per_second
 
 
 def open_file_system(protocol: str, access: Access, patience: Patience) -> "AsyncFileSystem":
-    """Return one of fsspec's file systems, without its caches and its own retries. Sends no request yet.
+    """Return fsspec's file system for `protocol`, without caches and without S3's own retries. No request is sent.
 
     Raises:
         ConfigError: the package for the protocol is missing, or the credentials do not fit the protocol.
@@ -96,8 +99,8 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
             token = json.loads(access.token)
         except ValueError:
             raise ConfigError(
-                "platform.objects.stores: the token of gs:// is not the JSON of a service account; write file:PATH to "
-                "read it from a file"
+                "the token for gs:// in platform.objects.stores is not the JSON key of a service account; set it to "
+                "file:PATH, where PATH is the file of such a key"
             ) from None
     return {
         "token": token,
@@ -108,9 +111,9 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
 
 def _azure_arguments(access: Access, _patience: Patience) -> dict[str, Any]:
     if access.account is None:
-        raise ConfigError("platform.objects.stores: az:// needs the name of the storage account; set `account`")
+        raise ConfigError("az:// needs the name of the storage account; set `account` in platform.objects.stores")
     if access.endpoint is not None and (access.secret_key or access.token):
-        return {"connection_string": _azure_connection(access, access.endpoint)}  # adlfs uses only TLS for account_host
+        return {"connection_string": _azure_connection(access, access.endpoint)}  # account_host implies TLS
     return {
         "account_name": access.account,
         "account_key": access.secret_key,

@@ -1,4 +1,4 @@
-"""`BucketStore`: the objects under one address, with limits, retries, resumption, and verification by hash."""
+"""Read and write the objects below an address in a bucket, with limits, retries, resumption and verification."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ from data_miner_dagster.objects.errors import translated
 from data_miner_dagster.protocols.stores import StoredObject
 
 _PART_BYTES: Final = 16 << 20
-"""Size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 160 GB."""
+"""Size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 167 GB."""
 _RANGE_BYTES: Final = 8 << 20
 """Bytes per request of a download, and therefore the most that a broken connection loses."""
 _LONGEST_DELAY: Final = 30.0
@@ -71,7 +71,7 @@ class BucketStore:
                 yield StoredObject(entry.name.removeprefix(base), entry.size_bytes, entry.identity, entry.md5)
 
     def find(self, name: str) -> StoredObject | None:
-        """Implement `ObjectStore.find`. The name "" means the object at the address itself."""
+        """Implement `ObjectStore.find`. An empty name means the object at the store's own address."""
         found = self._ask(name, partial(self._driver.head, self._path(name)))
         return found and StoredObject(name, found.size_bytes, found.identity, found.md5)
 
@@ -79,7 +79,10 @@ class BucketStore:
         """Implement `ObjectStore.read`."""
         found = self._existing(name)
         if found.size_bytes > max_bytes:
-            raise ObjectError(f"{self._shown(name)} has {found.size_bytes} bytes, more than the limit of {max_bytes}")
+            raise ObjectError(
+                f"{self._shown(name)} has {found.size_bytes} bytes, more than the limit of {max_bytes}; check whether "
+                "it is the right object"
+            )
         return self._range(name, 0, found.size_bytes) if found.size_bytes else b""
 
     def write(self, name: str, content: bytes) -> None:
@@ -91,7 +94,7 @@ class BucketStore:
             raise self._differs(name)
 
     def upload(self, path: Path, name: str) -> str:
-        """Implement `ObjectStore.upload`. If a server does not state the hash, the object is read back."""
+        """Implement `ObjectStore.upload`. If the server does not confirm the hash, the object is read back."""
         size_bytes = path.stat().st_size
         digest = hashlib.sha256()
         if size_bytes <= _PART_BYTES:
@@ -133,7 +136,7 @@ class BucketStore:
         try:
             self._ask(name, partial(driver.abort_parts, self._path(name), upload))
         except (ObjectError, ObjectTransientError) as error:
-            logger.warning("%s; uploaded parts may remain until the bucket's lifecycle rules remove them", error)
+            logger.warning("The uploaded parts may remain until the bucket's lifecycle rules remove them (%s)", error)
 
     def sha256_of(self, name: str) -> str:
         """Implement `ObjectStore.sha256_of`."""
@@ -199,11 +202,17 @@ class BucketStore:
     def _existing(self, name: str) -> StoredObject:
         found = self.find(name)
         if found is None:
-            raise ObjectMissingError(f"{self._shown(name)}: the object does not exist; check the address")
+            raise ObjectMissingError(f"{self._shown(name)} does not exist; check the address")
         return found
 
     def _ask(self, name: str, ask: Callable[[], Awaitable[_Answer]], num_bytes: int = 0) -> _Answer:
-        """Return the response to a request. Retries it after transient failures."""
+        """Return the response to the request that `ask` sends. The request is retried after transient failures.
+
+        Raises:
+            ConfigError: the bucket requires credentials, and there are none or they are incomplete.
+            ObjectError: the bucket refuses the request.
+            ObjectTransientError: every attempt failed.
+        """
         from fsspec.asyn import sync
 
         async def within_limit() -> _Answer:
@@ -227,11 +236,11 @@ class BucketStore:
             delay = backoff_seconds(
                 num_tries, first_seconds=self._patience.try_delay_seconds, longest_seconds=_LONGEST_DELAY
             )
-            logger.info("%s; retrying in %.1f s", meant, delay)
+            logger.info("Retrying in %.1f s: %s", delay, meant)
             time.sleep(delay)
 
     def _differs(self, name: str) -> ObjectError:
-        return ObjectError(f"{self._shown(name)}: the stored object differs from the sent data; run the command again")
+        return ObjectError(f"the object {self._shown(name)} differs from the data sent; run the command again")
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._url.path, name) if part)

@@ -1,6 +1,6 @@
-"""Single requests to a bucket, as coroutines: S3's own calls, and fsspec's calls for the other protocols.
+"""Send single requests to a bucket, as coroutines, with S3's own calls or fsspec's calls for other protocols.
 
-Exceptions of a client pass through unchanged. Retries and translation are the task of bucket_store.py.
+Exceptions of a client pass through unchanged. bucket_store.py retries requests, and errors.py translates exceptions.
 """
 
 import base64
@@ -38,7 +38,7 @@ class Driver(Protocol):
         ...
 
     async def head(self, name: str) -> StoredObject | None:
-        """Return the entry of an object. None if the object does not exist."""
+        """Return the entry for an object, or None if the object does not exist."""
         ...
 
     async def get(self, name: str, start: int, stop: int) -> bytes:
@@ -46,7 +46,7 @@ class Driver(Protocol):
         ...
 
     async def put(self, name: str, content: bytes) -> bool:
-        """Store a whole object. Return whether the server has confirmed its hash."""
+        """Store a whole object, and return whether the server has confirmed its hash."""
         ...
 
     async def remove(self, name: str) -> None:
@@ -98,7 +98,7 @@ class S3Driver:
         return str(begun["UploadId"])
 
     async def put_part(self, name: str, upload: str, number: int, content: bytes) -> tuple[str, bool]:
-        """Store one part. Return its tag, and whether the tag is the md5 of the sent bytes."""
+        """Store part `number`, from 1. Return its tag, and whether the tag is the md5 of the sent bytes."""
         stored = await self._call(
             "upload_part", Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=content
         )
@@ -197,7 +197,7 @@ def _tag(found: Mapping[str, Any]) -> str:
 
 
 def _stored(name: str, size_bytes: int, found: Mapping[str, Any]) -> StoredObject:
-    """Return an object from a client's description of it, in the same form for listings and single responses."""
+    """Return a client's description of an object as a record, which is the same for listings and single responses."""
     changed = found.get("LastModified") or found.get("updated") or found.get("last_modified") or ""
     shown = changed.strftime("%Y-%m-%dT%H:%M:%S") if hasattr(changed, "strftime") else str(changed)
     tag = str(found.get("generation") or _tag(found))
@@ -205,7 +205,7 @@ def _stored(name: str, size_bytes: int, found: Mapping[str, Any]) -> StoredObjec
 
 
 def _known_md5(found: Mapping[str, Any]) -> str | None:
-    """Return the md5 that a server reports for an object, in hexadecimal, or None."""
+    """Return the md5 that a server reports for an object, in hexadecimal, or None if it reports none."""
     tag = _tag(found).lower()
     if len(tag) == 32 and all(digit in "0123456789abcdef" for digit in tag):
         return tag

@@ -46,36 +46,40 @@ _LONGEST_MESSAGE: Final = 300
 
 
 def translated(error: BaseException, what: str) -> DataMinerError | None:
-    """Return an error of this package for an exception of a client. None if neither client nor bucket is the cause.
+    """Return this package's error for a client's exception, or None if neither the client nor the bucket caused it.
 
     Args:
         error: the exception.
-        what: the address of the object, for the message.
+        what: the address of the object or bucket, for the message.
     """
-    said = f"{what}: {_message(error)}"
+    said = f"a request for {what} failed ({_message(error)})"
+    refused = f"{said}; check the address and platform.objects"
     if type(error).__name__ in _NO_CREDENTIALS:
-        return ConfigError(f"{said}; set its credentials in platform.objects.stores, or set `anonymous`")
+        return ConfigError(f"{said}; set credentials in platform.objects.stores, or set `anonymous` there")
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _MISSING:
-        return ObjectMissingError(f"{what}: the object or bucket does not exist; check the address")
+        return ObjectMissingError(f"the object or bucket {what} does not exist; check the address")
     if isinstance(error, PermissionError) or status in _FORBIDDEN:
         return ObjectForbiddenError(f"{said}; check the credentials in platform.objects.stores")
     if status is not None:
         may_pass = status in _MAY_PASS or status >= 500
-        return ObjectTransientError(said) if may_pass else ObjectError(said)
+        return ObjectTransientError(said) if may_pass else ObjectError(refused)
     if isinstance(error, TimeoutError):
-        return ObjectTransientError(f"{what}: the server did not respond in time (platform.objects.timeout_seconds)")
+        return ObjectTransientError(
+            f"the server did not respond to a request for {what} in time; if this persists, raise "
+            "platform.objects.timeout_seconds"
+        )
     if isinstance(error, OSError):
         if error.errno in _OURS:
             return None
-        return ObjectError(said) if error.errno in _REFUSED else ObjectTransientError(said)
+        return ObjectError(refused) if error.errno in _REFUSED else ObjectTransientError(said)
     if type(error).__module__.partition(".")[0] in _CLIENT_PACKAGES:
-        return ObjectError(said) if type(error).__name__ in _MALFORMED else ObjectTransientError(said)
+        return ObjectError(refused) if type(error).__name__ in _MALFORMED else ObjectTransientError(said)
     return None
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the HTTP status behind an exception, or None if it has none."""
+    """Return the HTTP status of the response that caused an exception, or None if there is none."""
     for item in (error, error.__cause__):
         if type(item).__module__.partition(".")[0] == "aiohttp":  # its `code` for a truncated body is 400
             continue

@@ -42,7 +42,7 @@ def test_check_video_key__returns_a_good_one(key: str) -> None:
     ],
 )
 def test_check_video_key__says_what_is_wrong_with_a_bad_one(key: str) -> None:
-    with pytest.raises(ConfigError, match="is not '<extractor>-<id>' of at most 200") as raised:
+    with pytest.raises(ConfigError, match="is not valid; use '<extractor>-<id>' with at most 200") as raised:
         check_video_key(key)
     assert repr(key) in str(raised.value)
 
@@ -54,7 +54,7 @@ def test_check_project_name__returns_a_good_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".a", "-a", "_a", "a/b", "a..b", "a.", "a b", "ä", "a\n", "x" * 101])
 def test_check_project_name__says_what_is_wrong_with_a_bad_one(name: str) -> None:
-    with pytest.raises(ConfigError, match="must be at most 100 letters") as raised:
+    with pytest.raises(ConfigError, match="is not valid; use at most 100 letters") as raised:
         check_project_name(name)
     assert repr(name) in str(raised.value)
 

@@ -10,10 +10,10 @@ from data_miner_dagster.domain.unwritable import unwritable_behind, unwritable_l
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.EROFS, "/mined is on a read-only file system; mount it writable, or name another root with --root"),
-        (errno.EACCES, "/mined is not writable for this user (Permission denied); change its permissions, or name"),
+        (errno.EROFS, "/mined is on a read-only file system; mount it writable, or choose another root with --root"),
+        (errno.EACCES, "/mined is not writable for this user (Permission denied); change its permissions, or choose"),
         (errno.EPERM, "/mined is not writable for this user (Operation not permitted); change its permissions, or"),
-        (errno.ENOTDIR, "/mined cannot be created or written to (Not a directory); name another root with --root"),
+        (errno.ENOTDIR, "/mined cannot be created or written to (Not a directory); choose another root with --root"),
     ],
 )
 def test_unwritable_line__reason_and_remedy(number: int, said: str) -> None:

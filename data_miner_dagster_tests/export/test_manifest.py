@@ -116,7 +116,10 @@ MANIFESTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list": (in_file("release.json", lambda _: b"[]"), "list indices"),
     "nested without end": (in_file("release.json", lambda _: b"[" * 100_000), "recursion"),
     "no classes": (in_manifest(lambda of: of.pop("classes")), "it has no 'classes'"),
-    "a number that is text": (in_manifest(lambda of: of.update(num_images="1")), "num_images is not int"),
+    "a number that is text": (
+        in_manifest(lambda of: of.update(num_images="1")),
+        "the value of `num_images` is not of type int",
+    ),
     "no shares": (in_manifest(lambda of: of["splits"].pop("shares")), "it has no 'shares'"),
     "a class without its threshold": (in_manifest(lambda of: of["thresholds"].pop("bicycle")), "it has no 'bicycle'"),
     "a class without its number": (in_manifest(lambda of: of["boxes_by_class"].pop("person")), "it has no 'person'"),

@@ -100,5 +100,7 @@ def test_read_yolo_labels__what_was_written(tmp_path: Path) -> None:
 def test_read_yolo_labels__refuses(tmp_path: Path, case: str) -> None:
     path = tmp_path / "a.txt"
     path.write_text(f"0 0.5 0.5 0.1 0.1\n{REFUSED[case]}\n")
-    with pytest.raises(ValueError, match=r"a\.txt: .* (lies outside the image|is not a class and four numbers)"):
+    with pytest.raises(
+        ValueError, match=r"the line .* of a\.txt (lies outside the image|is not a class and four numbers)"
+    ):
         read_yolo_labels(path)

@@ -41,7 +41,7 @@ IN_EXPORTS: dict[str, Fault] = {
     ),
     "another name": (
         in_samples("data/train-00000.tar", lambda rows: rows[0].update(key="files-x_000000")),
-        "the name of the sample files-x_000000 does not match its image files-a_000000.jpg",
+        "the name of the sample files-x_000000 in .* does not match its image files-a_000000.jpg",
     ),
     "wrong split": (exchanged("data/train-00000.tar", "data/val-00000.tar"), "train/files-a_000000.jpg: its row has"),
     "missing shard": (gone("data/val-00000.tar"), "there is no row for val/files-b_000000.jpg"),

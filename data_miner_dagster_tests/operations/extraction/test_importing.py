@@ -49,7 +49,7 @@ def test_import_frame_folder__one_bad_picture_ends_no_folder(tmp_path: Path) -> 
     ]
     assert "1600x1200 pixels exceed max_pixels=1000000" in summary.left_out[3]
     assert (summary.num_frames, summary.num_unmet) == (4, 4)
-    assert "3_empty.jpg: empty" in str(summary.as_metadata()["left_out"])
+    assert "3_empty.jpg: the picture's file is empty" in str(summary.as_metadata()["left_out"])
     rows = read_table(job.folder / "frames.parquet").to_pylist()
     assert [row["source_frame_number"] for row in rows] == [0, 4, 6, 7]
     assert [(row["width"], row["height"]) for row in rows] == [(160, 120), (160, 120), (120, 160), (160, 120)]
@@ -64,6 +64,6 @@ def test_import_frame_folder__one_bad_picture_ends_no_folder(tmp_path: Path) -> 
 
 def test_import_frame_folder__no_good_picture(tmp_path: Path) -> None:
     job = job_of(tmp_path, {"1.png": b"", "2.png": b"junk"})
-    with pytest.raises(VideoPermanentError, match=r"1\.png: empty") as failure:
+    with pytest.raises(VideoPermanentError, match=r"1\.png: the picture's file is empty") as failure:
         import_frame_folder(job)
     assert failure.value.kind is VideoErrorKind.UNDECODABLE

@@ -226,7 +226,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a box in place of a polygon": (
         lambda folder: (folder / "labels/train/files-aaa_000000.txt").write_text("1 0.5 0.5 0.1 0.1\n"),
-        "lies outside the image, or is not a polygon",
+        "lies outside the image or is not a polygon",
     ),
 }
 

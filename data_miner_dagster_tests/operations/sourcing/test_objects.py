@@ -59,7 +59,7 @@ def test_list_objects__one_video_whatever_its_ending(buckets: FaultyBuckets) -> 
 def test_list_objects__an_error_is_never_an_empty_list(buckets: FaultyBuckets) -> None:
     with pytest.raises(SourceError, match="contains no videos"):
         _listed(buckets, f"{PLACE}/nothing")
-    with pytest.raises(SourceError, match="object or bucket does not exist"):
+    with pytest.raises(SourceError, match=r"object or bucket s3://\S+ does not exist"):
         _listed(buckets, "s3://no-such-bucket")
     buckets.faults.append(Fault("503", num_times=99))
     with pytest.raises(SourceError, match="SlowDown"):
