@@ -1,4 +1,4 @@
-"""The command `train-check`: train a small network on a release to check its labels."""
+"""The command `train-check`: train a small network on a release to check its annotations."""
 
 from shlex import quote
 from typing import Annotated
@@ -49,7 +49,7 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Train a small network on a release, to test whether its labels can be learned and to find dubious ones."""
+    """Train a small network on a release, to test whether its annotations can be learned and to find dubious ones."""
     from data_miner_dagster.cli.interrupts import ending_on_interrupt
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.students import TrainingSettings
@@ -64,7 +64,7 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
         return
     echo(f"{project} {outcome.metadata['version']}: {outcome.metadata['line']} → {outcome.metadata['folder']}")
     number = outcome.counts["frames in dispute"]
-    echo(f"the student disagrees with the labels of {counted(number, 'frame')}")
+    echo(f"the student disagrees with the annotations of {counted(number, 'frame')}")
     student, place = student_name(project), quote(str(platform.root))
     echo(
         f"next: `data-miner review {project}{said_again()}` shows these first; {student} is a detector from now on "

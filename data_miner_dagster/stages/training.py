@@ -1,4 +1,4 @@
-"""Find disagreements between the labels of a release and a network trained on them. Pure functions."""
+"""Find disagreements between the annotations of a release and a network trained on them. Pure functions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

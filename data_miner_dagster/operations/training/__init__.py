@@ -1,1 +1,1 @@
-"""Train a small network on a release, and find the frames where it disagrees with the labels."""
+"""Train a small network on a release, and find the frames whose annotations it disagrees with."""

@@ -1,4 +1,4 @@
-"""Find the frames on which a student disagrees with the labels of its release, for the review queue `student`."""
+"""Find the frames on which a student disagrees with the annotations of its release, for the review queue `student`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +44,7 @@ THRESHOLD_KEY: Final = "threshold"
 def write_disagreements(
     platform: Platform, release: Path, student: Student, entry: ModelEntryConfig, path: Path
 ) -> None:
-    """Run a student on all images of its release, and write a table of the frames where it disagrees with the labels.
+    """Run a student on all images of its release, and write a table of the frames whose annotations it disagrees with.
 
     Args:
         platform: the platform of one root.
@@ -80,7 +80,7 @@ def write_disagreements(
 def _seen(
     platform: Platform, release: Path, student: Student, detector: ObjectDetector, *, only_val: bool = False
 ) -> Iterator[tuple[ReleaseImage, FrameLabels, FrameLabels]]:
-    """Yield (image, labels, the student's detections) for each readable image of a release.
+    """Yield (image, its annotations, the student's detections) for each readable image of a release.
 
     With `only_val`, only images in splits of the role `val` are read.
     """

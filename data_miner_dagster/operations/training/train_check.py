@@ -1,4 +1,4 @@
-"""Train a small network on a release, and compare its detections with the labels, for `data-miner train-check`.
+"""Train a small network on a release, and compare its detections with the annotations, for `data-miner train-check`.
 
 The trained network is called the student.
 """
@@ -87,7 +87,7 @@ def train_check(
     force: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda _epoch: None,
 ) -> ProjectOutcome:
-    """Train a student on a release, store it as a detector, and list the frames where it disagrees with the labels.
+    """Train a student on a release, store it as a detector, and list the frames whose annotations it disagrees with.
 
     An existing student of the same release and settings is reused unless `force` is set. An interrupted or killed
     attempt stores no student, and the next one starts from scratch.
