@@ -69,7 +69,7 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
         return f"not UTF-8 ({os.fsencode(path.name).decode(errors='backslashreplace')})"
     if endings is not None and _ending(path) not in endings:
         ending = printable(_ending(path))
-        return f".{ending}" if ending else "no ending"
+        return f".{ending}" if ending else "no extension"
     return None if path.is_file() else "not a file, or a broken link"
 
 
@@ -166,7 +166,7 @@ def _of_glob(entry: str, base_folder: Path) -> Found:
     # `**` already matches every folder, so its matches are not searched again.
     descends = "**" in entry.split("/")
     suffix = Path(entry).suffix
-    endings = None if suffix and not is_glob(suffix) else VIDEO_ENDINGS  # None: the glob specifies the ending
+    endings = None if suffix and not is_glob(suffix) else VIDEO_ENDINGS  # None if the glob specifies an extension
     named, below = list[Path](), list[Path]()
     for match in matches_of(entry, base_folder):
         if not match.is_dir():
@@ -205,7 +205,10 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
-    """Return the picture folders that a path or glob names: each folder that has pictures, or else those below it.
+    """Return the folders with pictures that an entry names, sorted, and count the other files in them.
+
+    The entry is a path or a glob. For each folder that it names, this is the folder itself if it has pictures, or else
+    every folder with pictures below it.
 
     Raises:
         SourceError: the entry cannot be read, or does not name any folder with pictures.

@@ -70,7 +70,9 @@ def test_list_local_videos__says_what_it_passes_over(tree: Path) -> None:
     (tree / "gone.mp4").symlink_to("nowhere")
     found = list_local_videos(".", tree)
     assert names(found.paths, tree) == ["a.MKV", "b.mp4", "sub/c.webm", "sub/deep/d.mov"]
-    assert found.remark == ("7 files were left out: .swf 2, not a file, or a broken link 2, .rm 1, .txt 1, no ending 1")
+    assert found.remark == (
+        "7 files were left out: .swf 2, not a file, or a broken link 2, .rm 1, .txt 1, no extension 1"
+    )
     assert list_local_videos("*.swf", tree).remark == ""  # named by its ending: tried
     assert list_local_videos("b.mp4", tree).remark == ""
     (tree / "only").mkdir()

@@ -66,7 +66,7 @@ def _videos_below(store: ObjectStore, passed_over: "Counter[str]") -> Iterator[s
         elif ending in VIDEO_ENDINGS:
             yield entry.name
         else:
-            passed_over[f".{printable(ending)}" if ending else "no ending"] += 1
+            passed_over[f".{printable(ending)}" if ending else "no extension"] += 1
 
 
 def _candidate(url: ObjectUrl, source: str, query: str, rank: int) -> VideoCandidate:
