@@ -9,7 +9,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=detections, partitions_def=PROJECTS, blocking=True)
 def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every box is inside its frame, has an area, one of the project's classes and a confidence from 0 to 1.
+    """Every box lies inside its frame, and has an area, one of the project's classes, and a confidence from 0 to 1.
 
     A box with a mask is the mask's bounding box.
     """

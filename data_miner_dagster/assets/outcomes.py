@@ -80,9 +80,10 @@ class ForceConfig(dg.Config):
 def _figures(
     metadata: Mapping[str, int | float | str], shown: Mapping[str, dg.MetadataValue]
 ) -> dict[str, dg.MetadataValue]:
-    """Return one entry with a line of the figures that are neither zero nor in `shown`, or an empty dict if all are.
+    """Return one entry with a line of figures, or an empty dict if there is none to show.
 
-    Separate entries would take ten times as many bytes.
+    Figures that are zero, in `shown`, or about the work rather than the result are omitted. Separate entries would take
+    ten times as many bytes.
     """
     told = {name: value for name, value in metadata.items() if value not in (0, "")}
     line = counts_line(told, without={*shown, *_OF_THE_WORK})
@@ -94,8 +95,8 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
     """Convert errors to one-line step failures, and request a retry if the error may be transient.
 
     Assets have no retry policy, because Dagster would then retry cancelled runs too. A planned run requests no retry,
-    because its failure is stored with a retry date. A bug in this program would fail every time, so it is reported
-    once, with its traceback.
+    because its failure is stored with the time of the next retry. A bug in this program would fail every time, so it is
+    reported once, with its traceback.
     """
     try:
         yield

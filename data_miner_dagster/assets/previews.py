@@ -1,8 +1,8 @@
 """Metadata for the Dagster UI: contact sheets, commands and links. Each asset has one function.
 
 Pictures are files under the root (storage/layout.py: previews). Events contain the addresses at which the web server
-serves the pictures (web/previews.py), and the paths of review pages, to which it leads (web/review_links.py). Metadata
-beyond an event's limit is cut (assets/metadata.py).
+serves the pictures (web/previews.py), and the paths of review pages, to which the web server redirects
+(web/review_links.py). Metadata beyond an event's limit is cut (assets/metadata.py).
 """
 
 from collections import Counter

@@ -48,7 +48,8 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
     """Delete every run that names one of `needles` or worked on one of `projects`; return the number deleted.
 
     All runs of the projects are deleted because they store previews with pictures. This shortens the history that
-    Dagster shows, but loses nothing that further work needs. Runs in flight are kept.
+    Dagster shows, but loses nothing that further work needs. Runs in flight are kept. Events of the projects, other
+    rows that name one of `needles`, and the history that `migrate-to` set aside are deleted too.
     """
     from data_miner_dagster.catalog.database import compact_sqlite
     from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space

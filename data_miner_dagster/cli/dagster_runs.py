@@ -21,9 +21,10 @@ _CANCEL_SECONDS: Final = 15.0
 
 
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
-    """Record an observation of the asset in Dagster: its work is held for `reason`, or resumes if `reason` is None.
+    """Record in Dagster that the work in `scope` is held for `reason`, or that it resumes if `reason` is None.
 
-    Only the first 25 videos in `scope` receive an observation. Without a Dagster instance, nothing is recorded.
+    The record is an observation of the stage's asset, for the first 25 videos in `scope` at most. Without a Dagster
+    instance, nothing is recorded.
     """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
@@ -46,9 +47,9 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 
 
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
-    """Cancel the unfinished runs of batches, and wait up to 15 s for each to end; yield a line for each.
+    """Mark batches as paused, cancel their unfinished runs, and wait up to 15 s for each run; yield a line for each.
 
-    Unfinished work continues in other runs unless it is held. For example, work on videos of other projects continues.
+    Unfinished work that is not held, such as work for other projects, continues in other runs.
     """
     from data_miner_dagster.catalog.holds import mark_paused
     from data_miner_dagster.sensors.lost_work import run_of_batch

@@ -45,10 +45,13 @@ class FailedRuns:
         self._opened.close()
 
     def look(self, explained: Iterable[str | None] = ()) -> list[str]:
-        """Return one line for each run that has failed since the last call. The first call returns none.
+        """Return a line for each run that has failed since the last call.
+
+        Runs beyond the fifth share one line. The first call returns no lines. A run whose batch is still open is
+        reported by a later call, after a minute at the latest.
 
         Args:
-            explained: the ids of runs whose failure the user is told in another line.
+            explained: the ids of runs to omit, because another line reports their failures.
         """
         import dagster as dg
 
@@ -79,7 +82,7 @@ class FailedRuns:
         return self._lines([run for run in ready if run.run_id not in told_elsewhere])
 
     def _unsettled(self) -> set[str]:
-        """Return the ids of batches whose run the planner has not found ended yet, and of those runs."""
+        """Return the ids of the batches that the planner has not yet closed, and of their runs."""
         from data_miner_dagster.catalog.batches import open_batches
 
         return {name for batch in open_batches(self._platform.database) for name in (str(batch.id), batch.run_id or "")}

@@ -57,17 +57,17 @@ from data_miner_dagster.sensors.requests import PROJECTS_TAG, VIDEOS_TAG
 from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 MAX_ROUNDS: Final = 3
-"""The maximum number of rounds. Each processes all due videos. The next takes videos left over or due since then."""
+"""The maximum number of rounds. Each round processes all videos that are due when it begins."""
 _LOOK_SECONDS: Final = 0.5
 
 MAX_MENDINGS: Final = 5
-"""The maximum number of repairs. Each removes all damaged files, so more damage means that the disk corrupts files."""
+"""The maximum number of repairs. Each removes all damaged files, so further damage means that the disk is faulty."""
 
 _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
     for error in (ConfigError, ModelError, NothingToReleaseError, SystematicFaultError, TransientError)
 }
-"""The classes of a failed run's errors that callers or the exit status distinguish, by name."""
+"""The error classes that callers or the exit status distinguish, by class name."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -122,7 +122,7 @@ class InProcessRunner:
         return DataMinerError(f"run {result.run_id} of {job} failed; `data-miner up` shows its log")
 
     def settle_and_build(self, *, force: bool) -> None:
-        """Process every member as far as possible, then build the dataset. Repeat if damaged files were removed.
+        """Process every member as far as possible, then build the dataset. Repeat both if damaged files were removed.
 
         Raises:
             NothingToReleaseError: no image is left to release.
@@ -219,7 +219,7 @@ class InProcessRunner:
             raise failure
 
     def _execute_stage(self, job: str, *, force: bool) -> DataMinerError | None:
-        """Run a stage of the project in a batch, so no planner requests it too. Return the error, or None."""
+        """Run a stage of the project in a batch, so that no planner requests it too; return the error, or None."""
         stage, database = STAGE_BY_JOB[job], self.platform.database
         if (held := why_held(database, self.project, stage)) is not None:
             return DataMinerError(held)

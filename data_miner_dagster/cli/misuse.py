@@ -45,7 +45,7 @@ def _problem(error: Any) -> str:
 
 
 def _meant(error: Any, words: str) -> str:
-    """Return a suggestion for a project's name without its option, or for video keys, or an empty text."""
+    """Return a suggestion for `words` meant as a project's name or as video keys, or an empty text if there is none."""
     if error.ctx is None:
         return ""
     command = error.ctx.command

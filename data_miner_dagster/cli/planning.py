@@ -72,7 +72,7 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
 
 
 def _not_accepted(found: "Plan") -> "Iterator[str]":
-    """Yield why fewer videos are accepted than were listed."""
+    """Yield the reasons why fewer videos are accepted than were listed."""
     listing = found.listing
     lost = [
         *((number, rule.value) for rule, number in listing.num_by_rule.items()),

@@ -37,8 +37,8 @@ def progress_lines(config: LoggingConfig, *, on_stderr: bool = False) -> Iterato
     """Show the messages of our progress loggers while the block runs, or write them as JSON if the settings say so.
 
     Args:
-        config: the settings.
-        on_stderr: whether to show them on standard error, because a program reads the result on standard output.
+        config: the `platform.logging` section.
+        on_stderr: whether to show the messages on standard error, so that standard output contains only the result.
     """
     if config.format == "json":
         set_up_logging(config)

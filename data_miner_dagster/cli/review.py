@@ -65,7 +65,8 @@ def open_pages(
             "--port",
             min=1,
             max=65535,
-            help="The port to serve the pages on. Default: that of a running `up`, or else platform.web.review_port.",
+            help="The port to serve the pages on. Default: the port of a running `up`, or else "
+            "platform.web.review_port.",
         ),
     ] = None,
     who: WhoOption = None,

@@ -33,7 +33,7 @@ def funnel_table(funnel: Funnel) -> Table:
 
 
 def print_summary(platform: Platform, project: str) -> None:
-    """Print the funnel, the failed videos with their reasons, the paths, and the next command."""
+    """Print the funnel, remarks about sources and videos, and, for a release, its paths, cost and next commands."""
     funnel = project_funnel(platform, project)
     console.print()
     console.print(funnel_table(funnel))

@@ -194,7 +194,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
 def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> int | None:
     """Take the lock of a root and return its file descriptor. If the file system has no locks, warn and return None.
 
-    Notes `review_port` beside the lock, so that `data-miner review` finds the pages.
+    `review_port` is noted beside the lock, so that `data-miner review` finds the pages.
 
     Raises:
         ConfigError: another process holds the lock.

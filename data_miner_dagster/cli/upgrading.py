@@ -33,7 +33,7 @@ def project_lines(platform: "Platform", project: str | None = None) -> list[str]
 def frames_lines(platform: "Platform", project: str | None = None) -> list[str]:
     """Return a list with one line if videos have frames that an earlier version extracted, or an empty list.
 
-    With `project`, only its videos are considered. The first call in a root by this version reads the version and
+    With `project`, only its videos are considered. The first call by this version for a root reads the version and
     settings of each video's frames.
     """
     from data_miner_dagster.operations.upkeep.auditing import count_earlier_frames, settle_bases
@@ -51,7 +51,7 @@ def price_lines(
     video_keys: "Collection[str] | None" = None,
     with_current: bool = False,
 ) -> list[str]:
-    """Return a list with one line, the number and size of the videos to download again for their frames.
+    """Return a list with one line: the number and size of the videos to download again to recreate their frames.
 
     The list is empty if there are no such videos. With `with_current`, videos whose frames are current count too.
     """

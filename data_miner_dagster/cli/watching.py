@@ -96,7 +96,7 @@ def telling_changes(platform: "Platform", address: str) -> Iterator[None]:
 
 
 class Changes:
-    """What has changed since the last call: one line for each new listing, stage, release, failure and refused file."""
+    """Reports changes since the last call of `look`: new listings, stages, releases, failures and refused files."""
 
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform

@@ -25,7 +25,7 @@ ImagePath = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1
 
 
 def check_named_once(paths: Sequence[str], owner: str) -> None:
-    """Raise if a path occurs more than once in the `images` of the prompt or class `owner`.
+    """Check that no path occurs more than once in the `images` of the prompt or class `owner`.
 
     Raises:
         ValueError: a path occurs more than once.

@@ -62,7 +62,7 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
 
     Raises:
         ConfigError: the file, or the file that DATA_MINER_CONFIG names, is missing, empty, not YAML, or has invalid
-            settings; or `path` refers to a variable that `limits` forbids.
+            settings; `path` refers to a variable that `limits` forbids; or DATA_MINER_CATALOG_URL is not a valid URL.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
     interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
@@ -83,7 +83,7 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
 
     Raises:
         ConfigError: the file is missing, empty, not YAML, or has invalid settings, or DATA_MINER_CATALOG_URL is not a
-            valid address.
+            valid URL.
     """
     path = path if path is not None else _platform_path()
     content = _platform_content(path)

@@ -122,7 +122,7 @@ class PlatformConfig(ConfigModel):
 
 
 class ProjectConfig(ConfigModel):
-    """One project: where to find videos, which frames to keep, and what to label."""
+    """One project: where to find videos, which frames to keep, and which objects to detect."""
 
     name: Annotated[str, AfterValidator(_checked_name)]
     """The project's name: letters, digits, '_', '-' and '.'. It is also the project's partition key in Dagster."""
@@ -135,7 +135,7 @@ class ProjectConfig(ConfigModel):
     deduplication: DeduplicationConfig = DeduplicationConfig()
     """Which frames count as near-duplicates."""
     detection: DetectionConfig
-    """Which classes to label."""
+    """Which classes to detect."""
     releasing: ReleasingConfig = ReleasingConfig()
     """The content of a release."""
     refresh: RefreshConfig = RefreshConfig()

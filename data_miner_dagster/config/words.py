@@ -22,7 +22,7 @@ per line would read a name with one of these characters as two names."""
 
 
 def visible_text(text: str) -> str:
-    """Return a text after checking that it reads as what it is.
+    """Return a text unchanged, after checking that no hidden character changes how it reads.
 
     Raises:
         ValueError: the text contains a bidi or invisible character.
@@ -33,7 +33,7 @@ def visible_text(text: str) -> str:
 
 
 def _hidden_in(text: str) -> str:
-    """Return what is wrong with a text that contains a bidi or invisible character, as an ending; else ""."""
+    """Return the end of a sentence about a bidi or invisible character in a text, or "" if it contains none."""
     character = hidden_character(text)
     if character is None:
         return ""

@@ -41,10 +41,10 @@ _num_new: dict[tuple[str, str], tuple[float, int]] = {}  # the time of counting 
 def request_projects(
     platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Return run requests for waiting projects, as far as the pools have free slots, and one line for each other.
+    """Return run requests for waiting projects, as far as the pools have free slots, and a line for each other project.
 
-    Such a line says why the project waits. Each requested run's batch is recorded in the catalog. Faults of single
-    projects are passed to `log`.
+    The line says why the project waits; complete projects have none. Each requested run's batch is recorded in the
+    catalog. Faults of single projects are passed to `log`.
     """
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []

@@ -49,7 +49,7 @@ def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[
     """Return the last failure at each stage of the named projects, by project."""
     found: dict[str, list[FailedStage]] = {}
     with platform.database.reading() as session:
-        # Only the date counts here. With a fingerprint, a failure would be retried at every change.
+        # Only the retry time counts here. With a fingerprint, a failure would be retried at every change.
         for row, due_at in last_failures(session, STAGES, names):
             failed = FailedStage(row.stage, due_at, row.basis, row.message, row.kind, row.run_id)
             found.setdefault(row.item, []).append(failed)

@@ -55,7 +55,7 @@ _MAX_PICTURE_BYTES: Final = 10_000_000
 _MAX_TILES_A_SIDE: Final = 100  # in a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
-"""The number of consecutive known videos that ends a listing for new ones. One pinned or reordered video does not."""
+"""The number of consecutive known videos that ends a listing of new videos. A single one may be pinned or reordered."""
 
 
 class SiteClient:
@@ -67,7 +67,7 @@ class SiteClient:
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
         on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
             A download raises an error instead.
-        before_listing: called with the site before a listing that needs the network. It may sleep or raise.
+        before_listing: called with the site before it is asked for a listing or for pictures. It may sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """
 
@@ -155,7 +155,7 @@ class SiteClient:
 
         Args:
             address: http or https, or an address from `sites.queries`. May contain `{env:NAME}`.
-            source: the kind of the source, which is stored with each video, like `query`.
+            source: the kind of the source. It is stored with each video, as is `query`.
             query: the user's query.
             found_at: the time to store with each video.
             limits: the limits at which to stop, or None for the configuration's limit on entries alone.
@@ -263,7 +263,7 @@ class SiteClient:
             address: the address of a page or file. A string is a foreign address. An own address may have `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
-            accept: called with the site's metadata before any byte of the video is fetched. Its exceptions are raised.
+            accept: called with the site's metadata before any byte of the video is fetched. Its exceptions propagate.
 
         Raises:
             VideoPermanentError, VideoTransientError: the download failed. The message contains no secrets.

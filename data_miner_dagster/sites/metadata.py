@@ -91,7 +91,7 @@ def _side(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The query that found an entry, the time, and the entry's position in its listing."""
+    """The source and query that found an entry, the time, and the entry's position in its listing."""
 
     source: str
     query: str

@@ -1,4 +1,4 @@
-"""The policy that connections may only go to public addresses, and the only function that connects.
+"""The policy that connections may go only to public addresses, and the function that connects to a checked address.
 
 Every address that a name resolves to must be public, unless the configuration names the host. The connection is made to
 the checked address, so that a name cannot resolve differently in between.

@@ -21,7 +21,7 @@ class FetchedVideo:
     extractor: str
     format_id: str | None
     candidate: VideoCandidate
-    is_direct: bool = False  # the address names the file itself; False: it came from a page or an extractor
+    is_direct: bool = False  # whether the address names the file itself rather than a page
     is_complete: bool = False  # the server stated the size, and this many bytes arrived
 
 

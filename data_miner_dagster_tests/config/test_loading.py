@@ -136,7 +136,7 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
             "positive: a bicycle",
             "filtering.positive is 'a bicycle'; it must be a list, one entry per line, each after '- '",
         ),
-        ("detection:\n  classes: {bicycle: []}\n", "", "detection is missing: Which classes to label"),
+        ("detection:\n  classes: {bicycle: []}\n", "", "detection is missing: Which classes to detect"),
         (
             "classes: {bicycle: []}",
             "classes: [bicycle, car]",

@@ -111,7 +111,7 @@ class Pages:
         return _page(request, "projects.html.j2", projects=rows)
 
     def video(self, request: Request) -> Response:
-        """List the projects that use a video, with links to its frames. With one project, redirect to the frames there.
+        """List the projects that use a video, with links to its frames there, or redirect to the only link.
 
         Raises:
             HTTPException: no project uses the video (404).
