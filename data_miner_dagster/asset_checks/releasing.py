@@ -31,7 +31,7 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
 
 @dg.asset_check(asset=dataset, partitions_def=PROJECTS, blocking=True)
 def splits_do_not_leak(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """No two images of different videos and splits look alike.
+    """No two images from different videos in different splits look alike.
 
     The images are compared by perceptual hash, and by the encoder that deduplication did not use.
     """

@@ -29,7 +29,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 def frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Sampled frames as JPEG, and a Parquet manifest with one row per frame.
+    """Sampled frames as image files (JPEG by default), and a Parquet manifest with one row per frame.
 
     A row has the frame's exact time in the container, and its size, sharpness, brightness, contrast and perceptual
     hash. The sampling is a platform setting, since all projects share the frames.

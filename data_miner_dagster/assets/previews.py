@@ -180,7 +180,7 @@ def _changes(platform: Platform, project: str, version: str) -> Metadata:
 
 
 def student_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the latest student's training curve, its quality, and a link to the frames where it disagrees.
+    """Return the latest student's training curve, its quality, and a link to the frames that it disagrees about.
 
     The result is empty if the project has no student.
     """

@@ -71,7 +71,7 @@ def _checked_target(url: str) -> str:
     """Return the URL, resolved if it is a reference.
 
     Raises:
-        ConfigError: the reference cannot be resolved, or the URL does not belong to a PostgreSQL database.
+        ConfigError: the reference cannot be resolved, or the URL is not a valid PostgreSQL URL.
     """
     from data_miner_dagster.domain.catalog_urls import problem_of_catalog_url, shown_catalog_url
     from data_miner_dagster.domain.errors import ConfigError

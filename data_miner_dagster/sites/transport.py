@@ -137,7 +137,7 @@ class Deadlines:
 
 @dataclass(slots=True)
 class Guard:
-    """The rules for the handlers of one yt-dlp instance. `errand` changes from one video to the next."""
+    """The rules for the handlers of one yt-dlp instance. `errand` is the current listing or download."""
 
     allowed_private_hosts: tuple[str, ...]
     proxy_host: str | None = None  # the user's own proxy, which may be private
