@@ -154,7 +154,8 @@ def match_vocabulary(
                 if holder != class_index:
                     raise ConfigError(
                         f"detection.classes: {classes[holder].class_name!r} and {wanted.class_name!r} both match the "
-                        f"class {known_names[known_index]!r} of detector {detector!r}; change the phrases of one"
+                        f"class {known_names[known_index]!r} of detector {detector!r}; change the phrases of one of "
+                        "them"
                     )
         if not is_found:
             missing.append(_what_is_missing(wanted, known_names))

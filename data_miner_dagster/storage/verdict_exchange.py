@@ -197,11 +197,10 @@ def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
     shown = None
     if box is not None and class_name is not None:
         shown = ShownBox(class_name, box, row.get("detector"), row.get("revision"), _number(row, "confidence"))
-    other_key = row.get("other_video_key")
     verdict = Verdict(
         answer_id=_short(row["answer_id"]),
         word=VerdictWord(row["word"]),
-        place=_place(row["video_key"], _number(row, "pts_seconds"), row["frame_id"]),
+        place=_place(row, "video_key", "pts_seconds", "frame_id"),
         frame_id=row["frame_id"],
         queue=ReviewQueue(row["queue"]),
         who=row.get("who") or "",  # earlier versions did not always store it
@@ -209,8 +208,8 @@ def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
         shown=shown,
         new_class_name=row.get("new_class_name"),
         new_box=_box(row, "new_"),
-        other_place=_place(other_key, _number(row, "other_pts_seconds"), row.get("other_frame_id"))
-        if other_key
+        other_place=_place(row, "other_video_key", "other_pts_seconds", "other_frame_id")
+        if row.get("other_video_key")
         else None,
         other_frame_id=row.get("other_frame_id"),
         replaces=row.get("replaces"),
@@ -225,12 +224,17 @@ def _short(answer_id: str) -> str:
     return answer_id
 
 
-def _place(video_key: str, pts_seconds: float | None, frame_id: str | None) -> FramePlace:
+def _place(row: Mapping[str, Any], key_column: str, seconds_column: str, frame_column: str) -> FramePlace:
+    video_key, frame_id, pts_seconds = row[key_column], row.get(frame_column), _number(row, seconds_column)
     check_video_key(video_key)
-    if frame_id is None or split_frame_id(frame_id)[0] != video_key:
+    if frame_id is None:
+        raise ValueError(f"{frame_column} is missing")
+    if split_frame_id(frame_id)[0] != video_key:
         raise ValueError(f"{frame_id!r} is not a frame of {video_key}")
-    if pts_seconds is None or pts_seconds < 0:
-        raise ValueError(f"{pts_seconds} is not a time in seconds")
+    if pts_seconds is None:
+        raise ValueError(f"{seconds_column} is missing")
+    if pts_seconds < 0:
+        raise ValueError(f"{seconds_column} is {pts_seconds}, but a time must be at least 0 seconds")
     return FramePlace(video_key, pts_seconds)
 
 

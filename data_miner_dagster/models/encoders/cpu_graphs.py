@@ -46,10 +46,12 @@ def write_graph(
     vectors_of: "Callable[[torch.Tensor], torch.Tensor]",
     input_wh: tuple[int, int],
     to: Path,
+    *,
+    model: str,
 ) -> None:
     """Write `vectors_of`, which calls `network`, to the file `to` as a graph that maps `images` to `vectors`.
 
-    `images` is (N, H, W, 3) uint8, of the size `input_wh`, and `vectors` is (N, D).
+    `images` is (N, H, W, 3) uint8, of the size `input_wh`, and `vectors` is (N, D). The error message names `model`.
 
     Raises:
         ModelError: the network cannot be exported as a graph.
@@ -84,7 +86,7 @@ def write_graph(
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"the network cannot be written as an ONNX graph ({reason}); use `platform.models.cpu_backend: torch`"
+            f"model {model} cannot be exported to ONNX ({reason}); use `platform.models.cpu_backend: torch`"
         ) from error
 
 

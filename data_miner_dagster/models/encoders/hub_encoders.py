@@ -138,7 +138,7 @@ class HubImageEncoder:
 
         def write(to: Path) -> None:
             network = checkpoint.load_network()  # not kept in memory: images need only the graph
-            write_graph(network, partial(self._vectors, network), checkpoint.preparation.output_wh, to)
+            write_graph(network, partial(self._vectors, network), checkpoint.preparation.output_wh, to, model=self.name)
 
         graph = derived_file(f"{checkpoint.entry.architecture}.onnx", checkpoint.graph_fingerprint, write)
         return open_graph(checkpoint.entry.cpu_backend, graph)
@@ -211,7 +211,9 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
     family = _FAMILIES[entry.architecture]
     checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
     text_config = checkpoint.config.text_config
-    tokenize = PromptTokenizer(family.text, _load_tokenizer(entry), int(text_config.max_position_embeddings))
+    tokenize = PromptTokenizer(
+        family.text, _load_tokenizer(entry), int(text_config.max_position_embeddings), entry.name
+    )
     if family.model_type == "metaclip_2" and tokenize.last != text_config.eos_token_id:
         # The network reads a text's vector at the first such token. Without one, it would read it at the first token.
         raise ModelError(

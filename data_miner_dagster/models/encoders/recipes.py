@@ -72,8 +72,8 @@ class ImageRecipe:
 
 # Source: google-research/big_vision, `SigLIP_demo.ipynb` (`tokenize(max_len=64, eos="sticky", pad_value=1)`, which also
 # converts to lower case; 1 is `</s>`) and `SigLIP2_demo.ipynb` (`lower|tok(length=64, bos="no", eos="sticky")`, padded
-# with 0, `<pad>`) in `configs/proj/image_text`. Pictures: `resize` to the square and `value_range(-1, 1)`. The
-# published checkpoints state bicubic for SigLIP and bilinear for SigLIP 2.
+# with 0, `<pad>`) in `configs/proj/image_text`. Images: `resize` to the square and `value_range(-1, 1)`. The published
+# checkpoints state bicubic for SigLIP and bilinear for SigLIP 2.
 SIGLIP_TEXT: Final = TextRecipe(length=64, pads_with_end=True)
 SIGLIP2_TEXT: Final = TextRecipe(length=64)
 SIGLIP_IMAGE: Final = ImageRecipe(True, Image.Resampling.BICUBIC, _HALF, _HALF)
@@ -91,7 +91,7 @@ METACLIP2_TEXT: Final = TextRecipe(length=None, is_lowered=False, starts=True, i
 METACLIP2_IMAGE: Final = CLIP_IMAGE
 
 # Source: google-deepmind/tips, `pytorch.text_encoder`: lower case, neither a start nor an end token, 64 tokens,
-# averaged without the padding. Pictures: resized to the square, values from 0 to 1.
+# averaged without the padding. Images: resized to the square, values from 0 to 1.
 TIPSV2_TEXT: Final = TextRecipe(length=64, ends=False, reads_mask=True)
 TIPSV2_IMAGE: Final = ImageRecipe(True, Image.Resampling.BILINEAR, None, None)
 
@@ -103,19 +103,20 @@ class PromptTokenizer:
         recipe: the tokens around the words.
         tokenizer: transformers' tokenizer of the checkpoint.
         length: the maximum number of tokens that the network reads.
+        model: the model's registry name, for the error message.
 
     Raises:
         ModelError: the vocabulary lacks a token that the recipe needs.
     """
 
-    def __init__(self, recipe: TextRecipe, tokenizer: Any, length: int) -> None:
+    def __init__(self, recipe: TextRecipe, tokenizer: Any, length: int, model: str) -> None:
         self._recipe = recipe
         self._tokenizer = tokenizer
         self._length = min(length, recipe.length or length)
         first = tokenizer.bos_token_id if recipe.starts else None
         self._before = [] if first is None else [int(first)]
-        self._after = [_special(tokenizer, "eos")] if recipe.ends else []
-        self._padding = self._after[0] if recipe.pads_with_end else _special(tokenizer, "pad")
+        self._after = [_special(tokenizer, "eos", model)] if recipe.ends else []
+        self._padding = self._after[0] if recipe.pads_with_end else _special(tokenizer, "pad", model)
 
     @property
     def last(self) -> int | None:
@@ -146,8 +147,8 @@ class PromptTokenizer:
         }
 
 
-def _special(tokenizer: Any, kind: str) -> int:
+def _special(tokenizer: Any, kind: str, model: str) -> int:
     token: int | None = getattr(tokenizer, f"{kind}_token_id")
     if token is None:
-        raise ModelError(f"the checkpoint's tokenizer has no {kind} token; use the model's own tokenizer files")
+        raise ModelError(f"the tokenizer of model {model} has no {kind} token; use the model's own tokenizer files")
     return token

@@ -56,7 +56,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_prompt_tokenizer__token_ids_of_each_family(
     recipe: TextRecipe, expected: list[int], mask: list[int] | None, tokenizer: Any
 ) -> None:
-    found = PromptTokenizer(recipe, tokenizer, 64)(["A photo of THE cat"])
+    found = PromptTokenizer(recipe, tokenizer, 64, "toy")(["A photo of THE cat"])
     assert found["input_ids"].tolist() == [expected]
     assert ("attention_mask" in found) == (mask is not None)
     if mask is not None:
@@ -64,7 +64,7 @@ def test_prompt_tokenizer__token_ids_of_each_family(
 
 
 def test_prompt_tokenizer__metaclip2_keeps_upper_case_and_pads_on_the_right(tokenizer: Any) -> None:
-    found = PromptTokenizer(METACLIP2_TEXT, tokenizer, 77)(["a CAT", "the red cat"])
+    found = PromptTokenizer(METACLIP2_TEXT, tokenizer, 77, "toy")(["a CAT", "the red cat"])
     assert found["input_ids"].tolist() == [[START, A, 1, END, PAD], [START, THE, RED, CAT, END]]
     assert found["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
 
@@ -80,7 +80,7 @@ def test_prompt_tokenizer__metaclip2_keeps_upper_case_and_pads_on_the_right(toke
 def test_prompt_tokenizer__the_last_token_stays_where_words_are_cut_off(
     recipe: TextRecipe, expected: list[int], tokenizer: Any
 ) -> None:
-    assert PromptTokenizer(recipe, tokenizer, 64).rows(["cat " * 100]) == [expected]
+    assert PromptTokenizer(recipe, tokenizer, 64, "toy").rows(["cat " * 100]) == [expected]
 
 
 def test_prompt_tokenizer__siglip2_by_the_library_class_whose_default_is_the_left(tmp_path: Path) -> None:
@@ -91,15 +91,15 @@ def test_prompt_tokenizer__siglip2_by_the_library_class_whose_default_is_the_lef
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.padding_side == "left"
-    found = PromptTokenizer(SIGLIP2_TEXT, loaded, 64)(["A Cat"])
+    found = PromptTokenizer(SIGLIP2_TEXT, loaded, 64, "toy")(["A Cat"])
     assert found["input_ids"].tolist() == [[6, 5, 7, 6, 8, 1, *[0] * 58]]
 
 
 def test_prompt_tokenizer__a_vocabulary_without_a_needed_token(tokenizer: Any) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer.name_or_path)
     tokenizer.eos_token = None
-    with pytest.raises(ModelError, match="has no eos token"):
-        PromptTokenizer(SIGLIP2_TEXT, tokenizer, 64)
+    with pytest.raises(ModelError, match="the tokenizer of model toy has no eos token"):
+        PromptTokenizer(SIGLIP2_TEXT, tokenizer, 64, "toy")
 
 
 def test_load_image_text__a_network_that_looks_for_another_last_token(tmp_path: Path) -> None:

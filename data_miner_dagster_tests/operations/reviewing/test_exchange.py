@@ -118,6 +118,8 @@ def test_import_verdicts__keep_or_drop_answers(tmp_path: Path) -> None:
         ("x_max", "1.5", "line 3 .*not four shares from 0 to 1"),
         ("class_name", "", "line 3 .*the box and class_name must be given together"),
         ("frame_id", "files-bbb/000001", "line 3 .*'files-bbb/000001' is not a frame of files-aaa"),
+        ("other_video_key", "files-aaa", "line 3 .*other_frame_id is missing"),
+        ("pts_seconds", "-1", "line 3 .*pts_seconds is -1.0, but a time must be at least 0 seconds"),
         ("video_key", "../secret", "line 3 .*video key '../secret'"),
         ("confidence", "nan", "line 3 .*confidence is nan"),
     ],
