@@ -1,8 +1,8 @@
 """Current alerts, and the messages that tell every target when an alert begins and ends.
 
 A message is a row that is written in the transaction that records the change, so a crash loses no message. The row
-exists until its target has accepted the message, for at most a day. If a process dies after it has sent a message and
-before it has recorded this, the message is sent again.
+exists until its target has accepted the message, but for at most a day. If a process dies after it has sent a message
+and before it has recorded this, the message is sent again.
 
 Belongs here: rows. Does not belong here: the conditions for alerts (operations/alerting/conditions.py), and sending
 messages.
@@ -45,10 +45,10 @@ def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collect
     """Make the stored alerts match the troubles in `found`, and queue messages to all targets about what has changed.
 
     An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
-    Nothing is written unless an alert begins, ends, must be sent now, or has another line than the stored one.
+    Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.
 
     Returns:
-        The titles of the queued messages, without repetitions for several targets.
+        The titles of the queued messages. A message to several targets is listed once.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}

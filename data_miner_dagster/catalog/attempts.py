@@ -69,7 +69,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update the due dates of videos, which depend on their failed attempts. For a project, only flush the session."""
+    """Update when videos are due, which depends on their failed attempts. For a project, only flush the session."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -141,10 +141,10 @@ def due_dates(
 def last_failures(
     session: Session, stages: Collection[WorkStage], items: Collection[str]
 ) -> list[tuple[AttemptRow, datetime | None]]:
-    """Return the last failure of each item at each stage, in no particular order, each with the date of its retry.
+    """Return the last failure of each item at each stage, in no particular order, each with the time of its next retry.
 
-    The date is `AT_ONCE` after a fault of another version of this program, and None if nothing is retried before the
-    inputs change or a person requests it.
+    The time is `AT_ONCE` after a fault of another version of this program, and None if the item is not retried before
+    its inputs change or a person requests it.
     """
     found: list[tuple[AttemptRow, datetime | None]] = []
     for some in portions(items):
@@ -174,7 +174,7 @@ def _is_of_program(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """The number of items whose last attempt at a stage failed in the same way, and the date of the earliest retry."""
+    """The number of items whose last attempt at a stage failed in the same way, and the time of the earliest retry."""
 
     stage: WorkStage
     scope: FailureScope

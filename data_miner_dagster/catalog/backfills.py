@@ -107,7 +107,7 @@ def choose_for_backfill(
 
 @dataclass(frozen=True, slots=True)
 class _Records:
-    """What the catalog records about work on videos, mostly as (stage, video key) pairs."""
+    """The catalog's records of work on videos, mostly as (stage, video key) pairs."""
 
     pending: Collection[tuple[WorkStage, str]]  # for the project, now or later
     failed: Collection[tuple[WorkStage, str]]

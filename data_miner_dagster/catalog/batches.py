@@ -93,7 +93,7 @@ class BatchWishes(TypedDict, total=False):
     project: str | None  # only work for this project, or None for work for any project
     keys: Collection[str] | None  # only these videos, or None for any video
     now: datetime | None  # the current time, or None for the time on the database's clock
-    must_be_full_until_seconds: float  # how long a batch that is not full waits for more videos; 0: not at all
+    must_be_full_until_seconds: float  # how long a batch that is not full waits for more videos (0 means not at all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
     The videos are due, and neither held nor in flight. Projects take turns: the one that was served longest ago comes
     first. A batch is taken when it is full, when its oldest video has waited for a minute (or for
     `must_be_full_until_seconds`), or when no earlier stage has work for its projects. Videos whose last batch died are
-    never mixed with others. They are taken first, but last if the batch probes a closed stage.
+    never mixed with others. Such videos are taken first, or last if the batch probes a closed stage.
     """
     wish = _Wish(stage, **wishes)
     with database.reading() as session:  # usually no video is available, and finding that out needs no lock
@@ -254,7 +254,7 @@ def free_project(session: Session, project: str) -> None:
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Let other processes that choose a batch at a stage wait until this transaction ends, as SQLite always does."""
+    """Make other processes that choose a batch at a stage wait until this transaction ends, as SQLite always does."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
@@ -295,13 +295,13 @@ def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ..
 
 def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
     """Return the SQL condition that any work of a stage and project is due."""
-    # Compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
+    # Compares the earliest due time instead of using EXISTS, for which PostgreSQL may choose to read all rows.
     of_project = _PENDING.c.stage == stage, _PENDING.c.project_name == project
     return select(func.min(_PENDING.c.due_at)).where(*of_project).scalar_subquery() <= now
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
-    """Return the names of the projects with due work at a stage, unless it is held. The longest unserved is first."""
+    """Return the names of the projects for which a stage has due work and is not held, longest unserved first."""
     turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
     query = (
         select(ProjectRow.name)
@@ -337,7 +337,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for due rows of one stage and project, unless in flight, held or suspects, oldest first."""
+    """Return the query for due rows of a stage and project that are not in flight, held or suspected, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
@@ -348,7 +348,7 @@ def _ready_rows() -> Select[Any]:
             _PENDING.c.due_at <= bindparam("now"),
         )
         .where(~in_flight, ~suspected, ~is_work_held())
-        .order_by(_PENDING.c.due_at)  # no second column: sorting rows with equal dates would mean reading them all
+        .order_by(_PENDING.c.due_at)  # no second column: sorting rows with equal times would mean reading them all
         .limit(bindparam("most", type_=Integer()))
     )
 

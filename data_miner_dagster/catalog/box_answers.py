@@ -30,7 +30,7 @@ class GivenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The cost of a project's questions so far."""
+    """The number and the cost of the answers that a project has received so far."""
 
     num_answers: int
     num_priced: int  # answers with a known cost
@@ -93,7 +93,7 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
     """Return the number and cost of the answers that a project has received.
 
-    Only answers from `verifier`, a fingerprint, count, or answers from all verifiers if it is None.
+    Only answers from the verifier with the fingerprint `verifier` count, or all answers if it is None.
     """
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)

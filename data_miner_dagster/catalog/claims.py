@@ -1,9 +1,9 @@
 """Claims, which ensure that only one worker does a piece of work, and that the work of a dead worker becomes free.
 
-A claim is a lease: a row with an expiry date that a thread of the holder renews. It is taken by an INSERT, or by an
-UPDATE conditional on the old holder's token, so exactly one of two competing workers succeeds on any database. A
-claim is free when it has expired, or when its process no longer runs on this host, so it is free immediately after a
-SIGKILL. Expiry dates use the database server's clock if there is a server, so hosts need not agree on the time.
+A claim is a lease: a row with an expiry time that a thread of the holder renews. It is taken by an INSERT, or by an
+UPDATE conditional on the old holder's token, so exactly one of two competing workers succeeds on any database. A claim
+is free when it has expired, or when its process no longer runs on this host, so it is free immediately after a SIGKILL.
+Expiry times use the database server's clock if there is a server, so hosts need not agree on the time.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""A clock that all hosts of a catalog share, for dates that are compared outside a transaction."""
+"""A clock that all hosts of a catalog share, for times that are compared outside a transaction."""
 
 import threading
 from datetime import UTC, datetime, timedelta

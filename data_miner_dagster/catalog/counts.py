@@ -29,7 +29,7 @@ class StatusCount:
 
 @dataclass(frozen=True, slots=True)
 class VideoCount:
-    """The number of videos with a status and a reason, how many of them are stuck, and the date of the next retry.
+    """The number of videos with a status and a reason, how many of them are stuck, and the time of the next retry.
 
     `reason` is the kind of the error, or "" if there was no error.
     """
@@ -38,7 +38,7 @@ class VideoCount:
     reason: str
     count: int
     num_stuck: int  # transient failures after many attempts
-    next_try: datetime | None  # date of the earliest retry, or None if none of the videos is retried automatically
+    next_try: datetime | None  # time of the earliest retry, or None if none of the videos is retried automatically
 
 
 def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:

@@ -121,7 +121,8 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
     """Rewrite an SQLite file and empty its log, so that no deleted data remains.
 
     Returns:
-        False if another process used the file for longer than `wait_seconds`.
+        True if the file was rewritten and its log emptied, False if another process used it for longer than
+        `wait_seconds`.
     """
     KeptLog(path).put_back()
     with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
@@ -174,7 +175,7 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
 
 
 def now_of(session: Session) -> datetime:
-    """Return the current time in UTC: on PostgreSQL by the server's clock, which all hosts share, else by this host."""
+    """Return the current time in UTC, by the server's clock on PostgreSQL, and by this host's clock on SQLite."""
     if session.get_bind().dialect.name != "postgresql":
         return datetime.now(UTC)
     present: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
@@ -233,7 +234,7 @@ class Database:
             yield session
 
     def now(self, session: Session) -> datetime:
-        """Return the current time in UTC: on PostgreSQL by the server's clock, else by the clock of this host."""
+        """Return the current time in UTC, by the server's clock on PostgreSQL, and by this host's clock on SQLite."""
         return now_of(session)
 
     def check_connection(self) -> None:

@@ -88,7 +88,7 @@ def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, wh
     claim = session.get(ClaimRow, f"video/{suspect.item}")
     if claim is not None and is_claim_live(claim, now_of(session)):
         return  # another worker is processing it
-    # A failed video passes through PENDING to get a new date, since a status cannot follow itself.
+    # A failed video passes through PENDING to get a new retry time, since a status cannot follow itself.
     move_video(session, suspect.item, VideoStatus.PENDING, only_from={VideoStatus.FAILED})
     move_video(
         session,

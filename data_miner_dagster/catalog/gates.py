@@ -24,9 +24,9 @@ from data_miner_dagster.domain.work import WorkStage
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
     """Close the gate of a stage, or close it again after a failed probe. Return the gate.
 
-    A failure counts as a failed probe if `batch_id` is the probe. If `batch_id` is None, it does if no probe is running
-    and the closing time is over. A batch that was running when the gate closed may fail for the same reason. Its
-    failure neither extends the closure nor ends the probe of another batch.
+    A failure counts as a failed probe if `batch_id` is the probe, or if `batch_id` is None, no probe is running and the
+    closing time is over. A batch that was running when the gate closed may fail for the same reason. Its failure
+    neither extends the closure nor ends the probe of another batch.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)

@@ -293,7 +293,7 @@ def holds_within(
 
 
 def _is_of_project(project: str) -> ColumnElement[bool]:
-    """Return the SQL condition that a hold is on a project, or that it is for every project on a video it wants."""
+    """Return the SQL condition that a hold is on a project, or is on a video that it wants and names no project."""
     members = select(ProjectVideoRow.video_key).where(
         ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
     )

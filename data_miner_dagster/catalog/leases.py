@@ -3,7 +3,7 @@
 Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run (runs.py).
 
 All judgements use one clock, the database's, and durations that the holder measured. A run whose process has not yet
-reported gets a provisional lease, which expires like any other. Dates from Dagster are never compared with ours.
+reported gets a provisional lease, which expires like any other. Times from Dagster are never compared with ours.
 """
 
 import logging
@@ -29,7 +29,7 @@ from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
 _LEASES: Final = cast("Table", RunLeaseRow.__table__)
 _LEASE: Final = timedelta(seconds=LEASE_SECONDS)
 _LONGEST_SECONDS: Final = 1e9
-"""Longer estimates are cut, since no date could express them."""
+"""Longer estimates are cut, since no datetime could express them."""
 _NOBODY: Final = ""
 """The host of a provisional lease."""
 
@@ -63,7 +63,7 @@ class RunLease:
     num_done: int = 0
     num_total: int | None = None
     ends_at: float | None = None
-    """The time of `held_clock` at which `num_total` is expected to be reached. None: not known yet."""
+    """The time of `held_clock` at which `num_total` is expected to be reached, or None if it is not known yet."""
 
     @property
     def shown(self) -> str:
@@ -232,7 +232,7 @@ def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[R
         now = database.now(session)
         for row in postponed:
             # The process is alive but does not renew its lease: it was suspended, or the clock was set. The time since
-            # the lease expired counts as idle. If the clock was set back, the dates of the lease are moved back, too.
+            # the lease expired counts as idle. If the clock was set back, the times of the lease are moved back, too.
             passed = now - row.expires_at if row.expires_at <= now else now + _LEASE - row.expires_at
             session.execute(
                 update(_LEASES)

@@ -1,7 +1,8 @@
 """Pending work: the videos that each stage still has to process, kept up to date by the transactions that change them.
 
-A row of `pending_work` follows from a video's status, dates and bases, and from the projects that want it. Code that
-changes any of them must call `reindex_videos` in the same transaction. Planners then need not read all videos or files.
+A row of `pending_work` follows from a video's status, retry time and bases, and from the projects that want it. Code
+that changes any of them must call `reindex_videos` in the same transaction. Planners then need not read all videos or
+files.
 
 Belongs here: those rows, and recording that the inputs of a project have changed. Does not belong here: assigning the
 work (batches.py).
@@ -52,7 +53,7 @@ def frames_basis_of(video_key: str, basis: str) -> str:
 def _reindex(session: Session, scope: Scope, **named: Any) -> int:
     """Update the pending work of the videos in a scope, and return the number of deleted rows.
 
-    `named` are the other parameters of the scope's statements.
+    `named` contains the other parameters of the scope's statements.
     """
     connection = session.connection()
     dialect = connection.dialect.name
@@ -68,10 +69,10 @@ def reindex_held_video(session: Session, video_key: str) -> None:
 
 
 def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Update the pending work of videos to match their statuses, dates, bases and memberships.
+    """Update the pending work of videos to match their statuses, retry times, bases and memberships.
 
-    Call this after the change, in the same transaction. A row that remains keeps the date since which it has been
-    pending. It also keeps its due date if it was due before and still is.
+    Call this after the change, in the same transaction. A row that remains keeps the time since which it has been
+    pending. It also keeps its due time if it was due before and still is.
     """
     session.flush()
     for some in portions(video_keys):
@@ -114,9 +115,9 @@ def end_embedding(session: Session, video_key: str) -> None:
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record the bases from which the frames or embeddings of EXTRACTED videos were made.
+    """Record the bases from which the frames of EXTRACTED videos were extracted, or their embeddings computed.
 
-    A basis of None records that a video has none of these files. Call this when the files are in place.
+    A basis of None records that a video has no such files. Call this when the files are in place.
 
     Returns:
         The keys of the videos whose basis has changed, sorted. Their pending work and the content versions of their
@@ -175,12 +176,12 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 
 
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
-    """Return whether no video of a project is due or in flight: each is embedded, failed, or waiting for a date.
+    """Return whether no video of a project is due or in flight: each is embedded, failed, or not due yet.
 
-    A project with a video that waits for disk space is not settled, whatever the date of that video.
+    A project with a video that waits for disk space is not settled, even if that video is not due yet.
     """
     of_project = _PENDING.c.project_name == project
-    # Compares the earliest date instead of using EXISTS, for which PostgreSQL may choose to read all rows.
+    # Compares the earliest due time instead of using EXISTS, for which PostgreSQL may choose to read all rows.
     next_due_at = select(func.min(_PENDING.c.due_at)).where(of_project).scalar_subquery()
     is_due = func.coalesce(next_due_at <= now, false())
     in_flight = exists().where(of_project, _ITEMS.c.item == _PENDING.c.video_key, _ITEMS.c.stage == _PENDING.c.stage)

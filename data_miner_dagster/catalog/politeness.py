@@ -1,7 +1,7 @@
 """The state of each site, which all runs share: its circuit breaker, budgets and request spacing.
 
 Each change is one transaction that locks the site's row, so only one of two processes gets the last slot in a budget.
-Dates use the database's clock, which all hosts share.
+Times use the database's clock, which all hosts share.
 
 Belongs here: the rows and their changes. Does not belong here: the limits (config), deciding whether a breaker opens
 (operations/politeness.py).
@@ -159,7 +159,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open a site's breaker, so that no request is sent to the site before `until`. An existing later date is kept."""
+    """Open a site's breaker, so that no request is sent to the site before `until`. A later time is kept."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):
@@ -203,7 +203,7 @@ def postpone_video(
     Args:
         session: the caller's transaction.
         video_key: the key of the video.
-        until: the date from which it may be retried.
+        until: the time from which it may be retried.
         kind: the error kind to store.
         message: the reason, in one line.
         attempts: the value to which the number of attempts is reset.

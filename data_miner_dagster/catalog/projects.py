@@ -88,7 +88,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project retries the items that its build left out, or no date if none was left out.
+    """Record when a project retries the items that its build left out, or that it does not if none was left out.
 
     The wait is the same as after a failure, and grows with every consecutive build that leaves something out.
     """
@@ -100,7 +100,7 @@ def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
 
 
 def ask_for_looks(database: Database) -> list[str]:
-    """Request a build of each complete project whose retry date has come, and return the names of these projects."""
+    """Request a build of each complete project whose next retry is due, and return the names of these projects."""
     with database.reading() as session:
         is_due = ProjectRow.look_again_at <= now_of(session)
         names = list(session.scalars(select(ProjectRow.name).where(is_due, _IS_COMPLETE).order_by(ProjectRow.name)))

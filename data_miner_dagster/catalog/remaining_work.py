@@ -114,9 +114,9 @@ def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
 
 
 def without_loading(worked: Sequence[WorkedVideo]) -> list[WorkedVideo]:
-    """Return the same work, newest first, without the time in which each run loaded its encoder.
+    """Return the work in `worked`, newest first, without the time in which each run loaded its encoder.
 
-    That time is charged to the first video that a run embeds, of which only the time in the model is kept.
+    That time is charged to the first video that a run embeds. For this video, only the time in the model is kept.
     """
     first = {
         video.run_id: video.video_key for video in worked if video.stage is WorkStage.EMBEDDING

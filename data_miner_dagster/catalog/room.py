@@ -86,7 +86,7 @@ def lock_room(database: Database, session: Session) -> None:
 
 
 def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
-    """Reserve the space that the download of a video may use. It counts while the video is DOWNLOADING."""
+    """Reserve the space that the download of a video may use. The reservation counts while the video is DOWNLOADING."""
     session.execute(update(VideoRow).where(VideoRow.key == video_key).values(reserved_bytes=size_bytes))
 
 

@@ -17,7 +17,7 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Sums over the videos of a root or project. Two sums whose ratio is used cover the same videos."""
+    """Sums over the videos of a root or project. Sums that are divided by each other cover the same videos."""
 
     num_videos: int  # with a known duration
     seconds: float  # duration of these videos
@@ -29,8 +29,8 @@ class Seen:
     frame_seconds: float
     measured_frames: int  # frames with a known size in bytes
     frames_bytes: int
-    num_downloads: int
-    num_requests: int
+    num_downloads: int  # successful ones
+    num_requests: int  # of all downloads, including failed ones
     num_releases: int  # the latest release of each project
     released_from_frames: int  # stored frames of the videos that these releases considered
     num_images: int

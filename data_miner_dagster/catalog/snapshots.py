@@ -16,7 +16,7 @@ from data_miner_dagster.catalog.work_tables import BatchItemRow, RunLeaseRow, Wo
 
 
 def snapshot_catalog(database: Database, file: Path) -> None:
-    """Write all committed data of an SQLite or PostgreSQL catalog to a new SQLite file, without delaying others.
+    """Write all committed data of an SQLite or PostgreSQL catalog to a new SQLite file, without delaying writers.
 
     SQLite's backup function reads the file in one step. PostgreSQL is read in one transaction that sees a single state.
     """

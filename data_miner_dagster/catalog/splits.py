@@ -1,6 +1,6 @@
 """The permanent splits and generations of a project's videos. Each choice of shares has its own splits.
 
-Belongs here: storing and finding these records. Does not belong here: drawing splits (stages/releasing.py), or reading
+Belongs here: storing and finding these records. Does not belong here: drawing splits (stages/splitting/), or reading
 splits and generations from releases on disk (operations/split_memory.py).
 """
 

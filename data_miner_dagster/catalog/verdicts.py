@@ -25,7 +25,7 @@ from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ShownBox
 _VERDICTS: Final = cast("Table", VerdictRow.__table__)
 _ROWS_AT_A_TIME: Final = 1000
 _SAME_SHARE: Final = 1e-6
-"""Boxes whose edges differ by less than this fraction of the picture are the same."""
+"""Boxes whose edges differ by less than this fraction of the frame are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,12 @@ def verdicts_in_force(
 
 
 def in_force(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return those of some verdicts, oldest first and none of them undone, that no other one of them supersedes."""
+    """Return those of `verdicts` that are in force. None of them may be undone, and the oldest must come first."""
     return _latest([(verdict, verdict.subject) for verdict in verdicts])
 
 
 def _latest(found: Sequence[tuple[Verdict, str]]) -> list[Verdict]:
-    """Return the verdicts that no later one about the same subject, and no correction, supersedes."""
+    """Return the verdicts that no later verdict on the same subject and no correction supersedes."""
     by_id = {verdict.answer_id: verdict for verdict, _ in found}
     replaced = {verdict.replaces for verdict, _ in found if not _is_on_what_it_made(verdict, by_id)}
     last = {subject: verdict.answer_id for verdict, subject in found}

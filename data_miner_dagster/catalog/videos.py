@@ -43,7 +43,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def keys_with_prefix(database: Database, prefix: str) -> list[str]:
-    """Return the video keys that start with `prefix`, which is not empty, sorted. Only the index of keys is read."""
+    """Return the sorted video keys that start with `prefix`, which must not be empty. Only the index is read."""
     above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     with database.reading() as session:
         query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
@@ -206,7 +206,7 @@ def due_at(
     """Return when a failed video may be retried, or None if it waits for a person.
 
     A video whose internal error occurred in another version of this package is due immediately. So is one with a
-    transient failure for which an earlier version stored no date.
+    transient failure for which an earlier version stored no retry time.
     """
     is_of_another_version = error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__
     has_no_date = retry_after is None and error_kind is not None and error_kind.is_transient

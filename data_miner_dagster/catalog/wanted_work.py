@@ -149,10 +149,10 @@ def _now(dialect: str) -> ColumnElement[datetime]:
 
 
 def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
-    """Return the query for (stage, project name, video key, due date) rows of videos that meet `conditions`.
+    """Return the query for (stage, project name, video key, due time) rows of videos that meet `conditions`.
 
-    Each video that needs a stage has a row for each project that wants it. A NULL date means that the video waits for
-    a person or for a change.
+    Each video that needs a stage has a row for each project that wants it. A NULL time means that the video waits for a
+    person or for a change.
     """
     stage, due_at = _stage_of_video().label("stage"), _due_at_of_video(now).label("due_at")
     of_videos = (
@@ -197,9 +197,9 @@ def delete_statement(scope: Scope, dialect: str) -> Delete:
 
 @lru_cache
 def upsert_statement(scope: Scope, dialect: str) -> "Insert":
-    """Return the statement that inserts missing rows and updates dates, with the parameters of `delete_statement`.
+    """Return the statement that inserts missing rows and updates due times, with the parameters of `delete_statement`.
 
-    An existing row keeps `since`. It also keeps its due date if it was due before and still is.
+    An existing row keeps `since`. It also keeps its due time if it was due before and still is.
     """
     now = _now(dialect)
     wanted = _wanted_rows(now, *_conditions(scope, _VIDEOS.c.key)).subquery()

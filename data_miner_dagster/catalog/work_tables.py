@@ -233,7 +233,7 @@ class ShardRow(Base):
 
 
 class AlertRow(Base):
-    """A current alert: a problem, and since when it has existed."""
+    """A current alert: a problem, and the time since which it has existed."""
 
     __tablename__ = "alerts"
 

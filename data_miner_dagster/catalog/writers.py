@@ -1,4 +1,4 @@
-"""Locks that make two writers behave on PostgreSQL as on SQLite, whose writing transactions exclude each other.
+"""Locks that make two writers behave on PostgreSQL as on SQLite, whose write transactions exclude each other.
 
 On PostgreSQL, each statement of a transaction sees everything that others have committed by then, and nothing excludes
 concurrent writers. Therefore:
@@ -89,7 +89,8 @@ def insert_absent(
     Args:
         session: the caller's transaction.
         row: the table.
-        values: the columns of each row, all with the same names, in the order of the table's key.
+        values: one mapping per row, from column names to values. All have the same columns. The rows are sorted by the
+            table's key.
         returning: the name of the column to return.
     """
     if not values:

@@ -13,8 +13,8 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
     """Return `run(batch)`. If memory runs out, halve the batch and run both halves, recursively down to one image.
 
     Args:
-        run: takes a batch and returns one result per image, in order.
-        batch: the images; may be empty.
+        run: a function that takes a batch and returns one result per image, in order.
+        batch: the images. It may be empty.
         model: the model's registry name, for the error message.
 
     Raises:

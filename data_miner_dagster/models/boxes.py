@@ -38,8 +38,8 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
         prompts: the N phrases that matched.
         image_wh: width and height of the image.
         nms_iou: if two boxes of a class have a higher IoU, the less confident is removed. If None, NMS is not applied.
-        masks: returns the mask of a candidate, given its row. Called only for the boxes that are kept, one at a time.
-            If None, no box has a mask.
+        masks: a function that returns the mask of a candidate, given its row. It is called only for the boxes that are
+            kept, one at a time. If `masks` is None, no box has a mask.
 
     Raises:
         ValueError: the size of a mask is not `image_wh`.

@@ -16,7 +16,7 @@ def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> P
     Args:
         name: the file name; the fingerprint is inserted before the suffix.
         fingerprint: covers everything that determines the content.
-        make: writes the file to the given path.
+        make: a function that writes the file to the given path.
     """
     stem, _, suffix = name.rpartition(".")
     path = model_cache_folder() / "derived" / f"{stem}-{fingerprint}.{suffix}"

@@ -84,7 +84,7 @@ def fetching_command(entry: ModelEntry) -> str:
 
 
 def profile_of_models(entries: Sequence[ModelEntry]) -> str | None:
-    """Return the name of a profile that contains all these models, so that one command fetches them, or None."""
+    """Return the name of a profile that contains all these models, or None. One command fetches a whole profile."""
     wanted = {(entry.source, entry.revision) for entry in entries}
     return next(
         (name for name, profile in PROFILES.items() if wanted <= {(e.source, e.revision) for e in profile.entries}),
@@ -137,7 +137,7 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
         return None  # the model exists, and its other files decide
     except HfHubHTTPError as error:
         status = error.response.status_code
-        # The hub is busy or ill, which may have passed when the model is fetched.
+        # The hub is overloaded or failing, which may be over by the time the model is fetched.
         return None if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 else f"refuses to serve it ({status})"
     except Exception as error:  # noqa: BLE001 - any other exception of the client means that the hub did not answer
         return f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"

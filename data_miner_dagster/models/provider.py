@@ -154,8 +154,10 @@ class ModelProvider:
 
     Args:
         config: the settings.
-        take_device: chooses from `config.devices` the device that this process uses; called when a model is loaded.
-        find_students: returns the entries of trained students by name; called for a name that is not otherwise known.
+        take_device: a function that chooses the device of this process from `config.devices`. It is called when a model
+            is loaded. If it is None, `config.device` is used.
+        find_students: a function that returns the entries of trained students by name. It is called for a name that is
+            not otherwise known. If it is None, there are no students.
     """
 
     def __init__(
@@ -261,7 +263,7 @@ class ModelProvider:
     def check_allowed(
         self, detectors: Sequence[str] = (), verifier: str | None = None, tracker: str | None = None
     ) -> None:
-        """Ensure, without opening weights, that every model is known, fits its role, and has an allowed licence.
+        """Ensure, without opening weights, that the models are known, fit their roles, and have allowed licences.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
@@ -279,7 +281,7 @@ class ModelProvider:
             self.video_tracker(tracker).check_allowed()
 
     def check_available(self, detectors: Sequence[str] = ()) -> None:
-        """Ensure that every model is configured correctly and is available or downloadable, without loading any.
+        """Ensure that the encoders and detectors are allowed, and available or downloadable, without loading them.
 
         Args:
             detectors: a project's own detectors, which replace the platform's.

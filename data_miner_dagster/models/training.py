@@ -47,7 +47,8 @@ def train(
         data: the `data.yaml` of a dataset in Ultralytics' format.
         settings: the network, and the parameters of the training.
         device: as in `platform.models.device`.
-        tell: called before the first epoch for the untrained network, and after each epoch.
+        tell: a function that receives each evaluation: of the untrained network before the first epoch, and after each
+            epoch.
 
     Returns:
         The evaluations of the network before the first epoch and after each epoch, and the number of the epoch whose
@@ -124,7 +125,7 @@ def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch
 
 
 def refuse_connections() -> None:
-    """Make every attempt of this process to use the network raise PermissionError. This cannot be undone."""
+    """Make every attempt by this process to use the network raise PermissionError. This cannot be undone."""
     sys.addaudithook(_refuse)
 
 

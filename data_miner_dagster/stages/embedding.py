@@ -70,14 +70,16 @@ def embed_in_batches(
     If a batch does not fit into device memory, the batch size is halved for this and all later batches.
 
     Args:
-        encoder: computes the vectors.
-        frames: the frames to embed; may be endless.
-        load: returns a frame's image, at any size not below the encoder's `input_side`, or raises UnreadableImageError.
+        encoder: the encoder that computes the vectors.
+        frames: the frames to embed. The iterable may be endless.
+        load: a function that returns a frame's image, at any size not below the encoder's `input_side`, or raises
+            UnreadableImageError.
         batching: the size of batches, and the number of threads that prepare them.
-        group_of: returns the group of a frame, for example its video. Frames of a group must be consecutive.
-        is_of_frame: returns whether an error other than UnreadableImageError concerns a single frame only. If the
-            model fails on a batch with such an error, its frames are run one by one. If the model then also fails on
-            an image that it accepted before, its error is raised.
+        group_of: a function that returns the group of a frame, for example its video. Frames of a group must be
+            consecutive.
+        is_of_frame: a function that returns whether an error other than UnreadableImageError concerns a single frame
+            only. If the model fails on a batch with such an error, its frames are run one by one. If the model then
+            also fails on an image that it accepted before, its error is raised.
     """
     runner = _BatchRunner(encoder, batching, is_of_frame)
 

@@ -344,7 +344,7 @@ def quality_flag(
     plain_share: float | None = None,
     config: FrameQualityConfig,
 ) -> QualityFlag | None:
-    """Return the first flag that applies to a picture, in the order of `QualityFlag`, or None if no flag applies."""
+    """Return the first flag that applies to a frame, in the order of `QualityFlag`, or None if no flag applies."""
     if brightness < config.black_brightness and contrast <= config.black_contrast:
         return QualityFlag.BLACK
     if contrast < config.flat_contrast:

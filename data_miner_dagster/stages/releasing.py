@@ -87,7 +87,8 @@ def candidate_frames(
     Args:
         frame_indices: (N,) indices of the frames that deduplication processed, in any order.
         is_representative: (N,) whether a frame represents its duplicates.
-        is_missing: returns whether detection could not read a frame or its image is unavailable.
+        is_missing: a function that returns whether detection could not read a frame, or the frame's image is
+            unavailable.
     """
     wanted: list[int] = np.sort(frame_indices[is_representative]).tolist()
     return [frame_index for frame_index in wanted if not is_missing(frame_index)]

@@ -222,7 +222,7 @@ def spread_over(total: int, num: int) -> list[int]:
 
 
 def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
-    """Return the pictures of a storyboard, row by row, without the black tiles at its end."""
+    """Return the tiles of a storyboard, row by row, without the black ones at its end."""
     if rows * columns == 1:
         return [image]
     height, width = image.shape[0] // rows, image.shape[1] // columns

@@ -4,8 +4,8 @@ A part is a pair of tables: `000000.boxes.parquet`, then `000000.frames.parquet`
 run loses at most the part that it was writing. Parts are raw: they hold the detector's output before fusion and
 suppression.
 
-If several runs write in parallel, names also contain the owner, as in `000000.3f9a01bc.boxes.parquet`. If two of them
-write the same number, they write different parts, and each part is complete.
+If several runs write in parallel, names also contain the owner, as in `000000.3f9a01bc.boxes.parquet`. If two runs use
+the same number, they write different parts, and each part is complete.
 """
 
 import shutil
@@ -44,7 +44,7 @@ class PartName:
 
     @classmethod
     def of(cls, stem: str) -> Self | None:
-        """Return the part name for a file name without its suffix, or None if the file is not part of a part."""
+        """Return the part name for a file name without its suffix, or None if the file belongs to no part."""
         number, _, owner = stem.partition(".")
         return cls(int(number), owner) if number.isdigit() else None
 

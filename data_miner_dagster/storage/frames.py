@@ -1,7 +1,7 @@
-"""Read `frames.parquet`, and look up the pictures of frames.
+"""Read `frames.parquet`, and look up the image files of frames.
 
 Extraction writes the table (operations/extraction/manifest.py). All other code reads it through this module. Its
-columns, the location of pictures and the handling of a missing or damaged table are therefore defined only once.
+columns, the location of the image files and the handling of a missing or damaged table are therefore defined only once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ class FramesIdentity:
 
 @dataclass(frozen=True, slots=True)
 class FrameImage:
-    """The picture of one frame: its file, the sha256 of that file, its size in pixels, and its time in the video."""
+    """The image file of one frame, its sha256, the image's size in pixels, and the frame's time in the video."""
 
     frame_index: int
     file: PictureFile
@@ -115,7 +115,7 @@ def check_frames_schema(path: Path, schema: pa.Schema) -> None:
 
 
 def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameImage]:
-    """Return the picture of each frame of a video by frame index, in order. No picture is opened.
+    """Return the image file of each frame of a video, by frame index, in order. No file is opened except the table.
 
     Raises:
         FileNotFoundError: the table does not exist.
@@ -133,7 +133,7 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
 
 
 def images_of_frames(layout: StorageLayout, frame_ids: Iterable[str]) -> dict[str, FrameImage]:
-    """Return the picture of each frame by frame id. Ids that are not in their video's table are omitted.
+    """Return the image file of each frame, by frame id. Ids that are not in their video's table are omitted.
 
     Each video's table is read once, whatever the order of the ids.
 

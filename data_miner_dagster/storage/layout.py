@@ -213,11 +213,11 @@ class StorageLayout(PublishedLayout):
         return self.frames_folder(video_key) / FRAMES_TABLE_NAME
 
     def frame_path(self, video_key: str, file_name: str) -> Path:
-        """Return the path of the picture file of one frame."""
+        """Return the path of the image file of one frame."""
         return self.frames_folder(video_key) / file_name
 
     def frame_picture(self, video_key: str, file_name: str) -> PictureFile:
-        """Return one frame's picture as a `PictureFile`."""
+        """Return one frame's image file as a `PictureFile`."""
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def windows_folder(self, video_key: str) -> Path:
@@ -394,5 +394,5 @@ class StorageLayout(PublishedLayout):
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:
-        """Return the path of the address under which the web server shows a preview, such as `/previews/...`."""
+        """Return the address, without a host, at which the web server shows a preview, such as `/previews/...`."""
         return f"/{preview.relative_to(self.root).as_posix()}"

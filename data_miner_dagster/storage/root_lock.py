@@ -105,7 +105,10 @@ def is_root_locked(path: Path) -> bool:
 
 
 def noted_review_port(path: Path) -> int | None:
-    """Return the port that the latest holder of the lock noted for its review pages. It may have ended since."""
+    """Return the port of the review pages that the latest holder of the lock recorded, or None if it recorded none.
+
+    The holder may have ended since.
+    """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

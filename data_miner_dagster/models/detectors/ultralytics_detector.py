@@ -63,7 +63,7 @@ class FixedInput:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a network accepts and returns. `phrases` is None if the network has fixed class names."""
+    """The inputs and outputs of a network. `phrases` is None if the network has fixed class names."""
 
     phrases: PhraseSetter | None = None
     fixed: FixedInput = FixedInput()
@@ -240,7 +240,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names that Ultralytics stored in an `.onnx` file, or None if they are only in the weights."""
+    """Return the class names stored in an entry's `.onnx` file, or None if there is no such file or it has none."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
     metadata = _metadata_of(entry.folder)

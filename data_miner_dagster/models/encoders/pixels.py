@@ -117,7 +117,7 @@ class PixelPreparation:
         return output
 
     def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the image as (H, W, 3) uint8 in the size `output_wh`. Thread-safe; Pillow releases the GIL.
+        """Return the image as (H, W, 3) uint8 in the size `output_wh`. The call is thread-safe.
 
         Raises:
             ModelError: the settings determine no common size.

@@ -92,10 +92,12 @@ class LiteConseEncoder:
 
         Args:
             entry: the registry entry.
-            classifier: computes the probabilities of ImageNet's classes.
-            detector: computes the confidences of COCO's classes; some, such as person, are missing from ImageNet.
+            classifier: the network that computes the probabilities of ImageNet's classes.
+            detector: the network that computes the confidences of COCO's classes. Some of these, such as person, are
+                missing from ImageNet.
             names: the embedded class names of the classifier and the detector.
-            load_sentences: loads the text encoder; called for the first prompt, so images alone do not need it.
+            load_sentences: a function that loads the text encoder. It is called for the first prompt, so images alone
+                do not need it.
         """
         self.name = entry.name
         self.fingerprint = entry.fingerprint

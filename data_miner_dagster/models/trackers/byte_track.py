@@ -49,7 +49,7 @@ class ByteTracker:
 
         self._start_confidence = start_confidence
         self._matching = ColourMatching()
-        self._sight: Sight | None = None  # the boxes of the picture at hand, until they are matched
+        self._sight: Sight | None = None  # the boxes of the current frame, until they are matched
         self._tracker = ByteTrackTracker(
             lost_track_buffer=max(1, round(lost_seconds * _BUFFER_RATE)),
             frame_rate=1 / every_seconds,
@@ -82,8 +82,8 @@ class ByteTracker:
     def _changed(self, overlaps: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the (tracks, boxes) overlaps, changed by the colours of the boxes.
 
-        The library calls this first with the confident boxes and all tracks. The boxes with a low confidence, with
-        which it calls this next, are matched by overlap alone.
+        The library calls this first with the confident boxes and all tracks. It then calls this with the other boxes,
+        which are matched by overlap alone.
         """
         sight, self._sight = self._sight, None
         if sight is None:

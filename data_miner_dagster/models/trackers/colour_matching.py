@@ -4,7 +4,7 @@ The tracker matches boxes with tracks by overlap. This module remembers the colo
 overlaps before the matching: a box that looks like one track cannot continue another one, and a track that was lost can
 continue in a box beside its expected position. Objects that look alike are matched by overlap, as without colours.
 
-Only boxes with a high confidence are treated. A track keeps the mean of its colours, so memory does not grow.
+Only confident boxes are considered. A track keeps the mean of its colours, so memory does not grow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,8 @@ from data_miner_dagster.domain.colours import NUM_COLOUR_BINS, Colours, colour_d
 Matrix = npt.NDArray[np.float64]
 
 _ALIKE: Final = 0.3
-"""The maximum distance at which a box looks like a track. One object on two pictures is usually below 0.1."""
+"""The maximum distance at which a box looks like a track. The distance between two frames of one object is usually
+below 0.1."""
 _MARGIN: Final = 0.2
 """A box belongs to the track that it looks like rather than to a second track if the distance to the second is greater
 by at least this."""
@@ -78,7 +79,7 @@ class _Known:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The confident boxes of one class on a picture, (M, 4), with their colours, and the time of the picture."""
+    """The confident boxes of one class on a frame, (M, 4), with their colours, and the time of the frame."""
 
     pts_seconds: float
     boxes: Matrix
@@ -101,13 +102,13 @@ class ColourMatching:
         self._expected: dict[int, Matrix] = {}
 
     def adjusted(self, overlaps: Matrix, numbers: Sequence[int], expected: Matrix, sight: Sight) -> Matrix:
-        """Return the (tracks, boxes) overlaps by which the tracker has to match, given the overlaps of positions.
+        """Return the (tracks, boxes) overlaps with which the tracker must match boxes to tracks.
 
         Args:
             overlaps: (tracks, boxes) the IoU of each expected position with each box.
-            numbers: the numbers of the tracks.
+            numbers: the tracker's number of each track.
             expected: (tracks, 4) the expected position of each track.
-            sight: the boxes.
+            sight: the confident boxes of the frame, with their colours.
         """
         self._expected = dict(zip(numbers, expected, strict=True))
         if all(colours is None for colours in sight.colours):
@@ -142,7 +143,7 @@ class ColourMatching:
         return changed
 
     def _distances(self, overlaps: Matrix, tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> _Distances:
-        """Return the distance in colour of each box from each track, or from its mixture with a track that hides it."""
+        """Return the distances in colour of boxes from tracks, or from mixtures of a track with one that hides it."""
         values = _plain_distances(tracks, sight)
         is_unsure = np.zeros(overlaps.shape[1], np.bool_)
         colours = [None if each is None else unit_colours(each) for each in sight.colours]
@@ -169,12 +170,13 @@ class ColourMatching:
         return track.num_boxes > _NEW_BOXES and pts_seconds - track.last_seconds <= _RECENT_SECONDS
 
     def see(self, numbers: Sequence[int], sight: Sight, alive: Mapping[int, object]) -> None:
-        """Remember the boxes of a picture.
+        """Remember the colours of a frame's boxes.
 
         Args:
             numbers: the number of each box's track, or -1 if it has none.
-            sight: the boxes.
-            alive: the tracks that the tracker still follows. Others are forgotten.
+            sight: the confident boxes of the frame, with their colours.
+            alive: a mapping whose keys are the numbers of the tracks that the tracker still follows. Other tracks are
+                forgotten.
         """
         self._known = {number: known for number, known in self._known.items() if number in alive}
         unseen = [
@@ -228,7 +230,7 @@ def _may_be_found(track: _Known, overlaps: Matrix, colours: Sequence[Matrix | No
 
 
 def _mixed_distance(seen: Matrix, own: Matrix, mixtures: Sequence[tuple[Matrix | None, float]]) -> float:
-    """Return the distance from a track's colours, or from the nearest mixture with an object that hides part of it."""
+    """Return the distance of `seen` from a track's colours, or from their nearest mixture with a hiding object's."""
     nearest = colour_distance(seen, own)
     for other, share in mixtures:
         if other is not None:

@@ -1,4 +1,4 @@
-"""Qwen3-VL, a vision-language model, through transformers. It answers a prompt about a picture, with greedy decoding.
+"""Qwen3-VL, a vision-language model, through transformers. It answers a prompt about an image, with greedy decoding.
 
 Source: Qwen3-VL technical report (Bai et al. 2025), and `Qwen3VLForConditionalGeneration` in transformers.
 """

@@ -1,1 +1,1 @@
-"""Decisions of deduplication: which frames represent others, and whether the result keeps its guarantees."""
+"""Decide which frames represent others, and check the guarantees of the result."""

@@ -26,7 +26,10 @@ _LISTED_PAIRS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class GuaranteeReport:
-    """The findings of a check of both guarantees. Pairs are (id, id), as in `Assignment`. At most 20 are listed."""
+    """The result of checking the two guarantees of deduplication.
+
+    At most 20 pairs are listed, as (id, id) with ids as in `Assignment`.
+    """
 
     num_representatives: int
     num_representatives_checked: int  # smaller if only a sample was compared
@@ -61,7 +64,7 @@ def verify_guarantees(
     appearances: Appearances | None = None,
     sample_size: int | None = None,
 ) -> GuaranteeReport:
-    """Prove or refute both guarantees by comparing all pairs again, without an index.
+    """Prove or refute the two guarantees of deduplication by comparing all pairs again, without an index.
 
     Args:
         leaders: (L, D) vectors of previously known representatives. They are not compared with each other.

@@ -92,7 +92,7 @@ def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_vide
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
         order: ids of all kept frames, in the new order.
-        unchanged_videos: keys of the videos whose frames are still the same pictures.
+        unchanged_videos: keys of the videos whose frames have not changed.
     """
     earlier = decided.sort_by("quality_rank").combine_chunks()
     is_unchanged = pc.is_in(earlier["video_key"], pa.array(unchanged_videos, pa.string()))
@@ -136,18 +136,18 @@ def find_representatives(
 ) -> Assignment:
     """Assign each newcomer, in order, to the most similar earlier representative, or make it a representative.
 
-    Only representatives within reach are considered. The earliest of equally similar ones is chosen. The number of
-    neighbours is not limited. The leaders precede all newcomers and stay representatives. Adding newcomers to the
-    result of an earlier call therefore yields the same result as one call over both, in time proportional to newcomers
-    times representatives.
+    Only representatives within reach (defined at the top of this module) are considered. The earliest of equally
+    similar ones is chosen. The number of neighbours is not limited. The leaders precede all newcomers and stay
+    representatives. Adding newcomers to the result of an earlier call therefore yields the same result as one call over
+    both, in time proportional to newcomers times representatives.
 
     Args:
         leaders: (L, D) vectors that are representatives from the start, in order.
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
-        index: an empty index, filled here with the representatives. An exact index ensures both guarantees.
-        alike: an empty index by appearance, which is also filled here. Its appearances also distinguish pairs. If None,
-            only embeddings decide.
+        index: an empty index, filled here with the representatives. If it is exact, the module's guarantees hold.
+        alike: an empty index by appearance, filled likewise. Frames with equal files or near hashes are then within
+            reach, too, and pairs that its `distinctions` exclude are not. If None, only embeddings decide.
         block_rows: the number of rows to process in one step. It does not affect the result.
 
     Example:

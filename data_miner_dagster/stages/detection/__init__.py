@@ -1,1 +1,1 @@
-"""Decisions about detections: merging boxes from several tiles and detectors, and following objects."""
+"""Merge boxes from several tiles and detectors, and follow objects."""

@@ -61,7 +61,7 @@ class ObservedFrame(Generic[Frame]):
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame after considering its neighbours: flickering boxes have lower confidence, and missing ones are added."""
+    """A frame after considering its neighbours, with less confidence for flickering boxes, and with recovered boxes."""
 
     frame: Frame
     pts_seconds: float
@@ -179,7 +179,7 @@ class Follower(Generic[Frame]):
         return known
 
     def _settle(self, now: float) -> Iterator[FollowedFrame[Frame]]:
-        """Judge the boxes of frames whose window has passed. Then yield the wanted frames whose window is judged."""
+        """Judge the boxes of frames whose window has passed. Then yield wanted frames whose whole window is judged."""
         while self._unjudged and self._unjudged[0].pts_seconds + self._window < now:
             held = self._unjudged.popleft()
             self._judge(held)
@@ -201,7 +201,7 @@ class Follower(Generic[Frame]):
         self._numbers = {key: number for key, number in self._numbers.items() if number in self._tracks}
 
     def _judge(self, held: _Held[Frame]) -> None:
-        """Accept the boxes of a frame that are where their neighbours predict them, after reassigning boxes.
+        """Reassign the boxes of a frame, then accept those that are where their neighbours predict the objects to be.
 
         Boxes are not reassigned if a video network has examined the frame.
         """
@@ -282,7 +282,7 @@ class Follower(Generic[Frame]):
     def _missing(
         self, held: _Held[Frame], owner: list[int | None]
     ) -> Iterator[tuple[int, Seen, tuple[Sighting, Sighting]]]:
-        """Yield the objects that are missing on a frame but present before and after it, with their expected boxes.
+        """Yield each object that is missing on a frame but seen before and after it, with its box and both sightings.
 
         An object is not missing if a box without a track is where the object is expected. In `owner`, this box is then
         assigned to the object.
@@ -337,7 +337,7 @@ class Follower(Generic[Frame]):
         tracks: list[BoxTrack],
         missing: Sequence[tuple[int, Seen, tuple[Sighting, Sighting]]],
     ) -> FollowedFrame[Frame]:
-        """Return a frame with its detected boxes and the missing ones, by descending confidence."""
+        """Return a frame with its detected boxes and the recovered boxes in `missing`, by descending confidence."""
         found = held.observed.found
         detections = found.detections
         added = [seen for _, seen, _ in missing]

@@ -58,8 +58,8 @@ def session_runs(
 
     Args:
         frames: the frames, by time.
-        is_broken: returns whether a new stretch begins at the second of two successive frames, because no object can be
-            followed from the first to the second.
+        is_broken: a function that returns whether a new stretch begins at the second of two successive frames, because
+            no object can be followed from the first to the second.
         num_frames: the maximum number of new frames in a session.
         num_repeated: the number of frames that the next session in a stretch repeats.
     """

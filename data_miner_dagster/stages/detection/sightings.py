@@ -24,7 +24,7 @@ class Seen:
     """One box of an object on one frame.
 
     If `is_detected`, the box is one of the frame's detections rather than a sighting of the tracker itself. If
-    `is_accepted`, it is where its neighbours in time predict it.
+    `is_accepted`, it is where its neighbours in time predict the object to be.
     """
 
     pts_seconds: float
@@ -39,7 +39,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Track:
-    """The boxes of one object that are near enough in time to be needed."""
+    """One object: its boxes on the frames that pending frames still need, and its first and last accepted boxes."""
 
     class_index: int
     last_seconds: float
@@ -59,7 +59,7 @@ class Track:
         self.seen = sorted([*self.seen, own], key=lambda seen: seen.pts_seconds)
 
     def moves_steadily(self, before: Seen, after: Seen) -> bool:
-        """Return whether the object's motion before a gap, continued, leads to its position after it, or vice versa.
+        """Return whether the object's motion before a gap leads to its position after the gap, or vice versa.
 
         If so, the object has not turned in the gap. Two boxes on one side suffice, because each may be wrong.
         """
@@ -110,7 +110,7 @@ def continuity(tail: Sequence[Seen], head: Sequence[Seen]) -> float:
 
 
 def is_expected(own: Seen, near: Sequence[Seen], least_iou: float) -> bool:
-    """Return whether a box is where at least one pair of its neighbours predicts its object.
+    """Return whether a box is where at least one pair of its neighbours predicts the object to be.
 
     Up to two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
     """

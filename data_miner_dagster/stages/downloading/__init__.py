@@ -1,1 +1,1 @@
-"""Decisions of downloading: how to handle a failure, and when a whole site refuses requests."""
+"""Decide whether a download may begin, how to handle a failure, and when a whole site refuses requests."""

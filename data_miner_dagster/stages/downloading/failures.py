@@ -28,9 +28,9 @@ SAME_DURATION_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class FailureDecision:
-    """The status to store, and the date from which a retry is due, or None if there is no automatic retry.
+    """The status to store, and the time from which a retry is due, or None if there is no automatic retry.
 
-    Transient failures always have a date.
+    Transient failures always have a retry time.
     """
 
     status: VideoStatus
@@ -51,7 +51,7 @@ def decide_failure(
     now: datetime,
     config: DownloadingConfig,
 ) -> FailureDecision:
-    """Return the status and retry date to store for a failed download.
+    """Return the status and the retry time to store for a failed download.
 
     Transient failures are retried without limit, after a growing delay or the server's requested delay (at most
     `MAX_WAIT_SECONDS`), whichever is longer. Videos that the site withholds are retried after `unavailable_retry_days`,

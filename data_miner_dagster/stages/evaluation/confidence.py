@@ -67,8 +67,8 @@ class JudgedBoxes:
 def strata_edges(confidences: Float64Array, population: Float64Array, threshold: float) -> Float64Array:
     """Return the ascending edges of the strata of a class. The outermost edges are infinite.
 
-    They begin as the strata of the questions (stages/filtering/calibration.py). A stratum with many answers is divided
-    into parts with equal numbers of answers. A small stratum with hardly any answers is merged with its smaller
+    Initially, the strata are those of the questions (stages/filtering/calibration.py). A stratum with many answers is
+    divided into parts with equal numbers of answers. A small stratum with hardly any answers is merged with its smaller
     neighbour. A large stratum without answers remains, and its content is unknown.
 
     Args:

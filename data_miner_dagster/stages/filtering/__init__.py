@@ -1,1 +1,1 @@
-"""Decisions of filtering: which frames to keep, and which threshold follows from a person's answers."""
+"""Decide which frames to keep, and which threshold follows from a person's answers."""

@@ -37,9 +37,10 @@ _MOST_CANDIDATES: Final = 100
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
-    """Return the (S+1,) ascending edges of half-open strata for all headroom. One edge is 0, the current threshold.
+    """Return the (S+1,) ascending edges of half-open strata that cover all headroom.
 
-    Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the ratio 1 : 3 : 9 : 27 outwards.
+    One edge is 0, the current threshold. Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the
+    ratio 1 : 3 : 9 : 27 outwards.
     """
     inner: list[float] = [0.0]
     shares = np.cumsum([_GROWTH**i for i in range(STRATA_PER_SIDE - 1)]) / sum(

@@ -29,8 +29,8 @@ class PromptScores:
     """The scorer that computes the similarities of pictures to P prompts.
 
     It multiplies a picture's vector from the image-text encoder by `words` (P, D). If any prompt has exemplars, it adds
-    the product of `pictures` (P, X) and the picture's vector from the picture encoder, which may be the same encoder.
-    It then also adds `offsets` (P,).
+    `offsets` (P,), and the product of `pictures` (P, X) and the picture's vector from the picture encoder, which may be
+    the same encoder.
     """
 
     words: Float32Array

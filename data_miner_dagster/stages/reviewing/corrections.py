@@ -65,8 +65,8 @@ def corrections(
 
     Args:
         sent: the exported boxes of the image, each with a unique id.
-        returned: the returned boxes. Parts outside the picture are cut off.
-        resolution_wh: the size of the picture in pixels.
+        returned: the returned boxes. Parts outside the image are cut off.
+        resolution_wh: the size of the image in pixels.
     """
     found = [box for box in map(_within, returned) if box is not None]
     pairs = _pairs(sent, found, resolution_wh)
@@ -80,7 +80,7 @@ def corrections(
 
 
 def _within(box: ReturnedBox) -> ReturnedBox | None:
-    """Return the part of a box inside the picture, or None if the box is entirely outside."""
+    """Return the part of a box inside the image, or None if the box is entirely outside."""
     x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
     if not (x_min < x_max and y_min < y_max):
         return None

@@ -90,7 +90,7 @@ def draw_splits(
 
 
 class _Strata:
-    """The columns to distribute: all images, then the images and boxes of each class that occurs."""
+    """The quantities to balance, one per column: all images, then the images and boxes of each class that occurs."""
 
     def __init__(self, groups: Sequence[tuple[str, ...]], contents: Mapping[str, VideoContent]) -> None:
         self._contents = contents
@@ -112,7 +112,7 @@ class _Strata:
 
 
 class _Draw:
-    """The state of one draw: the total of each column in each split, in counts and in groups."""
+    """The state of one draw: the total of each quantity in each split, in counts and in groups."""
 
     def __init__(
         self, order: Sequence[str], shares: Mapping[str, float], strata: _Strata, decided: Mapping[str, str]
@@ -156,7 +156,7 @@ class _Draw:
         return marks
 
     def _set_needs(self, groups_by_column: IntMatrix) -> None:
-        """Determine which columns must occur in which splits."""
+        """Determine which quantities must occur in which splits, and the weights of the quantities."""
         num_splits = len(self._shares)
         needed = np.repeat((groups_by_column >= GROUPS_FOR_EVERY_SPLIT)[None, :], num_splits, axis=0)
         needed[:, 0] = self._preference < groups_by_column[0]
@@ -166,7 +166,7 @@ class _Draw:
         self._weights[0] = max(1, len(groups_by_column) // 2)
 
     def _first_places(self, rows: IntMatrix, marks: IntMatrix) -> list[int]:
-        """Distribute the rarest column first, and its groups from the largest to the smallest."""
+        """Return the split of each group. Groups with the rarest quantity are placed first, largest groups first."""
         places = [-1] * len(rows)
         left = marks.sum(axis=0)
         is_open = np.ones(len(rows), np.bool_)
@@ -181,7 +181,7 @@ class _Draw:
         return places
 
     def _most_wanted(self, column: int) -> int:
-        """Return the split that lacks the most of a column, then of all images, then the split to fill first."""
+        """Return the split that lacks the most of a quantity, then of all images, then the split to fill first."""
         lacks = self._shares[:, 0] - self._counts[:, column] * _UNIT // self._totals[column]
         lacks_images = self._shares[:, 0] - self._counts[:, 0] * _UNIT // self._totals[0]
         return int(np.lexsort((self._preference, -lacks_images, -lacks))[0])
@@ -236,7 +236,7 @@ class _Draw:
         return best
 
     def _distance(self) -> tuple[int, int, int]:
-        """Return the number of unmet needs, the error in images, and the error over all columns."""
+        """Return the number of unmet needs, the error in images, and the error over all quantities."""
         off = self._counts[:, 0] * _UNIT // self._totals[0] - self._shares[:, 0]
         return int(self._gap(self._groups).sum()), int((off * off).sum()), int(self._error(self._counts).sum())
 
@@ -259,12 +259,12 @@ class _Draw:
         return np.where((fewest < 0) | ((fewest == 0) & (least < 0)), best, sources)
 
     def _gap(self, groups: IntMatrix) -> IntMatrix:
-        """Return the unmet needs of each split: (..., S) of (..., S, L) numbers of groups."""
+        """Return the number of unmet needs of each split: (..., S) for (..., S, L) group counts."""
         missing: IntMatrix = (self._needed * (groups <= 0)).sum(axis=-1)
         return missing
 
     def _error(self, counts: IntMatrix) -> IntMatrix:
-        """Return the weighted sums over all columns of the squared difference of each split from its share.
+        """Return the weighted sums over all quantities of the squared difference of each split from its share.
 
         The result is (..., S) for (..., S, L) counts.
         """

@@ -1,1 +1,1 @@
-"""Decisions of verification: which boxes to ask about, a question's picture and text, and the meaning of an answer."""
+"""Decide which boxes to ask a verifier about, choose the picture and text of a question, and interpret the answer."""

@@ -18,7 +18,7 @@ class PaidAnswers:
 
 @dataclass(frozen=True, slots=True)
 class VerificationBound:
-    """The maximum number of boxes that a project's verifier may still be asked about, and the maximum cost of that.
+    """The maximum number of boxes about which a project may still ask its verifier, and the answers' maximum cost.
 
     A maximum is None if it is unknown. `boxes_by` and `cost_by` state what determines the maxima, or why they are
     unknown.
@@ -33,7 +33,7 @@ class VerificationBound:
 def bound_of(
     config: VerifierConfig, endpoint: EndpointConfig | None, paid: PaidAnswers, num_known: int | None
 ) -> VerificationBound:
-    """Return the maximum number of boxes that verification may still ask about, and its maximum cost.
+    """Return the maximum number of boxes that verification may still ask about, and the maximum cost of the answers.
 
     Args:
         config: the budget.
