@@ -13,7 +13,8 @@ from data_miner_dagster.domain.secret_names import is_secret_name
 
 def _origin(url: str) -> tuple[str, str, int | None]:
     if problem := problem_of_address(url):
-        raise RequestError(f"the site redirects to an unsupported address: {problem}")
+        # errors.py recognizes "unsupported URL", also after yt-dlp has wrapped the error.
+        raise RequestError(f"the site redirects to an unsupported URL: {problem}")
     parts = urllib.parse.urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 

@@ -85,7 +85,7 @@ def test_read_parts__rows_of_other_videos(tmp_path: Path, num_frames: tuple[int,
     header = header_of(*num_frames)
     if num_frames == (3, 2, 1):
         header = replace(header, videos=(header.videos[2], *header.videos[:2]))
-    with pytest.raises(PermanentError, match="does not contain the videos that its header names"):
+    with pytest.raises(PermanentError, match="do not belong to the videos that its header names"):
         list(read_parts(path, header))
 
 

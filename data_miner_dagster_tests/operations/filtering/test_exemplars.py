@@ -147,7 +147,7 @@ def test_find_exemplars__outside_of_what_a_watched_file_may_read(tmp_path: Path,
     ("images", "why"),
     [
         (["one.png"], "has a single picture, from which no tolerance can be derived"),
-        (["one.png", "one.png"], "names one.png twice"),
+        (["one.png", "one.png"], "names one.png more than once"),
         (["s3://bucket/one.png", "two.png"], "is in a bucket"),
     ],
 )

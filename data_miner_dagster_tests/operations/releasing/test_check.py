@@ -9,7 +9,7 @@ from data_miner_dagster_tests.support.sample_project import build_platform, buil
 
 
 def test_check_release__no_project_and_no_release(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no project"):
+    with pytest.raises(ConfigError, match="does not exist"):
         check_release(build_platform(tmp_path / "empty"), "cyclists")
     with pytest.raises(ConfigError, match="has no release yet"):
         check_release(build_project(tmp_path / "root"), "cyclists")
