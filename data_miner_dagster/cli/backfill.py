@@ -66,7 +66,7 @@ def backfill(
         for line in lines:
             echo(line)
     elif standings or keys_file is not None:
-        raise ConfigError(f"--asset {asset} is produced for a whole project; omit the options that choose videos")
+        raise ConfigError(f"asset {asset} is produced for a whole project; omit the options that choose videos")
     else:
         choice, runs = None, [WantedRun(stage, (project,), force=force)]
         echo(f"{asset} of project {project}: one run")

@@ -92,5 +92,5 @@ def _sites(by_site: "Mapping[str, int]") -> str:
 
 def _last_line(found: "Plan", file: Path) -> str:
     if not found.forecast.num_videos:
-        return "Nothing would be added: see the rules above, or name other sources."
+        return "Nothing would be added: see the rules above, or use other sources."
     return f"No video was fetched. Next: data-miner run --config {quote(str(file))}{said_again()}"

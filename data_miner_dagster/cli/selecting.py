@@ -87,6 +87,6 @@ def _show(found: "Selected", project: str, count: int) -> None:
         echo("these are fewer than --count, because the limits per video and channel allow no more")
     if found.covering_radius is not None and found.radius_of_random is not None:
         echo(
-            f"no image is farther than {found.covering_radius:.3f} from a chosen one (1 - cosine), compared with "
+            f"no image is farther than {found.covering_radius:.3f} (1 - cosine) from a chosen one, compared with "
             f"{found.radius_of_random:.3f} for the same number of random images"
         )

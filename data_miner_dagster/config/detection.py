@@ -150,7 +150,7 @@ class DetectionConfig(ConfigModel):
                 if holder != wanted.class_name:
                     raise ValueError(
                         f"classes: the phrase {prompt!r} is used for both {holder!r} and {wanted.class_name!r}; "
-                        "remove it from one"
+                        "remove it from one of them"
                     )
         for name, paths in self.exemplar_paths.items():
             check_named_once(paths, name)

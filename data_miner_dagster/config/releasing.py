@@ -107,7 +107,7 @@ class ReleasingConfig(ConfigModel):
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; give it more than 0, or leave the split out")
         if "all" in splits:
-            raise ValueError("a split cannot be called 'all', the name of the file with all annotations; rename it")
+            raise ValueError("a split cannot be called 'all', since the file of all annotations is; rename the split")
         names: dict[str, str] = {}
         for name in splits:
             other = names.setdefault(split_role(name), name)

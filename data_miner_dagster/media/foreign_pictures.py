@@ -170,7 +170,7 @@ def _decoded(
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of an inner frame, not the header
-        raise UnreadableImageError("the picture has more pixels than any picture may have") from error
+        raise UnreadableImageError("a frame inside the picture has more pixels than the decoder allows") from error
     except MemoryError as error:
         raise UnreadableImageError("the picture needs more memory than is available") from error
     except _DAMAGED as error:

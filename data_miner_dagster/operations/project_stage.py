@@ -137,4 +137,6 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 
 def not_ready(project: str, asset: str) -> NotReadyError:
     """Return the error that names the asset of a project that must be materialized first."""
-    return NotReadyError(f"project {project!r} has no {asset} yet; materialize that asset and those before it first")
+    return NotReadyError(
+        f"project {project!r} has no {asset} yet; first materialize that asset and the assets upstream of it"
+    )

@@ -105,7 +105,7 @@ class Nursery:
             except subprocess.TimeoutExpired:  # the nursery is alive, so the file `notices` was closed
                 raise WorkersClosedError from None
             how = how_it_ended(code, self._errors)
-            raise WorkerDiedError(f"a worker could not be started, because the process that forks it {how}") from None
+            raise WorkerDiedError(f"could not be started, because the process that forks it {how}") from None
         finally:
             theirs.close()
         return process_id, ours, errors
