@@ -100,7 +100,7 @@ def _concerns(
 
 
 def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str]) -> None:
-    """Delete the projects' events that pruning kept, and overwrite the state that Dagster stores beside its events.
+    """Delete the projects' events that pruning kept, and overwrite the state that Dagster stores alongside its events.
 
     This state consists of each asset's last materialization and of summaries.
     """

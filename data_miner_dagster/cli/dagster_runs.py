@@ -23,8 +23,8 @@ _CANCEL_SECONDS: Final = 15.0
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
     """Record in Dagster that the work in `scope` is held for `reason`, or that it resumes if `reason` is None.
 
-    The record is an observation of the stage's asset, for the first 25 videos in `scope` at most. Without a Dagster
-    instance, nothing is recorded.
+    The record is an observation of the stage's asset, and covers at most the first 25 videos in `scope`. Without a
+    Dagster instance, nothing is recorded.
     """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
@@ -47,7 +47,7 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 
 
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
-    """Mark batches as paused, cancel their unfinished runs, and wait up to 15 s for each run; yield a line for each.
+    """Mark batches as paused, cancel their unfinished runs, and wait up to 15 s for each run; yield a line per run.
 
     Unfinished work that is not held, such as work for other projects, continues in other runs.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _OF_DAGSTER: Final = frozenset({"runs", "asset_keys", "instigators", "jobs", "dynamic_partitions"})
-"""Tables in which this module deletes no rows, because Dagster needs the rows or its own API deletes them."""
+"""Tables whose rows this module never deletes, because Dagster needs them or deletes them through its own API."""
 _BACKFILLS: Final = "bulk_actions"
 _A_STATEMENT: Final = 500
 
@@ -25,7 +25,7 @@ _A_STATEMENT: Final = 500
 def find_dagster_rows(
     instance: "dg.DagsterInstance", needles: Collection[str], *, searched: Collection[Path] = ()
 ) -> Iterator[str]:
-    """Yield the name of each table in Dagster's storage that has a row naming one of `needles`.
+    """Yield the name of each table in Dagster's storage with a row that contains one of `needles`.
 
     SQLite files under the folders in `searched` are not read, because the caller has already searched all files there.
     """
@@ -38,7 +38,7 @@ def find_dagster_rows(
 def delete_dagster_rows(
     instance: "dg.DagsterInstance", needles: Collection[str], *, gone: Collection[str], kept: Collection[str]
 ) -> None:
-    """Delete the rows of the runs in `gone`, and all other rows that name one of `needles`.
+    """Delete the rows of the runs in `gone`, and all other rows that contain one of `needles`.
 
     The rows of the runs in `kept`, and everything that an active backfill needs, are kept.
     """
@@ -57,7 +57,7 @@ def reclaim_dagster_space(instance: "dg.DagsterInstance") -> None:
 
 
 def _tables() -> dict[str, Table]:
-    """Return the tables of this version of Dagster by name, whichever database contains them."""
+    """Return the tables that this version of Dagster defines, by name, whichever database contains them."""
     from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
     from dagster._core.storage.runs.schema import RunStorageSqlMetadata
     from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
@@ -67,7 +67,7 @@ def _tables() -> dict[str, Table]:
 
 
 def _databases(instance: "dg.DagsterInstance") -> "Iterator[Connection]":
-    """Yield a connection to each database of Dagster's storage; each is committed and closed before the next opens."""
+    """Yield a connection to each of Dagster's databases, and commit and close it before opening the next."""
     storages = cast("Any", (instance.run_storage, instance.event_log_storage, instance.schedule_storage))
     runs, events, schedules = storages
     seen: set[str] = set()

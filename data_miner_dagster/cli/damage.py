@@ -25,7 +25,7 @@ def damage_behind(error: Exception) -> str | None:
         return str(damaged_catalog(layout.catalog_file, why))
     if line := damage_of_home(dagster_home(layout)):
         return line
-    # the catalog contains an impossible word or date, or lacks a table
+    # the catalog contains an invalid word or date, or lacks a table
     if isinstance(error, LookupError | TypeError | ValueError) or "no such table" in str(error):
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return str(damaged_catalog(layout.catalog_file, why))

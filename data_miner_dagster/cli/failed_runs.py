@@ -1,7 +1,7 @@
-"""Lines about failed runs of Dagster, for the terminal of `data-miner up`.
+"""Report failed Dagster runs on the terminal of `data-miner up`.
 
-Belongs here: runs that have failed, whatever launched them. Does not belong here: failed stages of projects, which have
-lines of their own (watching.py), and failed videos, which are results of runs that succeed.
+Belongs here: runs that have failed, whatever launched them. Does not belong here: projects' failed stages, which
+watching.py reports, or failed videos, whose runs succeed.
 """
 
 from collections.abc import Iterable
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _WINDOW: Final = timedelta(minutes=10)
-"""Each call of `look` finds failures of this age or less. Clocks of several machines differ by less."""
+"""Each call to `look` finds failures that are at most this old. The clocks of different machines differ by less."""
 _PATIENCE: Final = timedelta(seconds=60)
-"""How long to wait for the planner, which records the failure of a project's stage after its run has ended."""
+"""How long to wait for the planner, which records a stage's failure only after the run has ended."""
 _MOST_LINES: Final = 5
 _MOST_OF_A_REASON: Final = 300
 
 
 class FailedRuns:
-    """Finds the runs that fail from the first call of `look` on, each once. Use it in one thread, and close it.
+    """Reports each run that fails after the first call to `look`, once. Use it in a single thread, and close it.
 
     Args:
         platform: the platform of one root.
@@ -48,10 +48,10 @@ class FailedRuns:
         """Return a line for each run that has failed since the last call.
 
         Runs beyond the fifth share one line. The first call returns no lines. A run whose batch is still open is
-        reported by a later call, after a minute at the latest.
+        reported by a later call, at most about a minute after the run ended.
 
         Args:
-            explained: the ids of runs to omit, because another line reports their failures.
+            explained: the ids of runs to omit because other lines report their failures.
         """
         import dagster as dg
 
@@ -82,7 +82,7 @@ class FailedRuns:
         return self._lines([run for run in ready if run.run_id not in told_elsewhere])
 
     def _unsettled(self) -> set[str]:
-        """Return the ids of the batches that the planner has not yet closed, and of their runs."""
+        """Return the ids of the batches that the planner has not yet closed, and the ids of their runs."""
         from data_miner_dagster.catalog.batches import open_batches
 
         return {name for batch in open_batches(self._platform.database) for name in (str(batch.id), batch.run_id or "")}

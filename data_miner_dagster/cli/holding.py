@@ -125,7 +125,7 @@ def scope_named(
 
 
 def _check_project(platform: "Platform", name: str) -> None:
-    """Raise ConfigError if no project has this name. If it is the key of a video, the message says so."""
+    """Raise ConfigError if no project has this name. If the name is a video's key, the message says so."""
     from data_miner_dagster.catalog.projects import find_project
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.domain.errors import ConfigError

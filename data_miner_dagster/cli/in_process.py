@@ -1,7 +1,6 @@
 """Build a project's release through Dagster in this process, for `run` and `demo`.
 
-Work is taken from the catalog in batches, exactly as the daemon's runs do, so this process and a daemon can work side
-by side.
+This process takes work from the catalog in batches, as the daemon's runs do, so it can work alongside a daemon.
 """
 
 import logging
@@ -75,7 +74,7 @@ logger = logging.getLogger(__name__)
 
 
 class InProcessRunner:
-    """The object that builds the release of one project on the root's Dagster instance, without a daemon."""
+    """Builds the release of one project on the root's Dagster instance, without a daemon."""
 
     def __init__(self, platform: Platform, instance: dg.DagsterInstance, project: str) -> None:
         self.platform = platform
@@ -93,7 +92,7 @@ class InProcessRunner:
     ) -> DataMinerError | None:
         """Run one job. Return None if it succeeded, otherwise an error for the caller to raise.
 
-        The error has the class of the failure, and a message of one line.
+        The error has the failure's class and a one-line message.
         """
         run_config: dict[str, object] = {**_QUIET, "ops": config_of(job, **config) if config else {}}
         result = defs.resolve_job_def(job).execute_in_process(
@@ -148,7 +147,7 @@ class InProcessRunner:
         """Download, extract and embed every member, with the three stages in parallel, until no work is due.
 
         There are at most `MAX_ROUNDS` rounds, so that members that keep becoming due do not delay the build
-        indefinitely. The method waits for the work of other runs, but not for failed videos to be retried later.
+        indefinitely. The method waits for other runs to finish their work, but not for later retries of failed videos.
 
         Raises:
             DataMinerError: a stage is closed or held, or a run failed as a whole.

@@ -82,7 +82,7 @@ class _Given:
 
     @property
     def line(self) -> str:
-        """The given sources, as text for people."""
+        """The given sources as human-readable text."""
         parts = [*map(str, self.folders), *(f"search {words!r}" for words in self.searches), *self.urls]
         return "videos from " + ", ".join(parts)
 
@@ -120,7 +120,7 @@ def _text(value: str) -> str:
 
 
 def project_text(project: str, given: _Given, classes: list[str], positive: list[str]) -> str:
-    """Return a project file with a comment on each choice."""
+    """Return the text of a project file, with a comment on each choice."""
     prompts = "\n".join(f"    - {_text(words)}" for words in positive)
     named = "\n".join(f"    {_text(word)}: []" for word in classes)
     return f"""\
@@ -160,7 +160,7 @@ releasing:
 def _write_checked(file: Path, text: str) -> list[str]:
     """Write the file, and return remarks on paths in it that are missing or have no videos.
 
-    A file with invalid content is removed again.
+    If its content is invalid, the file is removed again.
 
     Raises:
         ConfigError: an argument is not valid in a project file, or the file cannot be written.

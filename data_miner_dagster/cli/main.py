@@ -1,7 +1,7 @@
 """The `data-miner` command line and its error handling.
 
-Belongs here: the registration of commands, and the only place that turns errors into one line and an exit status. Does
-not belong here: the body of any command. Command modules import heavy libraries inside functions to keep `--help` fast.
+Belongs here: registering commands, and turning errors into one line and an exit status. Does not belong here: the body
+of any command. Command modules import heavy libraries inside functions to keep `--help` fast.
 """
 
 import inspect
@@ -71,7 +71,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Repeat": (retry, backfill, force_dedup, force_detect),
     "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),
 }
-"""Commands by their panel in `--help`. A command has the name of its function."""
+"""Commands by `--help` panel. Each command is named after its function."""
 
 for panel, commands in _COMMANDS.items():
     for command in commands:
@@ -125,7 +125,7 @@ def main() -> None:
     The exit status is 2 for mistakes in files, settings and options, and 1 for other errors.
     """
     try:
-        sys.exit(app(prog_name=PROGRAM, standalone_mode=False) or 0)  # not standalone: the errors come here
+        sys.exit(app(prog_name=PROGRAM, standalone_mode=False) or 0)  # not standalone, so that errors are raised here
     except typer.Abort:
         echo("error: the command was not confirmed; answer `y`, or use --yes", err=True)
         sys.exit(EXIT_FAILED)

@@ -1,4 +1,4 @@
-"""Mistakes in options and arguments, stated like every other error: in one line with the value and the remedy."""
+"""Report mistakes in options and arguments like every other error: in one line, with the value and the remedy."""
 
 import re
 from typing import Any, Final
@@ -45,7 +45,7 @@ def _problem(error: Any) -> str:
 
 
 def _meant(error: Any, words: str) -> str:
-    """Return a suggestion for `words` meant as a project's name or as video keys, or an empty text if there is none."""
+    """Suggest how to give `words` as a project's name or as video keys; return an empty string if neither fits."""
     if error.ctx is None:
         return ""
     command = error.ctx.command

@@ -2,7 +2,7 @@
 
 The command can be killed at any moment and started again. The root does not change until the copy is complete, and an
 unfinished copy is recreated. The root is then switched over in repeatable steps. Between those steps, commands refuse
-to work on it.
+to use the root.
 """
 
 import os
@@ -68,7 +68,7 @@ def migrate_to(
 
 
 def _checked_target(url: str) -> str:
-    """Return the URL, resolved if it is a reference.
+    """Return `url`, resolved if it is a reference, after checking that it is valid.
 
     Raises:
         ConfigError: the reference cannot be resolved, or the URL is not a valid PostgreSQL URL.
@@ -101,7 +101,7 @@ def _copy(
 ) -> "MovedCatalog | None":
     """Copy the catalog and Dagster's storage; return the record of the move, which is not in effect yet.
 
-    With `dry_run`, print only the counts of rows, and return None.
+    With `dry_run`, only print the row counts, and return None.
     """
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
@@ -150,8 +150,8 @@ def _copy(
 def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | None]]":
     """Prevent changes to the catalog and Dagster's storage while the block runs, and yield access to both.
 
-    The pair contains a connection to the catalog, and Dagster's locked files or None if its storage is already in
-    PostgreSQL.
+    The yielded pair is a connection to the catalog and Dagster's locked files. The latter are None if Dagster's storage
+    is already in PostgreSQL.
 
     Raises:
         ConfigError: the catalog is already in PostgreSQL or in use, Dagster has active runs, or the user has configured

@@ -1,4 +1,7 @@
-"""Options that many commands share, and the platform that they select. They can also be given before the command."""
+"""Options that many commands share, and the platform that they select.
+
+The options can also be given before the command.
+"""
 
 import getpass
 import os
@@ -122,7 +125,7 @@ class PlatformOptions:
 
 
 def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:
-    """Return a command's options, completed by those given before the command. Also pass them on to child processes."""
+    """Return a command's options, completed by those given before the command, and pass them on to child processes."""
     context = _current_context()
     before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()
     options = PlatformOptions(

@@ -1,4 +1,4 @@
-"""Output of tables for people and JSON for machines. All terminal output passes through here.
+"""Print text, tables and JSON. All terminal output passes through here.
 
 This module replaces unprintable characters, since file names, video titles and sites' messages may contain control
 sequences that move the cursor or set the clipboard.
@@ -28,7 +28,7 @@ class PlainConsole(Console):
         super().__init__(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield the segments, with unprintable characters of their text replaced."""
+        """Yield the segments with unprintable characters in their text replaced."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)
 
@@ -57,6 +57,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
 
 
 def shortened(text: str | None, length: int) -> str:
-    """Return the first line of a text, cut to `length` characters."""
+    """Return the first line of a text, cut to at most `length` characters."""
     first = (text or "").split("\n", 1)[0]
     return first if len(first) <= length else first[: length - 1] + "…"

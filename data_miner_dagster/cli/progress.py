@@ -1,4 +1,4 @@
-"""Progress on the terminal: one line per finished video or project, without Dagster's own log, optionally as JSON."""
+"""Show progress: one line per finished video or project, without Dagster's own log, optionally as JSON."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class _StderrLines(logging.Handler):
 
 @contextmanager
 def steps_on_stderr() -> Iterator[None]:
-    """Show a command's progress on standard error, because a program may read its result from standard output."""
+    """Show a command's progress on standard error, because programs may read its result from standard output."""
     # by name, because importing the module is slow
     with _heard(f"{data_miner_dagster.__name__}.operations.progress", _StderrLines()):
         yield
@@ -51,7 +51,7 @@ def progress_lines(config: LoggingConfig, *, on_stderr: bool = False) -> Iterato
 
 @contextmanager
 def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
-    """Send a logger's messages, from INFO up, only to this handler while the block runs."""
+    """While the block runs, send a logger's messages of level INFO and above only to this handler."""
     logger = logging.getLogger(name)
     level, propagate, others = logger.level, logger.propagate, list(logger.handlers)
     for other in others:

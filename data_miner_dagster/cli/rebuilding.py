@@ -66,7 +66,7 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
 
 
 def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
-    """Return the leftovers of rebuilds that a command can continue: folder, size, command, and a line about them."""
+    """Return a row for each folder that an unfinished rebuild has left behind, with the command that continues it."""
     from data_miner_dagster.domain.sizes import size_text
     from data_miner_dagster.operations.releasing.unfinished import find_unfinished_rebuilds
 

@@ -1,4 +1,4 @@
-"""Output of a project's re-uploaded videos, for `data-miner status`."""
+"""Print a project's re-uploaded videos, for `data-miner status`."""
 
 from typing import TYPE_CHECKING
 

@@ -109,7 +109,10 @@ def print_room(content: "list[dict[str, object]]") -> None:
 
 
 def room_lines(platform: "Platform") -> list[str]:
-    """Return a line about the use of the quota, if one is set, and another if the files that must stay exceed it."""
+    """Return a line about how much of the quota is used, and another if the files that must stay exceed the quota.
+
+    Without a quota, the list is empty.
+    """
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 
     if platform.config.room.quota is None:

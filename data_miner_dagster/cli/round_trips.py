@@ -35,7 +35,7 @@ def receive(
     version: str | None,
     as_json: bool,
 ) -> None:
-    """Import labels that were corrected in another annotation tool as verdicts, and print the result."""
+    """Convert labels that were corrected in another annotation tool to verdicts, store them, and print the result."""
     from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
 
     folder = sent.expanduser() if sent is not None else None

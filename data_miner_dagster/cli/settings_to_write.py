@@ -1,4 +1,4 @@
-"""Print settings that a command found with the project file that they belong in, or write them there."""
+"""Print the settings that a command has found and the project file that they belong in, or write them there."""
 
 import shlex
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def show_settings(
     platform: "Platform", project: str, section: str, settings: Mapping[str, object], *, is_to_be_written: bool
 ) -> None:
-    """Print settings with the file that they belong in, or write them there. Then print the next step.
+    """Print settings and the file that they belong in, or write them there. Then print the next step.
 
-    Without settings, there is no next step.
+    If `settings` is empty, no next step is printed.
     """
     from data_miner_dagster.config.editing import one_line_yaml
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings

@@ -315,7 +315,7 @@ def _projects(platform: "Platform", only: str | None) -> "list[dict[str, object]
 
 
 def _with_words(row: "dict[str, object]") -> "dict[str, object]":
-    """Return a row with its stored reason replaced by a phrase for people."""
+    """Return a row with its stored reason replaced by a readable phrase."""
     return row | {"reason": phrase_of(str(row["reason"])) if row["reason"] else row["reason"]}
 
 

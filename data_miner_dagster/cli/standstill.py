@@ -1,4 +1,4 @@
-"""List the projects with a failed stage and the refused project files, which may need a person to act."""
+"""List refused project files and projects with a failed stage. Both may need a person to act."""
 
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def standing_still(platform: "Platform", project: str | None = None) -> "list[dict[str, object]]":
     """Return a row for each refused project file and each project with a failed stage.
 
-    With `project`, only that project is considered, and project files are not. `needs_you` means that nothing happens
-    until a person acts.
+    With `project`, only that project is considered, and refused project files are omitted. `needs_you` means that
+    nothing happens until a person acts.
     """
     from data_miner_dagster.sensors.project_files import refused_files
     from data_miner_dagster.sensors.states import stopped_projects

@@ -18,7 +18,7 @@ from data_miner_dagster.operations.reporting.funnel import Funnel, project_funne
 from data_miner_dagster.stages.costs import cost_line
 
 _MOST_OF_A_REASON: Final = 3
-"""The maximum number of videos shown per reason, since a site that refuses requests can be the reason for many."""
+"""The maximum number of videos shown per reason. A site that refuses requests can affect many videos."""
 
 
 def funnel_table(funnel: Funnel) -> Table:
@@ -33,7 +33,10 @@ def funnel_table(funnel: Funnel) -> Table:
 
 
 def print_summary(platform: Platform, project: str) -> None:
-    """Print the funnel, remarks about sources and videos, and, for a release, its paths, cost and next commands."""
+    """Print the funnel, and remarks about sources and videos.
+
+    If there is a release, its paths, its cost and the next commands follow.
+    """
     funnel = project_funnel(platform, project)
     console.print()
     console.print(funnel_table(funnel))

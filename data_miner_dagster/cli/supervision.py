@@ -1,6 +1,6 @@
 """Supervise processes: restart each one that ends, and stop all of them together.
 
-Belongs here: starting, watching and ending processes. Does not belong here: the choice of processes (up.py).
+Belongs here: starting, watching and ending processes. Does not belong here: choosing the processes (up.py).
 """
 
 import os
@@ -84,7 +84,7 @@ def supervise(
 
 
 class _Keeper:
-    """The program that kills the process groups once this process has ended (keeper.py). It is restarted if it dies."""
+    """Runs keeper.py, which kills the process groups once this process has ended, and restarts it if it dies."""
 
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
@@ -103,7 +103,7 @@ class _Keeper:
 
     @property
     def pipe(self) -> int:
-        """The file descriptor to which process groups are written, one per line."""
+        """The file descriptor to which process group ids are written, one per line."""
         assert self._process.stdin is not None
         return self._process.stdin.fileno()
 
@@ -216,7 +216,7 @@ def _tell(pipe: int) -> None:
 
 
 def _pass_on(pipe: IO[bytes], lines: "deque[str]", log: UpLog) -> None:
-    """Pass lines on to the log, and retain the last ones."""
+    """Pass the lines from a pipe on to the log, and append them to `lines`."""
     with pipe:
         for line in pipe:
             lines.append(log.take(line))

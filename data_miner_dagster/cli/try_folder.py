@@ -110,8 +110,8 @@ def _root(file: ProjectFile | None) -> Path:
 
 
 def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
-    """Write the contact sheet and print the trial: a table for people, or one JSON object."""
-    # Imported here, as in the commands, so that the command line starts without the libraries of a trial.
+    """Write the contact sheet, and print the trial as a table or as one JSON object."""
+    # Imported here, as in the commands, so that the command line starts without loading the libraries of a trial.
     from data_miner_dagster.operations.trials import write_contact_sheet
 
     num_shown = write_contact_sheet(trial, sheet)
@@ -162,7 +162,7 @@ def try_detect_command(
     as_json: JsonOption = False,
 ) -> None:
     """Detect objects of the given classes, and draw boxes around them."""
-    # Imported here so that the command line starts without the libraries of this command.
+    # Imported here so that the command line starts without loading the libraries of this command.
     from data_miner_dagster.models.provider import ModelProvider
     from data_miner_dagster.operations.own_students import student_entries
     from data_miner_dagster.storage.layout import StorageLayout

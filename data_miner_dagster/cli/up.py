@@ -80,7 +80,7 @@ def up(
 
 @dataclass(frozen=True, slots=True)
 class _Doors:
-    """The addresses to serve pages on, and the reviewer's name.
+    """The addresses at which to serve pages, and the reviewer's name.
 
     If `review_port` is None, the settings choose the port. If `who` is None, the reviewer has the user's name.
     """
@@ -161,7 +161,7 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
 
 
 def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
-    """Return the command of the metrics server by its name, or an empty mapping if no port is set for metrics.
+    """Return the metrics server's command, keyed by its name, or an empty mapping if no metrics port is set.
 
     The port is checked, and the address of the metrics is printed.
     """
@@ -194,7 +194,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
 def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> int | None:
     """Take the lock of a root and return its file descriptor. If the file system has no locks, warn and return None.
 
-    `review_port` is noted beside the lock, so that `data-miner review` finds the pages.
+    `review_port` is stored with the lock, so that `data-miner review` finds the pages.
 
     Raises:
         ConfigError: another process holds the lock.

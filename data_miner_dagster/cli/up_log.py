@@ -13,14 +13,14 @@ from typing import Final
 
 _COLOURS: Final = re.compile(rb"\x1b\[[0-9;]*m")
 _MAX_BYTES: Final = 20_000_000
-"""A file larger than this, in bytes, is renamed to `up.log.1`, which replaces the previous one."""
+"""The size in bytes beyond which the file is renamed to `up.log.1`, replacing any earlier file of that name."""
 
 
 class UpLog:
-    """A log of the lines that several processes print. Threads may share it.
+    """A thread-safe log of the lines that several processes print.
 
     Args:
-        file: the file to write all lines to, or None to write none.
+        file: the file to write all lines to, or None for no file.
         is_shown: whether to show the lines on standard error too. Without a file they are always shown.
     """
 
@@ -32,7 +32,7 @@ class UpLog:
 
     @property
     def hint(self) -> str:
-        """A remark that says where the log is, or an empty string if everything has been shown."""
+        """A remark that says where the log is, or an empty string if all lines are shown."""
         return "" if self._is_shown else f"; its log is in {self._file}"
 
     def take(self, line: bytes) -> str:

@@ -1,7 +1,7 @@
-"""Runs that a person requests. The daemon executes them if it is running; otherwise this process does.
+"""Submit runs that a person requests to a running daemon, or execute them in this process.
 
-Belongs here: submitting requests to Dagster. Does not belong here: choosing the work (backfill.py), or the requests of
-sensors.
+Belongs here: submitting requests to Dagster. Does not belong here: choosing the work (backfill.py), or the sensors'
+requests.
 """
 
 import time
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _BEATS_WITHIN_SECONDS: Final = 90.0
-"""The daemon counts as running if its last heartbeat is less than this old. It sends one every 30 s."""
+"""The daemon counts as running if its last heartbeat is more recent than this. It sends one every 30 s."""
 _QUEUE_DAEMON: Final = "QUEUED_RUN_COORDINATOR"
 
 
@@ -36,7 +36,7 @@ class WantedRun:
 
 
 def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) -> list[WantedRun]:
-    """Return runs of at most 25 videos each for a list of videos."""
+    """Return runs for a list of videos, with at most 25 videos each."""
     starts = range(0, len(video_keys), MAX_ITEMS)
     return [WantedRun(stage, tuple(video_keys[start : start + MAX_ITEMS]), force) for start in starts]
 
@@ -68,8 +68,8 @@ def has_daemon(instance: "dg.DagsterInstance") -> bool:
 def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
     """Mark the due videos of a run as in flight, so that nothing else requests them; return the id of their batch.
 
-    Return None if no video of the run is due, and for a stage of a project. Such a stage gets no batch, so that no
-    failure is recorded if it is requested too early.
+    Return None if none of the run's videos is due, or if the stage works on projects. Such a stage gets no batch, so
+    that no failure is recorded if it is requested too early.
     """
     if run.stage not in VIDEO_STAGES:
         return None

@@ -1,4 +1,4 @@
-"""Lines about progress and changes, printed by `data-miner status --watch` and during `data-miner up`."""
+"""Print lines about progress and changes, for `data-miner status --watch` and during `data-miner up`."""
 
 import threading
 import time
@@ -21,8 +21,8 @@ _CHANGES_SECONDS: Final = 3.0
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
     """Print the progress of each project and run until no work is due or in progress, or until Ctrl-C.
 
-    While `data-miner up` is running, an unfinished project also counts as work between two of its runs. In that case,
-    the state is checked once more before the end, because a project file may just have been added.
+    While `data-miner up` is running, an unfinished project counts as work even between two of its runs. The state is
+    then checked once more before this function returns, because a project file may just have been added.
     """
     from data_miner_dagster.operations.progress import standing_of
     from data_miner_dagster.storage.root_lock import is_root_locked
@@ -96,13 +96,13 @@ def telling_changes(platform: "Platform", address: str) -> Iterator[None]:
 
 
 class Changes:
-    """Reports changes since the last call of `look`: new listings, stages, releases, failures and refused files."""
+    """Reports changes since the last call to `look`: new listings, stages, releases, failures and refused files."""
 
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
         self._told: dict[str, str] | None = None  # by the subject of the line
         self.explained: set[str] = set()
-        """The ids of runs whose failure the latest lines are about."""
+        """The ids of runs whose failures the latest lines report."""
         self._listed: dict[str, tuple[datetime, str]] = {}  # a cache, since counting reads all videos of a project
 
     def look(self) -> list[str]:
@@ -164,7 +164,7 @@ def telling_standing(platform: "Platform") -> Iterator[None]:
                 for line in before:
                     echo(line)
 
-    threading.Thread(target=tell, name="progress", daemon=True).start()  # a daemon, since a disk may hang
+    threading.Thread(target=tell, name="progress", daemon=True).start()  # a daemon thread, since a disk may hang
     try:
         yield
     finally:
