@@ -28,7 +28,7 @@ _MAKE_APP: Final = "create_app_from_workspace_process_context"
 
 
 def known_hosts(arguments: Sequence[str]) -> list[str]:
-    """Return the host names besides the loopback names that the server answers to.
+    """Return the host names that the server answers to in addition to the loopback names.
 
     They come from the command-line `arguments`, the environment and the configuration.
     """

@@ -1,7 +1,7 @@
 """ASGI middleware that serves previews, the pictures whose addresses are in the metadata of events.
 
-Only previews that the storage layout recognizes are read. An address has a strict form, its key or name is checked, and
-a symbolic link in place of the file is refused.
+Only previews that the storage layout recognizes are read. An address must have a strict form, the key or name in it is
+checked, and a symbolic link in place of the file is refused.
 """
 
 import os

@@ -1,6 +1,6 @@
 """ASGI middleware that leads from Dagster's pages to the review pages, which have a server and a port of their own.
 
-Events keep their metadata for good, but each `data-miner up` may serve the review pages on another port. Links in
+Events keep their metadata permanently, but each `data-miner up` may serve the review pages on another port. Links in
 events therefore lead to this middleware, which redirects them to the port of the `up` that shows them.
 """
 

@@ -1,4 +1,4 @@
-"""The JSON routes from which the pages' scripts fetch questions and to which they send answers."""
+"""The JSON routes that the pages' scripts use to fetch questions and send answers."""
 
 from typing import Final
 
@@ -69,7 +69,7 @@ class AnswerEndpoints:
         return JSONResponse({})
 
     async def undo(self, request: Request) -> Response:
-        """Undo an answer, and return whether it was in force. It may also have been undone before, or never stored."""
+        """Undo an answer, and return whether it was in force rather than already undone or never stored."""
         answer_id = undone_from(await json_of(request))
         who = request.scope["session"].who
         undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))

@@ -30,7 +30,7 @@ _STATIC: Final = Path(__file__).with_name("static")
 
 
 def review_application(platform: Platform, access: Access, open_desk: OpenDesk, *, port: int) -> App:
-    """Return the application for one root. `port` is the port at which it is served."""
+    """Return the application for one root. `port` is the port on which it is served."""
     pictures = FramePictures(platform)
     pages = Pages(platform, open_desk, pictures)
     answers = AnswerEndpoints(open_desk)

@@ -21,7 +21,7 @@ _MOST_DESKS: Final = 4
 
 
 class Desk:
-    """The questions and answers of one project. Threads may share it."""
+    """The questions and answers of one project. Thread-safe."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -46,9 +46,10 @@ class Desk:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return up to `size` of a queue's questions, starting after the cursor of the previous page if it is given.
+        """Return up to `size` of a queue's questions, starting after `cursor`, which comes from the previous page.
 
-        With `class_name` or `video_key`, only questions about that class or video are returned.
+        Without `cursor`, the first page is returned. With `class_name` or `video_key`, only questions about that class
+        or video are returned.
         """
         return self._review.page(queue, cursor=cursor, size=size, class_name=class_name, video_key=video_key)
 

@@ -1,4 +1,4 @@
-"""The routes for logging in with a one-time link, for the visitor's name, and for logging out.
+"""The routes for logging in with a one-time link, changing the visitor's name, and logging out.
 
 The secret of a link follows `#`, so browsers do not send it; the login page's script posts it. Merely opening an
 address therefore changes nothing, and no log or history contains the secret.

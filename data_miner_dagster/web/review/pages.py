@@ -82,7 +82,7 @@ QUEUE_TEXTS: Final = {
         "Duplicates", "Frames that count as duplicates of the representative of their group.", Form.GROUPS
     ),
 }
-"""The queues in the order of the overview."""
+"""The text of each queue, in the order of the overview."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Pages:
         return _page(request, "projects.html.j2", projects=rows)
 
     def video(self, request: Request) -> Response:
-        """List the projects that use a video, with links to its frames there, or redirect to the only link.
+        """List the projects that use a video, with links to its frames. If there is only one, redirect to its frames.
 
         Raises:
             HTTPException: no project uses the video (404).

@@ -40,7 +40,7 @@ class EncodedPicture:
 
 
 class _Cache:
-    """A cache of the most recently sent pictures, limited in bytes. Threads may share it."""
+    """A thread-safe cache of the most recently sent pictures, limited in bytes."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -92,7 +92,7 @@ class _FrameTables:
 
 
 class FramePictures:
-    """The source of pictures for the browser. Threads may share it. Workers are started only for untrusted pictures."""
+    """A thread-safe source of pictures for the browser. Workers are started only for untrusted pictures."""
 
     def __init__(self, platform: Platform) -> None:
         self._tables = _FrameTables(platform.layout)

@@ -74,7 +74,7 @@ def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
     with tarfile.open(archive) as packed:
         for name, file in vendored.files.items():
             member = packed.extractfile(file["member"])
-            assert member is not None  # a folder of that name would have another checksum of the archive
+            assert member is not None  # a folder with that name would change the archive's checksum
             contents[name] = member.read()
             _check(name, hashlib.sha256(contents[name]).hexdigest(), file["sha256"])
     return contents

@@ -17,7 +17,7 @@ from data_miner_dagster.operations.reviewing.records import Answer, Page, Review
 from data_miner_dagster.operations.reviewing.verifier_answers import ShownAnswer
 
 MAX_ANSWERS: Final = 500
-"""The maximum number of answers in one request. The pages send fewer in each."""
+"""The maximum number of answers in one request. The pages send fewer."""
 _LINKED: Final = ("http://", "https://")
 
 
@@ -175,5 +175,8 @@ def _finite(value: float | None) -> float | None:
 
 
 def class_choices(class_names: Sequence[str], shown: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-    """Return the classes of a project for the picker, each with its name and its text, from `shown` if given there."""
+    """Return a project's classes for the picker, each with its name and the text to show.
+
+    The text comes from `shown`, or is the name if `shown` lacks the class.
+    """
     return [{"name": name, "text": printable((shown or {}).get(name, name))} for name in class_names]
