@@ -1,7 +1,7 @@
 """Clean up runs whose process has died, and batches that finished runs have left open.
 
 The unfinished work of such a batch becomes available again. Belongs here: finding out from Dagster how a run ended.
-Does not belong here: checking whether a process is alive (runs.py), or the consequences of a death for the items
+Does not belong here: checking whether a process is alive (runs.py), or deciding what a death means for the items
 (catalog/deaths.py).
 """
 
@@ -33,7 +33,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.runs import active_runs, end_dead_runs, innermost_message
 
 _START_SECONDS: Final = 60.0
-"""If Dagster has no run for a batch after this time, the batch was never launched."""
+"""The time in seconds after which a batch without a run in Dagster counts as never launched."""
 
 
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
@@ -67,7 +67,7 @@ def _run_of(instance: dg.DagsterInstance, batch: OpenBatch) -> dg.DagsterRun | N
 
 
 def run_of_batch(instance: dg.DagsterInstance, batch_id: int) -> dg.DagsterRun | None:
-    """Return the run that was requested for a batch, started or not, or None if there is no such run."""
+    """Return the run that was requested for a batch, even if it has not started, or None if there is no such run."""
     for name in BATCH_TAGS:
         if runs := instance.get_runs(dg.RunsFilter(tags={name: str(batch_id)}), limit=1):
             return runs[0]

@@ -1,4 +1,4 @@
-"""Determine which stage each project waits for, with pure functions over records.
+"""Determine which stage each project is waiting for, using pure functions over records.
 
 Does not belong here: access to Dagster's instance, the catalog, files or the network. The catalog decides which videos
 are due (catalog/pending.py).
@@ -60,7 +60,7 @@ class FailedStage:
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
     """Return the valid failure of the earliest stage, or None if no failure is valid any longer.
 
-    A failure that waits for a change is no longer valid once the project's inputs have changed.
+    A failure without a retry time is no longer valid once the project's inputs have changed.
     """
     for failed in sorted(failures, key=lambda failed: list(WorkStage).index(failed.stage)):
         present = project.config_hash if failed.stage is WorkStage.SOURCING else project.basis
@@ -70,7 +70,7 @@ def standing_failure(project: ProjectState, failures: list[FailedStage]) -> Fail
 
 
 def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage | None:
-    """Return the stage that a project waits for, or None if it has been built from its current inputs.
+    """Return the stage that a project is waiting for, or None if it has been built from its current inputs.
 
     A build in progress continues, even if its worker has died. A failed build starts again with the first stage, since
     an earlier table may be the cause. Current results are reused.

@@ -1,6 +1,6 @@
 """Register the project files in the watched folder.
 
-A file is read again only if its size, its modification time or its inode has changed.
+A file is read again only if its size, modification time or inode has changed.
 """
 
 import json

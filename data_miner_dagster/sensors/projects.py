@@ -1,4 +1,4 @@
-"""Request runs for projects that wait for a stage, from listing their sources to releasing."""
+"""Request runs for projects that are waiting for a stage, from listing their sources to releasing."""
 
 import time
 from collections.abc import Callable, Collection
@@ -41,10 +41,10 @@ _num_new: dict[tuple[str, str], tuple[float, int]] = {}  # the time of counting 
 def request_projects(
     platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Return run requests for waiting projects, as far as the pools have free slots, and a line for each other project.
+    """Return run requests for waiting projects, as many as `room` allows, and a line for each other project.
 
-    The line says why the project waits; complete projects have none. Each requested run's batch is recorded in the
-    catalog. Faults of single projects are passed to `log`.
+    The line says why the project has to wait; complete projects have no line. Each requested run's batch is recorded in
+    the catalog. Errors in single projects are passed to `log`.
     """
     requests: list[dg.RunRequest] = []
     waiting: list[str] = []
@@ -77,7 +77,7 @@ def _request_or_reason(
     in_flight: Collection[tuple[WorkStage, str]],
     failed: FailedStage | None,
 ) -> dg.RunRequest | str | None:
-    """Return the run to request, or the reason why the project waits, or None if it is complete.
+    """Return the run to request, the reason why the project has to wait, or None if the project is complete.
 
     The batch of a run to request is recorded in the catalog, and its slot is counted in `room`.
     """
@@ -106,7 +106,7 @@ def _request_or_reason(
 def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> str | None:
     """Return why no build of a project starts now, or None if one may start.
 
-    The project may have no videos, people may be reviewing it, or it may wait for more videos.
+    The project may have no videos, may be under review, or may be waiting for more videos.
     """
     refresh = _refresh_of(platform, project.name, project.config_hash)
     if (why := why_reviewed(platform.database, project.name, refresh, now)) is not None:

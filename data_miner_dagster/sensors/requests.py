@@ -18,16 +18,16 @@ from data_miner_dagster.domain.work import BATCH_TAG, VIDEO_STAGES, WorkStage
 from data_miner_dagster.jobs import JOB_BY_STAGE, POOL_BY_STAGE, SHARE_JOB_BY_STAGE, STAGE_BY_JOB, config_of
 
 PROJECTS_TAG: Final = "project"
-"""The tag on a requested run with the projects that need it."""
+"""The tag that names the projects that need a requested run."""
 VIDEOS_TAG: Final = "videos"
-"""The tag on a requested run with its number of videos."""
+"""The tag that holds a requested run's number of videos."""
 _MOST_NAMES: Final = 5
 
 
 def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) -> dg.RunRequest:
     """Return the run request for a batch. Its run key is never reused, even if Dagster's history is lost.
 
-    Dagster does not retry such a run. Unfinished work is requested again when it is due, in another batch.
+    Dagster does not retry the run. Unfinished work is requested again in another batch when it is due.
     """
     job = JOB_BY_STAGE[batch.stage]
     tags = {BATCH_TAG: str(batch.id), MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: named(projects)}
@@ -47,7 +47,7 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
 
 
 def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
-    """Return the request for a run that helps with a project. `number` is its number in the plan."""
+    """Return the request for a run that helps with a project. `number` is the run's number in the plan."""
     job = SHARE_JOB_BY_STAGE[plan.stage]
     return dg.RunRequest(
         run_key=f"shards:{plan.id}:{number}",
@@ -64,10 +64,10 @@ def named(names: Sequence[str]) -> str:
 
 
 class Room:
-    """The number of further runs that may be requested for each stage.
+    """Keeps count of how many more runs may be requested for each stage.
 
-    It is the number of free slots in the stage's pool, plus one waiting run for stages of projects. A stage without any
-    run may always have one.
+    This is the number of free slots in the stage's pool, plus one waiting run if the stage works on projects. A stage
+    without runs may always have one.
     """
 
     def __init__(

@@ -18,11 +18,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.requests import Room, request_of_share
 
 _WORTH_SECONDS: Final = 30.0
-"""The least work that justifies an additional run, as the time in seconds that a single run would take for it."""
+"""The least work that justifies an additional run, in seconds that a single run would need for it."""
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
-    """Return requests for additional runs, as far as the pools have free slots, and record them in the catalog.
+    """Return requests for additional runs, up to the number of free slots in the pools; record them in the catalog.
 
     If no project shares its work, only the catalog is read.
     """
@@ -50,7 +50,7 @@ def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
 def num_worth_asking(sharing: Sharing, now: datetime) -> int:
     """Return the number of additional runs that are worthwhile.
 
-    The number is 0 until the pace is known, while other additional runs are starting, and if no shard is free.
+    The number is 0 until the pace is known, while other additional runs are starting, or if no shard is free.
     """
     num_made = sharing.plan.num_shards - sharing.num_open
     if now < sharing.ask_again_at or not num_made or not sharing.num_free:

@@ -1,4 +1,4 @@
-"""Load the planner's records about projects from the catalog, without using the network or files of videos."""
+"""Load the planner's records about projects from the catalog, without using the network or video files."""
 
 from dataclasses import dataclass
 from functools import partial

@@ -12,7 +12,7 @@ from data_miner_dagster.sensors.requests import Room, request_of
 
 
 def request_videos(platform: Platform, room: Room) -> Iterator[dg.RunRequest]:
-    """Record batches of due videos in the catalog, as far as the pools have free slots, and yield a request for each.
+    """Record batches of due videos in the catalog, as many as `room` allows, and yield a run request for each.
 
     Later stages come first. Few runs are requested, because each run takes further batches on its own.
     """

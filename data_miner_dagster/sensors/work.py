@@ -35,7 +35,7 @@ _TICK_SECONDS: Final = 4
 """The daemon evaluates due sensors every five seconds, often slightly early, so a value of 5 would skip ticks."""
 _MOST_LINES: Final = 10
 _SETTLING_SECONDS: Final = 20.0
-"""The most time per tick for reading files of an earlier version. Dagster aborts a tick that takes more than 60 s."""
+"""The maximum time per tick for reading files from an earlier version. Dagster aborts ticks that take over 60 s."""
 _AUDIT_SECONDS: Final = 60.0
 _WATCH_SECONDS: Final = 30.0
 """The time between two checks for alerts, in seconds."""
@@ -82,7 +82,7 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Make results from other settings or versions due again, or else check the files of the next few videos."""
+        """Make results from other settings or versions due again. If that is done, check the next few videos."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files of an earlier version are being checked")
         elif (audit := _audit_of(self._platform)).is_due:
@@ -95,7 +95,7 @@ class _Tick:
                 self._context.log.warning(title)
 
     def request_of_videos(self) -> None:
-        """Request runs for due videos, as far as the pools have free slots, and record closed stages and holds."""
+        """Request runs for due videos, as many as `Room` allows, and note closed stages and holds."""
         self.requests += request_videos(self._platform, self._room)
         with self._platform.database.reading() as session:
             gates = closed_stages(session)
@@ -106,14 +106,14 @@ class _Tick:
         self.waiting += lines_of_holds(self._platform.database)
 
     def request_of_projects(self) -> None:
-        """Request runs for projects that wait for a stage, as far as the pools have free slots."""
+        """Request runs for projects that are waiting for a stage, as many as `Room` allows."""
         states = project_states(self._platform)
         requests, waiting = request_projects(self._platform, states, self._room, self._context.log.error)
         self.requests += requests
         self.waiting += waiting
 
     def request_of_shares(self) -> None:
-        """Request additional runs for a project if its pool has slots that no other work waits for."""
+        """Request additional runs for a project if its pool has slots that no other work is waiting for."""
         self.requests += request_shares(self._platform, self._room)
 
     @cached_property
@@ -123,7 +123,7 @@ class _Tick:
 
 
 class _Audit:
-    """The slow check of all files, which finds within hours any file that was deleted by hand."""
+    """A slow check of all files. It notices within hours that a file was deleted by hand."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -141,7 +141,7 @@ class _Audit:
 
 
 class _RegularWatch:
-    """The check for alerts, which is due twice a minute."""
+    """A check for alerts, which is due twice a minute."""
 
     def __init__(self, platform: Platform) -> None:
         self._watch = watch_of(platform)
