@@ -33,13 +33,13 @@ from data_miner_dagster.operations.progress import telling_progress
 from data_miner_dagster.partitions import VIDEOS, add_partitions
 
 _FRESH_SECONDS: Final = 3.0
-"""How many seconds to wait for due work. It exceeds the time for which an incomplete batch waits for more videos."""
+"""How many seconds to wait for due work. This is longer than an incomplete batch waits for more videos."""
 _ROOM_PATIENCE: Final = 60.0
 """How many seconds downloads wait for space under the quota if none is freed."""
 _SOON_SECONDS: Final = 1.0
 """How many seconds `data-miner run` waits before it takes an incomplete batch. A person is waiting for the result."""
 _MOST_DOWNLOADS: Final = 200
-"""The most downloads in a batch of `data-miner run`.
+"""The maximum number of downloads in a batch of `data-miner run`.
 
 It is higher than for other runs, because the last downloads of each batch leave slots idle.
 """
@@ -120,7 +120,7 @@ def drain_of(
         stages: the stages to run.
         project: the only project to take batches from, or None for all projects.
         force: whether to redo work whose result is current.
-        max_items: the most videos in a batch, for stages whose usual limit does not apply.
+        max_items: the maximum number of videos in a batch, for stages whose usual limit does not apply.
     """
     drawn: dict[WorkStage, MetadataOf] = {
         WorkStage.DOWNLOADING: lambda outcome: download_metadata(platform, outcome.video_key),
@@ -141,7 +141,7 @@ def drain_of(
 
 
 def preparing(work: Drain, preparation: Preparation) -> Drain:
-    """Return a copy of `work` that also prepares the builds of projects once there are new embeddings for them."""
+    """Return a copy of `work` that also prepares a project's build once its videos have new embeddings."""
     projects: set[str] = set()
 
     def on_batch(batch: Batch) -> None:

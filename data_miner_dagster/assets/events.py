@@ -13,7 +13,7 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 def log_materialization(
     context: dg.AssetExecutionContext | dg.OpExecutionContext, materialization: dg.AssetMaterialization
 ) -> None:
-    """Store a materialization immediately as an event of this run and step, outside the step's own stream of events."""
+    """Store a materialization immediately as an event of this run and step, bypassing the step's own event stream."""
     event = DagsterEvent(
         event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
         job_name=context.job_name,

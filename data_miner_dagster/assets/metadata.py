@@ -1,4 +1,4 @@
-"""Limit the metadata of a Dagster event to a few values for people, whatever an operation reports.
+"""Limit the metadata of a Dagster event to a few readable values, whatever an operation reports.
 
 Dagster stores every byte of an event, and SQLite stores it twice. Larger results are in files: previews, reports and
 tables.
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 
 MAX_METADATA_BYTES: Final = 1_000
-"""The most bytes that all metadata of one event may take in Dagster's storage.
+"""The maximum size in bytes of all metadata of one event in Dagster's storage.
 
 Each entry takes 140 bytes in addition to its text.
 """
@@ -37,11 +37,11 @@ _RARE: Final = _REASONS | {
 
 
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
-    """Return the entries that fit into `MAX_METADATA_BYTES`, in their order.
+    """Return the entries that fit into `MAX_METADATA_BYTES`, in their original order.
 
     Control and invisible characters in texts are escaped, since names of files and videos may contain them. A text that
     does not fit is shortened. Any other value that does not fit is omitted. Space is reserved for the entries named in
-    `first`; the others share the rest in order.
+    `first`; the others share the remaining space in order.
     """
     fitting: dict[str, dg.MetadataValue] = {}
     reserved = {name: metadata[name] for name in first if name in metadata}

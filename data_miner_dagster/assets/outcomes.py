@@ -47,13 +47,13 @@ StepContext: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
 NEXT: Final = "next"
-"""The metadata entry of a project's asset with the next step, in one line."""
+"""The metadata entry of a project's asset that states the next step in one line."""
 CHANGES: Final = "changes"
-"""The metadata entry with the changes in a release, which is shown together with the counts."""
+"""The metadata entry with the changes in a release. It is shown together with the counts."""
 WAYS_ON: Final = (NEXT, "review", "preview")
 """The metadata entries that every asset shows, even if its counts are long."""
 RESULT: Final = "result"
-"""The metadata entry of a project's asset with the result as one text."""
+"""The metadata entry of a project's asset that states the result as one text."""
 _IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
 """The metadata entry that says whether the result is new or reused. `data-miner run` uses it to count its tasks."""
@@ -62,9 +62,9 @@ _OF_THE_WORK: Final = ("num_source_frames", "num_decoded")
 """Figures about the work rather than the result. Events omit them."""
 
 FAILURE_KIND: Final = "kind"
-"""The key in the metadata of a failed step for the class name of the error."""
+"""The key of the error's class name in a failed step's metadata."""
 OUTAGE_KIND: Final = "outage"
-"""The key in the metadata of a failed step for the `FailureKind` of an error that affects every item."""
+"""The key of the `FailureKind` in a failed step's metadata, for an error that affects every item."""
 
 progress = logging.getLogger(__name__)
 """The logger for one line per finished video or project, which `data-miner run` shows."""
@@ -163,7 +163,7 @@ def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Map
 
 
 class VideoEvents:
-    """The events of a run's videos for one asset. Several threads may log events."""
+    """Logs the events of a run's videos for one asset. Thread-safe."""
 
     def __init__(
         self,
@@ -229,7 +229,7 @@ def _at_stage(context: dg.AssetExecutionContext, project: str | None = None) -> 
 
 
 def line_of_counts(counts: Mapping[OutcomeStatus, int]) -> str:
-    """Return one line for people with the number of a run's videos for each outcome."""
+    """Return one readable line with the number of videos per outcome."""
     each = ", ".join(f"{counts[status]} {status.value}" for status in OutcomeStatus if counts.get(status))
     return f"{counted(sum(counts.values()), 'video')}: {each}" if each else "0 videos"
 
