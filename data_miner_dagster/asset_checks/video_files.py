@@ -1,6 +1,6 @@
 """The common parts of the asset checks that report whether the files of all videos exist.
 
-These checks have no partitions, because a run that works on a list of videos would evaluate a check only once, without
+These checks have no partitions, because a run that processes a list of videos would evaluate a check only once, without
 a partition. They are evaluated at the end of `data-miner run`, once a day (housekeeping.py), after a materialization in
 the browser, and by hand.
 """
@@ -26,7 +26,7 @@ NAMES: Final[Mapping[WorkStage, str]] = {
 
 
 def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
-    """Return whether every video has the files that a stage writes, with the count of videos whose files are missing.
+    """Check that every video has the files that a stage writes, and count the videos whose files are missing.
 
     A failed check is a warning. Its description gives the command that names the videos.
     """
