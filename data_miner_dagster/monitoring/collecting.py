@@ -43,11 +43,11 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import standing_of
 
 SHORTEST_LIFE: Final = 5.0
-"""The shortest time for which the values of one collection are served, in seconds."""
+"""The minimum time in seconds for which collected values are served."""
 _LIFE_TO_COST: Final = 20.0
 """Values are served for at least this multiple of the collection time, so monitoring uses at most 1/20 of a core."""
 _STEPS: Final = {"frames": "seen", "filtered": "kept", "unique": "representatives", "released_images": "released"}
-"""The step of the metric `project_frames` for each of these counts of a project."""
+"""The label `step` of the metric `project_frames` for each of a project's counts."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ Part = Callable[[Values], None]
 
 
 class Collector:
-    """Collects the metrics of one platform, and serves them until they expire. Several threads may share a collector.
+    """Collects the metrics of one platform, and serves them until they expire. Thread-safe.
 
     Args:
         platform: the platform.
@@ -98,7 +98,10 @@ class Collector:
         self._failing: set[str] = set()
 
     def values(self) -> Values:
-        """Return the values of all metrics. They are collected at most every 5 s, less often if that is slow."""
+        """Return the values of all metrics.
+
+        They are collected at most once every 5 s, and less often if collecting is slow.
+        """
         with self._lock:
             began = time.monotonic()
             if began >= self._good_until:

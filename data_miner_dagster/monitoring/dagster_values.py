@@ -51,7 +51,7 @@ class DagsterValues:
         return self._instance
 
     def _used(self) -> dict[str, int]:
-        """Return the number of used slots by pool, without pools that have none.
+        """Return the number of slots in use by pool, omitting pools without any.
 
         Each run with a live lease uses one slot, since pools limit runs rather than steps.
         """
