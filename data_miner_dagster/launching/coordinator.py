@@ -1,4 +1,4 @@
-"""A run coordinator that tags each run that enters the queue with the cluster resources that the run requests.
+"""A run coordinator that tags each queued run with the cluster resources that it requests.
 
 Sensors, schedules, backfills, the UI and `data-miner backfill` all submit their runs through the coordinator in
 dagster.yaml, so every run gets these tags.

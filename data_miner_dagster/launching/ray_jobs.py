@@ -45,7 +45,7 @@ _ANSWER_SECONDS: Final = 10
 _MOST_NODES: Final = 10
 _THREADS: Final = "OMP_NUM_THREADS"
 _OF_RAY: Final = ("Running entrypoint for job", "job_manager.py")
-"""Texts in lines of a job's log that do not explain why the job ended."""
+"""Markers of lines in a job's log that do not explain why the job ended."""
 
 
 class RayRunLauncher(_RayRunLauncher):
@@ -172,8 +172,8 @@ class RayRunLauncher(_RayRunLauncher):
         """Return the health of a run's process, as Ray knows it.
 
         If the cluster does not answer, or has lost the job because its head was restarted, the process may still be
-        running. A run that has started then counts as RUNNING, since its lease shows whether it is alive, and any other
-        run as NOT_FOUND.
+        running. In that case, a run that has started counts as RUNNING, because its lease shows whether it is alive.
+        Any other run counts as NOT_FOUND.
         """
         try:
             health = cast("CheckRunHealthResult", super().check_run_worker_health(run))
@@ -185,7 +185,7 @@ class RayRunLauncher(_RayRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING if has_begun else WorkerStatus.NOT_FOUND, health.msg)
 
     def terminate(self, run_id: str) -> bool:
-        """Stop the process of a run, or cancel the run if it still waits for a node. Return whether this succeeded."""
+        """Stop the process of a run, or cancel the run if it is waiting for a node. Return whether this succeeded."""
         from ray.job_submission import JobStatus
 
         run = self._instance.get_run_by_id(run_id)

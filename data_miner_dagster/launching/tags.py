@@ -12,7 +12,7 @@ from data_miner_dagster.config.cluster import ClusterConfig, PoolConfig, taint_o
 RAY_TAG: Final = "dagster-ray/config"
 KUBERNETES_TAG: Final = "dagster-k8s/config"
 ASKED_TAG: Final = "data_miner/asks_for"
-"""Marks a run whose tags come from this module. The value describes the resources for people."""
+"""Marks a run whose tags come from this module. The value is a readable description of the resources."""
 
 REFUSED_TAG: Final = "data_miner/not_launched"
 """Marks a run that a cluster has not accepted. The value is the reason."""
@@ -39,14 +39,14 @@ def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, s
 
 
 def describe(wanted: PoolConfig) -> str:
-    """Return the requested resources as one line for people."""
+    """Return the requested resources as one human-readable line."""
     of_ray = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": (wanted.memory_gb or 0) * _GB}
     labels = [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
     return ", ".join([amounts({**of_ray, **wanted.custom_resources}), *labels])
 
 
 def amounts(resources: Mapping[str, float], *, of: Collection[str] | None = None) -> str:
-    """Return amounts of resources as one line for people, without amounts of zero.
+    """Return amounts of resources as one human-readable line, omitting amounts of zero.
 
     The keys of `resources` are Ray's names; `memory` is in bytes. Only names in `of` are shown, or all if `of` is None.
     """
