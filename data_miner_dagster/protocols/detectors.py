@@ -20,7 +20,7 @@ class ObjectDetector(Protocol):
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return the detections of each image, in order, with confidence at or above `confidence_floor`.
+        """Return the detections of each image, in order, with a confidence of at least `confidence_floor`.
 
         Raises:
             ConfigError: the detector has fixed classes, and a class has no prompt that names one of them.
@@ -44,7 +44,7 @@ class BoxPrompted(Protocol):
 
         Args:
             image: the image.
-            like: boxes around objects of the wanted kind, at least one, in absolute pixels.
+            like: one or more boxes around objects of the wanted kind, in absolute pixels.
             unlike: boxes around objects of other kinds.
             confidence_floor: the minimum confidence (inclusive).
         """

@@ -12,7 +12,7 @@ from data_miner_dagster.domain.records import Float32Array, RgbImage, Similarity
 class ImageEncoder(Protocol):
     """Encodes images as L2-normalized vectors, in two steps so that the first can run in worker threads.
 
-    `name` is the registry name and safe as a folder name. `fingerprint` changes with weights, revision and
+    `name` is the registry name, which is safe to use as a folder name. `fingerprint` changes with weights, revision and
     preprocessing; vectors with different fingerprints are never compared. `input_side` is the side of the square input
     in pixels; images may be decoded at any size that is not smaller.
     """
@@ -26,7 +26,7 @@ class ImageEncoder(Protocol):
     def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
         """Return one image as input for `embed_batch`, always with the same shape and dtype.
 
-        Several threads may call this method concurrently.
+        This method is thread-safe.
         """
         ...
 

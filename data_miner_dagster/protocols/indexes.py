@@ -40,7 +40,7 @@ class VectorIndex(Protocol):
 class HashIndex(Protocol):
     """An index of 64-bit hashes, searched by Hamming distance. Ids count up from 0 in the order of adding.
 
-    Each index has one fixed maximum distance, and finds every hash within it of a query.
+    Each index has a fixed maximum distance, and finds every hash within that distance of a query.
     """
 
     def add(self, hashes: npt.NDArray[np.uint64]) -> None:

@@ -14,6 +14,6 @@ class PictureReader(Protocol):
         If `at_least_wh` is None, the picture is not downscaled.
 
         Raises:
-            UnreadableImageError: the file is missing, is damaged or is not a picture, or takes too long to decode.
+            UnreadableImageError: the file is missing or damaged, is not a picture, or takes too long to decode.
         """
         ...

@@ -17,7 +17,7 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """A store of objects by name, below one address. Threads may share it.
+    """A thread-safe store of objects by name, below one address.
 
     An object appears completely or not at all. Every method retries transient failures. If it fails, it
     raises ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
@@ -58,7 +58,7 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Write an object to the file `path`, resuming after the bytes of that object that an earlier call has written.
+        """Write an object to the file `path`, continuing after any bytes of it that an earlier call has written.
 
         If the object is replaced during the download, it is read from the start again.
 

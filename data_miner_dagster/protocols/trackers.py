@@ -32,7 +32,7 @@ class ObjectTracker(Protocol):
             confidences: (N,) confidences of the boxes.
             pts_seconds: the time of the frame in seconds, which is later than the time of the previous frame.
             seen: the objects of the class that a video network found on the frame, or None if none examined it.
-            colours: the colours of each box, or None where they are unknown. It is empty if no box has known colours.
+            colours: the colours of each box, or None for a box whose colours are unknown; empty if all are unknown.
         """
         ...
 
@@ -60,7 +60,7 @@ class VideoTracker(Protocol):
     fingerprint: str
 
     def start(self, classes: Sequence[ClassPrompts]) -> VideoSession:
-        """Return a new session that searches for objects of these classes and has not received a frame yet.
+        """Return a new session that searches for objects of these classes.
 
         Raises:
             ConfigError: a phrase exceeds the text limit.
