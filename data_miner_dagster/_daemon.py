@@ -1,4 +1,4 @@
-"""Run Dagster's own daemon, with all its options, but with smaller files for runs and faster commits to them."""
+"""Run Dagster's own daemon, with all its options, but with smaller run files and faster commits."""
 
 import os
 from contextlib import ExitStack

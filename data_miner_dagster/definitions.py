@@ -1,8 +1,7 @@
-"""The definitions that Dagster loads. They import no torch, yt-dlp or PyAV, which only the runs that need them import.
+"""The definitions that Dagster loads. They do not import torch, yt-dlp or PyAV; only runs that need these libraries do.
 
 Garbage collection is off while the definitions load, and ignores the loaded objects afterwards, since none of them is
-ever freed. Otherwise, garbage collection would take half of the CPU time for starting and ending a process, and each
-run has a process.
+ever freed. Otherwise, garbage collection would take half of the CPU time for starting and ending each run's process.
 """
 
 from collections.abc import Mapping

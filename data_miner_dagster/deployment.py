@@ -118,7 +118,7 @@ def _is_found_by_dagster(home: Path) -> bool:
 
 
 def _is_half_copied(settings: Path) -> bool:
-    """Return whether a dagster.yaml is a truncated copy of the default file, which nobody can have intended."""
+    """Return whether a dagster.yaml is a truncated copy of the default file, which is never intended."""
     ours, theirs = deployment_file(DAGSTER_SETTINGS).read_bytes(), settings.read_bytes()
     return len(theirs) < len(ours) and ours.startswith(theirs)
 
@@ -126,7 +126,7 @@ def _is_half_copied(settings: Path) -> bool:
 def existing_instance(home: Path) -> "DagsterInstance":
     """Return the Dagster instance in the folder `home`. The caller has to close it.
 
-    Also sets DAGSTER_HOME for this process and its children.
+    DAGSTER_HOME is set for this process and its children.
 
     Raises:
         ConfigError: the settings or one of the databases cannot be used. The message names the file.
@@ -156,7 +156,7 @@ def use_light_files(home: Path) -> None:
 
 
 def damage_of_home(home: Path) -> str | None:
-    """Return one line about the first damaged database of Dagster's own storage, or None if all are intact."""
+    """Return one line about the first damaged database in Dagster's own storage, or None if all are intact."""
     shared = dagster_history_files(home)
     of_runs = (path for path in sorted(shared[1].parent.glob("*.db")) if path not in shared)
     for path in (*shared, *of_runs):
@@ -216,7 +216,7 @@ def home_part(layout: StorageLayout) -> "Part":
 def launcher_part(platform: Platform) -> "Part | None":
     """Return the state of the launcher, which is a problem if dagster.yaml contradicts `platform.cluster`.
 
-    Returns None if the settings name no cluster, or if Dagster's instance folder does not exist yet.
+    Return None if the settings name no cluster, or if Dagster's instance does not exist yet.
     """
     from data_miner_dagster.launching.agreement import check_launcher
     from data_miner_dagster.operations.upkeep.environment import Part, State

@@ -27,7 +27,7 @@ PROCESS_VIDEOS: Final = "process_videos"
 TRAIN_STUDENT: Final = "train_student"
 
 OPTIONAL_ASSETS: Final[Mapping[str, str]] = {TRAIN_STUDENT: "student"}
-"""Assets that no build waits for and nothing requests automatically, by the job that materializes each of them."""
+"""Assets that are neither part of a build nor requested automatically, by the job that materializes them."""
 
 JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: LIST_SOURCES,

@@ -1,4 +1,4 @@
-"""The two dynamic partition sets, which contain videos and projects.
+"""The two dynamic partition sets: videos and projects.
 
 Their keys mirror the catalog. Listing a project's sources adds the keys of its videos, and a run adds the keys that it
 processes. Dagster keeps the keys in the order of insertion.

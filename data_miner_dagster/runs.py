@@ -2,9 +2,9 @@
 
 Dagster notices the death of a run's process only while the code server that started it is alive. It does not notice
 after a power failure or when a container is replaced. It never notices if `data-miner run` or `dagster asset
-materialize` executes the run in process. Such a run stays STARTED, keeps its pool slots and looks like work in flight.
-So the process of every run holds a lease in the catalog (catalog/leases.py), and the planners end runs that no longer
-have one.
+materialize` executes the run in its own process. Such a run stays STARTED, keeps its pool slots and looks like work in
+flight. So the process of every run holds a lease in the catalog (catalog/leases.py), and the planners end runs that no
+longer have one.
 """
 
 import os
@@ -41,7 +41,7 @@ _EARLIER_PROCESS_TAG: Final = "data_miner/process"
 _LAUNCHED_TAG: Final = ".dagster/grpc_info"
 """Marks every run for which `DefaultRunLauncher` started a process. Such a process executes nothing else."""
 SYSTEMATIC_FAULT_TAG: Final = "data_miner/systematic_fault"
-"""Tag on a run that was ended by a fault of this program. Its value is the faulty version."""
+"""Marks a run that ended because of a fault of this program. The value is the faulty version."""
 
 ACTIVE_STATUSES: Final = (
     dg.DagsterRunStatus.QUEUED,
@@ -63,7 +63,10 @@ def innermost_message(error: SerializableErrorInfo) -> str:
 
 
 def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Return why a run failed, as its first failed step or else Dagster itself recorded it. Empty if nobody did."""
+    """Return why a run failed, according to its first failed step or else to Dagster.
+
+    The text is empty if no reason was recorded.
+    """
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds)]
     for event in events:
@@ -107,7 +110,7 @@ def end_dead_runs(
         is_ours: returns whether a run belongs to this program. Runs without a lease are ended only if it does.
         idle_limit: the time without progress after which a process counts as hanging.
     """
-    # Leases are read before the runs, so that every run with a lease that still executes is in the list of runs.
+    # Leases are read before the runs, so that the list of runs has every run with a lease that is still executing.
     leases = {lease.run_id: lease for lease in find_leases(database)}
     runs = {run.run_id: run for run in active_runs(instance) if run.run_id in leases or is_ours(run)}
     if not runs and not leases:
@@ -175,7 +178,10 @@ def _end_unstarted(instance: dg.DagsterInstance, database: Database, run_id: str
 
 
 def _alive_by_claims(database: Database, runs: Sequence[dg.DagsterRun]) -> set[str]:
-    """Return the ids of those `runs` whose process holds a claim and is of an earlier version, which had no leases."""
+    """Return the ids of those `runs` whose process holds a claim and is from an earlier version.
+
+    Earlier versions had no leases.
+    """
     processes = {run.run_id: run.tags[_EARLIER_PROCESS_TAG] for run in runs if _EARLIER_PROCESS_TAG in run.tags}
     if not processes:
         return set()
@@ -237,11 +243,11 @@ def _stop_process(instance: dg.DagsterInstance, run: dg.DagsterRun, process: Pro
 
 
 def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list[str]:
-    """Fail the runs that were launched but whose process has never reported. Return their ids.
+    """Fail launched runs whose process has never reported, and return their ids.
 
     Call this only while nothing launches runs. Without this call, such runs would occupy their pools until their start
-    times out. On a cluster, nothing is done, since they may still start at any moment; `end_dead_runs` handles them
-    there.
+    times out. On a cluster, nothing is done, since such runs may still start at any moment. There, `end_dead_runs`
+    handles them.
     """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []

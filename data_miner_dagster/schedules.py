@@ -49,9 +49,9 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     description="Lists every project's sources again to find new videos. Projects whose file was deleted are skipped.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request a run for each project, unless it is held, is being listed, has no file, or waits for its first listing.
+    """Request a run for each project that is not held, being listed, without a file, or waiting for its first listing.
 
-    Once its settings have changed, a project also waits for a first listing, which the sensor requests.
+    A project whose settings have changed also waits for a first listing, which the sensor requests.
     """
     opened = PlatformResource().open()
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
