@@ -55,8 +55,8 @@ def fetch_object(
         if time.monotonic() > deadline:
             raise VideoTransientError(
                 VideoErrorKind.TRANSIENT,
-                f"downloading {url} took longer than platform.downloading.max_wall_seconds={config.max_wall_seconds:g}; "
-                "raise this limit if it is too low",
+                f"downloading {url} took longer than platform.downloading.max_wall_seconds={config.max_wall_seconds:g}"
+                "; raise this limit if it is too low",
             )
 
     extension = url.name.rpartition(".")[2].lower()

@@ -78,8 +78,8 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
         found = [candidate for candidate in found if candidate.refusal is None]
         if not found:
             raise ConfigError(
-                f"{shown} lists no video with a usable address (the first: {refusals[0]}); give the address of a video, or "
-                "of another page"
+                f"{shown} lists no video with a usable address (the first: {refusals[0]}); give the address of a "
+                "video, or of another page"
             )
     if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
         logger.warning(
