@@ -1,8 +1,8 @@
 """Current alerts, and the messages that tell every target when an alert begins and ends.
 
-A message is a row that is written in the transaction that records the change, so a crash loses no message. The row
-exists until its target has accepted the message, but for at most a day. If a process dies after it has sent a message
-and before it has recorded this, the message is sent again.
+A message is a row that is written in the same transaction as the change, so a crash loses no message. The row exists
+until its target has accepted the message, but for at most a day. If a process dies after sending a message but before
+recording that it was sent, the message is sent again.
 
 Belongs here: rows. Does not belong here: the conditions for alerts (operations/alerting/conditions.py), and sending
 messages.
@@ -42,7 +42,7 @@ class AlertMessage:
 
 
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
-    """Make the stored alerts match the troubles in `found`, and queue messages to all targets about what has changed.
+    """Make the stored alerts match the troubles in `found`, and queue messages about the changes to all targets.
 
     An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
     Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.

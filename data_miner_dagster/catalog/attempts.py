@@ -1,4 +1,4 @@
-"""Failed attempts: which item failed at which stage, how often in a row, and when it is retried.
+"""Failed attempts: which item failed at which stage, how many times in a row, and when it will be retried.
 
 There is one row per failure. When an item succeeds at a stage, its rows for that stage are deleted.
 
@@ -27,12 +27,12 @@ from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, Failu
 _MOST_ROWS: Final = 20
 """Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""After this many failures, the last of which is a fault of this program, an item waits for another program version."""
+"""An item that has failed this often waits for another version if the last failure is a fault of this program."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
 )
-"""Statements that clear the failures of an item. Prebuilt, since they are executed each time a video succeeds."""
+"""Statements that clear an item's failures. They are built once because they are executed whenever a video succeeds."""
 
 
 def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failure, due_at: datetime | None) -> None:
@@ -43,8 +43,8 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
         stage: the stage that failed.
         item: the item that the stage worked on.
         failure: what happened.
-        due_at: when the item may be retried. If it is None, the item is not retried before its inputs change or a
-            person requests it. After a fault of this program, a new version also allows a retry.
+        due_at: when the item may be retried, or None if it must not be retried until its inputs change or a person
+            requests it. After a fault of this program, a new version also allows a retry.
     """
     known = session.scalars(
         select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())
@@ -69,7 +69,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update when videos are due, which depends on their failed attempts. For a project, only flush the session."""
+    """Update the due times of videos, which depend on their failed attempts. For a project, only flush the session."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -84,8 +84,8 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
         stage: the stage that failed.
         item: the item that the stage worked on.
         failure: what happened.
-        waits: True if only a person can fix the cause, so that the item is not retried automatically. An item whose
-            third or later failure is a fault of this program is not retried automatically either.
+        waits: True if only a person can fix the cause, so that the item is not retried automatically. An item is not
+            retried automatically either if its third or later failure is a fault of this program.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -94,7 +94,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Delete the records of failures and deaths of items at a stage, because the items succeeded or start over."""
+    """Delete the failure and death records of items at a stage, because the items succeeded or start over."""
     if items:
         values = [{"of_stage": stage, "of_item": item} for item in items]
         session.flush()
@@ -106,13 +106,13 @@ def clear_attempts(session: Session, stage: WorkStage, items: Collection[str]) -
 
 
 def forget_items(session: Session, items: Collection[str]) -> None:
-    """Delete the records of failures and deaths of videos or projects at every stage, because they start over."""
+    """Delete the failure and death records of videos or projects at every stage, because the items start over."""
     for stage in WorkStage:
         clear_attempts(session, stage, items)
 
 
 def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
-    """Return how often in a row an item has failed at a stage. With `basis`, only failures with these inputs count."""
+    """Count an item's consecutive failures at a stage. With `basis`, only failures with these inputs count."""
     query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
     if basis is not None:
         query = query.where(AttemptRow.basis == basis)
@@ -122,7 +122,7 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
     """Return when an item may be requested again at a stage.
 
-    Returns `AT_ONCE` if no failure counts, and None if the item waits for a change of its inputs or for a person.
+    The result is `AT_ONCE` if no failure counts, and None if the item waits for its inputs to change or for a person.
     Failures with inputs other than `basis`, and faults of another version of this program, do not count.
     """
     return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
@@ -141,7 +141,7 @@ def due_dates(
 def last_failures(
     session: Session, stages: Collection[WorkStage], items: Collection[str]
 ) -> list[tuple[AttemptRow, datetime | None]]:
-    """Return the last failure of each item at each stage, in no particular order, each with the time of its next retry.
+    """Return a (last failure, time of the next retry) pair for each failed item and stage, in no particular order.
 
     The time is `AT_ONCE` after a fault of another version of this program, and None if the item is not retried before
     its inputs change or a person requests it.
@@ -185,7 +185,7 @@ class FailureCount:
 
 
 def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:
-    """Count the last failures of all items, or of a project and its members, by stage, scope and kind, in this order.
+    """Count the last failures of all items, or of a project and its members, sorted by stage, scope and kind.
 
     Rejected members of the project are not counted.
     """

@@ -41,14 +41,14 @@ class FailedVideos:
 
 @dataclass(frozen=True, slots=True)
 class BackfillChoice:
-    """The videos that a backfill processes, and the numbers of those that it leaves out."""
+    """The videos that a backfill processes, and the number of videos that it leaves out for each reason."""
 
     video_keys: tuple[str, ...]
     num_failed: int  # how many of `video_keys` have failed at the stage
     num_earlier: int  # waiting for an earlier stage, at which they have not failed
     num_held: int
     num_in_flight: int
-    failed: tuple[FailedVideos, ...] = ()  # by stage, in the order of the stages
+    failed: tuple[FailedVideos, ...] = ()  # in stage order
 
     @property
     def left_out(self) -> str:
@@ -76,7 +76,7 @@ def choose_for_backfill(
         database: the catalog.
         stage: downloading, extraction or embedding.
         project: the project that wants the videos.
-        standings: the states of the videos to process. It is ignored if `video_keys` is given.
+        standings: the states of the videos to process, ignored if `video_keys` is given.
         video_keys: the videos to process in any state, in this order, or None for all videos in one of `standings`.
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
@@ -128,7 +128,7 @@ def _records(session: Session, stage: WorkStage, project: str, video_keys: Seque
 
 
 def _failed_at(stage: WorkStage, row: VideoRow, records: _Records) -> WorkStage | None:
-    """Return the stage before `stage` at which a video has failed, or None if it has not or is being retried there."""
+    """Return the stage before `stage` at which a video has failed, or None if it has not failed or is being retried."""
     has_file = row.sha256 is not None and row.status is not VideoStatus.UNAVAILABLE
     needed = WorkStage.EXTRACTION if has_file and stage is WorkStage.EMBEDDING else WorkStage.DOWNLOADING
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) or (needed, row.key) in records.failed

@@ -11,7 +11,7 @@ from data_miner_dagster.catalog.kept_log import KeptLog
 
 
 def copy_before_migration(file: Path, revision: str) -> Path:
-    """Copy a catalog that is at `revision`, atomically, and return the path of the copy.
+    """Atomically copy a catalog that is at `revision`, and return the path of the copy.
 
     The copy contains all committed data, even if another connection is about to write. It replaces any earlier copy for
     the same revision.
@@ -35,13 +35,13 @@ def copy_before_migration(file: Path, revision: str) -> Path:
 
 
 def earlier_catalogs(file: Path) -> list[Path]:
-    """Return the paths of the copies that were written before migrations of a catalog, oldest revision first."""
+    """Return the paths of the copies of a catalog from before its migrations, oldest revision first."""
     name = re.compile(rf"{re.escape(file.stem)}-\d{{4}}{re.escape(file.suffix)}")
     return sorted(entry for entry in file.parent.iterdir() if name.fullmatch(entry.name))
 
 
 def keys_wanted_in_copies(file: Path) -> set[str]:
-    """Return the keys of the videos that a project wants according to an earlier copy of the catalog in `file`.
+    """Return the keys of the videos that any project wanted when an earlier copy of the catalog in `file` was written.
 
     The frames of these videos must be kept, since a restored copy needs them. Unreadable copies are ignored.
     """

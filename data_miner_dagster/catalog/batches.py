@@ -146,7 +146,7 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 def take_project_batch(
     database: Database, stage: WorkStage, project: str, *, now: datetime | None = None
 ) -> Batch | None:
-    """Take a project as a batch for a run. Return None if it is in flight or held, or if the stage is closed."""
+    """Take a project as a batch for a run. Return None if it is in flight or held, or the stage is closed."""
     with database.transaction() as session:
         _take_turns(session, stage)
         present = now or database.now(session)
@@ -177,10 +177,10 @@ def end_batch(
     Args:
         database: the catalog.
         batch_id: the id of the batch.
-        reason: how the batch ended, in one line for people.
+        reason: how the batch ended, in one human-readable line.
         died: True if its process died for an unknown reason. The unfinished items become suspects: they are retried in
             smaller batches, apart from other videos.
-        failure: the failure of the run, if it failed, which is charged to the item, batch or stage that it concerns.
+        failure: the failure that ended the run, or None. It is charged to the item, batch or stage that it concerns.
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
@@ -254,7 +254,7 @@ def free_project(session: Session, project: str) -> None:
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Make other processes that choose a batch at a stage wait until this transaction ends, as SQLite always does."""
+    """Let no other process choose a batch at a stage until this transaction ends. SQLite ensures this anyway."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
@@ -294,14 +294,14 @@ def _suspects(session: Session, wish: _Wish, *, is_probe: bool) -> tuple[str, ..
 
 
 def _is_due(stage: WorkStage, project: Any, now: datetime) -> ColumnElement[bool]:
-    """Return the SQL condition that any work of a stage and project is due."""
+    """Return the SQL condition that any of a project's work at a stage is due."""
     # Compares the earliest due time instead of using EXISTS, for which PostgreSQL may choose to read all rows.
     of_project = _PENDING.c.stage == stage, _PENDING.c.project_name == project
     return select(func.min(_PENDING.c.due_at)).where(*of_project).scalar_subquery() <= now
 
 
 def _due_projects(session: Session, wish: _Wish, now: datetime) -> list[str]:
-    """Return the names of the projects for which a stage has due work and is not held, longest unserved first."""
+    """Return the names of the projects for which a stage has due work and is not held, least recently served first."""
     turn = and_(_TURNS.c.project_name == ProjectRow.name, _TURNS.c.stage == wish.stage)
     query = (
         select(ProjectRow.name)
@@ -327,7 +327,7 @@ def _rows_in_turn(session: Session, wish: _Wish, now: datetime, projects: Sequen
 
 
 def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ...]:
-    """Return the longest beginning of `video_keys` with at most `MAX_FRAMES` frames in total, but at least one key."""
+    """Return the longest prefix of `video_keys` with at most `MAX_FRAMES` frames in total, but at least one key."""
     query = select(VideoRow.key, VideoRow.num_frames).where(VideoRow.key.in_(video_keys))
     num_frames = {key: number or 0 for key, number in session.execute(query)}
     totals = accumulate(num_frames.get(key, 0) for key in video_keys)
@@ -337,7 +337,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for due rows of a stage and project that are not in flight, held or suspected, oldest first."""
+    """Return the query for a project's due rows at a stage, except those in flight, held or suspected, oldest first."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
@@ -369,7 +369,7 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
 
 
 def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
-    """Return whether an earlier stage that is not closed is due or running for any of these projects."""
+    """Return whether any of these projects has work due or running at an earlier stage that is not closed."""
     if stage is WorkStage.DOWNLOADING:
         is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)

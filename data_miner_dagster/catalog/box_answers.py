@@ -1,4 +1,4 @@
-"""The answers of verifiers, stored so that each question (stages/verification/) is asked and paid for only once.
+"""Verifiers' answers, stored so that each question (stages/verification/) is asked and paid for only once.
 
 There is one row per question. Rows are added as answers arrive and never change. They belong to no project: the next
 project with the same question reuses the answer. `project_name` only records which project asked, for its budget.
@@ -18,7 +18,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswer:
-    """A received answer, with the key of its question, the key of the video that the crop comes from, and its cost."""
+    """A received answer with its cost, and the keys of the question and of the video that the question is about."""
 
     question_key: str
     video_key: str
@@ -50,7 +50,7 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
 
 
 def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tuple[int, int]:
-    """Return the sums of input and output tokens over the stored answers to these questions. Unknown counts are 0."""
+    """Return the total input and output tokens of the stored answers to these questions. Unknown counts count as 0."""
     sums = (func.sum(BoxAnswerRow.input_tokens), func.sum(BoxAnswerRow.output_tokens))
     found = [0, 0]
     with database.reading() as session:

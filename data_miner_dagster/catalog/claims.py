@@ -168,7 +168,7 @@ def hold_claim(
         resource: the name of the claimed resource, such as "video/<key>".
         wait_seconds: the longest time to wait.
         run_id: the run that the claim belongs to, or None if it belongs to no run.
-        on_wait: a function that is called once, with a line for people, if another worker holds the claim.
+        on_wait: a function that is called once, with a human-readable line, if another worker holds the claim.
         stopping: an event that ends the wait when it is set.
 
     Raises:

@@ -13,10 +13,10 @@ _ASK_AGAIN_SECONDS: Final = 60.0
 
 
 class SharedClock:
-    """The database's clock, without a query for each reading. Several threads may share it.
+    """The database's clock, without a query for each reading. Thread-safe.
 
-    On PostgreSQL, the server is queried once a minute, and the time that has passed on this host since then is added.
-    On SQLite, it is this host's clock.
+    On PostgreSQL, the server is queried once a minute. In between, the time elapsed on this host is added. On SQLite,
+    it is this host's clock.
     """
 
     def __init__(self, database: Database) -> None:
@@ -25,9 +25,9 @@ class SharedClock:
         self._asked: tuple[datetime, float] | None = None  # the server's time, and when it was read by held_clock()
 
     def now(self) -> datetime:
-        """Return the current time in UTC. While the server is unreachable, it is extrapolated from the last answer.
+        """Return the current time in UTC. While the server is unreachable, extrapolate from its last answer.
 
-        The first call raises the error of the database if the server is unreachable.
+        If the server is unreachable, the first call raises the database's error.
         """
         if not self._database.is_postgresql:
             return datetime.now(UTC)

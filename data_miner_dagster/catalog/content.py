@@ -35,8 +35,8 @@ class SimilarVideo:
 def lock_content(session: Session) -> None:
     """Prevent other transactions from deciding which videos are identical until this transaction ends.
 
-    If two runs download the same content at the same time, the run that decides second therefore finds the first run's
-    result. Call this before any row is locked.
+    If two runs download the same content at the same time, the second one to decide therefore finds the result of the
+    first. Call this before any row is locked.
     """
     lock_topic(session, Topic.CONTENT)
 
@@ -79,8 +79,8 @@ def of_like_duration(
 ) -> Iterator[tuple[SimilarVideo, str]]:
     """Yield the other videos with a duration between these bounds (inclusive), each with its content fingerprint.
 
-    The video that was added to the catalog first comes first. Videos without a fingerprint, and known duplicates of the
-    video `video_key`, are ignored.
+    The videos are in the order in which they were added to the catalog. Videos without a fingerprint, and known
+    duplicates of the video `video_key`, are ignored.
     """
     window = {"shortest": shortest_seconds, "longest": longest_seconds}
     for row in session.execute(_NEAR, {"key": video_key, **window}):

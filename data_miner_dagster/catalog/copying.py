@@ -93,7 +93,7 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
     """Compare the row counts, let the target's sequences continue after the copied ids, and mark the copy.
 
     Raises:
-        CatalogError: the number of rows in a table differs from the number that were read.
+        CatalogError: a table's row count differs from the number of rows that were read.
     """
     found = count_rows(target, tables)
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
@@ -152,11 +152,11 @@ def copy_catalog(source: Connection, target: Database, *, attempt: str) -> dict[
     Args:
         source: an open transaction on the catalog in which no other process can write.
         target: the other database.
-        attempt: identifies the attempt. An unused copy that the same attempt created earlier is replaced.
+        attempt: the id of the attempt. An unused copy that the same attempt created earlier is replaced.
 
     Raises:
         ConfigError: the target contains other data.
-        CatalogError: the number of rows in a table differs from the number that were read.
+        CatalogError: a table's row count differs from the number of rows that were read.
     """
     tables = catalog_tables()
     with target.engine.begin() as connection:

@@ -72,8 +72,8 @@ def count_videos(database: Database, project: str | None = None, *, stuck_after:
 def count_project_videos(database: Database, project: str | None = None) -> list[StatusCount]:
     """Return exact counts of memberships by status and reason, in status order.
 
-    Only memberships in `project` count, or all memberships if it is None. The reason for a rejected membership is the
-    name of the violated rule, without the details.
+    Only memberships in `project` count, or all memberships if it is None. For a rejected membership, the reason is the
+    name of the violated rule, without details.
     """
     query = select(ProjectVideoRow.status, ProjectVideoRow.reason, func.count()).group_by(
         ProjectVideoRow.status, ProjectVideoRow.reason

@@ -35,7 +35,7 @@ BUSY_SECONDS: Final = 60.0
 
 
 def portions(keys: Collection[str]) -> Iterator[list[str]]:
-    """Yield the distinct keys, sorted, in lists small enough for one statement."""
+    """Yield the distinct keys in sorted order, in lists small enough for one statement."""
     distinct = sorted(set(keys))
     for start in range(0, len(distinct), _KEYS_A_STATEMENT):
         yield distinct[start : start + _KEYS_A_STATEMENT]
@@ -105,7 +105,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
 
 
 def _write_ahead(connection: Any) -> None:
-    """Switch to write-ahead logging, with retries, since SQLite does not wait while another process does the same."""
+    """Switch to write-ahead logging, retrying because SQLite does not wait if another process is doing the same."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -135,7 +135,7 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the number of bytes in an SQLite file that deleted rows have left free."""
+    """Return the number of bytes that deleted rows have left free in an SQLite file."""
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         (num_pages,), (page_bytes,) = (
             connection.execute(f"PRAGMA {name}").fetchone() for name in ("freelist_count", "page_size")
@@ -183,7 +183,7 @@ def now_of(session: Session) -> datetime:
 
 
 class Database:
-    """A catalog and its transactions. It connects on first use, and several threads may share it."""
+    """A catalog and its transactions. It connects on first use and is thread-safe."""
 
     def __init__(self, url: str | URL) -> None:
         kept_log = _kept_log_of(url)

@@ -1,10 +1,10 @@
 """Items whose process died: their batches are halved until the item at fault is alone.
 
 It is unknown which item of a batch killed its process. So each undone item becomes a suspect and is retried in a batch
-of half the size, together with suspects of the same death. An item fails, as `crashed`, only if its process dies
-while it is alone in its batch. It is then retried, alone, after a back-off that counts all deaths in which it took
-part. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and its gate
-closes.
+of half the size, together with suspects from the same death. An item fails (as `crashed`) only if its process dies
+while it is alone in its batch. It is then retried alone, after a back-off that grows with the number of deaths in which
+it was involved. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and
+its gate closes.
 """
 
 from collections.abc import Collection
@@ -32,7 +32,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, Failure, FailureKind, F
 LONE_DEATHS: Final = 3
 """If the processes of this many distinct items die in a row, each alone in its batch, the stage is at fault."""
 _OWN_FAULT: Final = 0
-"""The batch id of a suspect that died alone before a later success, so its death does not count against the stage."""
+"""The batch id of a suspect whose lone death was followed by a success and so does not count against the stage."""
 
 
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Translate errors of a damaged, full or unreachable database into one line with a remedy."""
+"""Translate errors from a damaged, full or unreachable database into one line with a remedy."""
 
 import sqlite3
 from collections.abc import Iterator

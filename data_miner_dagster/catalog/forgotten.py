@@ -53,7 +53,7 @@ def is_forgotten(database: Database, subject: str) -> bool:
 
 
 def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
-    """Record that these subjects (from `forgotten_subject`) were removed on request. Known subjects do not change."""
+    """Record that these subjects (from `forgotten_subject`) were removed on request. Known ones do not change."""
     rows = [{"subject": subject, "reason": reason} for subject in sorted(set(subjects))]
     with database.transaction() as session:
         lock_topic(session, Topic.FORGOTTEN)

@@ -1,4 +1,4 @@
-"""Totals over the whole catalog, from a few statements, for monitoring every few seconds.
+"""Totals over the whole catalog that are cheap enough to be monitored every few seconds.
 
 Belongs here: counts over whole tables. Does not belong here: the names of metrics (monitoring/), queries about single
 items (counts.py, attempts.py), the cost of work (measurements.py).
@@ -29,7 +29,7 @@ _BUSIEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class WaitingWork:
-    """The items that wait for one stage and are not assigned to a run."""
+    """The items that are waiting for one stage and are not assigned to a run."""
 
     num_due: int = 0
     num_later: int = 0
@@ -37,7 +37,7 @@ class WaitingWork:
 
 
 def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork]:
-    """Return the work that waits for each stage, in stage order: videos, or projects that are between two stages."""
+    """Return the work waiting for each stage, in stage order: videos, or projects between two stages."""
     is_free, is_due = _ITEMS.item.is_(None), _PENDING.due_at <= now
     since = case((_PENDING.due_at > _PENDING.since, _PENDING.due_at), else_=_PENDING.since)
     query = (
@@ -80,7 +80,7 @@ def paused_stages(session: Session) -> set[WorkStage]:
 
 @dataclass(frozen=True, slots=True)
 class VideoCounts:
-    """The numbers of videos by status and reason, and the bytes of their files."""
+    """The numbers of videos by status and reason, and the total sizes of their files in bytes."""
 
     by_status: Mapping[tuple[VideoStatus, str], int]
     failed_downloads: Mapping[str, int]  # failed videos that were never downloaded, by reason
@@ -89,7 +89,7 @@ class VideoCounts:
 
 
 def video_counts(session: Session) -> VideoCounts:
-    """Return the numbers of all videos by status and reason, and the bytes of their files."""
+    """Return the numbers of all videos by status and reason, and the total sizes of their files in bytes."""
     was_there = _VIDEOS.sha256.is_not(None)
     rows = session.execute(
         select(
@@ -113,7 +113,7 @@ def video_counts(session: Session) -> VideoCounts:
 
 @dataclass(frozen=True, slots=True)
 class StageCounts:
-    """The number of videos of a project that are done, failed and pending at a stage."""
+    """The numbers of a project's videos that are done, failed and pending at a stage."""
 
     done: int = 0
     failed: int = 0
@@ -123,7 +123,7 @@ class StageCounts:
 def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
     """Return the counts of the videos that each project wants, by project name and video stage.
 
-    A video counts at every stage up to the first one that has not succeeded.
+    A video counts at every stage up to the first one at which it has not succeeded.
     """
     was_there, is_embedded = _VIDEOS.sha256.is_not(None), _VIDEOS.embedding_basis.is_not(None)
     group = _MEMBERS.project_name, _VIDEOS.status, was_there, is_embedded
@@ -146,7 +146,7 @@ def project_counts(session: Session) -> dict[str, dict[WorkStage, StageCounts]]:
 
 
 def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[WorkStage, str]:
-    """Return the state of a video at each stage up to the first that has not succeeded: done, failed or pending."""
+    """Return a video's state (done, failed or pending) at each stage up to the first at which it has not succeeded."""
     if not was_there:
         return {WorkStage.DOWNLOADING: "failed" if status in _HAS_FAILED else "pending"}
     if status is not VideoStatus.EXTRACTED:
@@ -156,9 +156,9 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return a (number of downloads that wait for disk space, when the oldest began to wait) pair.
+    """Return a (number of downloads waiting for disk space, time at which the oldest began to wait) pair.
 
-    The time is None if no download waits.
+    The time is None if no download is waiting.
     """
     waits = _VIDEOS.status == VideoStatus.PENDING, _VIDEOS.error_kind == VideoErrorKind.DISK_FULL
     number, since = session.execute(select(func.count(), func.min(_VIDEOS.updated_at)).where(*waits)).one()
@@ -174,7 +174,7 @@ def last_progress(session: Session) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class SiteStarts:
-    """The numbers of downloads from a site that began in the last hour and in the last day."""
+    """The numbers of a site's downloads that began in the last hour and in the last day."""
 
     site: str
     in_hour: int

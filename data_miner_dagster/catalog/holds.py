@@ -4,8 +4,8 @@ A hold covers the work that it names. A column that is None matches everything: 
 stages and videos, and a hold on a stage covers that stage of every project. Held work stays pending but is not
 requested, so a project waits for its held videos. A hold only affects requests. Work that a run has begun continues.
 
-Belongs here: the rows of holds, and the conditions with which queries of other modules exclude held work. Does not
-belong here: when failed work may continue (attempts.py, gates.py).
+Belongs here: the rows of holds, and the conditions that exclude held work from other modules' queries. Does not belong
+here: when failed work may continue (attempts.py, gates.py).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,14 +32,14 @@ _MOST_LINES: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class WorkScope:
-    """A selection of work. A field that is None matches everything. With `video_keys`, it excludes project stages."""
+    """A selection of work. A field that is None matches everything. Setting `video_keys` excludes project stages."""
 
     project: str | None = None
     stage: WorkStage | None = None
     video_keys: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
-        """Return a description of the selected work for people, such as `detection of project pets`."""
+        """Return a human-readable description of the work, such as `detection of project pets`."""
         return _words(self.project, self.stage, self.video_keys)
 
     @property
@@ -72,7 +72,7 @@ def hold_items(
         project: the project whose work is held, or None for every project.
         stage: the stage that is held, or None for every stage.
         video_keys: the videos that are held, or None for all videos and the project stages.
-        reason: one line for people.
+        reason: the reason, in one human-readable line.
     """
     with database.transaction() as session:
         return hold_in(session, database.now(session), project, stage, video_keys, reason)
@@ -106,7 +106,7 @@ def release_holds(
     """Remove the holds in the given scope, and return them, oldest first. An argument that is None matches everything.
 
     The scope of a project includes holds for every project on videos that the project wants, such as the unfinished
-    videos of a cancelled run. A hold that covers more than the scope is not removed (`holds_over`).
+    videos of a cancelled run. A hold that covers more than the scope is not removed (see `holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -210,17 +210,17 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Mark open batches whose runs `pause` cancels, so that their work is requested again unless it is held."""
+    """Mark open batches whose runs `pause` is cancelling, so that their work is requested again unless it is held."""
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of similar holds, with the command that ends these holds, oldest first.
+    """Return one line for each group of similar holds, with the command that ends them, oldest first.
 
-    At most ten groups are listed. If there are more, a last line says so. With `project`, only holds that concern this
-    project are included.
+    At most ten groups are listed. If there are more, a last line says so. With `project`, only holds that concern it
+    are included.
     """
     groups = select(
         HoldRow.project,
@@ -293,7 +293,7 @@ def holds_within(
 
 
 def _is_of_project(project: str) -> ColumnElement[bool]:
-    """Return the SQL condition that a hold is on a project, or is on a video that it wants and names no project."""
+    """Return the SQL condition that a hold names a project, or names no project but a video that the project wants."""
     members = select(ProjectVideoRow.video_key).where(
         ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
     )

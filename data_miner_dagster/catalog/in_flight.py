@@ -26,7 +26,7 @@ def projects_in_flight(database: Database) -> set[tuple[WorkStage, str]]:
 def is_more_coming(database: Database, stage: WorkStage, project: str | None = None) -> bool:
     """Return whether a stage may soon get a batch: an earlier stage is running or due, or the stage itself is due.
 
-    With `project`, only due work for this project counts, but running batches for any project do.
+    With `project`, due work counts only if it is for this project, but running batches count for any project.
     """
     earlier = list(WorkStage)[: list(WorkStage).index(stage)]
     at_work = exists().where(_BATCHES.c.ended_at.is_(None), _BATCHES.c.stage.in_(earlier))

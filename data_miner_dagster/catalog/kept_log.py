@@ -1,9 +1,9 @@
-"""Hard links to the write-ahead log of an SQLite catalog, which preserve the log if a person deletes its files.
+"""Hard links that preserve the write-ahead log of an SQLite catalog if a person deletes the log's files.
 
-While processes have a database open, the `-wal` and `-shm` files beside it are part of it. If these files are deleted,
-processes that start later no longer find them, but the processes that are already running still use them. Each side
-then continues with its own log, and both logs are eventually written to the same database file. So the processes that
-use a catalog keep hard links to both files, and each process restores the files before it connects.
+While processes have a database open, the `-wal` and `-shm` files beside it are part of the database. If these files are
+deleted, processes that start later no longer find them, but the processes that are already running still use them. Each
+side then continues with its own log, and both logs are eventually written to the same database file. So the processes
+that use a catalog keep hard links to both files, and each process restores the files before it connects.
 
 Belongs here: the links, and the locks that show whether any process uses them. Does not belong here: the log's
 contents.
@@ -29,7 +29,7 @@ _this_thread: Final = local()
 
 
 class KeptLog:
-    """Protects the write-ahead log of one SQLite file for one process. Several threads may share it.
+    """Protects the write-ahead log of one SQLite file for one process. Thread-safe.
 
     If the file system has no hard links or no locks, connections are made without this protection.
     """
@@ -43,7 +43,7 @@ class KeptLog:
     def connect(self, make: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
         """Return a new connection from `make` that uses the same write-ahead log as the other processes.
 
-        Log files that were deleted while other processes use them are restored first.
+        Log files that were deleted while other processes were using them are restored first.
         """
         with self._mutex, self._door() as door_fd:
             if door_fd is None:
@@ -84,8 +84,8 @@ class KeptLog:
     def leave(self, close: Callable[[], None]) -> None:
         """Close the connections of this process by calling `close`. The last process to do so removes the links.
 
-        When the last connection closes, SQLite deletes the log. No process can connect at that moment and mistake this
-        for a deletion by a person.
+        When the last connection closes, SQLite deletes the log. No process can connect at that moment and mistake
+        SQLite's deletion for one by a person.
         """
         if self._use is None:
             close()
@@ -144,7 +144,7 @@ class KeptLog:
             os.close(users)
 
     def _put_back(self) -> None:
-        """Restore the log files that other processes have open, unless they still have their names."""
+        """Restore the log files that other processes have open, unless they still exist under their names."""
         for suffix in _SUFFIXES:
             link, path = self._link(suffix), self._path(suffix)
             if not link.exists() or _same_file(link, path):
@@ -202,7 +202,7 @@ class KeptLog:
 
 
 def _is_alone(users: int) -> bool:
-    """Return whether no other process uses the catalog. If none does, this process then holds an exclusive lock."""
+    """Return whether no other process is using the catalog. If so, this process now holds an exclusive lock."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -1,8 +1,8 @@
-"""Leases of runs: which process executes a run, whether it is alive, and its progress.
+"""Leases of runs: which process executes a run, whether the process is alive, and the run's progress.
 
 Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run (runs.py).
 
-All judgements use one clock, the database's, and durations that the holder measured. A run whose process has not yet
+All judgements use a single clock, the database's, and durations measured by the holder. A run whose process has not yet
 reported gets a provisional lease, which expires like any other. Times from Dagster are never compared with ours.
 """
 
@@ -29,7 +29,7 @@ from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
 _LEASES: Final = cast("Table", RunLeaseRow.__table__)
 _LEASE: Final = timedelta(seconds=LEASE_SECONDS)
 _LONGEST_SECONDS: Final = 1e9
-"""Longer estimates are cut, since no datetime could express them."""
+"""Longer estimates are capped, since no datetime could represent them."""
 _NOBODY: Final = ""
 """The host of a provisional lease."""
 
@@ -55,7 +55,7 @@ class JudgedRun:
 
 @dataclass(slots=True, eq=False)
 class RunLease:
-    """A lease that this process holds on a run. Several threads may share it."""
+    """A lease that this process holds on a run. Thread-safe."""
 
     run_id: str
     is_lost: bool = False
@@ -63,7 +63,7 @@ class RunLease:
     num_done: int = 0
     num_total: int | None = None
     ends_at: float | None = None
-    """The time of `held_clock` at which `num_total` is expected to be reached, or None if it is not known yet."""
+    """The time of `held_clock` at which `num_total` is expected to be reached, or None if not known yet."""
 
     @property
     def shown(self) -> str:
@@ -76,7 +76,7 @@ class RunLease:
         note_progress()
 
     def tell(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
-        """Set the progress of the run and the time that the rest takes. They are written at the next renewal."""
+        """Set the run's progress and remaining time. They are written at the next renewal."""
         self.num_done, self.num_total = num_done, num_total
         self.ends_at = None if remaining_seconds is None else held_clock() + min(remaining_seconds, _LONGEST_SECONDS)
 
@@ -116,7 +116,7 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
             "progress_at": now,
             "expires_at": now + _LEASE,
         }
-        # A process that waits for this run may be creating a provisional lease at this moment.
+        # A process that is waiting for this run may be creating a provisional lease at this moment.
         insert_absent(session, RunLeaseRow, [{"run_id": lease.run_id, **values}], returning="run_id")
         session.execute(
             update(_LEASES).where(_LEASES.c.run_id == lease.run_id).values(num_total=None, ends_at=None, **values)
@@ -125,7 +125,7 @@ def _take(database: Database, lease: RunLease, job: str, project: str | None) ->
 
 @contextmanager
 def hold_lease(database: Database, run_id: str, job: str, project: str | None = None) -> Iterator[RunLease]:
-    """Hold the lease of a run while the block executes the run, and remove it afterwards."""
+    """Hold a run's lease while the block executes the run, and remove the lease afterwards."""
     lease = take_lease(database, run_id, job, project)
     renewer = renewer_of(database)
     try:
@@ -196,7 +196,7 @@ def judge_leases(database: Database, awaited: Mapping[str, str], *, idle_limit: 
 
     Args:
         database: the catalog.
-        awaited: {run id: job} of the runs that must have a lease by now. A run without a lease counts as ALIVE until
+        awaited: {run id: job} for the runs that must have a lease by now. A run without a lease counts as ALIVE until
             its provisional lease has expired, and as SILENT afterwards.
         idle_limit: the time after which a run that has made no progress is HANGING.
     """
@@ -218,7 +218,7 @@ def _state(row: RunLeaseRow, now: datetime, idle_limit: timedelta) -> RunState:
     is_expired = row.expires_at <= now
     if process is None or (is_expired and not process.is_alive()):
         return RunState.SILENT if is_expired else RunState.ALIVE
-    # The holder measured the idle time at its last renewal, so setting a clock since then cannot extend it.
+    # The holder measured the idle time at its last renewal, so setting a clock afterwards cannot extend it.
     idle = row.expires_at - _LEASE - row.progress_at
     return RunState.HANGING if idle > idle_limit else RunState.ALIVE
 
@@ -249,7 +249,7 @@ def _provisional(run_id: str, job: str, now: datetime) -> dict[str, Any]:
 
 
 def remove_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of runs. A process that still executes one of these runs notices this and stops."""
+    """Remove the leases of runs. A process that is still executing one of them notices and stops."""
     if run_ids:
         with database.transaction() as session:
             for some in portions(run_ids):
@@ -257,18 +257,18 @@ def remove_leases(database: Database, run_ids: Collection[str]) -> None:
 
 
 def remove_provisional_leases(database: Database, run_ids: Collection[str]) -> None:
-    """Remove the leases of those of the given runs whose process has never reported. Other leases are kept."""
+    """Remove the leases of the given runs whose processes have never reported. Other leases are kept."""
     with database.transaction() as session:
         for some in portions(run_ids):
             session.execute(delete(_LEASES).where(_LEASES.c.run_id.in_(some), _LEASES.c.host == _NOBODY))
 
 
 def seize_lease(database: Database, judged: JudgedRun) -> bool:
-    """Remove the lease of a run in order to end the run. A process that still executes the run notices this and stops.
+    """Remove the lease of a run in order to end the run. A process still executing it notices and stops.
 
     Returns:
-        Whether the lease was removed. False if the run was judged to be alive, or if a process has taken the lease, or
-        renewed the lease of a SILENT run, since then.
+        Whether the lease was removed. It is kept if the run was judged to be alive, or if a process has since taken it.
+        The lease of a SILENT run is also kept if it has since been renewed.
     """
     lease = judged.lease
     if lease is None or judged.state is RunState.ALIVE:

@@ -1,4 +1,4 @@
-"""The latest result of each query with which a project's sources are listed."""
+"""The latest result of each query that lists a project's sources."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def record_listings(session: Session, project: str, results: Sequence[ListingRes
 
 
 def forget_listings(session: Session, project: str, asked: Collection[tuple[str, str]], *, is_complete: bool) -> None:
-    """Delete the results of queries that are no longer used, whose errors would otherwise be reported indefinitely.
+    """Delete the results of unused queries, because their errors would otherwise be reported indefinitely.
 
     Args:
         session: the caller's transaction.
@@ -56,7 +56,7 @@ def forget_listings(session: Session, project: str, asked: Collection[tuple[str,
 
 
 def queries_listed_well(database: Database, project: str) -> set[tuple[str, str]]:
-    """Return the (source, query) pairs of a project's listings without errors."""
+    """Return the (source, query) pairs of a project's listings that had no errors."""
     query = select(SourceListingRow.source, SourceListingRow.query).where(
         SourceListingRow.project_name == project, SourceListingRow.error.is_(None)
     )

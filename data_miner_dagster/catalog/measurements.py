@@ -1,4 +1,4 @@
-"""The resources that stages have used, one row per subject, stage and run (domain/measurements.py).
+"""The resources that stages have used, with one row per subject, stage and run (domain/measurements.py).
 
 Rows are written by the holder of an item's claim, in the transaction that stores the item's outcome. When a process is
 killed, the amounts spent on its current item are lost with the outcome, and nothing is counted twice.
@@ -37,7 +37,7 @@ def _adding(dialect: str) -> Any:
 def store_spent(
     session: Session, subject: str, *, is_failed: bool = False, is_over: bool = True, **results: int
 ) -> None:
-    """Add the amounts that the current work has used since the last call to the row for its subject, stage and run.
+    """Record the amounts that the current work has used since the last call, in the row for its subject, stage and run.
 
     Nothing is stored if no work is being measured, or if the current work is on another subject.
 
@@ -150,5 +150,5 @@ def _in_order(rows: Collection[Row[Any]]) -> dict[WorkStage, Measured]:
 
 
 def _measured(sums: Sequence[Any]) -> Measured:
-    """Return sums in the order of `AMOUNTS` as a record of floats, since PostgreSQL sums integers as decimals."""
+    """Convert sums in the order of `AMOUNTS` to a record of floats, since PostgreSQL sums integers as decimals."""
     return measured_from_told({name: float(value) for name, value in zip(AMOUNTS, sums, strict=True)})

@@ -30,7 +30,7 @@ from data_miner_dagster.domain.statuses import (
 
 
 def is_wanted(project: str | None = None) -> ColumnElement[bool]:
-    """Return the SQL condition that `project` wants a video, or that any project does if it is None.
+    """Return the SQL condition that `project` wants a video, or that any project wants it if `project` is None.
 
     The condition is for queries over `VideoRow`. A project wants its members that are not rejected.
     """
@@ -92,7 +92,7 @@ def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
 
 
 def take_back_reuploads(session: Session, project: str) -> list[str]:
-    """Make the rejected re-uploads whose original the project can no longer use PENDING. Return their keys, sorted."""
+    """Make rejected re-uploads PENDING if the project can no longer use their originals. Return their keys, sorted."""
     skipped = skipped_reuploads(session, project).items()
     gone = [key for key, original in skipped if not is_usable_member(session, project, original)]
     lock_videos(session, gone)
@@ -113,7 +113,7 @@ def member_statuses(session: Session, project: str) -> dict[str, ProjectVideoSta
 def projects_wanting(
     database: Database, video_keys: Collection[str], *, also_rejected: bool = False
 ) -> dict[str, tuple[str, ...]]:
-    """Return the names of the projects that want each of these videos, sorted, by video key.
+    """Return the sorted names of the projects that want each of these videos, by video key.
 
     Videos that no project wants are omitted. With `also_rejected`, projects that reject a video are included.
     """
@@ -184,7 +184,7 @@ def add_candidates(
 def _add_videos(session: Session, candidates: Sequence[VideoCandidate]) -> None:
     """Insert the candidates' videos unless they exist, and lock them against changes until this transaction ends.
 
-    An address of an existing video that was known only from a listing is replaced by the user's own.
+    If an existing video's address was known only from a listing, the user's own address replaces it.
     """
     rows = [
         {
@@ -225,7 +225,7 @@ def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, take
     """Apply the current decision of the rules to a membership, unless a person removed the video.
 
     Returns:
-        True if the project now wants the video and did not before, or the reverse.
+        True if the project has begun or ceased to want the video.
     """
     if (member.reason or "").startswith(f"{RejectionRule.BY_HAND.value}:") and not takes_back:
         return False
@@ -239,7 +239,7 @@ def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, take
 def delete_faulty_entries(
     database: Database, project: str, listed: Collection[tuple[str, str]], still_there: Collection[str]
 ) -> None:
-    """Delete memberships that stand for listing entries with internal errors, once the listing lacks these entries.
+    """Delete memberships for listing entries that caused internal errors, once the entries are no longer listed.
 
     Args:
         database: the catalog.

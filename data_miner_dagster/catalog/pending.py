@@ -1,7 +1,7 @@
 """Pending work: the videos that each stage still has to process, kept up to date by the transactions that change them.
 
 A row of `pending_work` follows from a video's status, retry time and bases, and from the projects that want it. Code
-that changes any of them must call `reindex_videos` in the same transaction. Planners then need not read all videos or
+that changes any of these must call `reindex_videos` in the same transaction. Planners then need not read all videos or
 files.
 
 Belongs here: those rows, and recording that the inputs of a project have changed. Does not belong here: assigning the
@@ -71,8 +71,8 @@ def reindex_held_video(session: Session, video_key: str) -> None:
 def reindex_videos(session: Session, video_keys: Collection[str]) -> None:
     """Update the pending work of videos to match their statuses, retry times, bases and memberships.
 
-    Call this after the change, in the same transaction. A row that remains keeps the time since which it has been
-    pending. It also keeps its due time if it was due before and still is.
+    Call this after the change, in the same transaction. A row that remains keeps the time at which it became pending.
+    It also keeps its due time if it was due before and still is.
     """
     session.flush()
     for some in portions(video_keys):
@@ -146,12 +146,12 @@ def bases_on_record(database: Database) -> dict[WorkStage, str]:
 
 
 def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
-    """Record the bases, and determine all pending work again, if any basis differs from the recorded one.
+    """If any basis differs from the recorded one, record the bases and determine all pending work again.
 
     Args:
         database: the catalog.
-        bases: by stage, the fingerprint of everything that decides whether its work is done: settings, version,
-            weights.
+        bases: by stage, the fingerprint of everything that decides whether the stage's work is done (settings, version,
+            weights).
 
     Returns:
         The number of rows that became pending.
@@ -178,7 +178,7 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
     """Return whether no video of a project is due or in flight: each is embedded, failed, or not due yet.
 
-    A project with a video that waits for disk space is not settled, even if that video is not due yet.
+    A project with a video that is waiting for disk space is not settled, even if that video is not due yet.
     """
     of_project = _PENDING.c.project_name == project
     # Compares the earliest due time instead of using EXISTS, for which PostgreSQL may choose to read all rows.
@@ -206,7 +206,7 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record the basis from which each project was built, unless one is recorded. `updated_at` does not change."""
+    """Record the basis from which each project was built, unless it has one already. `updated_at` does not change."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

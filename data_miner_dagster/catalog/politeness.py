@@ -31,7 +31,7 @@ _DAY: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A decision about a download: `start_at`, already counted against the budgets, or `wait_until` and `reason`."""
+    """A decision about a download: `start_at` if it is admitted and counted, otherwise `wait_until` and `reason`."""
 
     start_at: datetime | None
     wait_until: datetime | None = None
@@ -159,7 +159,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open a site's breaker, so that no request is sent to the site before `until`. A later time is kept."""
+    """Open a site's breaker, so that no request is sent to it before `until`, or before a later time already set."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):
@@ -176,7 +176,7 @@ def num_trips(database: Database, site: str) -> int:
 
 
 def note_success(database: Database, sites: Collection[str]) -> None:
-    """Set the trip counts of sites to 0 after a success, except those whose breakers are open.
+    """Reset sites' trip counts to 0 after a success, except for sites whose breakers are open.
 
     Nothing is written if all counts are 0.
     """

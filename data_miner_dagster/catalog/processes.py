@@ -28,10 +28,10 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity":
-        """Return the identity that `str` has converted to `text`.
+        """Parse an identity from the text that `str` returned for it.
 
         Raises:
-            ValueError: the text does not have this form.
+            ValueError: the text does not have this format.
         """
         pid, started, host = text.split("@", 2)
         return cls(host, int(pid), started)

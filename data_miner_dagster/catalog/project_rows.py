@@ -66,7 +66,7 @@ def _conditions(project: str) -> Iterator[tuple[type[Base], ColumnElement[bool]]
 def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
     """Insert stored rows into a catalog that contains none of them. Return their number.
 
-    Rows from an earlier version may lack columns, which get their defaults, or have columns that no longer exist.
+    In rows from an earlier version, missing columns get their defaults, and columns that no longer exist are ignored.
     """
     tables = {model.__tablename__: cast("Table", model.__table__) for model, _ in _conditions("")}
     num_rows = 0
@@ -85,7 +85,7 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Return an iterator over the single row that records that the project exists, or over nothing if it does not."""
+    """Return an iterator over the project's own row. It is empty if the project does not exist."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 

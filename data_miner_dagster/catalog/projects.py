@@ -35,7 +35,7 @@ from data_miner_dagster.domain.statuses import (
 )
 
 _LOOKS_AGAIN: Final = "looks again"
-"""Stored instead of the fingerprint of a project's inputs, to rebuild the project although they have not changed."""
+"""Stored in place of a project's input fingerprint, to rebuild the project although its inputs have not changed."""
 _IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 
 
@@ -88,9 +88,9 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project retries the items that its build left out, or that it does not if none was left out.
+    """Record when a project is to retry the items that its build left out, or that no retry is due if there were none.
 
-    The wait is the same as after a failure, and grows with every consecutive build that leaves something out.
+    The wait is the same as after a failure. It grows with every consecutive build that leaves something out.
     """
     with database.transaction() as session:
         row = session.get_one(ProjectRow, name, with_for_update=True)
@@ -100,7 +100,7 @@ def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
 
 
 def ask_for_looks(database: Database) -> list[str]:
-    """Request a build of each complete project whose next retry is due, and return the names of these projects."""
+    """Request a build of each complete project whose next retry is due, and return the projects' names."""
     with database.reading() as session:
         is_due = ProjectRow.look_again_at <= now_of(session)
         names = list(session.scalars(select(ProjectRow.name).where(is_due, _IS_COMPLETE).order_by(ProjectRow.name)))

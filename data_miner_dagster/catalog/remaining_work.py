@@ -1,4 +1,4 @@
-"""Query the remaining work on videos and the recently finished work, from which the remaining time is estimated.
+"""Query remaining and recently finished work on videos, for estimating the remaining time.
 
 Does not belong here: estimating the time (stages/remaining.py).
 """
@@ -53,7 +53,7 @@ class WorkedVideo:
     measured_at: datetime
     run_id: str
     model_seconds: float
-    """The part of `wall_seconds` in the model, at embedding. Loading the model is not part of it."""
+    """The part of `wall_seconds` that embedding spent in the model, excluding the time to load it."""
 
     @property
     def began_at(self) -> datetime:
@@ -114,7 +114,7 @@ def work_before(session: Session, stage: WorkStage) -> list[WorkedVideo]:
 
 
 def without_loading(worked: Sequence[WorkedVideo]) -> list[WorkedVideo]:
-    """Return the work in `worked`, newest first, without the time in which each run loaded its encoder.
+    """Return `worked`, which is sorted newest first, without the time that each run took to load its encoder.
 
     That time is charged to the first video that a run embeds. For this video, only the time in the model is kept.
     """
@@ -181,6 +181,6 @@ def expected_frames(session: Session, project: str) -> float:
 
 
 def runs_at_work(session: Session, now: datetime) -> list[RunLeaseRow]:
-    """Return the unexpired leases of runs that have reported their amount of work, in the order of their start."""
+    """Return the unexpired leases of runs that have reported their amount of work, in order of start time."""
     query = select(RunLeaseRow).where(RunLeaseRow.expires_at > now, RunLeaseRow.num_total > 0)
     return list(session.scalars(query.order_by(RunLeaseRow.started_at)))

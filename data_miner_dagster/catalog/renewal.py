@@ -1,4 +1,4 @@
-"""The thread that renews the claims and the leases of runs that this process holds in a catalog.
+"""The thread that renews the claims and run leases that this process holds in a catalog.
 
 Belongs here: the duration of a lease, the thread, and the time since the last progress. Does not belong here: the rows
 of claims and leases (claims.py, leases.py).
@@ -29,7 +29,7 @@ _IDLE_SECONDS: Final = 1.0
 """The interval in seconds at which the thread checks whether there are still leases to renew."""
 
 _SET_SECONDS: Final = 5.0
-"""If the wall clock shifts by more seconds than this against the monotonic clock, it has been set."""
+"""If the wall clock shifts by more than this many seconds relative to the monotonic clock, it must have been set."""
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Renewer:
 
 
 def renew_now(database: Database, held: Sequence[Held], renew: Renew) -> None:
-    """Extend held claims or leases, all of the kind that `renew` handles, and set `is_lost` of those that are lost."""
+    """Extend held claims or leases, all of the kind that `renew` handles, and set `is_lost` on the lost ones."""
     started = held_clock()
     kept = {id(one) for one in renew(database, held)}
     for one in held:

@@ -85,7 +85,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
 
 
 def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> set[tuple[WorkStage, str]]:
-    """Return a (stage, item) pair for each failure at a stage, or death of a process, of an item in the scope.
+    """Return a (stage, item) pair for each failure or process death of an item in the scope.
 
     With `kinds`, only failures of these kinds count, and no deaths.
     """
@@ -135,7 +135,7 @@ def _end_holds(session: Session, scope: WorkScope) -> int:
 
 
 def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
-    """Let stages that wait for the end of an outage try one batch now, and return these stages.
+    """Let stages that are waiting for the end of an outage try one batch now, and return these stages.
 
     Nothing is changed if the scope names a project or videos.
     """

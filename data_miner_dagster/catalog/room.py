@@ -110,7 +110,7 @@ def wait_for_room(session: Session, video_key: str, until: datetime, message: st
 
 
 def waiting_for_room(database: Database, project: str) -> set[str]:
-    """Return the keys of a project's wanted videos whose downloads wait for disk space."""
+    """Return the keys of a project's wanted videos whose downloads are waiting for disk space."""
     waits = _VIDEO.status == VideoStatus.PENDING, _VIDEO.error_kind == VideoErrorKind.DISK_FULL
     with database.reading() as session:
         return set(session.scalars(select(_VIDEO.key).where(*waits, is_wanted(project))))
@@ -137,7 +137,7 @@ def _may_lose_source() -> ColumnElement[bool]:
 def removable_sources(session: Session) -> Sequence[StoredVideo]:
     """Return the videos whose files may be removed, in the order of removal, with the sizes of the files.
 
-    Videos with frames come before the others. Of each kind, the video that has not changed for longest comes first.
+    Videos with frames come before the others. Within each group, the longest unchanged come first.
     """
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.stored_bytes, _VIDEO.sha256)

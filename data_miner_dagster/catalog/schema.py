@@ -299,9 +299,9 @@ class PrescreeningRow(Base):
 
 
 class VideoSplitRow(Base):
-    """The permanent split of one video in one project, for the shares with which it was drawn.
+    """The permanent split of one video in one project, drawn with the given `shares`.
 
-    It outlives releases, memberships and the video itself, so a video that is added again keeps its split.
+    The row outlives releases, memberships and the video itself, so a video that is added again keeps its split.
     """
 
     __tablename__ = "video_splits"

@@ -1,4 +1,4 @@
-"""Sums over the videos that a root has already processed, from which the cost of new ones is forecast."""
+"""Sums over the videos that a root has already processed, for forecasting the cost of new ones."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast

@@ -186,7 +186,7 @@ def num_open_shards(database: Database, plan: ShardPlan) -> int:
 
 
 def is_any_at_work(database: Database, stage: WorkStage, project: str) -> bool:
-    """Return whether a live worker holds a shard of a project, from any plan."""
+    """Return whether a live worker holds a shard of a project's work at a stage, from any plan."""
     with database.reading() as session:
         now = database.now(session)
         query = select(ClaimRow).where(ClaimRow.resource.startswith(_prefix(stage, project), autoescape=True))

@@ -51,8 +51,8 @@ class Streak:
 
     num_videos: int
     is_confirmed: bool
-    """Whether the last video was requested after another one had been refused. If it was not, the site may have refused
-    a few bad videos that were requested in parallel."""
+    """Whether the last video was requested after another one had been refused. If not, the site may have refused a few
+    bad videos that were requested in parallel."""
     is_event: bool
     """Whether the whole site is known to refuse requests."""
 
@@ -66,7 +66,7 @@ def note_refusal(
         database: the catalog.
         site: the site that refused the video.
         video_key: the key of the video.
-        may_count: False if the video is known to be refused whatever the state of the site.
+        may_count: False if the video is known to be refused regardless of the state of the site.
         since: the time before which refusals are ignored.
         begun_at: the time at which the video was requested.
     """
@@ -106,7 +106,7 @@ def declare_event(
         until: the time before which the site is not contacted.
         reason: the reason, in one line.
         since: the time before which refusals are not changed.
-        kinds: the kinds of errors with which videos have failed because of this refusal.
+        kinds: the error kinds of the videos that failed because the site refused them.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -250,7 +250,7 @@ def end_probe(database: Database, site: str, video_key: str) -> None:
 
 
 def refused_in_events(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return those of `video_keys` whose video a site has refused in an event that is still in progress."""
+    """Return the keys among `video_keys` of videos that a site has refused during an event still in progress."""
     with database.reading() as session:
         known = session.scalars(
             select(SiteRefusalRow.video_key).where(SiteRefusalRow.state == RefusalState.EVENT)

@@ -1,4 +1,4 @@
-"""Copy the catalog consistently to a separate SQLite file for a backup, and adapt the copy to a restored root."""
+"""Write a consistent copy of the catalog to an SQLite file for a backup, and adapt such a copy to a restored root."""
 
 import sqlite3
 from collections.abc import Sequence

@@ -24,8 +24,8 @@ def use_small_pages(folder: Path) -> None:
     """Use small pages in the SQLite files that this process creates directly in a folder from now on.
 
     This saves space in folders with many files, or with rows of about 2 kB. Each empty table takes a page, and a page
-    of the default size that holds two such rows leaves a quarter of its space unused. Existing files do not change, and
-    any program can read both kinds.
+    of the default size is a quarter empty if it holds two such rows. Existing files do not change, and any program can
+    read both kinds.
     """
     _listen()
     _small.add(os.path.realpath(folder))
@@ -45,7 +45,7 @@ def commit_unhurried(folder: Path) -> None:
 def kept_open(files: Iterable[Path]) -> Iterator[None]:
     """Keep a connection to each existing SQLite file open, without a transaction, while the block runs.
 
-    The process that closes the last connection to a file copies its write-ahead log into it. A library that opens the
+    The process that closes the last connection to a file copies the write-ahead log into it. A library that opens the
     file for every statement would copy the log each time.
     """
     with ExitStack() as stack:

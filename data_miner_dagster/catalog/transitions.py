@@ -36,7 +36,7 @@ from data_miner_dagster.domain.work import Failure, WorkStage
 _S = TypeVar("_S", bound=StrEnum)
 
 _WISHES: Final = (ProjectVideoStatus.REJECTED, ProjectVideoStatus.PENDING)
-"""Statuses that decide whether a project wants the video of a membership."""
+"""Statuses that decide whether a project wants a membership's video."""
 _FAILURES: Final = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
 _STATUS: Final = select(VideoRow.status).where(VideoRow.key == bindparam("key"))
 _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
@@ -44,7 +44,7 @@ _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {
     VideoStatus.EXTRACTING: WorkStage.EXTRACTION,
     VideoStatus.EXTRACTED: WorkStage.EMBEDDING,
 }
-"""The stage that processes videos with a status. For all other statuses, it is downloading."""
+"""The stage that processes videos with each of these statuses. For all other statuses, the stage is downloading."""
 _SUCCESS_OF: Final = {VideoStatus.DOWNLOADED: WorkStage.DOWNLOADING, VideoStatus.EXTRACTED: WorkStage.EXTRACTION}
 _NOT_CHARGED: Final = frozenset(
     {VideoErrorKind.DISK_FULL, VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK, VideoErrorKind.SITE_REFUSAL}
@@ -138,7 +138,7 @@ def move_video(
 
 
 def _as_shown(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return columns in which an error contains references instead of secrets, because people see errors."""
+    """Return the columns, with secrets in an error replaced by references, because people see errors."""
     return {name: with_references(value) if name == "error" and value else value for name, value in values.items()}
 
 
@@ -207,7 +207,7 @@ def _hold_wished(session: Session, video_keys: Collection[str], target: ProjectV
 
 
 def _follow_wishes(session: Session, project: str, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
-    """Update the pending work of videos if `target` may mean that the project now wants or no longer wants them.
+    """Update the pending work of videos if `target` may change whether the project wants them.
 
     A rejection also raises the project's content version.
     """

@@ -87,9 +87,10 @@ def record_internal_error(
 ) -> bool:
     """Set a video to FAILED with an internal error, unless a live worker holds its claim.
 
-    A video whose status is neither PENDING nor in `only_from` does not change, because another worker has advanced it
-    since. The video is due when another version of this package runs, or after `retry_videos`. With `may_pass` (for an
-    error of the system rather than of this program), the failure is transient, and the video is due after a back-off.
+    A video whose status is neither PENDING nor in `only_from` does not change, because another worker has since
+    advanced it. The video is due when another version of this package runs, or after `retry_videos`. With `may_pass`
+    (for an error of the system rather than of this program), the failure is transient, and the video is due after a
+    back-off.
 
     Args:
         database: the catalog.
@@ -142,7 +143,7 @@ def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:
 
 
 def delete_dead_claims(database: Database) -> list[str]:
-    """Delete claims whose holder is dead, and return their resources, sorted. Such claims would block nobody."""
+    """Delete claims whose holders are dead, and return their resources, sorted. Such claims block nobody."""
     dead = []
     with database.transaction() as session:
         now = database.now(session)

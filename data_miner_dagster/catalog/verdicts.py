@@ -3,7 +3,7 @@
 A verdict is in force unless it was undone, corrected by a person who saw it (`replaces`), or followed by a later
 verdict on the same subject. Every change raises the project's content version, so the project is rebuilt.
 
-Belongs here: rows of verdicts. Does not belong here: applying verdicts (stages/), and choosing the questions to people
+Belongs here: rows of verdicts. Does not belong here: applying verdicts (stages/), and choosing questions to ask
 (operations/reviewing/).
 """
 
@@ -103,12 +103,12 @@ def verdicts_in_force(
 
 
 def in_force(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Return those of `verdicts` that are in force. None of them may be undone, and the oldest must come first."""
+    """Return the verdicts in force among `verdicts`, which must be sorted oldest first and include no undone ones."""
     return _latest([(verdict, verdict.subject) for verdict in verdicts])
 
 
 def _latest(found: Sequence[tuple[Verdict, str]]) -> list[Verdict]:
-    """Return the verdicts that no later verdict on the same subject and no correction supersedes."""
+    """Return the verdicts that are not superseded by a correction or by a later verdict on the same subject."""
     by_id = {verdict.answer_id: verdict for verdict, _ in found}
     replaced = {verdict.replaces for verdict, _ in found if not _is_on_what_it_made(verdict, by_id)}
     last = {subject: verdict.answer_id for verdict, subject in found}
@@ -120,9 +120,9 @@ def _latest(found: Sequence[tuple[Verdict, str]]) -> list[Verdict]:
 
 
 def _is_on_what_it_made(verdict: Verdict, by_id: Mapping[str, Verdict]) -> bool:
-    """Return whether a verdict replaces another one and corrects the box where that one had placed it.
+    """Return whether a verdict replaces an earlier one and is about the box as corrected by the earlier one.
 
-    The other verdict then stays in force, because it alone identifies the detected box. Of the two,
+    The earlier verdict then stays in force, because it alone identifies the detected box. Of the two,
     stages/reviewing/judging.py applies only the later one.
     """
     earlier = by_id.get(verdict.replaces or "")
@@ -153,7 +153,7 @@ def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return a (highest id, number of undone ones) pair, which changes with every change of a project's verdicts."""
+    """Return a (highest id, number of undone verdicts) pair that changes whenever a project's verdicts change."""
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()

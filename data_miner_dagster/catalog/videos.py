@@ -180,7 +180,7 @@ def unwanted_videos(database: Database) -> Sequence[VideoRow]:
 
 
 def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:
-    """Return the keys among `video_keys` of the videos that have ever had an internal error."""
+    """Return the keys in `video_keys` whose videos have ever had an internal error."""
     query = select(VideoRow.key).where(VideoRow.internal_error_version.is_not(None))
     found: set[str] = set()
     with database.reading() as session:
@@ -205,7 +205,7 @@ def due_at(
 ) -> datetime | None:
     """Return when a failed video may be retried, or None if it waits for a person.
 
-    A video whose internal error occurred in another version of this package is due immediately. So is one with a
+    A video whose internal error occurred in another version of this package is due immediately. So is a video with a
     transient failure for which an earlier version stored no retry time.
     """
     is_of_another_version = error_kind is VideoErrorKind.INTERNAL_ERROR and internal_error_version != __version__
@@ -224,8 +224,8 @@ def is_due(video: VideoRow, now: datetime | None = None) -> bool:
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
     """Move a video from DOWNLOADING to DOWNLOADED with the verified facts about its file, which must be in place.
 
-    Failed attempts to extract an earlier file are deleted, because they do not concern this file. `values` are more
-    columns to set.
+    Failed attempts to extract an earlier file are deleted, because they do not concern this file. `values` are
+    additional columns to set.
 
     Returns:
         Whether this call changed the status.

@@ -122,7 +122,7 @@ def _failure_counts() -> ColumnElement[bool]:
 
 
 def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | None]:
-    """Return the SQL expression for the time at which a video is due, NULL if it waits for a person or for a change.
+    """Return the SQL expression for a video's due time, which is NULL if the video waits for a person or for a change.
 
     For a failed video, its own row decides, as in `due_at` in videos.py. For any other video, the last failed attempt
     decides if it still counts. Such a video failed with its run, for a reason that does not concern it alone.
@@ -183,7 +183,7 @@ def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[
 def delete_statement(scope: Scope, dialect: str) -> Delete:
     """Return the statement that deletes rows that are no longer pending.
 
-    Its parameters are `version` and, on SQLite, `now`, as well as `of_key` or `keys` where the scope needs it.
+    Its parameters are `version`, on SQLite also `now`, and `of_key` or `keys` if the scope requires one.
     """
     wanted = _wanted_rows(_now(dialect), *_conditions(scope, _VIDEOS.c.key)).subquery()
     is_wanted = exists().where(

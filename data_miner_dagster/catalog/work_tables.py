@@ -106,7 +106,7 @@ class ProjectTurnRow(Base):
 
 
 class SuspectRow(Base):
-    """An item that was unfinished when the process of its batch died. Its next batch is at most half as large."""
+    """An item that was unfinished when its batch's process died. Its next batch is at most half as large."""
 
     __tablename__ = "suspects"
 
@@ -167,7 +167,7 @@ class HoldRow(Base):
 
 
 class WorkBasisRow(Base):
-    """The settings, version or weights for which a stage's pending work was last determined."""
+    """The basis (settings, version, weights) for which a stage's pending work was last determined."""
 
     __tablename__ = "work_bases"
 
@@ -233,7 +233,7 @@ class ShardRow(Base):
 
 
 class AlertRow(Base):
-    """A current alert: a problem, and the time since which it has existed."""
+    """A current alert: a problem, and when it began."""
 
     __tablename__ = "alerts"
 

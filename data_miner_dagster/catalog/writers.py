@@ -1,11 +1,11 @@
-"""Locks that make two writers behave on PostgreSQL as on SQLite, whose write transactions exclude each other.
+"""Locks that make writers on PostgreSQL exclude each other, as write transactions on SQLite always do.
 
 On PostgreSQL, each statement of a transaction sees everything that others have committed by then, and nothing excludes
 concurrent writers. Therefore:
 
 - A row that may already exist is inserted with `insert_absent`, and is only read afterwards.
-- Data that decides a change is read under a lock. For statuses, claims and memberships the videos' rows are locked
-  (`lock_videos`). Data without a row of its own is locked by topic (`lock_topic`).
+- Data that decides a change is read under a lock. For statuses, claims and memberships, these are the locks on the
+  videos' rows (`lock_videos`). Data without a row of its own is locked by topic (`lock_topic`).
 - Locks are taken in one order, so that no two writers wait for each other: topics, sites, videos, their dependent rows
   (memberships, pending work, attempts, suspects), projects. Rows of one table are locked in the order of their keys.
 
@@ -55,7 +55,7 @@ def lock_topic(session: Session, topic: Topic, *, is_shared: bool = False) -> No
 def lock_videos(session: Session, video_keys: Collection[str]) -> None:
     """Lock these videos and their memberships against other changes until this transaction ends.
 
-    Later reads in this transaction see the changes of the last writer. Keys of unknown videos are ignored.
+    Later reads in this transaction see the last writer's changes. Keys of unknown videos are ignored.
     """
     if video_keys and is_postgresql(session):
         # One statement, since several would take the locks in no fixed order. FOR NO KEY UPDATE lets others refer to
@@ -89,8 +89,8 @@ def insert_absent(
     Args:
         session: the caller's transaction.
         row: the table.
-        values: one mapping per row, from column names to values. All have the same columns. The rows are sorted by the
-            table's key.
+        values: one mapping from column names to values per row. All rows must have the same columns and be sorted by
+            the table's key.
         returning: the name of the column to return.
     """
     if not values:

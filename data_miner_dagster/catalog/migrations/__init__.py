@@ -35,7 +35,7 @@ class Migration:
     """The copy of the catalog from before the migration, or None on PostgreSQL, where the owner backs up the server."""
 
     def __str__(self) -> str:
-        """Return a one-line description for people."""
+        """Return a one-line, human-readable description."""
         kept = (
             f"a copy of the earlier catalog is stored in {self.copy}"
             if self.copy is not None
@@ -135,8 +135,9 @@ def migrate(engine: Engine) -> Migration | None:
 def _altering(engine: Engine) -> Iterator[Connection]:
     """Yield a connection inside a transaction in which SQLite may rebuild tables.
 
-    SQLite alters a table by dropping it. With foreign keys enforced, that deletes the rows of other tables that refer
-    to it. Enforcement is therefore off during the transaction, and all foreign keys are checked before the commit.
+    SQLite alters a table by dropping it. With foreign keys enforced, dropping a table also deletes the rows of other
+    tables that refer to it. Enforcement is therefore off during the transaction, and all foreign keys are checked
+    before the commit.
 
     Source: SQLite's documentation, "Making Other Kinds Of Table Schema Changes".
 

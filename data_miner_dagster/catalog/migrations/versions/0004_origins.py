@@ -15,8 +15,8 @@ _MEMBERS = sa.table("project_videos", sa.column("video_key"), sa.column("source"
 def upgrade() -> None:
     """Apply this revision.
 
-    A path is local if its video key is based on content, as only local-file sources do. An address is the user's own
-    if it equals the user's query exactly. Everything else came from a listing.
+    A path is local if its video key is based on content, since only local-file sources use such keys. An address is the
+    user's own if it equals the user's query exactly. Everything else came from a listing.
     """
     with op.batch_alter_table("videos", schema=None) as batch_op:
         batch_op.add_column(sa.Column("origin", sa.String(length=16), nullable=True))

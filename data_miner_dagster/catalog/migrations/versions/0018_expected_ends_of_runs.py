@@ -1,4 +1,4 @@
-"""When a run expects to be done."""
+"""When a run is expected to finish."""
 
 import sqlalchemy as sa
 from alembic import op
