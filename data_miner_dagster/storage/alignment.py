@@ -19,7 +19,7 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, 
     Args:
         wanted: (N,) ids, in any order.
         known: (M,) ids of the table to search, without repetitions.
-        table: the name of that table, for the message of an error.
+        table: the name of that table, for error messages.
         remedy: what the user can do if the ids do not match.
 
     Raises:

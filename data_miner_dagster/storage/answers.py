@@ -1,4 +1,4 @@
-"""Keep-or-drop answers as CSV files, which are written for people and their spreadsheets and validated when read."""
+"""Keep-or-drop answers in CSV files, which people edit in spreadsheets and which are therefore validated when read."""
 
 import csv
 import io
@@ -17,17 +17,17 @@ Source: OWASP, CSV Injection."""
 
 
 def answer_word(answers: Mapping[str, bool], frame_id: str) -> str:
-    """Return the answer to a frame as "keep" or "drop", or "" if the frame has no answer."""
+    """Return the answer for a frame as "keep" or "drop", or "" if the frame has no answer."""
     return {None: "", True: "keep", False: "drop"}[answers.get(frame_id)]
 
 
 def read_answers(path: Path) -> dict[str, bool]:
     """Return the answers in a file by frame id: True for keep, False for drop.
 
-    Empty answers are ignored, and the last answer to a frame counts.
+    Empty answers are ignored, and the last answer for a frame counts.
 
     Raises:
-        ConfigError: the file is missing or is not UTF-8 text, lacks a column, or contains another answer.
+        ConfigError: the file is missing or is not UTF-8 text, lacks a column, or contains an invalid answer.
     """
     answers: dict[str, bool] = {}
     try:
@@ -67,7 +67,7 @@ def write_answers(path: Path, answers: Mapping[str, bool]) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file for people, atomically. Cells that a spreadsheet would treat as a formula are escaped."""
+    """Write a CSV file atomically. Cells that a spreadsheet would treat as formulas are escaped."""
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([columns, *([_inert(cell) for cell in row] for row in rows)])
     with atomic_path(path) as partial:
@@ -80,7 +80,7 @@ def unescaped(cell: str) -> str:
 
 
 def _inert(cell: object) -> object:
-    """Return a cell, with an added apostrophe in front if a spreadsheet would treat it as a formula.
+    """Return a cell, prefixed with an apostrophe if a spreadsheet would treat it as a formula.
 
     Text that is a number, such as "-1", is returned unchanged.
     """

@@ -24,13 +24,13 @@ _FLUSHED_AT_ONCE: Final = 8
 _FILES_A_PORTION: Final = 2_000
 
 PARTIAL_MARK = ".partial-"
-"""The prefix of the names of unfinished files and folders, by which `sweep_partials` recognizes them."""
+"""The prefix of the names of unfinished files and folders, which `sweep_partials` looks for."""
 
 
 _ONLY: Final = "only"
 """The placeholder for a claim's token in the name of a locked temporary folder."""
 _TOKEN_LENGTH: Final = 12
-"""The number of leading characters of a claim's token that names contain."""
+"""The number of leading characters of a claim's token that temporary names contain."""
 
 
 class FolderInUseError(DataMinerError):
@@ -48,7 +48,7 @@ class _Publisher:
 
 
 class _Publishers(threading.local):
-    """The claims under which a thread publishes. The claim that began last counts, unless it has ended.
+    """The claims under which a thread publishes. The most recent claim that has not ended counts.
 
     Claims may end in any order and on any thread.
     """
@@ -88,12 +88,12 @@ def check_publisher() -> None:
 
 
 def partial_name(name: str, token: str | None = None) -> str:
-    """Return a temporary name for an unfinished file or folder. Its suffix is kept, since libraries rely on suffixes.
+    """Return a temporary name for an unfinished file or folder. It keeps the suffix, since libraries rely on suffixes.
 
     Args:
         name: the final name.
         token: the token of the claim under which the file is written, or None for the claim under which this thread
-            writes, if any. If it is None, each call returns a different name.
+            writes, if any. With None, each call returns a different name.
     """
     publisher = _publishers.present()
     known = token or (publisher.token if publisher is not None else uuid.uuid4().hex)
@@ -186,14 +186,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield the only temporary sibling folder of `path` to fill, without a claim. On success, it replaces `path`.
+    """Yield the single temporary sibling folder of `path` to fill without a claim. On success, it replaces `path`.
 
-    The sibling always has the same name and is locked against other processes. Leftovers of a killed process in it are
-    removed first. On a file system that cannot lock folders, each writer gets its own temporary folder, and no
-    leftovers are removed.
+    The sibling always has the same name and is locked against other processes. Anything that a killed process left in
+    it is removed first. On a file system that cannot lock folders, each writer gets its own temporary folder, and
+    nothing is removed.
 
     Raises:
-        FolderInUseError: another process is filling the folder at this moment.
+        FolderInUseError: another process is currently filling the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(partial_name(path.name, _ONLY))
@@ -270,15 +270,15 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def sweep_partials(folder: Path, name: str | None = None, *, keep: Path | None = None) -> int:
-    """Remove leftovers of killed writers directly inside `folder`, and return their number.
+    """Remove unfinished files and folders of killed writers directly inside `folder`, and return their number.
 
-    Call this only under a claim on the folder, or on `name` in it. All leftovers then belong to claims that have ended,
-    whose holders are dead or must not publish any more.
+    Call this only under a claim on the folder, or on `name` in it. Everything unfinished then belongs to claims that
+    have ended, whose holders are dead or must no longer publish.
 
     Args:
         folder: the folder, which need not exist.
         name: the final name whose unfinished versions are removed, or None for all unfinished files and folders.
-        keep: an unfinished file or folder that the caller continues with, so it is not removed.
+        keep: an unfinished file or folder that must not be removed because the caller will continue with it, or None.
     """
     if not folder.is_dir():
         return 0

@@ -1,4 +1,4 @@
-"""Read the rows of single videos or of a few frames, with memory use that does not grow with the table."""
+"""Read the rows for single videos or a few frames, with memory use that does not depend on the table's size."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Recognize unreadable derived files, which count as missing and are recreated.
 
-Every reader of a derived file reads inside `reading`, which converts the various errors of libraries to one.
+Every reader of a derived file reads inside `reading`, which converts the various errors that libraries raise to a
+single one.
 """
 
 import sys

@@ -57,7 +57,7 @@ class PartName:
 class DetectionParts:
     """The parts of one detector and class list, identified by `fingerprint`.
 
-    Callers hold the project's claim or the claim of a shard. Workers on shards choose the names of their parts.
+    Callers must hold the project's claim or a shard's claim. Workers on shards choose the names of their parts.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ class DetectionParts:
     boxes_schema: pa.Schema = DETECTIONS_SCHEMA
 
     def prepare(self, *, sweep: bool = True) -> None:
-        """Create the folder and, with `sweep`, remove leftovers of killed writers.
+        """Create the folder and, with `sweep`, remove unfinished files of killed writers.
 
         Do not sweep while other processes may be writing there.
         """
@@ -115,7 +115,7 @@ class DetectionParts:
             write_table(self.folder / f"{name}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint)
 
     def seen(self, numbers: range | None = None) -> dict[str, str]:
-        """Return {frame id: sha256 of the examined image} for all parts, or only for the parts with given numbers."""
+        """Return {frame id: sha256 of the examined image} for all parts, or only for parts with the given numbers."""
         found: dict[str, str] = {}
         for name in self.names(numbers):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
@@ -123,7 +123,7 @@ class DetectionParts:
         return found
 
     def found(self, sha256_by_frame: Mapping[str, str]) -> "FoundBoxes":
-        """Return the boxes on the given frames, by the id of a frame and the sha256 of its current image.
+        """Return the boxes on the given frames, which are passed as {frame id: sha256 of the current image}.
 
         A frame that was examined with another image has no boxes. If several parts contain a frame, the latest counts.
         """
@@ -175,7 +175,7 @@ class FoundBoxes:
 
 
 def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
-    """Remove all folders inside `folder` except those in `keep`. Each of them holds the parts of one detector."""
+    """Remove all folders inside `folder` except those in `keep`. Each folder holds the parts of one detector."""
     if folder.is_dir():
         for entry in folder.iterdir():
             if entry not in keep:
@@ -183,10 +183,10 @@ def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
 
 
 def remove_incomplete_parts(folder: Path) -> None:
-    """Remove tables of boxes without a table of frames, which killed writers left, anywhere below `folder`.
+    """Remove tables of boxes that killed writers left without a table of frames, anywhere below `folder`.
 
-    Otherwise, such a table could be paired with the table of frames of a part with the same name that is added from
-    elsewhere. Call this only while nobody writes parts there.
+    Otherwise, if a part with the same name were added from elsewhere, its table of frames could be paired with such a
+    table. Call this only while no process is writing parts there.
     """
     for boxes in folder.rglob(f"*{_BOXES_SUFFIX}"):
         if not boxes.with_name(boxes.name.removesuffix(_BOXES_SUFFIX) + _FRAMES_SUFFIX).exists():

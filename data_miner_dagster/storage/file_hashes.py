@@ -11,7 +11,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.storage.atomic import atomic_path
 
 _SETTLED_SECONDS: Final = 2.0
-"""A file that changed within this time is not cached, because another change might leave its size and time the same.
+"""A file that changed within this time is not cached, because another change might leave its size and time unchanged.
 
 Source: git, Documentation/technical/racy-git.txt.
 """
@@ -19,7 +19,7 @@ _VERSION: Final = 1
 
 
 class FileHashes:
-    """A cache of sha256 digests by path, stored in one file. Several threads may share it.
+    """A cache of sha256 digests by path, stored in one file. Thread-safe.
 
     If the stored file is damaged or missing, the cache starts empty.
     """

@@ -9,9 +9,9 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 
 _OF_SEVERAL_HOSTS: Final = frozenset({"cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "smbfs"})
-"""File systems that another host serves, on which several hosts may open the same file. SQLite's write-ahead log needs
-memory that all users of the file share, which exists only within one host, and locks over sshfs have no effect. Not
-included are virtiofs, 9p and overlay, with which a machine shares its own files with guests and containers.
+"""File systems served by another host, where several hosts may open the same file. SQLite's write-ahead log needs
+memory that all users of the file share, which exists only within one host, and locks over sshfs have no effect. The set
+does not include virtiofs, 9p and overlay, since a machine uses them to share its own files with guests and containers.
 
 Source: https://sqlite.org/wal.html, "WAL does not work over a network filesystem"; https://sqlite.org/useovernet.html
 """
@@ -62,7 +62,8 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
 
     Args:
         file: the file, which need not exist yet.
-        mountinfo: the content of /proc/self/mountinfo, or None to read that file. A system without it passes the check.
+        mountinfo: the content of /proc/self/mountinfo, or None to read that file. A system without that file passes the
+            check.
 
     Raises:
         ConfigError: the file system is one that several hosts share.

@@ -30,7 +30,7 @@ REPORT_MARK_NAME: Final = "release.txt"
 BEFORE_MOVE_NAME: Final = "before_postgresql"
 """The folder for everything that a move to PostgreSQL replaced, under the root and under DAGSTER_HOME."""
 PREVIEWS_NAME: Final = "previews"
-"""The folder of previews, and the first part of the address under which the web server shows one."""
+"""The name of the folder of previews, and the first part of a preview's address on the web server."""
 _VIDEO_INFO_NAME: Final = "info.json"
 _DETECTION_PARTS_NAME: Final = "detection_parts"
 _WINDOW_PARTS_NAME: Final = "window_parts"
@@ -83,11 +83,11 @@ class StorageLayout(PublishedLayout):
         return self.root / "review_access"
 
     def login_link_file(self, digest: str) -> Path:
-        """Return the path of the file for a login link that nobody has opened yet, by the checksum of its secret."""
+        """Return the path of the file for an unopened login link, named by the checksum of the link's secret."""
         return self.review_access / f"link-{check_project_name(digest)}"
 
     def session_file(self, digest: str) -> Path:
-        """Return the path of the session file for a visitor to the review pages, by the checksum of the cookie."""
+        """Return the path of the session file for a visitor to the review pages, named by the cookie's checksum."""
         return self.review_access / f"session-{check_project_name(digest)}"
 
     def leading_page(self, name: str) -> Path:
@@ -285,7 +285,7 @@ class StorageLayout(PublishedLayout):
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """Return the path of the file with the similarities of the project's frames when the threshold was chosen."""
+        """Return the path of the file with the frames' similarities at the time the threshold was chosen."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def box_calibration(self, project: str) -> Path:
@@ -344,7 +344,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "whole_clip_frames.parquet"
 
     def detection_parts(self, project: str) -> Path:
-        """Return the path of the folder with the detection results so far, in a folder per detector and class list."""
+        """Return the path of the folder with the detection results so far, one folder per detector and class list."""
         return self.project_folder(project) / _DETECTION_PARTS_NAME
 
     def detection_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:
@@ -356,7 +356,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "student_disagreements.parquet"
 
     def window_parts(self, project: str) -> Path:
-        """Return the path of the folder with the detections around frames, in a folder per detector and class list."""
+        """Return the path of the folder with the detections around frames, one folder per detector and class list."""
         return self.project_folder(project) / _WINDOW_PARTS_NAME
 
     def window_parts_of(self, project: str, detector_name: str, fingerprint: str) -> Path:

@@ -22,7 +22,7 @@ _MOST_BYTES: Final = 4096
 class LockHolder:
     """The process that holds a lock, and the time (UTC) at which it took the lock.
 
-    `review_port` is the port at which a holder serves the review pages, or None if it serves none.
+    `review_port` is the port on which the holder serves the review pages, or None if it does not serve them.
     """
 
     pid: int

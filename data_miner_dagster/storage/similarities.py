@@ -61,7 +61,7 @@ class SimilaritiesHeader:
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """Return whether the similarities in both tables are comparable, so that one can reuse rows of the other."""
+        """Return whether the similarities in both tables are comparable, so that one can reuse rows from the other."""
         return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 
@@ -106,7 +106,7 @@ def similarities_of_frame(path: Path, frame_id: str) -> dict[str, float]:
 
 
 def similarity_values(table: pa.Table, text: str) -> npt.NDArray[np.float16]:
-    """Return one prompt's column as (N,) float16, with NaN for null."""
+    """Return one prompt's column as an (N,) float16 array, with NaN for null."""
     values: npt.NDArray[np.float16] = table.column(column_of(text)).to_numpy()
     return values.astype(np.float16, copy=False)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 class SpilledColumns:
     """Columns of given types, collected part by part.
 
-    This is a context manager, which closes the files on exit. Arrays from `mapped` stay valid afterwards.
+    It is a context manager that closes the files on exit. Arrays from `mapped` stay valid afterwards.
     """
 
     def __init__(self, *dtypes: npt.DTypeLike) -> None:
@@ -33,7 +33,7 @@ class SpilledColumns:
         self._opened.close()
 
     def add(self, *parts: npt.NDArray[Any]) -> None:
-        """Append values to each column, in the order of their types."""
+        """Append one array of values to each column, in the order of the columns."""
         for index, values in enumerate(parts):
             self._files[index].write(np.ascontiguousarray(values, self._dtypes[index]).tobytes())
             self._lengths[index] += len(values)

@@ -115,7 +115,7 @@ def has_column(path: Path, name: str) -> bool:
 def has_values(path: Path, name: str) -> bool:
     """Return whether any row of a table has a value in a column, according to the footer.
 
-    The result is False if the table lacks the column, and True if the footer has no statistics of it.
+    The result is False if the table lacks the column, and True if the footer has no statistics for it.
 
     Raises:
         FileNotFoundError: the table does not exist.

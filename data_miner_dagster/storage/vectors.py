@@ -21,8 +21,9 @@ from data_miner_dagster.storage.damage import damaged, reading
 class StoredEmbeddings:
     """The embeddings of one video's frames.
 
-    `vectors` is (N, D) float16, with unit length up to rounding. Row i belongs to frame `frame_indices[i]`, ascending.
-    `fingerprint` covers the content of the frames and the encoder (weights, revision, preprocessing).
+    `vectors` is (N, D) float16, with unit length up to rounding. Row i belongs to frame `frame_indices[i]`, and the
+    indices are ascending. `fingerprint` covers the content of the frames and the encoder (weights, revision,
+    preprocessing).
     """
 
     frame_indices: npt.NDArray[np.int32]
@@ -75,7 +76,7 @@ def write_representatives(path: Path, representatives: StoredRepresentatives) ->
 def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
     """Return the representatives from the table of duplicates with this fingerprint.
 
-    Returns None if the file is missing or unreadable, or has another fingerprint.
+    The result is None if the file is missing or unreadable, or has another fingerprint.
     """
     if read_vectors_fingerprint(path) != fingerprint:
         return None

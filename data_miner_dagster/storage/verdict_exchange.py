@@ -64,7 +64,7 @@ class ExchangedVerdict:
 
 
 def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
-    """Write verdicts in the given order, atomically, in the format that the suffix of `path` names.
+    """Atomically write verdicts in the given order, in the format named by the suffix of `path`.
 
     Returns:
         The number of verdicts.
@@ -83,7 +83,7 @@ def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a CSV cell. A number becomes its `repr`, which is read as exactly the same number."""
+    """Return a value as a CSV cell. A float becomes its `repr`, from which exactly the same float is read."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -102,7 +102,7 @@ def csv_columns(path: Path) -> tuple[str, ...]:
 
 
 def read_verdicts(path: Path) -> list[ExchangedVerdict]:
-    """Return the verdicts in a file that `write_verdicts` wrote, or in one with the same columns.
+    """Return the verdicts in a file written by `write_verdicts`, or in another file with the same columns.
 
     Raises:
         ConfigError: the file does not exist, cannot be read or lacks a column, or a line is not a verdict.
@@ -119,7 +119,7 @@ def read_verdicts(path: Path) -> list[ExchangedVerdict]:
 
 @contextmanager
 def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
-    """Yield a reader of the rows of a CSV file as dicts. A byte order mark, as spreadsheets write it, is ignored.
+    """Yield a reader of the rows of a CSV file as dicts. A byte order mark from a spreadsheet is ignored.
 
     Raises:
         ConfigError: the file does not exist or is not UTF-8 text.

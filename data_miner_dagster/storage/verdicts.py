@@ -67,13 +67,13 @@ def _time(text: str) -> datetime:
 
 
 def verdicts_on(said: Mapping[tuple[str, float], bool], video_keys: Collection[str]) -> dict[tuple[str, float], bool]:
-    """Return the entries of `said` for the given videos: True for kept, by (video key, time in seconds), in order."""
+    """Return the entries of `said` for the given videos, sorted by (video key, seconds). True means kept."""
     wanted = frozenset(video_keys)
     return {place: said[place] for place in sorted(said) if place[0] in wanted}
 
 
 def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
-    """Return the fingerprint of verdicts: True for kept, by (video key, time in seconds).
+    """Return the fingerprint of verdicts, given as {(video key, time in seconds): True if kept}.
 
     The fingerprint does not depend on who gave a verdict, or when.
     """

@@ -1,4 +1,4 @@
-"""The manifest of the pictures around a video's frames, on which objects are followed."""
+"""The manifest of the pictures around a video's frames, which are used for following objects."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows 
 
 
 def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, Any]]:
-    """Return an iterator over the rows of a video's manifest, ordered by time. Memory is bounded.
+    """Return an iterator over the rows of a video's manifest, ordered by time. Memory use is bounded.
 
     Raises:
         FileNotFoundError: the manifest does not exist.
