@@ -64,7 +64,7 @@ def place_of(error: BaseException) -> str:
 def error_to_json(error: BaseException) -> dict[str, Any]:
     """Return a JSON object from which `error_from_json` restores the error, or a fault that describes it.
 
-    For CallerError and MemoryError the object only names the cause, and the caller raises another error.
+    For CallerError and MemoryError, the object only names the cause, and the caller raises another error.
     """
     if isinstance(error, CallerError):
         return {"is_of_caller": True}

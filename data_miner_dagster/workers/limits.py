@@ -51,7 +51,7 @@ def held_to(limits: dict[str, Any]) -> Iterator[None]:
 
 
 def renew_cpu_limit() -> None:
-    """Give the running job its full CPU limit again, because one part of its work is done and another follows."""
+    """Give the running job its full CPU limit again, because one part of its work is done and another begins."""
     for seconds in _cpu_seconds:
         _limit(resource.RLIMIT_CPU, math.ceil(time.process_time() + seconds))
 

@@ -114,8 +114,8 @@ class Nursery:
         """Wait up to `seconds` for a worker to end, and kill it if it has not.
 
         Returns:
-            The worker's exit code in the form that Popen uses, and the CPU time of its whole life in seconds. They are
-            None and 0 if the nursery has ended and its workers with it.
+            The worker's exit code, in the form that Popen uses, and its total CPU time in seconds. If the nursery has
+            ended, and its workers with it, these are None and 0.
         """
         try:
             ended = self._tell({"end": process_id, "seconds": seconds}, [])
@@ -177,7 +177,7 @@ def _close_spare() -> None:
 def how_it_ended(code: int | None, errors: IO[bytes]) -> str:
     """Return a phrase that says how a process ended, with the last line of its output if there is any.
 
-    `code` is its exit code in the form that Popen uses, or None if the code is unknown.
+    `code` is the process's exit code, in the form that Popen uses, or None if the code is unknown.
     """
     errors.seek(0)
     words = errors.read().decode(errors="replace").strip()[-_LAST_WORDS:].splitlines()

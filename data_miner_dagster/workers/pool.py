@@ -15,11 +15,11 @@ from data_miner_dagster.workers.worker import OnCall, Worker
 
 
 class WorkerPool:
-    """Worker processes for the jobs of one module. Several threads may share a pool.
+    """Worker processes for the jobs of one module. Thread-safe.
 
     Args:
         module: the module to run as `python -m module`, which ends with `serving.serve(JOBS)`.
-        size: the maximum number of concurrent workers, beyond which calls wait, or None for no maximum.
+        size: the maximum number of concurrent workers, or None for no maximum. Further calls wait for a free worker.
         environment: names of additional environment variables that the workers may see.
         beside: another pool of the same module, whose nursery forks the workers of this pool, or None if this pool has
             its own nursery.
@@ -114,8 +114,8 @@ class WorkerPool:
         Args:
             job: the name of the job in the module's `JOBS`.
             arguments: the arguments of the job, which must be JSON-serializable.
-            limits: the limits of the job, or None for none.
-            on_call: answers the questions that the job asks with `serving.ask`, or None if it asks none.
+            limits: the limits of the job, or None for no limits.
+            on_call: a function that answers the job's questions (`serving.ask`), or None if the job asks none.
 
         Raises:
             WorkerLimitError: the job exceeded `limits`, or its answer is too long. The worker is not used again.

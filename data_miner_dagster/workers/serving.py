@@ -1,7 +1,7 @@
 """The worker's side: a process that imports its jobs once and forks a worker whenever the pool requests one.
 
 A worker serves one job after another. Messages are lines of JSON on the worker's own socket. If the pool's process
-ends, however suddenly, the process that forks the workers exits, too, and the kernel kills the workers.
+ends, however suddenly, so does the process that forks the workers, and the kernel then kills the workers.
 """
 
 import ctypes
@@ -157,7 +157,7 @@ class _Forwarding(logging.Handler):
 
 
 _the: list[_Worker] = []
-"""The worker in this process, or nothing if this process is not a worker."""
+"""The worker in this process. The list is empty if this process is not a worker."""
 
 
 def ask(name: str, arguments: dict[str, Any]) -> Any:

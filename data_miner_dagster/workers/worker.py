@@ -142,7 +142,7 @@ class Worker:
         return WorkerDiedError(how_it_ended(self._exit_code, self._errors))
 
     def kill(self) -> None:
-        """End the worker, whatever it is doing. Another thread may be waiting for its answer."""
+        """End the worker, whatever it is doing. Another thread may be waiting for the worker's answer."""
         self._end(0.0)
 
     def _end(self, seconds: float) -> None:
