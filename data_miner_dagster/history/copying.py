@@ -1,9 +1,9 @@
 """Copy Dagster's own storage (runs, events, partitions, ticks) from SQLite to PostgreSQL, for `data-miner migrate-to`.
 
 On SQLite each run has its own file of events, numbered from 1. An index repeats the events of assets, checks and
-statuses with its own numbers, to which other tables refer. PostgreSQL has one table of all events. There an event of
-the index gets a multiple of its SQLite number, so the order of all materializations is preserved and references are
-multiplied in the same way. The other events of a run are placed between these, in the order of the run's file.
+statuses with its own numbers, which other tables refer to. PostgreSQL has one table of all events. There, an index
+event's number is a multiple of its SQLite number, so the order of all materializations is preserved and references are
+multiplied in the same way. The other events of a run are numbered between these, in the order of the run's file.
 
 Belongs here: copying rows. Does not belong here: deciding when to copy, and switching to the copy (cli/moving.py).
 """
@@ -54,7 +54,7 @@ class DagsterFiles:
     folder_of_runs: Path
 
     def num_rows(self) -> dict[str, int]:
-        """Return the number of rows by table. For the table of events, it is the number that PostgreSQL will have."""
+        """Return the number of rows by table. Events are counted as PostgreSQL will store them."""
         counts: dict[str, int] = {}
         for connection, tables in self.tables():
             counts |= count_rows(connection, [table for table in tables if table.name not in _OF_TARGET])
@@ -194,7 +194,7 @@ def copy_dagster(files: DagsterFiles, url: str, *, attempt: str) -> dict[str, in
 
     Raises:
         ConfigError: the target contains other data, or the storage belongs to another version of Dagster.
-        CatalogError: the number of rows in a table differs from the number that were read.
+        CatalogError: a table's row count differs from the number of rows that were read.
     """
     from dagster_postgres.storage import DagsterPostgresStorage
 
@@ -266,7 +266,7 @@ def _renumbered(record: str | None, spacing: int) -> str | None:
 
 
 def _in_utc(row: Row) -> dict[str, Any]:
-    """Return a row whose times, which SQLite stores without a time zone, are marked as UTC."""
+    """Return a row with its times marked as UTC, since SQLite stores them without a time zone."""
     return {
         name: value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
         for name, value in row.items()

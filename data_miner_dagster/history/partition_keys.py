@@ -31,7 +31,7 @@ def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[st
 
 
 def keys_not_in_use(instance: dg.DagsterInstance, name: str, keys: Sequence[str]) -> list[str]:
-    """Return those of `keys`, from the partition set `name`, that no active run uses.
+    """Return the keys among `keys`, from the partition set `name`, that no active run is using.
 
     While a run for a range of videos is active, all keys of videos count as used.
     """
@@ -46,8 +46,7 @@ def remove_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> tuple
     """Remove the keys that are not in the catalog, with their state, except keys that are in use.
 
     Returns:
-        (num_removed, num_waiting): the number of removed keys, and the number of keys that stay because they are in
-        use.
+        A (number of removed keys, number of keys that stay because they are in use) pair.
     """
     strays = find_stray_keys(platform, instance)
     free = {name: keys_not_in_use(instance, name, keys) for name, keys in strays.items()}

@@ -3,7 +3,7 @@
 The state is the latest materialization of a partition with its metadata, the latest observation if nothing was
 materialized after it, and the latest evaluation of each check. Those rows stay in place, but the id of their run is
 replaced, so that Dagster treats them as events that were reported without a run. They keep their time and their storage
-id, to which checks refer.
+id, which checks refer to.
 """
 
 from collections.abc import Collection
@@ -52,7 +52,7 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 
 
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
-    """Delete up to 2,000 events without a run that are no longer the state of a partition. Return the number of events.
+    """Delete up to 2,000 events without a run that are no longer the state of a partition. Return their number.
 
     An event of `assets` is superseded if a newer one exists, or if its partition was deleted. All superseded check
     results without a run are deleted too, but are not counted.
@@ -150,7 +150,7 @@ def _keep_latest_checks(connection: Connection, run_id: str) -> None:
 
 
 def _as_json(run_id: str) -> str:
-    """Return a run id as an event's JSON contains it.
+    """Return a run id as it appears in an event's JSON.
 
     The id alone must not be replaced, since it may also occur elsewhere in the event, for example as a code version.
     """

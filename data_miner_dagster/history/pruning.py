@@ -80,7 +80,7 @@ class Pruning:
     in_use: tuple[str, ...] = field(default=())  # databases with free space that could not be rewritten
 
     def line(self, *, would: bool = False) -> str:
-        """Return a one-line summary for people."""
+        """Return a one-line, human-readable summary."""
         verb, kept, freed = ("would remove", "would keep", "of files") if would else ("removed", "kept", "freed")
         leftovers = f", {counted(self.num_leftovers, 'file')} of deleted runs" if self.num_leftovers else ""
         return (
@@ -100,7 +100,7 @@ def prune_history(
 ) -> Pruning:
     """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
 
-    A run is kept if a run in flight retries it, if it belongs to an active backfill, or if it is the reason why a
+    A run is kept if a run in flight is retrying it, if it belongs to an active backfill, or if it is the reason why a
     partition counts as failed. Databases with much free space are rewritten. The call is idempotent: after a kill, the
     next call continues. A run's events are removed first, then its files, and the row of the run last.
 
@@ -146,7 +146,7 @@ def prune_history(
 
 
 def prune_ticks(instance: dg.DagsterInstance, older_than: timedelta, *, now: datetime) -> int:
-    """Remove ticks of our sensors and schedules that are older than `older_than`, and return the number of ticks.
+    """Remove ticks of our sensors and schedules that are older than `older_than`, and return their number.
 
     Ticks without a request are removed after six hours, if that is sooner.
     """
@@ -184,7 +184,7 @@ def _is_our_location(name: str) -> bool:
 
 
 def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Iterator[dg.DagsterRun]:
-    """Yield our finished runs that ended before a time and are not needed any more."""
+    """Yield our finished runs that ended before `before` and are no longer needed."""
     repeated, attempts, backfills = (
         _repeated_runs(instance),
         _latest_attempts(instance, ours.assets),
@@ -213,7 +213,7 @@ def _repeated_runs(instance: dg.DagsterInstance) -> set[str]:
 
 
 def _latest_attempts(instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> set[str]:
-    """Return the ids of failed runs that were the latest to attempt a partition, whose state is therefore failed."""
+    """Return the ids of failed runs that were the last to attempt a partition, which therefore counts as failed."""
     storage = cast("Any", instance.event_log_storage)
     known = {key for definition in (VIDEOS, PROJECTS) for key in instance.get_dynamic_partitions(str(definition.name))}
     tried = map(storage.get_latest_asset_partition_materialization_attempts_without_materializations, assets)
@@ -292,7 +292,7 @@ def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
-    """Yield old files and logs of runs that Dagster no longer knows, since it does not delete the files of a run."""
+    """Yield old files and logs of runs that Dagster no longer knows, since it does not delete a run's files."""
     events, logs = _run_files(instance), _local_logs(instance)
     known = set(instance.get_run_ids())
     for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):
