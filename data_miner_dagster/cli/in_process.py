@@ -66,7 +66,7 @@ _ERRORS: Final[Mapping[str, type[DataMinerError]]] = {
     error.__name__: error
     for error in (ConfigError, ModelError, NothingToReleaseError, SystematicFaultError, TransientError)
 }
-"""The error classes that callers or the exit status distinguish, by class name."""
+"""The error classes that callers or the exit status distinguish, by name."""
 
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -146,7 +146,7 @@ class InProcessRunner:
     def settle_videos(self) -> None:
         """Download, extract and embed every member, with the three stages in parallel, until no work is due.
 
-        There are at most `MAX_ROUNDS` rounds, so that members that keep becoming due do not delay the build
+        There are at most `MAX_ROUNDS` rounds, because members may keep becoming due and would delay the build
         indefinitely. The method waits for other runs to finish their work, but not for later retries of failed videos.
 
         Raises:
@@ -252,7 +252,8 @@ def check_not_held(platform: Platform, project: str) -> None:
     """Raise if a person has paused the project or all work.
 
     Raises:
-        DataMinerError: the work is paused. The message says since when, why, and how to resume it.
+        DataMinerError: the work is paused. The message gives the time, the reason and the command that resumes the
+        work.
     """
     if (held := why_held(platform.database, project)) is not None:
         raise DataMinerError(f"{held}, then run again")

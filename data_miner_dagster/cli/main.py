@@ -84,7 +84,7 @@ app.add_typer(config_commands.app, name="config", rich_help_panel="Inspect")
 
 
 def _let_terminals_break_lines(group: typer.Typer) -> None:
-    """Remove line breaks within the paragraphs of each command's help, so that it fills the width of the terminal."""
+    """Remove line breaks within the paragraphs of each command's help, so that the text fills the terminal's width."""
     for command in group.registered_commands:
         paragraphs = inspect.cleandoc(command.help or inspect.getdoc(command.callback) or "").split("\n\n")
         command.help = "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
@@ -120,7 +120,7 @@ def common(
 
 
 def main() -> None:
-    """Run the command line, and exit. For an error of this package, one line is printed to stderr.
+    """Run the command line, and exit. An error from this package is printed to stderr in one line.
 
     The exit status is 2 for mistakes in files, settings and options, and 1 for other errors.
     """

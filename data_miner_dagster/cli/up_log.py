@@ -1,4 +1,4 @@
-"""The log of the servers of `data-miner up`: written to a file under the root, and shown on the terminal on request.
+"""The log of the servers that `data-miner up` runs, in a file under the root and, on request, on the terminal.
 
 A person at the terminal wants a line for each change (watching.py), not for each evaluation of a sensor.
 """

@@ -51,9 +51,10 @@ def price_lines(
     video_keys: "Collection[str] | None" = None,
     with_current: bool = False,
 ) -> list[str]:
-    """Return a list with one line: the number and size of the videos to download again to recreate their frames.
+    """Return a list with one line about the videos that must be downloaded again to recreate their frames.
 
-    The list is empty if there are no such videos. With `with_current`, videos whose frames are current count too.
+    The line gives their number and size. The list is empty if there are no such videos. With `with_current`, videos
+    whose frames are current count too.
     """
     from data_miner_dagster.operations.extraction.extract_frames import refetch_price
 

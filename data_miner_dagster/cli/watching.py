@@ -19,7 +19,7 @@ _CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
-    """Print the progress of each project and run until no work is due or in progress, or until Ctrl-C.
+    """Print each project's and run's progress until no work is due or in progress, or until Ctrl-C.
 
     While `data-miner up` is running, an unfinished project counts as work even between two of its runs. The state is
     then checked once more before this function returns, because a project file may just have been added.
@@ -149,7 +149,7 @@ class Changes:
 
 @contextmanager
 def telling_standing(platform: "Platform") -> Iterator[None]:
-    """While the block runs, print the progress of each project and run every minute, if it has changed."""
+    """Once a minute while the block runs, print the progress of each project and run, if it has changed."""
     from data_miner_dagster.operations.item_faults import attempt_extra
     from data_miner_dagster.operations.progress import Standing, standing_of
 
