@@ -19,7 +19,7 @@ IDENTITY: Final = "/identity"
 _OPEN: Final = frozenset({LOGIN_PAGE, LOGIN_API, IDENTITY})
 _OPEN_FOLDER: Final = "/static/"
 _NAMED: Final = re.compile(r"/(?:projects|report)/([A-Za-z0-9][A-Za-z0-9_.-]{0,99})(?:/|$)")
-"""Matches the project in an address. The page for visitors who are not logged in names it in a command."""
+"""Matches the project in an address, so that the page for visitors who are not logged in can name the project."""
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; img-src 'self'; "
     b"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"

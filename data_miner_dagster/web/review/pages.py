@@ -28,7 +28,7 @@ from data_miner_dagster.web.review.wire import class_choices, item_json
 MOST_VIDEOS_LISTED: Final = 60
 GALLERY_PAGE: Final = 48
 _MEASURING: Final = frozenset({ReviewQueue.RANDOM, ReviewQueue.NEAR_THRESHOLD, ReviewQueue.CALIBRATION})
-"""Queues whose answers are measurements. They do not show a verifier's answers, which would influence the person."""
+"""Queues whose answers are measurements. They do not show a verifier's answers, which could bias the reviewer."""
 _REPORT_POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
