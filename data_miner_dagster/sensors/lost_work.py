@@ -39,7 +39,7 @@ _START_SECONDS: Final = 60.0
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
     """End dead runs and the batches of finished runs, and return one line for each.
 
-    Batches whose runs succeeded have no line. If no work is in progress, only the catalog is read.
+    Batches whose runs succeeded get no line. If no work is in progress, only the catalog is read.
     """
     database = platform.database
     batches = open_batches(database)
