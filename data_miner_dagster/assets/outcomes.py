@@ -34,7 +34,7 @@ MAX_RETRIES_TAG: Final = "dagster/max_retries"
 NO_RETRIES: Final = "0"
 """The value of `MAX_RETRIES_TAG` on planned runs.
 
-Their unfinished work is requested again when it is due, in another batch.
+Their unfinished work is requested again in another batch when it is due.
 """
 MAX_RETRIES: Final = 2
 _RETRY_SECONDS: Final = 10
