@@ -45,7 +45,7 @@ _EARLIER_SETTINGS: Final = frozenset(
         "d1160c6b12f82da0e834dee9f2c03fc4077ff20bb30f4fc4427beee3794dbbb4",
     }
 )
-"""The sha256 of each dagster.yaml of earlier versions."""
+"""The sha256 of the dagster.yaml of each earlier version."""
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -103,7 +103,7 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
 def name_dagster_storage(platform: Platform) -> None:
     """Set the environment variable that locates Dagster's storage, if the storage was moved with the catalog.
 
-    The variable is set for this process and its children. If it already has a value, it is kept.
+    The variable is set for this process and its children. An existing value is kept.
     """
     moved = read_moved_catalog(platform.layout)
     if moved is None or not moved.is_in_use or not moved.is_dagster_beside or os.environ.get(DAGSTER_URL_VARIABLE):

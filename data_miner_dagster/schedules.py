@@ -25,7 +25,7 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
     description="Removes old ticks every hour, and once a day requests a run that removes old history.",
 )
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
-    """Remove old ticks, and once a day, if there are runs older than a day, request a run of `prune_history`.
+    """Remove old ticks, and request a run of `prune_history` once a day if any run is older than a day.
 
     The schedule is evaluated every hour, since a machine may be off at night.
     """
