@@ -1,4 +1,4 @@
-"""Network address policy for yt-dlp, enforced at the socket for every resolved address of every connection.
+"""Enforce the network address policy on every connection that yt-dlp opens.
 
 Belongs here: the policy's error, as a subclass of an error that yt-dlp handles. Does not belong here: the policy itself
 (public_addresses.py), the table of addresses (special_addresses.py), or HTTP.
@@ -21,7 +21,7 @@ class AddressRefusedError(RequestError):  # type: ignore[misc]  # yt-dlp has no 
 
 
 def checked_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
-    """Resolve `host` and return its (family, socket address) pairs, all of them allowed (see `resolved_addresses`).
+    """Resolve `host` to (family, socket address) pairs, all of them allowed (see `resolved_addresses`).
 
     Raises:
         AddressRefusedError: an address is not public, and the configuration does not allow the host.

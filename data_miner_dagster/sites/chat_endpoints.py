@@ -1,4 +1,4 @@
-"""A client that sends a question with a picture to a server with OpenAI's chat completions API, and returns the answer.
+"""Send a question with an image to a server that implements OpenAI's chat completions API, and return the answer.
 
 The answer is untrusted: its size is limited, it is parsed only as JSON, and this module does not act on its content.
 Does not belong here: retries and pauses (operations/verification/endpoint_verifier.py), or the meaning of the text
@@ -25,7 +25,7 @@ from data_miner_dagster.sites.references import resolve_reference
 
 MAX_ANSWER_BYTES: Final = 1 << 20
 _MAX_TOKENS: Final = 2**31 - 1
-"""The greatest token count that is accepted: the maximum of an integer column in the catalog."""
+"""The largest token count that is accepted: the maximum value of an integer column in the catalog."""
 _OF_THE_REQUEST: Final = frozenset({400, 413, 415, 422})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 
@@ -43,12 +43,12 @@ class RequestRefusedError(PermanentError):
 
 
 class EndpointRefusedError(PermanentError):
-    """The endpoint accepts no requests at all, because the key, the address or the model's name is wrong."""
+    """The endpoint accepts no requests at all, because its key, address or model name is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """The text of an answer, and the counts of tokens that the endpoint states, or None if it does not state them."""
+    """The text of an answer and its token counts. A count is None if the endpoint does not report it."""
 
     text: str
     input_tokens: int | None
@@ -81,7 +81,7 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     except ValueError as error:
         raise ConfigError(f"{asker}.url: {config.url} is not a valid URL ({error}); correct it") from None
     except OSError:
-        return  # there is no network now, which is not a mistake in the configuration
+        return  # the network is down, which is not a configuration error
 
 
 def _key_of(name: str, config: EndpointConfig) -> str:
@@ -95,7 +95,7 @@ def _key_of(name: str, config: EndpointConfig) -> str:
 
 
 class ChatEndpoint:
-    """A server that is queried over persistent connections. Threads may share it.
+    """A thread-safe client for one chat endpoint, which it queries over persistent connections.
 
     Raises:
         ConfigError: the endpoint's key cannot be resolved.
@@ -111,7 +111,7 @@ class ChatEndpoint:
             self._headers["Authorization"] = f"Bearer {_key_of(name, config)}"
 
     def ask(self, prompt: str, jpeg: bytes, answer_schema: dict[str, Any]) -> ChatAnswer:
-        """Send a question with a picture, and return the answer.
+        """Send a question with an image, and return the answer.
 
         Raises:
             EndpointBusyError, NoAnswerError: the request failed, but another try may succeed.
@@ -161,7 +161,7 @@ def _error_of(answer: HttpAnswer) -> Exception:
 def _said(body: bytes) -> str | None:
     """Return the error message in a response's body, or else the start of the body, as one short line.
 
-    The result is None if the body has no text.
+    Return None if the body has no text.
     """
     try:
         error = json.loads(body)["error"]
@@ -191,7 +191,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
 
 
 def _text_of(message: dict[str, Any]) -> str | None:
-    """Return the text of a message, "" if the message has no text, or None if `message` is not a message."""
+    """Return the text of a message, which may be empty, or None if `message` is not a valid message."""
     if not isinstance(message, dict):
         return None
     content = message.get("content")

@@ -1,4 +1,4 @@
-"""A client around yt-dlp that lists the videos of an address, fetches a video, and fetches a picture."""
+"""List the videos at an address, and fetch videos and pictures, through yt-dlp."""
 
 import threading
 import time
@@ -55,19 +55,19 @@ _MAX_PICTURE_BYTES: Final = 10_000_000
 _MAX_TILES_A_SIDE: Final = 100  # in a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
-"""The number of consecutive known videos that ends a listing of new videos. A single one may be pinned or reordered."""
+"""A listing of new videos ends after this many consecutive known ones. A single one may be pinned or reordered."""
 
 
 class SiteClient:
-    """A client that lists and fetches videos under one configuration. Threads may share it.
+    """A thread-safe client that lists and fetches videos with one configuration.
 
     Args:
         config: the `platform.downloading` section.
-        may_request: called with the site before each request. If it returns False, the current operation ends.
+        may_request: called with the site before each request. If it returns False, the current operation fails.
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
         on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
             A download raises an error instead.
-        before_listing: called with the site before it is asked for a listing or for pictures. It may sleep or raise.
+        before_listing: called with the site before a listing or pictures are requested. It may sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """
 
@@ -147,18 +147,18 @@ class SiteClient:
     def list_address(
         self, address: OwnAddress, *, source: str, query: str, found_at: datetime, limits: ListingLimits | None = None
     ) -> list[VideoCandidate]:
-        """Return the videos of an address, in the order in which it lists them, without downloading any.
+        """Return the videos at an address, in listing order, without downloading any.
 
-        Direct video URLs, and pages of extractors whose pages are single videos, need no request. Their metadata is
-        read only at the download. Playlists, channels, searches and feeds are listed flat. An entry with an
+        No request is sent for a direct video URL, or for a page whose extractor handles only single videos. The
+        download reads its metadata. Playlists, channels, searches and feeds are listed flat. An entry with an
         unacceptable address is returned with its `refusal`.
 
         Args:
-            address: http or https, or an address from `sites.queries`. May contain `{env:NAME}`.
-            source: the kind of the source. It is stored with each video, as is `query`.
-            query: the user's query.
+            address: an http or https address, or one from `sites.queries`. It may contain `{env:NAME}`.
+            source: the kind of source, which is stored with each video.
+            query: the user's query, which is stored with each video.
             found_at: the time to store with each video.
-            limits: the limits at which to stop, or None for the configuration's limit on entries alone.
+            limits: when to stop. If None, only the configuration's limit on entries applies.
 
         Raises:
             SourceError: the address has another scheme, cannot be listed, or lists no video and no keys are known.
@@ -260,10 +260,10 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: the address of a page or file. A string is a foreign address. An own address may have `{env:NAME}`.
+            address: the address of a page or file. A string counts as foreign. An own address may contain `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
-            accept: called with the site's metadata before any byte of the video is fetched. Its exceptions propagate.
+            accept: called with the site's metadata before any of the video is fetched. Its exceptions propagate.
 
         Raises:
             VideoPermanentError, VideoTransientError: the download failed. The message contains no secrets.

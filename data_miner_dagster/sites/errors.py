@@ -1,4 +1,4 @@
-"""Translate yt-dlp's exceptions and messages to our errors. docs/downloading.md has the table."""
+"""Translate yt-dlp's exceptions and messages into our errors. docs/downloading.md has the table."""
 
 import email
 import encodings
@@ -103,7 +103,7 @@ _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDE
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all errors that it was raised from, outermost first, each once."""
+    """Yield an error and all errors in its chain of causes and contexts, each once, outermost first."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -133,16 +133,17 @@ _THEIRS: Final = (
     *map(_folder_of, (yt_dlp, email, encodings, http, urllib)),
     *(str(module.__file__) for module in (socket, ssl)),
 )
-"""Folders of yt-dlp and of the libraries that read a site's bytes for our handler."""
+"""The paths of yt-dlp and of the libraries that read a site's bytes for our handler."""
 _OF_THE_NETWORK: Final = (YoutubeDLError, RequestError, OSError, http.client.HTTPException)
 
 
 def fault_of_ours(error: BaseException) -> Exception | None:
-    """Return the exception at the root of yt-dlp's error if it is a bug in this package, otherwise None.
+    """Return the exception behind an error from yt-dlp if it is a bug in this package, otherwise None.
 
-    yt-dlp calls our handler, hooks and extractor, and wraps their exceptions. A bug in this package is an exception
-    that was not raised on purpose (not an error of yt-dlp, the network or this package) and that came from a line of
-    this package or a library it called. Exceptions from an extractor's own code are attributed to its site.
+    yt-dlp calls our handler, hooks and extractor, and wraps their exceptions. An exception is a bug in this package if
+    it was raised by this package or a library that it called, unless its type shows that it was raised on purpose (an
+    error type of yt-dlp, the network or this package). Exceptions from an extractor's own code are attributed to its
+    site.
     """
     for item in _causes(error):
         is_on_purpose = isinstance(item, _OF_THE_NETWORK) or type(item).__module__.startswith("data_miner_dagster.")
@@ -152,7 +153,7 @@ def fault_of_ours(error: BaseException) -> Exception | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, but not its context, which was caught before the error was raised on purpose."""
+    """Yield an error and its causes, without contexts, which were caught before an error was raised on purpose."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)

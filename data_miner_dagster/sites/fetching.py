@@ -29,14 +29,14 @@ _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
 
 
 class _QuietHttpFD(HttpFD):  # type: ignore[misc]
-    """yt-dlp's file downloader without progress lines, which nobody sees and which take most of a small file's time."""
+    """yt-dlp's file downloader without progress lines, which nobody sees and which slow down small files."""
 
     def report_progress(self, s: Mapping[str, Any]) -> None:
         pass
 
 
 class Admission:
-    """A filter that refuses videos by their page's metadata before any byte is fetched (yt-dlp's `match_filter`).
+    """A `match_filter` for yt-dlp that refuses videos by their metadata before any of the video is fetched.
 
     Args:
         config: the `platform.downloading` section, with its limits.
@@ -72,10 +72,10 @@ class Admission:
 
 
 def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission) -> dict[str, Any]:
-    """Fetch an address that names a video file in one request, using yt-dlp's downloader without its extraction.
+    """Fetch a direct video URL in one request, using yt-dlp's downloader but not its extractors.
 
-    yt-dlp itself would send two requests. The response may still be a page, so the caller checks it. A file that the
-    server reports as empty is stored as an empty file.
+    yt-dlp itself would send two requests. The response may still be a page, so the caller must check it (see
+    `is_page`). A file that the server reports as empty is stored as an empty file.
 
     Raises:
         VideoPermanentError: the file is larger than the configuration allows.
@@ -116,7 +116,7 @@ def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, 
 
 
 def is_page(info: Mapping[str, Any]) -> bool:
-    """Return whether the file that was fetched as a video is a web page or a playlist."""
+    """Return whether a file that was fetched as a video is actually a web page, playlist or manifest."""
     with Path(info["requested_downloads"][0]["filepath"]).open("rb") as file:
         head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     return head.startswith((b"<!doctype html", b"<html", b"<head", b"#extm3u", b"<?xml", b"<mpd"))

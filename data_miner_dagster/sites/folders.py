@@ -1,4 +1,4 @@
-"""Resolve a project file's entries to files and folders: `~`, globs, and a search that visits each folder once.
+"""Resolve a project file's entries, which may contain `~` and wildcards, to files and folders.
 
 Does not belong here: recognizing videos and pictures (local_files.py).
 """
@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import SourceError
 
 
 def located(entry: str, base_folder: Path) -> Path:
-    """Return the absolute path of an entry. Relative entries start at `base_folder`, and `~` is a home folder.
+    """Return the absolute path of an entry, expanding `~` and resolving relative paths against `base_folder`.
 
     Raises:
         SourceError: the entry begins with `~NAME`, but neither such a user nor such a file exists.
@@ -37,11 +37,11 @@ def is_glob(entry: str) -> bool:
 def matches_of(entry: str, base_folder: Path) -> list[Path]:
     """Return the absolute paths that a glob matches, sorted by name. Hidden files match only explicit patterns.
 
-    `**` descends into every folder, including linked ones, and visits each once. Wildcard characters in the names of
-    the base folder and of `~` are literal.
+    `**` descends into every folder, including symlinked ones, and visits each once. Wildcard characters in
+    `base_folder` and in the expansion of `~` are literal.
 
     Raises:
-        OSError: a folder from which `**` descends cannot be read.
+        OSError: a folder below which `**` searches cannot be read.
         SourceError: the glob begins with `~NAME`, but neither such a user nor such a file exists.
     """
     start, _, rest = entry.partition("/") if entry.startswith("~") else ("", "", entry)
@@ -94,10 +94,10 @@ def _fits(name: str, wanted: str) -> bool:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield a folder and its visible subfolders, each once, with its non-folder entries sorted by name.
+    """Yield (folder, its non-folder entries sorted by name) once for a folder and for each visible subfolder.
 
-    Linked folders are searched last, so that a folder that is also reachable without a link is yielded with its own
-    path.
+    Symlinked folders are searched last, so that a folder that is also reachable without a link is yielded with its
+    own path.
 
     Raises:
         OSError: the folder itself cannot be read. Unreadable subfolders are treated as empty.

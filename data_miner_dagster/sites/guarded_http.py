@@ -1,7 +1,7 @@
 """HTTP over checked connections, with a deadline for each request and a size limit for each response.
 
 The client is httpcore with a replaced network backend, which connects only to checked addresses. No socket waits beyond
-the deadline of its request. Redirects are not followed, and the environment's proxies are ignored. Downloads go through
+its request's deadline. Redirects are not followed, and the environment's proxies are ignored. Downloads go through
 yt-dlp instead (transport.py).
 """
 
@@ -29,12 +29,12 @@ _IDLE_SECONDS: Final = 30.0
 
 
 class NoAnswerError(TransientError):
-    """No complete response arrived: the connection failed or was too slow, or the response is not HTTP or too large."""
+    """No usable response arrived: the connection failed or timed out, or the response is not HTTP or is too large."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A complete response. The names of headers are in lower case."""
+    """A complete response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,10 +42,10 @@ class HttpAnswer:
 
 
 class GuardedHttp:
-    """An HTTP client with persistent connections that threads may share.
+    """A thread-safe HTTP client with persistent connections.
 
     Args:
-        allowed_private_hosts: hosts that may resolve to addresses that are not public.
+        allowed_private_hosts: hosts that may resolve to non-public addresses.
         num_connections: the maximum number of connections.
     """
 
@@ -74,7 +74,7 @@ class GuardedHttp:
         """Send `body` in a POST request, and return the complete response, whatever its status.
 
         Raises:
-            NoAnswerError: no complete response arrived in time, or it has more than `max_bytes`.
+            NoAnswerError: no complete response arrived in time, or the response has more than `max_bytes`.
             PrivateAddressError: the host resolves to an address that is not allowed.
         """
         deadline = time.monotonic() + timeout_seconds
@@ -123,7 +123,7 @@ def _seconds_left(timeout: float | None) -> float:
     """Return how long a socket may wait, in seconds: `timeout`, or less if the request's deadline is sooner.
 
     Raises:
-        TimeoutError: the deadline of the request has passed.
+        TimeoutError: the request's deadline has passed.
     """
     left = _deadline.get() - time.monotonic()
     if left <= 0:

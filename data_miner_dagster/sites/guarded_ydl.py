@@ -1,7 +1,7 @@
-"""The yt-dlp instance, whose only network access is the platform's handler, and all options that it receives.
+"""The yt-dlp instance, which reaches the network only through the platform's handler, and its options.
 
 No yt-dlp option is taken directly from outside. Each is written here, so that no configuration can smuggle in a
-post-processor, exec or file://.
+post-processor, a command or a file:// address.
 """
 
 import io
@@ -37,7 +37,7 @@ need ffmpeg are not chosen."""
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]
-    """yt-dlp's generic extractor, extended to respect pages that opt out. The class name is its key in yt-dlp."""
+    """yt-dlp's generic extractor, extended to respect pages that opt out. yt-dlp uses the class name as its key."""
 
     def _request_webpage(self, *arguments: Any, **options: Any) -> Any:
         response = super()._request_webpage(*arguments, **options)
@@ -113,7 +113,7 @@ class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
 def is_of_a_site(extractor: Any) -> bool:
     """Return whether an extractor is specific to one site and uses that site's ids.
 
-    The generic extractor, and those that search any page for elements, name videos after a part of the page's address.
+    The generic extractor, and those that search any page for elements, name videos after part of the page's address.
     """
     return extractor.ie_key() != "Generic" and extractor._VALID_URL is not False  # noqa: SLF001 - yt-dlp's own mark
 
@@ -138,7 +138,7 @@ def javascript_runtime() -> str | None:
 
 
 def format_wanted(config: DownloadingConfig) -> str:
-    """Return the format selection for yt-dlp, without formats that must be merged, which would require ffmpeg."""
+    """Return yt-dlp's format selection, without formats that have to be merged, since merging requires ffmpeg."""
     height = config.max_height
     kinds = ("b", "bv") if config.include_audio else ("bv", "b")
     fitting = [f"{kind}[height<={height}]" for kind in kinds]
@@ -147,7 +147,7 @@ def format_wanted(config: DownloadingConfig) -> str:
 
 
 def _argument(value: str) -> str:
-    """Return the value of an extractor's argument. A reference is resolved, and its tokens are registered as secrets.
+    """Return an extractor argument's value. A reference is resolved, and the tokens in its value become known secrets.
 
     Tokens have the form `CLIENT.CONTEXT+TOKEN`, separated by commas. yt-dlp uses the token part alone.
     """
@@ -159,7 +159,7 @@ def _argument(value: str) -> str:
 
 
 def options_of(config: DownloadingConfig) -> dict[str, Any]:
-    """Return the options for yt-dlp that correspond to the configuration, and register the secrets among them.
+    """Return yt-dlp's options for a configuration, and register the secrets among them.
 
     Raises:
         ConfigError: a reference in the configuration cannot be resolved.

@@ -1,4 +1,4 @@
-"""Functions for host names and for values in response headers, which do not depend on yt-dlp."""
+"""Parse host names and response headers without depending on yt-dlp."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final
 _NUMERIC_HOST: Final = re.compile(r"https?://(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F:.]+\])(?::\d+)?/")
 
 _MAX_DIGITS: Final = 18
-"""The maximum number of digits of a size, since a server may send any number of them."""
+"""The maximum number of digits in a size, since a server may send any number of them."""
 
 
 def normalize_host(host: str) -> str:
@@ -18,7 +18,7 @@ def normalize_host(host: str) -> str:
 
 
 def has_numeric_host(url: str) -> bool:
-    """Return whether a URL has an IP address as its host. Only the generic extractor accepts such URLs."""
+    """Return whether a URL's host is an IP address. Only the generic extractor accepts such URLs."""
     return _NUMERIC_HOST.match(url) is not None
 
 
@@ -27,7 +27,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 
     Return None if there is no header, or if it contains neither.
 
-    stages/downloading/failures.py decides how much of it to honour. Source: RFC 9110, 10.2.3.
+    stages/downloading/failures.py decides how much of the wait to honour. Source: RFC 9110, 10.2.3.
     """
     if header is None:
         return None
@@ -43,7 +43,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return the full size of a file from the headers of a full or partial response, or None if they do not state it.
+    """Return a file's full size, as the headers of a full or partial response state it, or None if they do not.
 
     Source: RFC 9110, 8.6 (Content-Length) and 14.4 (Content-Range).
     """

@@ -1,4 +1,4 @@
-"""Keys of sites' videos, which are unique and safe as file names and partition keys."""
+"""Derive video keys that are unique and safe as file names and partition keys."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ DIRECT_EXTENSIONS: Final = frozenset(
 
 
 def readable_part(name: str) -> str:
-    """Return a name in any script converted to up to 60 characters that a key may contain. The result may be empty."""
+    """Convert a name in any script to at most 60 characters that a key may contain. The result may be empty."""
     return _readable(anyascii(name))
 
 
@@ -32,7 +32,7 @@ def _digest(text: str) -> str:
 
 
 def key_of_site_video(extractor: str, video_id: str) -> str:
-    """Return `<extractor>-<id>`, with a hash of the id if it is not safe to use unchanged.
+    """Return `<extractor>-<id>`, with a hash of the id if the id is not safe to use unchanged.
 
     The hash follows a ".", and ids that contain a "." are never used unchanged, so different ids have different keys.
 
@@ -55,7 +55,7 @@ def order_of_asking(video_key: str) -> tuple[str, str, str]:
 
 
 def site_of_key(video_key: str) -> str | None:
-    """Return the site of a video, or None if the key does not contain it (generic extractor)."""
+    """Return a video's site, or None if the key names only the generic extractor."""
     extractor = video_key.partition("-")[0]
     return None if extractor == "generic" else extractor
 

@@ -1,4 +1,4 @@
-"""Local video files: finding them, deriving keys from their content, and copying or linking them into the root."""
+"""Find local video files, derive keys from their content, and copy or link them into the root."""
 
 import hashlib
 import os
@@ -26,19 +26,19 @@ VIDEO_ENDINGS: Final = frozenset((
     "ogv", "psp", "ts", "vc1", "vob", "webm", "wmv", "wtv", "y4m",
 ))
 # fmt: on
-"""The extensions of videos in a folder or glob. A file that is named explicitly is always tried.
+"""The extensions that identify videos in a folder or glob. A file that is named explicitly is always tried.
 
 Source: the extensions that libavformat lists for the formats of `media.containers.CONTAINER_OPTIONS`, without those for
 sound, subtitles and pictures, plus a few others in use (divx, mpv, ogm).
 """
 PICTURE_ENDINGS: Final = frozenset({"bmp", "jpeg", "jpg", "png", "webp"})
-"""The extensions of pictures in a folder of frames."""
+"""The extensions that identify pictures in a folder of frames."""
 _MOST_REASONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The paths that an entry refers to, and the counts of files left out by reason (an extension or a description)."""
+    """The paths that an entry refers to, and how many files were left out for each reason (see `_why_not`)."""
 
     paths: list[Path]
     passed_over: Mapping[str, int]
@@ -74,7 +74,7 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
 
 
 def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:
-    """Return the accepted paths with resolved folders, sorted and distinct, and count the other visible files."""
+    """Return the distinct accepted paths, sorted and with resolved folders, and count the other visible files."""
     taken: set[Path] = set()
     passed_over: Counter[str] = Counter()
     real_folders: dict[Path, Path] = {}
@@ -106,7 +106,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def is_there(entry: str, base_folder: Path) -> bool:
-    """Return whether a path exists, or a glob matches anything.
+    """Return whether an entry names an existing path or is a glob that matches anything.
 
     Raises:
         SourceError: the entry begins with `~NAME`, but neither such a user nor such a file exists.
@@ -122,7 +122,7 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
 
     Args:
         entry: a file (always accepted), a folder (videos below it), or a glob (videos among its matches; `**`
-            descends). `~` is the home folder. Relative entries start at `base_folder`.
+            descends). `~` is the home folder. Relative entries are relative to `base_folder`.
         base_folder: an absolute path.
 
     Raises:
@@ -178,7 +178,7 @@ def _of_glob(entry: str, base_folder: Path) -> Found:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """Return the pictures directly inside a folder, in natural order of their names.
+    """Return the pictures directly inside a folder, sorted by name in natural order.
 
     The list is empty if `folder` does not exist or contains no pictures.
     """
@@ -186,7 +186,7 @@ def list_frames(folder: Path) -> list[Path]:
 
 
 def _pictures_in(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return the pictures in a folder, in natural order, and the counts of files left out, by reason."""
+    """Return a folder's pictures in natural order, and the number of files left out for each reason."""
     pictures, others = list[Path](), Counter[str]()
     for path in folder.iterdir():
         if path.name.startswith(".") or path.is_dir():
@@ -205,10 +205,10 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
-    """Return the folders with pictures that an entry names, sorted, and count the other files in them.
+    """Return the sorted folders with pictures that an entry names, and count the other files in them.
 
-    The entry is a path or a glob. For each folder that it names, this is the folder itself if it has pictures, or else
-    every folder with pictures below it.
+    The entry is a path or a glob. If a folder that it names has pictures, that folder is returned. Otherwise, every
+    folder with pictures below it is returned.
 
     Raises:
         SourceError: the entry cannot be read, or does not name any folder with pictures.
@@ -242,7 +242,7 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
 
 
 def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str]:
-    """Return the video key and sha256 of one or more ordered pictures, from their names and contents.
+    """Derive the video key and sha256 of a sequence of pictures from their names and contents.
 
     The key is `frames-<name of the folder>.<16 hex digits>`. `sha256_of` may use a cache.
     """
@@ -254,7 +254,7 @@ def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha2
 
 
 def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str | None]:
-    """Return the video key and sha256 of a file from its content. The key is `file-<name>.<first 16 hex digits>`.
+    """Derive the video key and sha256 of a file from its content. The key is `file-<name>.<first 16 hex digits>`.
 
     An unreadable file gets a key from its path and no sha256; its download records the error. `sha256_of` may use a
     cache.
@@ -283,8 +283,8 @@ class _SourceError(Exception):
 
 
 def _copy_sharing_blocks(source: Path, target: Path) -> None:
-    # copy_file_range lets a file system share blocks (reflink) instead of copying them. It may refuse across file
-    # systems, and then the bytes are copied.
+    # copy_file_range lets a file system share blocks (reflink) instead of copying them. If it fails, for example
+    # across file systems, the bytes are copied.
     try:
         with source.open("rb") as reader, target.open("wb") as writer:
             remaining = os.fstat(reader.fileno()).st_size
@@ -327,8 +327,8 @@ def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
 
     Args:
         source: the absolute path of the original, which is not changed.
-        folder: an existing folder. A file of that name is overwritten.
-        how: "copy" or "hardlink" (falls back to a copy on another file system).
+        folder: an existing folder. A file with the target's name is overwritten.
+        how: "copy" or "hardlink", which falls back to a copy if linking fails.
 
     Raises:
         VideoPermanentError: the file is missing, empty or unreadable.

@@ -1,4 +1,4 @@
-"""Convert yt-dlp's metadata for a video to a `VideoCandidate`, whose fields are cleaned and bounded."""
+"""Convert yt-dlp's metadata for a video to a `VideoCandidate` with cleaned and bounded fields."""
 
 import logging
 import traceback
@@ -23,7 +23,7 @@ from data_miner_dagster.sites.redaction import redact
 
 logger = logging.getLogger(__name__)
 
-_MAX_DURATION_SECONDS = 1e9  # thirty years: longer values are not durations
+_MAX_DURATION_SECONDS = 1e9  # over thirty years; longer values are not durations
 _MAX_LISTED = 1000  # the maximum numbers of formats and of thumbnails that are read
 
 
@@ -42,7 +42,7 @@ def duration_of(info: Mapping[str, Any]) -> float | None:
 
 
 def address_in(value: object) -> ForeignAddress | None:
-    """Return a value from a page as an http or https address, or None if it is not one."""
+    """Parse a value from a page as an http or https address. Return None if it is not one."""
     try:
         return ForeignAddress.parse(value) if isinstance(value, str) else None
     except AddressError:
@@ -50,7 +50,7 @@ def address_in(value: object) -> ForeignAddress | None:
 
 
 def upload_date_of(info: Mapping[str, Any]) -> date | None:
-    """Return the upload date that the site states, or else the date of its timestamp, or None if it states neither."""
+    """Return a video's upload date, or else the date of its timestamp, or None if the site states neither."""
     day = as_date(info.get("upload_date"))
     stamp = clean_number(info.get("timestamp"))
     if day is None and stamp is not None and 0 <= stamp < 2**33:
@@ -59,7 +59,7 @@ def upload_date_of(info: Mapping[str, Any]) -> date | None:
 
 
 def is_live(info: Mapping[str, Any]) -> bool | None:
-    """Return whether a video is live or announced, or None if the site does not state it."""
+    """Return whether a video is live or upcoming, or None if the site does not say."""
     status = info.get("live_status")
     if status:
         return status in ("is_live", "is_upcoming")
@@ -67,7 +67,7 @@ def is_live(info: Mapping[str, Any]) -> bool | None:
 
 
 def height_of(info: Mapping[str, Any]) -> int | None:
-    """Return the greatest height in pixels at which a video is offered, or None if it is unknown."""
+    """Return the greatest height in pixels that is offered for a video, or None if it is unknown."""
     heights = [_side(form.get("height")) for form in _mappings(info.get("formats"))]
     known = [height for height in (*heights, _side(info.get("height"))) if height]
     return max(known, default=None)
@@ -91,7 +91,7 @@ def _side(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The source and query that found an entry, the time, and the entry's position in its listing."""
+    """Where and when an entry was found: its source, its query, the time, and its position in the listing."""
 
     source: str
     query: str
@@ -136,7 +136,7 @@ def candidate_of(
 
 
 def faulty_candidate(entry: object, error: Exception, provenance: Provenance) -> VideoCandidate:
-    """Log that a listing entry could not be read because of `error`, and return a placeholder with that fault."""
+    """Log that a listing entry could not be read because of `error`, and return a placeholder with the fault."""
     said = str(entry.get("url") or entry.get("id") or "") if isinstance(entry, Mapping) else ""
     place = traceback.extract_tb(error.__traceback__)[-1]
     what = f"{type(error).__name__}: {redact(as_text(str(error), 200) or '')}"

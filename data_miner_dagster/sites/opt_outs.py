@@ -17,7 +17,7 @@ class OptedOutError(RequestError):  # type: ignore[misc]
 
 
 def opt_out_of(headers: Any, html: str = "") -> str | None:
-    """Return the directive with which a page or its headers opt out of automated use, or None if they do not.
+    """Return the directive by which a page or its headers opt out of automated use, or None if they do not opt out.
 
     Source: the directives that img2dataset honours (X-Robots-Tag noai, noimageai, noindex, noimageindex), the same
     directives in a robots meta element, and the W3C's TDM Reservation Protocol.
@@ -41,7 +41,7 @@ def opt_out_of(headers: Any, html: str = "") -> str | None:
 
 
 def _meta_elements(html: str) -> list[dict[str, str]]:
-    """Return the attributes of each meta element as a browser finds them, with lower-case names and values."""
+    """Return the attributes of each meta element as a browser would find them, with lower-case names and values."""
     parser = _MetaParser()
     # Not closed: on close, the parser retries from each `<` of unfinished markup, which takes quadratic time.
     # Browsers ignore unfinished markup too.

@@ -1,7 +1,7 @@
 """Proof-of-origin tokens from a provider that the user runs, requested over HTTP through the guarded handler.
 
-YouTube requires such tokens for media requests. yt-dlp queries all registered providers. This one is built in, so that
-no plugin has to be loaded, and uses the protocol of bgutil-ytdlp-pot-provider's server.
+YouTube requires such tokens for media requests. yt-dlp queries all registered providers. The provider in this
+module is built in, so that no plugin has to be loaded. It uses the protocol of bgutil-ytdlp-pot-provider's server.
 
 Importing this module imports yt-dlp's YouTube extractor and registers the provider.
 """
@@ -103,7 +103,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
 
 
 def _seconds_of(date: object) -> int | None:
-    """Return a date as seconds since 1970, or None if it is not a date."""
+    """Convert an ISO 8601 time to seconds since 1970. Return None for anything else."""
     if not isinstance(date, str):
         return None
     try:

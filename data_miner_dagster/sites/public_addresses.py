@@ -1,7 +1,7 @@
-"""The policy that connections may go only to public addresses, and the function that connects to a checked address.
+"""Resolve host names to public addresses only, and connect to the resolved addresses.
 
-Every address that a name resolves to must be public, unless the configuration names the host. The connection is made to
-the checked address, so that a name cannot resolve differently in between.
+Every address that a name resolves to must be public, unless the configuration lists the host. Connections are made to
+the checked addresses themselves, so that a name cannot resolve to something else after the check.
 """
 
 import socket
@@ -23,7 +23,7 @@ def is_allowed_private(host: str, allowed_private_hosts: Collection[str]) -> boo
 
 
 def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[str]) -> list[tuple[int, Any]]:
-    """Resolve `host` and return its (family, socket address) pairs, all of them allowed.
+    """Resolve `host` to (family, socket address) pairs, all of them allowed.
 
     A single private address among public ones is enough to refuse the host, since mixing them suggests an attack.
 

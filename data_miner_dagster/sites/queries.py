@@ -1,4 +1,4 @@
-"""Addresses of searches, hashtags and channels, in the form that yt-dlp's extractors accept."""
+"""Build the addresses of searches, hashtags and channels in the form that yt-dlp's extractors accept."""
 
 import re
 import urllib.parse
@@ -28,7 +28,7 @@ def hashtag_address(tag: str) -> str:
 
 
 def channel_address(channel: str) -> str:
-    """Return the address of a channel's videos, with the `videos` tab added to a bare `@handle` or a YouTube channel.
+    """Return the address of a channel's videos, adding the `videos` tab to a bare `@handle` or YouTube channel URL.
 
     Without the tab, yt-dlp lists a channel's tabs (videos, shorts, live) instead of videos.
     """

@@ -22,7 +22,7 @@ class FetchedVideo:
     format_id: str | None
     candidate: VideoCandidate
     is_direct: bool = False  # whether the address names the file itself rather than a page
-    is_complete: bool = False  # the server stated the size, and this many bytes arrived
+    is_complete: bool = False  # whether the server stated the size and that many bytes arrived
 
 
 @dataclass(frozen=True, slots=True)

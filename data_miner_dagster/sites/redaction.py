@@ -25,12 +25,12 @@ _COOKIES: Final = re.compile(r"[^\s=;,]+=[^\s;]*(?:;\s?[^\s=;,]+=[^\s;]*)*")
 
 
 _WORDS_OF_PROSE: Final = frozenset({"key", "keys", "session", "sessions", "ticket", "tickets", "cookies"})
-"""Names of secrets that also occur in prose. The text after `=` is redacted, but the text after a colon is an
-explanation."""
+"""Names of secrets that also occur in prose. Text after `=` is redacted, but text after a colon is kept, since it
+is an explanation."""
 
 
 def redact_url(url: str) -> str:
-    """Return a URL without user, password and fragment, and with `***` for each query value that might be a secret.
+    """Remove the user, password and fragment from a URL, and replace query values that might be secrets with `***`.
 
     `{env:NAME}` is kept, since it is only the name of a secret. An invalid URL becomes `***`.
     """
@@ -53,7 +53,7 @@ def redact_url(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Return a text with its URLs redacted and the values after names of secrets replaced by `***`."""
+    """Redact the URLs in a text, and replace the values that follow names of secrets with `***`."""
     text = _URL.sub(lambda match: redact_url(match[0]), without_secrets(text))
     kept, end = [], 0
     for match in _NAME_AND_SIGN.finditer(text):

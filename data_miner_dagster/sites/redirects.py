@@ -1,4 +1,4 @@
-"""Redirects that do not pass credentials on to other hosts."""
+"""Follow redirects without passing credentials on to other hosts."""
 
 import urllib.parse
 import urllib.request

@@ -19,9 +19,9 @@ _provided: dict[str, str] = {}
 
 
 def provide(variables: Mapping[str, str]) -> None:
-    """Make `variables` available to references in this process, before its environment is searched.
+    """Make references in this process use `variables` in preference to the environment.
 
-    They replace the variables from an earlier call.
+    The new variables replace those from an earlier call.
     """
     _provided.clear()
     _provided.update(variables)
@@ -40,7 +40,7 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
     Args:
         text: the reference.
         is_secret: whether to hide the value in all messages of this process.
-        asker: the setting that contains the reference, for the error message.
+        asker: the setting that contains the reference, to be named in the error message.
 
     Raises:
         ConfigError: the variable is not set, or the file cannot be read.

@@ -1,4 +1,4 @@
-"""Read responses from sites: decompress and read them completely within limits, and count their bytes."""
+"""Read and decompress responses from sites within size limits, and count their bytes."""
 
 import io
 import time
@@ -63,7 +63,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
 
 
 def _note_received(num_bytes: int, began: float) -> None:
-    """Record received bytes and the time since `began`, which is a reading of the monotonic clock."""
+    """Record the number of received bytes, and the time since `began` (on the monotonic clock)."""
     note(Measured(bytes_received=num_bytes, floor_seconds=time.monotonic() - began))
 
 
@@ -75,13 +75,13 @@ def _read_page(response: Any) -> bytes:
 
 
 class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
-    """A response that raises an error if a complete read exceeds the size limit of a page."""
+    """A response that raises an error if reading it completely would exceed `MAX_PAGE_BYTES`."""
 
     def read(self, amt: int | None = None) -> bytes:
-        """Return up to `amt` bytes, or everything that is left if `amt` is None or negative.
+        """Return up to `amt` bytes, or all remaining bytes if `amt` is None or negative.
 
         Raises:
-            PageTooLargeError: everything is requested, but more than `MAX_PAGE_BYTES` bytes are left.
+            PageTooLargeError: all remaining bytes are requested, and there are more than `MAX_PAGE_BYTES`.
         """
         if amt is not None and amt >= 0:
             return self._read_noted(amt)

@@ -3,9 +3,9 @@
 The interpreter's tables (`ipaddress.is_global`) differ between patch versions of Python (CVE-2024-4032) and miss most
 ways in which an IPv6 address can wrap an IPv4 address.
 
-Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries as of 2025, the IPv6 Address Space registry (global
-unicast is only 2000::/3), and for what they omit: multicast (RFC 5771, RFC 4291), IPv4-compatible and
-site-local addresses (RFC 4291), IPv4-translated addresses (RFC 2765), the former 6to4 relays (RFC 7526).
+Sources: the IANA IPv4 and IPv6 Special-Purpose Address Registries as of 2025, and the IPv6 Address Space registry
+(global unicast is only 2000::/3). The registries omit multicast (RFC 5771, RFC 4291), IPv4-compatible and site-local
+addresses (RFC 4291), IPv4-translated addresses (RFC 2765), and the former 6to4 relays (RFC 7526).
 """
 
 import ipaddress

@@ -44,14 +44,14 @@ class DeadlineExceededError(RequestError):  # type: ignore[misc]
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
-    """A request is not sent because the circuit breaker has opened."""
+    """A request was not sent because the circuit breaker is open."""
 
 
 @dataclass(slots=True)
 class Errand:
     """One listing or download, with its deadline and open sockets."""
 
-    site: str  # the site that its requests count for: a host or a site name
+    site: str  # a host or a site name, to which its requests are attributed
     deadline: float  # time.monotonic()
     may_request: Callable[[str], bool] = lambda _site: True  # called with the site before each request
     on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None
@@ -59,16 +59,16 @@ class Errand:
     is_expired: bool = False
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     refused: list[Any] = field(default_factory=list)  # responses with an error status, which nothing else closes
-    forbidden: dict[object, str] = field(default_factory=dict)  # requests answered with 401 or 403, and the error
+    forbidden: dict[object, str] = field(default_factory=dict)  # the error of each request answered with 401 or 403
     promised_bytes: int | None = None  # full file size from the headers of the last response; None if not stated
 
     def end(self) -> None:
-        """Close the responses that nothing else closes."""
+        """Close the responses with an error status, which nothing else closes."""
         for response in self.refused:
             response.close()
 
     def expire(self) -> None:
-        """Shut down every connection, whatever it is waiting for."""
+        """Mark the errand as expired, and shut down all its connections."""
         self.is_expired = True
         for open_socket in list(self.sockets):
             try:
@@ -90,11 +90,11 @@ class Errand:
 
 
 class Deadlines:
-    """The thread that ends errands whose deadline has passed.
+    """Watches errands in one thread, and ends each when its deadline passes.
 
     One thread serves all errands, since a thread per errand would cost as much as fetching a small file. A deadline
-    must also stop a server that sends one byte a minute, even within a header or a TLS handshake, where the timeouts of
-    single reads never expire. The sockets are therefore shut down.
+    must stop even a server that sends one byte a minute within a header or a TLS handshake, where read timeouts never
+    expire. The sockets are therefore shut down.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Guard:
 
     @contextmanager
     def asking_for_others(self) -> Iterator[None]:
-        """While the block runs, treat responses as not coming from the site, so that they open no circuit breaker."""
+        """While the block runs, treat responses as not coming from the site, so that they do not open its breaker."""
         errand = self.errand
         if errand is None:
             yield
@@ -162,7 +162,7 @@ class Guard:
             self.errand.check()
 
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection to a checked address, which is shut down when the deadline passes.
+        """Connect to a checked address. The connection is shut down when the deadline passes.
 
         Raises:
             DeadlineExceededError: the deadline has passed.
@@ -179,7 +179,7 @@ class Guard:
         return connection
 
     def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Return a connection through a SOCKS proxy, which is shut down when the deadline passes.
+        """Connect through a SOCKS proxy. The connection is shut down when the deadline passes.
 
         The host's addresses are checked if its name can be resolved locally.
 
@@ -211,7 +211,7 @@ class Guard:
 
         Raises:
             AddressRefusedError: an address of the host is not allowed.
-            OSError: the host name cannot be resolved, and the proxy does not resolve it either.
+            OSError: the host name cannot be resolved, and `resolves_there` is False.
         """
         try:
             return checked_addresses(host, port, self.allowed_private_hosts)
@@ -235,7 +235,7 @@ class Guard:
 def _connection_class(
     guard: Guard, base: type[http.client.HTTPConnection], socks_proxy: str | None
 ) -> type[http.client.HTTPConnection]:
-    """Return a connection class that connects through the guard and checks it again before each request is sent."""
+    """Return a connection class that connects through `guard` and consults it again before sending anything."""
 
     def connect(
         address: tuple[str, int], timeout: Any = None, _source_address: object = None, **_: object
@@ -270,7 +270,7 @@ def _connection_class(
 
 
 class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
-    """A handler that opens guarded connections, and decompresses responses without trusting their size."""
+    """A handler that opens guarded connections and decompresses responses without trusting their stated size."""
 
     def __init__(self, guard: Guard, make_context: Callable[[], ssl.SSLContext]) -> None:
         super().__init__(context=None)

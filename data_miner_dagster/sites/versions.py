@@ -1,6 +1,6 @@
-"""The installed version of yt-dlp, determined without importing yt-dlp.
+"""Determine the installed version of yt-dlp without importing it.
 
-The import takes a third of a second, so only separate processes import yt-dlp.
+Importing yt-dlp takes a third of a second, so only separate processes do so.
 """
 
 from functools import cache
@@ -9,5 +9,5 @@ from importlib.metadata import version
 
 @cache
 def yt_dlp_version() -> str:
-    """Return the version in yt-dlp's own form: a date with two-digit month and day."""
+    """Return the version in yt-dlp's own form, a date with a two-digit month and day."""
     return ".".join(part.zfill(2) for part in version("yt-dlp").split("."))

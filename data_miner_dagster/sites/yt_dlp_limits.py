@@ -19,11 +19,11 @@ PROTOCOLS: Final = frozenset(
 """The format protocols that fetch every byte through the guarded handler. Others, such as rtmp, mms, rtsp and ws, open
 their own sockets or run a program that does."""
 _PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
-"""deno runs YouTube's scripts. The others read the key of a browser's cookies, which only a user's setting enables."""
+"""deno runs YouTube's scripts. The others read the key to a browser's cookies, and run only if the user enables it."""
 
 
 def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the extracted metadata without formats whose protocols are not allowed.
+    """Return extracted metadata without the formats whose protocols are not allowed.
 
     Raises:
         ExtractorError: the video has formats, but none of them uses an allowed protocol.
