@@ -22,7 +22,7 @@ _RESERVED: Final = {
     "memory": "use memory_gb",
     "object_store_memory": "leave it out, since runs do not use Ray's object store",
 }
-"""Ray's names for the resources that it counts itself, which `custom_resources` may not contain, and the remedy."""
+"""Ray's names for the resources that it counts itself, which `custom_resources` may not contain, and remedies."""
 
 
 class PoolConfig(ConfigModel):

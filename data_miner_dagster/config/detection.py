@@ -75,7 +75,7 @@ def _class_of_phrases(value: Any) -> Any:
 
 
 def _checked_classes(value: Any) -> Any:
-    """Return the classes with blanks stripped from their names, for the field to check.
+    """Strip blanks from the names of the classes, for the field to check.
 
     Raises:
         ValueError: the value is one name or a list of names, or a name is invalid. The message gives the correct form.
@@ -168,7 +168,7 @@ class DetectionConfig(ConfigModel):
 
     @property
     def class_prompts(self) -> tuple[ClassPrompts, ...]:
-        """The classes in order, with phrases but without images. A class without images has at least one phrase."""
+        """The classes and their phrases, in order. A class without images has at least one phrase."""
         return tuple(
             ClassPrompts(name, wanted.text or (() if wanted.images else (name,)))
             for name, wanted in self.classes.items()
@@ -186,7 +186,7 @@ class DetectionConfig(ConfigModel):
 
     @property
     def compares_colours(self) -> bool:
-        """Whether objects are followed by linking the detectors' boxes by position and by the colours in them."""
+        """Whether objects are followed by linking the detectors' boxes by their positions and colours."""
         return self.tracking is not None and self.tracker_model is None
 
     @property
@@ -196,7 +196,7 @@ class DetectionConfig(ConfigModel):
 
     @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
-        """The paths of the images by class, as written in the project file. Classes without images are omitted."""
+        """The paths of each class's images, as written in the project file. Classes without images are omitted."""
         return {
             name: tuple(image.path for image in wanted.images) for name, wanted in self.classes.items() if wanted.images
         }

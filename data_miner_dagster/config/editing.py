@@ -11,13 +11,13 @@ _BY_HAND: Final = "add the setting by hand"
 
 
 def one_line_yaml(value: object) -> str:
-    """Return a setting's value as one line of YAML."""
+    """Convert a setting's value to one line of YAML."""
     dumped: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
     return dumped.removesuffix("...\n").strip()
 
 
 def with_settings(text: str, section: str, settings: Mapping[str, object]) -> str:
-    """Return the text of a project file with new values for some settings of one section.
+    """Return the text of a project file with new values for some settings in one section.
 
     Raises:
         ConfigError: the file does not contain the section, or cannot be edited safely.

@@ -1,8 +1,8 @@
-"""The names of this package's environment variables, and the only function that sets them.
+"""Define the names of this package's environment variables, and the only function that sets them.
 
 A variable set here applies to this process and all its children. Belongs here: the names of variables, and setting
 them. Does not belong here: the meaning of a variable (loading.py and the modules that read it), variables that settings
-refer to (interpolation.py), and variables of a library, which are set where the library is loaded.
+refer to (interpolation.py), or a library's variables, which are set where the library is loaded.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Types for example images, which describe prompts and classes in addition to words or in place of them.
+"""Types for example images, which describe prompts and classes in addition to words or instead of them.
 
 Belongs here: types and checks that all sections with `images` share. Does not belong here: the effect of the images,
 which each section documents.

@@ -85,5 +85,5 @@ class ExtractionConfig(ConfigModel):
     """The number of videos that one run decodes concurrently, each in its own process. null: one per core."""
 
     def sampling_settings(self) -> dict[str, Any]:
-        """Return the settings that affect the stored frames, as JSON values: all except `limits` and `workers`."""
+        """Return the settings that affect the stored frames (all except `limits` and `workers`) as JSON values."""
         return self.model_dump(mode="json", exclude={"limits", "workers"})

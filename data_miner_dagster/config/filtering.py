@@ -129,13 +129,13 @@ class FilteringConfig(ConfigModel):
         return self
 
     def texts_of(self, set_name: PromptSet) -> tuple[str, ...]:
-        """Return the words of one set of prompts, in order."""
+        """Return the words of the prompts in one set, in order."""
         prompts: tuple[PromptConfig, ...] = getattr(self, set_name)
         return tuple(prompt.text for prompt in prompts)
 
     @property
     def exemplar_paths(self) -> dict[str, tuple[str, ...]]:
-        """The paths of exemplars as written in the project file, by the words of their prompt.
+        """The paths of exemplars by the words of their prompt, as written in the project file.
 
         Prompts without exemplars are omitted.
         """
@@ -144,5 +144,5 @@ class FilteringConfig(ConfigModel):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The words of all prompts of all sets, sorted. Frames are compared with all of them."""
+        """The sorted words of the prompts in all sets. Frames are compared with all of them."""
         return tuple(sorted(prompt.text for prompt in (*self.positive, *self.negative, *self.junk)))

@@ -1,6 +1,6 @@
 """Show settings with references such as `${oc.env:NAME}` in place of interpolated values.
 
-Belongs here: recording which settings came from a variable, and how they are shown to people. Does not belong here:
+Belongs here: recording which settings came from a variable, and how they are displayed. Does not belong here:
 resolving references (loading.py), or restricting the variables that a file may use (project_limits.py).
 """
 
@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 REFERENCE: Final = re.compile(r"\$\{oc\.env:\s*([A-Za-z_]\w*)\s*(?:,[^${}]*)?\}")
 PLAIN_REFERENCE: Final = re.compile(r"\$\{[\w.\[\]-]+\}")
 MIN_VALUE_LENGTH: Final = 6
-"""A shorter value is replaced only if it is an entire setting. Within longer text it might be part of a word."""
+"""A shorter value is replaced only if it is an entire setting, since within longer text it might be part of a word."""
 
 _TOKEN: Final = re.compile(r"dmreference\d{4}x")
 
@@ -28,21 +28,21 @@ SettingPath = tuple[str | int, ...]
 class Interpolations:
     """The values that a file reads from the environment, and the settings that contain them."""
 
-    values: tuple[tuple[str, str], ...] = ()  # the value of a variable, and the reference to it
-    settings: tuple[tuple[SettingPath, str], ...] = ()  # the path of a setting, and the text to show instead
+    values: tuple[tuple[str, str], ...] = ()  # (value of a variable, reference to the variable)
+    settings: tuple[tuple[SettingPath, str], ...] = ()  # (path of a setting, text to show instead)
 
     def __bool__(self) -> bool:
         return bool(self.settings)
 
     def outside_of(self, section: str) -> "Interpolations":
-        """Return a copy without the settings of one section."""
+        """Return a copy without the settings in one section."""
         return replace(self, settings=tuple(pair for pair in self.settings if pair[0][0] != section))
 
 
 def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
-    """Return the values that a file reads from the environment, and the settings that contain them.
+    """Find the values that a file reads from the environment, and the settings that contain them.
 
-    `unresolved` and `resolved` are the file's content before and after interpolation. A setting that copies another
+    `unresolved` and `resolved` are the file's content before and after interpolation. A setting that copies another one
     with `${section.key}` is shown like the original. Settings that use resolvers other than `oc.env` are shown as
     written in the file.
     """
@@ -65,7 +65,7 @@ def variables_in(content: object) -> set[str]:
 
 
 def texts_of(content: Any) -> Iterator[str]:
-    """Yield every string in `content` at any depth, except the keys of mappings."""
+    """Yield every string at any depth of `content`, except the keys of mappings."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, Mapping):
@@ -90,7 +90,7 @@ class ShownSettings:
         self._whole: dict[str, str] = {}
         for path, text in interpolations.settings:
             self._whole |= dict.fromkeys(texts_of(_at(content, path)), text)
-        # the longest first; the URL-encoded forms of values are included
+        # longest first, and including the URL-encoded forms of values
         parts = {
             form: text
             for value, text in (*interpolations.values, *self._whole.items())
@@ -166,7 +166,7 @@ def _is_long(text: str) -> bool:
 
 
 def _marked(content: Any, tokens: dict[str, str]) -> Any:
-    """Return `content` with a token in place of every reference to a set variable, and record the text of each token.
+    """Replace every reference to a set variable in `content` with a token, and record the text of each token.
 
     A text with another resolver or a nested reference is replaced as a whole.
     """

@@ -1,8 +1,8 @@
-"""Load the configuration: YAML, interpolation, environment variables and validation by the pydantic models.
+"""Load the configuration from YAML and environment variables, interpolate it, and validate it with pydantic.
 
-Every mistake becomes a one-line `ConfigError` with file, key, value and remedy. Belongs here: reading files and
-environment variables. Does not belong here: fields and ranges (the other modules of this folder), or code that acts on
-the settings.
+Every mistake becomes a one-line `ConfigError` that gives the file, key, value and remedy. Belongs here: reading files
+and environment variables. Does not belong here: fields and ranges (the other modules of this folder), or code that acts
+on the settings.
 """
 
 import os
@@ -53,7 +53,7 @@ ParseFile = Callable[[Path], _Content]
 
 
 def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile | None = None) -> ProjectFile:
-    """Return a validated project file. Omitted keys of `platform` come from the file that DATA_MINER_CONFIG names.
+    """Load and validate a project file. Omitted keys of `platform` come from the file that DATA_MINER_CONFIG names.
 
     Args:
         path: the project file.
@@ -76,7 +76,7 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
 
 
 def load_platform_config(path: Path | None = None) -> PlatformConfig:
-    """Return the platform's settings from the `platform` section of a file, or the defaults without a file or section.
+    """Load the platform's settings from a file's `platform` section. Without a file or section, return the defaults.
 
     `path` is a project file, or a file with only a `platform` section. If it is None, the file that DATA_MINER_CONFIG
     names is read, if there is one.
@@ -104,7 +104,7 @@ def is_platform_file(path: Path) -> bool:
 def config_hash(config: ProjectConfig) -> str:
     """Return a hash of a project's entire configuration, without `platform`.
 
-    The order of the entries of a mapping matters, because the order of the classes determines their ids.
+    The order of entries in a mapping matters, because the order of the classes determines their ids.
     """
     return fingerprint_of({"project": config.model_dump_json(include=set(ProjectConfig.model_fields))})
 
@@ -112,7 +112,7 @@ def config_hash(config: ProjectConfig) -> str:
 def resolve_root(flag: Path | str | None, config: PlatformConfig) -> Path:
     """Return the absolute path of the root folder.
 
-    `flag`, the value of `--root`, takes precedence, followed by DATA_MINER_ROOT and `platform.storage.root`. A relative
+    `flag` (the value of `--root`) takes precedence, followed by DATA_MINER_ROOT and `platform.storage.root`. A relative
     path is relative to the working directory.
     """
     chosen = str(flag) if flag is not None else os.environ.get(ROOT_VARIABLE) or config.storage.root
@@ -131,7 +131,7 @@ def _platform_path() -> Path | None:
 
 
 def _platform_content(path: Path | None) -> _Content:
-    """Return the resolved, validated `platform` section of a file as plain values.
+    """Return a file's `platform` section, resolved and validated, as plain values.
 
     The result is empty if there is no file or no section.
     """
@@ -182,7 +182,7 @@ def _validated(
 
 
 def parse_file(path: Path) -> _Content:
-    """Return the content of a file before interpolation, as plain values of bounded size.
+    """Parse a file into plain values of bounded size, before interpolation.
 
     Raises:
         ConfigError: the file is missing, unreadable, empty, not YAML, or unreasonably large.
@@ -205,7 +205,7 @@ def parse_file(path: Path) -> _Content:
 
 
 def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = parse_file) -> tuple[_Content, _Content]:
-    """Return a file's content before and after interpolation, and register the values of the variables that it reads.
+    """Read a file's content before and after interpolation, and register the values of its environment variables.
 
     Messages show references in place of registered values.
 
@@ -222,7 +222,7 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
 
 
 def _is_at_tab(path: Path, mark: yaml.Mark | None) -> bool:
-    """Return whether there is a tab at a position in a file, which libyaml's message does not mention."""
+    """Return whether there is a tab at `mark` in a file. libyaml's message does not mention tabs."""
     lines = path.read_bytes().split(b"\n")
     return mark is not None and mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == b"\t"
 
@@ -231,7 +231,7 @@ def _is_at_tab(path: Path, mark: yaml.Mark | None) -> bool:
 def _one_line(path: Path) -> Iterator[None]:
     """Convert errors from parsing and interpolation to a one-line `ConfigError` that names the file.
 
-    The line also gives the position of a YAML error, or the key of an interpolation error.
+    The message also gives the position of a YAML error, or the key of an interpolation error.
     """
     try:
         yield

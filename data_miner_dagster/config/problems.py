@@ -1,4 +1,4 @@
-"""Convert pydantic's validation errors to one line for the author of the file, with key, value and remedy.
+"""Convert pydantic's validation errors to one line that gives the file's author the keys, values and remedies.
 
 Belongs here: the wording of these lines. Does not belong here: reading files (config/loading.py).
 """
@@ -20,7 +20,7 @@ Location = tuple[int | str, ...]
 
 MAX_PROBLEMS: Final = 3
 _MAX_DESCRIBED: Final = 100
-"""The most problems of one file to describe."""
+"""The maximum number of problems to describe for one file."""
 _MAX_VALUE_LENGTH: Final = 60
 _MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
 _A_LIST: Final = "a list, one entry per line, each after '- '"
@@ -37,13 +37,13 @@ _WANTED_BY_KIND: Final[Mapping[str, str]] = {
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
-    """Return one line that describes up to three problems, each with dotted key, value and remedy, and counts the rest.
+    """Describe up to three problems in one line, each with its dotted key, value and remedy, and count the rest.
 
     Args:
         error: the error raised by validating `model`.
         model: the model that was validated.
         unresolved: the file's content before interpolation, which is shown instead of values from the environment.
-        prefix: text before every key, such as "platform.".
+        prefix: the text to put before every key, such as "platform.".
     """
     errors = sorted(error.errors(include_url=False), key=lambda details: details["type"] != "extra_forbidden")
     # If the only entry of a list is wrong, pydantic also reports the list as too short. Show only the entry's problem.
@@ -58,7 +58,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the location of the known key that a misspelled key resembles. That key is then not reported as missing."""
+    """Yield the location of the known key that a misspelled key resembles. It is then not reported as missing."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):
@@ -132,7 +132,7 @@ def _dotted(location: Location) -> str:
 
 
 def _shown_value(location: Location, value: object, unresolved: object) -> str:
-    """Return a value in a form that is safe to show, without secrets and values from the environment."""
+    """Return a value in a form that is safe to show, without secrets or values from the environment."""
     for part in location:
         if isinstance(unresolved, Mapping):
             unresolved = unresolved.get(part)
@@ -156,7 +156,7 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
 
 
 def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[BaseModel] | None, str]:
-    """Return the location as the user wrote it, the model that owns its last key, and that field's description.
+    """Return a location as the user wrote it, with the model that owns its last key, and the key's description.
 
     Parts of `location` that are not keys in the file are removed: pydantic adds the tag of a discriminated union, and
     the chosen member of a plain union.
@@ -187,7 +187,7 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Return a location without the keys below a section that the file writes as a bare value or list."""
+    """Remove from a location the keys below a section that the file writes as a bare value or list."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:
@@ -224,7 +224,7 @@ def _tags(model: type[BaseModel]) -> tuple[object, ...]:
 
 
 def _unwrapped(annotation: Any) -> list[Any]:
-    """Return the members of a union except None, or any other annotation as the only member, without `Annotated`."""
+    """Return the members of a union except None, without `Annotated`. Any other annotation is its own only member."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _unwrapped(get_args(annotation)[0])

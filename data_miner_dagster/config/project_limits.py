@@ -1,8 +1,8 @@
-"""Restrictions on the variables, files and buckets that a project file in the watched folder may read.
+"""Restrict the variables, files and buckets that a project file in the watched folder may read.
 
-People who can write to the watched folder are not necessarily those who started the platform. A file in that folder may
-read only the variables and folders that the platform's settings allow, however it is loaded. Other files may read
-anything.
+People who can write to the watched folder are not necessarily those who started the platform. However it is loaded, a
+file in that folder may read only the variables, folders and buckets that the platform's settings allow. Other files may
+read anything.
 """
 
 import re
@@ -50,7 +50,7 @@ class ProjectLimits:
                 )
 
     def problem_of_address(self, address: str) -> str | None:
-        """Return a message if an address names a variable or bucket that the file may not read, otherwise None."""
+        """Return a message if an address names a variable or bucket that the file may not read, and None otherwise."""
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
                 f"a file in the watched folder may not read {address}; add it, or a prefix of it, to "
@@ -77,7 +77,7 @@ class ProjectLimits:
         return None
 
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
-        """Return a message if a file is outside the allowed folders after resolving links, otherwise None."""
+        """Return a message if a file, after resolving links, is outside the allowed folders, and None otherwise."""
         folders = self.text_folders if is_text else self.media_folders
         if folders is None:
             return None
@@ -91,7 +91,7 @@ class ProjectLimits:
 
 
 def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
-    """Return the limits of a project file. There are no limits if `file` is None or is outside the watched folder."""
+    """Return the limits for a project file. Nothing is limited if `file` is None or is outside the watched folder."""
     if file is None or file.absolute().parent.resolve() != watched_folder.absolute().resolve():
         return ProjectLimits()
     settings = platform.storage

@@ -1,4 +1,4 @@
-"""Generate docs/configuration.md, the reference of all configuration keys, from the models.
+"""Generate docs/configuration.md, the reference for all configuration keys, from the models.
 
 Run this module with `python -m data_miner_dagster.config.reference`. Belongs here: the wording of types, and the
 layout. Does not belong here: the meaning of a key, which its field documents.
@@ -55,7 +55,7 @@ def reference_text() -> str:
 
 
 def _section(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """Yield the Markdown lines of a table of the model's own keys, and then of the sections below it."""
+    """Yield the Markdown lines for a table of the model's own keys, followed by the sections below it."""
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     below: dict[type[BaseModel], list[str]] = {}

@@ -13,8 +13,8 @@ from data_miner_dagster.config.words import checked_names
 from data_miner_dagster.domain.splits import TRAIN_SPLIT, fold_name, split_role
 
 DEFAULT_UNSURE_FROM: Final = 0.1
-"""The default of `unsure_from`. Nine tenths of the objects that a detector reported below its threshold have a higher
-confidence than this. Source: `benchmarks.unsure`, on the curve of the lite detector."""
+"""The default of `unsure_from`. Nine tenths of the objects that a detector reported below its threshold have a
+confidence higher than this. Source: `benchmarks.unsure`, on the curve of the lite detector."""
 
 UnsurePolicy = Literal["hold", "ignore_regions", "as_negative"]
 
@@ -141,7 +141,7 @@ class ReleasingConfig(ConfigModel):
     def unsure_from_of(self, class_name: str) -> float:
         """Return the lowest confidence at which a box of the class is unsure.
 
-        This is the threshold of the class if no box of the class can be unsure.
+        If no box of the class can be unsure, this is the class's threshold.
         """
         wanted = self.class_unsure_from.get(class_name, self.unsure_from)
         return min(DEFAULT_UNSURE_FROM if wanted is None else wanted, self.threshold_of(class_name))
@@ -159,5 +159,5 @@ class ReleasingConfig(ConfigModel):
 
     @property
     def prescribed_splits(self) -> dict[str, str]:
-        """The split that the project file prescribes, by video key."""
+        """The splits that the project file prescribes, by video key."""
         return {key: split for split, video_keys in (self.fixed_splits or {}).items() for key in video_keys}

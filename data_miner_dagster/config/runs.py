@@ -1,4 +1,4 @@
-"""The setting for when a run counts as hanging."""
+"""The setting that determines when a run counts as hanging."""
 
 from pydantic import Field
 

@@ -160,7 +160,7 @@ class ProjectConfig(ConfigModel):
         return copy
 
     def as_snapshot(self) -> dict[str, object]:
-        """Return the resolved settings as JSON values for the catalog, and which of them came from the environment."""
+        """Return the resolved settings as JSON values for the catalog, and mark those from the environment."""
         content: dict[str, object] = self.model_dump(mode="json", include=set(ProjectConfig.model_fields))
         return content | ({_INTERPOLATED: as_json(self._interpolations)} if self._interpolations else {})
 

@@ -22,13 +22,13 @@ MAX_LIST_BYTES: Final = 64_000_000
 _MAX_DEPTH: Final = 40
 _MAX_NODES: Final = 100_000
 _MAX_REPEATED_NODES: Final = 10_000
-"""The most nodes that aliases may expand to, counted at every use."""
+"""The maximum number of nodes that aliases may expand to, counted at every use."""
 _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20
 _MAX_CHAINED_REFERENCES: Final = 12
-"""The most references to values that contain references. At worst, twelve form four levels of three references each,
-which make 3 * 3 * 3 * 3 copies."""
+"""The maximum number of references to values that contain references. At worst, twelve references form four levels of
+three each, which make 3 * 3 * 3 * 3 copies."""
 _MAX_INTERPOLATED_CHARACTERS: Final = 2_000
 _MAX_EXPANDED_CHARACTERS: Final = 5_000_000
 
@@ -65,7 +65,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
 
 def check_yaml_shape(text: str) -> type[yaml.Event] | None:
-    """Refuse YAML text with excessive nesting, repetition or length, in time that is linear in the text's length.
+    """Refuse YAML text with excessive nesting, repetition or length, in linear time.
 
     Returns:
         The type of the event that begins the document's content (a mapping, a list or a scalar), or None if the
@@ -87,7 +87,7 @@ def check_yaml_shape(text: str) -> type[yaml.Event] | None:
 
 
 class _YamlShape:
-    """The depth and size of the content that the YAML events so far describe. The content itself is not built."""
+    """Tracks the depth and size of the content that YAML events describe, without building that content."""
 
     def __init__(self) -> None:
         self.root: type[yaml.Event] | None = None
@@ -95,7 +95,7 @@ class _YamlShape:
         self._num_nodes = 0
         self._num_repeated = 0
         self._open_anchors: list[tuple[str | None, int]] = []
-        self._sizes: dict[str | None, int] = {}  # in nodes, by anchor; None for any node without one
+        self._sizes: dict[str | None, int] = {}  # in nodes, by anchor; None for nodes without an anchor
 
     def add(self, event: yaml.Event) -> None:
         """Count an event.
@@ -156,7 +156,7 @@ def check_interpolations(content: object, num_characters: int) -> None:
     Raises:
         ConfigError: the references exceed a limit. The message does not name the file.
     """
-    references: list[str | None] = []  # last word of each reference; None if unknown
+    references: list[str | None] = []  # the last word of each reference, or None if unknown
     holders: set[str] = set()  # keys whose value contains a reference at any depth
     for keys, text in _texts_of(content, ()):
         if "${" not in text:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from data_miner_dagster.config.base import ConfigModel
 
 MOST_STEPS_AROUND: int = 200
-"""The most neighbours on either side of a stored frame."""
+"""The maximum number of neighbours on either side of a stored frame."""
 
 
 class TrackerChoice(StrEnum):

@@ -11,7 +11,7 @@ from data_miner_dagster.config.environment import REVIEW_PORT_VARIABLE
 REVIEW_HOST: Final = "127.0.0.1"
 """The only address at which the review pages are served."""
 REVIEW_LINKS: Final = "/review"
-"""The path below which Dagster's web server leads to the review pages, whatever their port (web/review_links.py)."""
+"""The path below which Dagster's web server links to the review pages, whatever their port (web/review_links.py)."""
 
 
 class WebConfig(ConfigModel):
@@ -26,5 +26,5 @@ class WebConfig(ConfigModel):
 
 
 def review_address(config: WebConfig) -> str:
-    """Return the URL of the review pages, with the port of the `data-miner up` above this process, if there is one."""
+    """Return the URL of the review pages, with the port of the `data-miner up` above this process if there is one."""
     return f"http://{REVIEW_HOST}:{os.environ.get(REVIEW_PORT_VARIABLE) or config.review_port}"

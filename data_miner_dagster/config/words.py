@@ -22,10 +22,10 @@ per line would read a name with one of these characters as two names."""
 
 
 def visible_text(text: str) -> str:
-    """Return a text unchanged, after checking that no hidden character changes how it reads.
+    """Return a text unchanged after checking that no hidden character changes how it reads.
 
     Raises:
-        ValueError: the text contains a bidi or invisible character.
+        ValueError: the text contains a bidirectional or invisible character.
     """
     if problem := _hidden_in(text):
         raise ValueError(problem)
@@ -33,7 +33,7 @@ def visible_text(text: str) -> str:
 
 
 def _hidden_in(text: str) -> str:
-    """Return the end of a sentence about a bidi or invisible character in a text, or "" if it contains none."""
+    """Return the end of a sentence about a bidirectional or invisible character in a text, or "" if there is none."""
     character = hidden_character(text)
     if character is None:
         return ""
@@ -42,7 +42,7 @@ def _hidden_in(text: str) -> str:
 
 
 def checked_names(content: Any) -> Any:
-    """Return a mapping with blanks stripped from its keys, or anything else unchanged, for the field to check.
+    """Strip blanks from a mapping's keys, and return anything else unchanged, for the field to check.
 
     Raises:
         ValueError: a key is not text, is blank, or contains a line break, a control character or an invisible
