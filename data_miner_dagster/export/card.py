@@ -1,4 +1,4 @@
-"""Write the dataset card, `README.md`. Its header tells Hugging Face's `datasets` which images belong to which split.
+"""Write the dataset card, `README.md`. Its header tells Hugging Face's `datasets` which images belong to each split.
 
 Source: https://huggingface.co/docs/hub/datasets-manual-configuration.
 """
@@ -47,7 +47,7 @@ def write_card(
         header: the header of the release.
         tally: the counts of the folder's contents.
         notes: limits, licences and cost of the release.
-        path_of: the file pattern of a split, with `{split}` in place of its name: images beside a table, or shards.
+        path_of: the pattern of a split's files (images or shards), with `{split}` in place of the split's name.
         features: the columns in the form that `datasets` writes, if the files do not state the column types.
     """
     is_image_folder = path_of.startswith("images/")
@@ -80,7 +80,7 @@ def add_card(to: Destination, tally: ReleaseTally, *, path_of: str, features: Se
     """Write the card of an export whose images are in shards.
 
     Raises:
-        DataMinerError: the manifest or the table of videos of the release is damaged.
+        DataMinerError: the release's manifest or table of videos is damaged.
     """
     release = read_manifest(to.release) or {}
     notes = CardNotes(release.get("limits", ()), licences_of(read_videos(to.release)), effort_rows(release))

@@ -73,7 +73,7 @@ class CocoWriter:
 
 
 def read_coco(path: Path) -> Any:
-    """Return the annotations as `pycocotools.coco.COCO`, the format's reference library, with its indexes built."""
+    """Load annotations with the format's reference library, as an indexed `pycocotools.coco.COCO`."""
     from pycocotools.coco import COCO
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -132,7 +132,7 @@ def _said_of(box: ReleaseBox) -> dict[str, object]:
 
 
 def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems in the files of `annotations/`, in bounded memory."""
+    """Yield the problems in the files below `annotations/`, in bounded memory."""
     for split in (*expected.header.splits, ALL_SPLITS):
         path = annotation_file(folder, split)
         read_back = _whole_file_problems if path.stat().st_size <= MAX_COCO_BYTES else _streamed_problems
@@ -140,7 +140,7 @@ def coco_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
-    """Yield the problems in a file, which pycocotools reads whole."""
+    """Yield the problems in a file, reading all of it with pycocotools."""
     coco = read_coco(path)
     dataset = coco.dataset
     yield from _number_problems((len(dataset["images"]), len(dataset["annotations"])), split, expected)
@@ -153,7 +153,7 @@ def _whole_file_problems(path: Path, split: str, expected: Expected) -> Iterator
 
 
 def _streamed_problems(path: Path, split: str, expected: Expected) -> Iterator[str]:
-    """Yield the problems in a file, which is read as a stream: one entry per line, in the order of the images."""
+    """Yield the problems in a file, reading it as a stream of one entry per line, in image order."""
     yield from _category_problems(read_facts(path)["categories"], expected.header)
     images, annotations = (_Counted(read_entries(path, name)) for name in _LISTS)
     for image in _images_of(split, expected):

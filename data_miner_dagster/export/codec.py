@@ -1,6 +1,6 @@
 """The interface of a format's module: a writer that takes images one at a time, and verifiers that read them back.
 
-Belongs here: the types of both. Does not belong here: the list of formats (formats.py).
+Belongs here: the types of writers and verifiers. Does not belong here: the list of formats (formats.py).
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -13,19 +13,19 @@ from data_miner_dagster.protocols.pictures import PictureReader
 
 
 class ReleaseWriter(Protocol):
-    """A writer of one format. It receives images one at a time by `image_id`, and completes its files in `close`."""
+    """A writer of one format. It receives images one at a time, in order of `image_id`. `close` completes its files."""
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image and its boxes."""
         ...
 
     def close(self) -> None:
-        """Finish and close every file. This is called once, even after an error, when the files are discarded."""
+        """Finish and close every file. This is called once, even if an error occurred and the files are discarded."""
         ...
 
 
 def at_once(_name: str, work: Callable[[], None]) -> None:
-    """Do `work` immediately, so that an error fails the whole image."""
+    """Run `work` immediately, so that an error in it fails the whole image."""
     work()
 
 
@@ -38,8 +38,8 @@ class Destination:
         header: the header of the release.
         release: the folder with the images below `images/`; equal to `folder` while a release is written.
         pictures: decodes the images.
-        attempt: called with (name, work) for each file by writers that write several files per image. It does the
-            work, and skips the file if the work fails.
+        attempt: called with (name, work) for each file by writers that write several files per image. It runs
+            `work`, and skips the file if that fails.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Expected:
         tally: the counts of the folder's contents.
         read_images: yields the images. Each call starts from the first.
         missing_parts: the parts that were not written.
-        release: the folder of the exported release, from which its tracks are read. Empty if no verifier reads tracks.
+        release: the folder of the exported release, which contains its tracks. Empty if no verifier reads tracks.
     """
 
     header: ReleaseHeader
@@ -79,8 +79,8 @@ class Codec:
 
     Attributes:
         open_writer: opens a writer for a destination.
-        verifiers: read releases and exports back.
-        export_verifiers: read only exports back, and compare them with the release.
+        verifiers: read releases and exports back, and yield their problems.
+        export_verifiers: read back exports only, and compare them with the release.
         complete_export: adds the files that are not written image by image, except the datasheet, which every export
             has.
         attempts_parts: True if the writer uses `Destination.attempt`, so that an image may be incomplete although `add`

@@ -1,4 +1,4 @@
-"""Check what several formats have in common: the boxes of an image, and the number of files."""
+"""Check what several formats have in common: an image's boxes, and the number of files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ def _file_names(folder: str | Path) -> Iterator[str]:
 def label_problems(
     image: ReleaseImage, boxes: Sequence[ReleaseBox], found: Sequence[FoundBox], tolerance: float
 ) -> Iterator[str]:
-    """Yield the differences between the expected boxes of an image and those in a file. `tolerance` is in pixels."""
+    """Yield the differences between an image's expected boxes and those in a file. `tolerance` is in pixels."""
     if len(found) != len(boxes):
         yield f"{image.file_name}: {counted(len(found), 'label')}, expected {len(boxes)}"
         return
@@ -49,5 +49,5 @@ def label_problems(
 
 
 def corners_of(x: float, y: float, width: float, height: float) -> Corners:
-    """Return (left, top, right, bottom) of a box given by its upper left corner and its size."""
+    """Convert a box given by its upper left corner and size to (left, top, right, bottom)."""
     return x, y, x + width, y + height

@@ -1,6 +1,7 @@
 """Write one picture per box, in folders by split and class, for image classification. Unsure boxes have no crop.
 
-The crop of a box without a mask is a JPEG. With a mask, it is a PNG with the mask as alpha channel, which JPEG lacks.
+The crop of a box without a mask is a JPEG. The crop of a box with a mask is a PNG, since JPEG lacks an alpha channel
+for the mask.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ MAX_NAME_BYTES: Final = 240
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
-    """Return the path of the crop of label `number`: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
+    """Return the path of label `number`'s crop: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
     Class names are free text, so every character except letters, digits and '-' becomes '_'. The id keeps paths unique.
     """
@@ -60,7 +61,7 @@ class CropsWriter:
         folder: the folder to write to.
         release: the folder of the release.
         pictures: decodes the images.
-        attempt: called with (frame id and box, work) for each crop. It does the work, and skips the crop if that fails.
+        attempt: called with (crop name, work) for each crop. It runs `work`, and skips the crop if that fails.
     """
 
     def __init__(

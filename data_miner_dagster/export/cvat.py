@@ -1,7 +1,7 @@
 """Write annotations as `CVAT for images 1.1` with the labels of a task, and read annotations that CVAT returns.
 
 Source: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat and https://docs.cvat.ai/docs/other/xml_format.
-The confidence, name and origin of a box are attributes of its label.
+A box's confidence, name and origin are stored as attributes of its label.
 """
 
 import contextlib
@@ -31,12 +31,12 @@ _ATTRIBUTES: Final = ("confidence", _BOX, "detector", "answer_id")
 
 
 def _attributes(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return the names of a box's attributes, with the verifier's verdict if the release has verdicts."""
+    """Return the names of a box's attributes, including the verifier's verdict if the release has verdicts."""
     return (*_ATTRIBUTES, *(name for name in header.extra_columns if name == VERDICT_COLUMN))
 
 
 class CvatWriter:
-    """Writes `annotations.xml`, and `labels.json` for the constructor of a task's labels, in bounded memory.
+    """Writes `annotations.xml`, and `labels.json` for CVAT's label constructor, in bounded memory.
 
     Raises:
         ConfigError: CVAT does not accept a class name.
@@ -74,7 +74,7 @@ class CvatWriter:
 
 
 def cvat_labels(header: ReleaseHeader) -> list[dict[str, object]]:
-    """Return the labels for the constructor of a task: a rectangle for each class, and a tag for finished images."""
+    """Return the labels for CVAT's label constructor: a rectangle for each class, and a tag for reviewed images."""
     attributes = [
         {"name": name, "input_type": "text", "mutable": False, "default_value": "", "values": [""]}
         for name in _attributes(header)
@@ -120,7 +120,7 @@ def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTre
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return the attribute values of a box in the order of their names. Exports without verdicts omit the last one."""
+    """Return a box's attribute values, in the order of `_attributes`. Exports without verdicts omit the last one."""
     return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 
@@ -130,7 +130,7 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 
 
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images in CVAT's export as `CVAT for images 1.1`: the archive, or the XML file from it.
+    """Yield the images in an archive that CVAT exported as `CVAT for images 1.1`, or in the XML file from it.
 
     An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were.
 

@@ -1,4 +1,4 @@
-"""Read CVAT's XML as a stream of plain records. A document type is refused, which rules out entities.
+"""Read CVAT's XML as a stream of plain records. Document types are refused, which rules out entities.
 
 Belongs here: the contents of the file. Does not belong here: their interpretation (cvat.py).
 """
@@ -35,7 +35,7 @@ class XmlBox:
 
 @dataclass(slots=True)
 class XmlImage:
-    """An `image` element, with its boxes, its tags, and the names of its other shapes."""
+    """An `image` element, with its boxes, its tags, and the kinds of its other shapes."""
 
     number: int
     name: str
@@ -47,11 +47,11 @@ class XmlImage:
 
 
 class CvatXml:
-    """A CVAT XML file. The contents of its header are known once the first image has been read.
+    """A CVAT XML file. The values in its header are known once the first image has been read.
 
     Args:
-        path: the file, or CVAT's archive of it.
-        is_returned: whether the file comes from outside, so that its size is limited.
+        path: the file, or CVAT's archive that contains it.
+        is_returned: whether the file comes from outside. If so, its size is limited.
     """
 
     def __init__(self, path: Path, *, is_returned: bool = True) -> None:
@@ -62,10 +62,10 @@ class CvatXml:
         self.updated: str | None = None
 
     def images(self) -> Iterator[XmlImage]:
-        """Yield the images in the file. The header's values are stored on the way.
+        """Yield the images in the file, and store the header's values as attributes of this object.
 
         Raises:
-            ConfigError: the file is missing, too large, damaged, or not of this format.
+            ConfigError: the file is missing, too large, damaged, or not in this format.
         """
         try:
             with self._opened() as file:
@@ -99,7 +99,7 @@ class CvatXml:
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
-        """Open the XML file, or the one in CVAT's archive, and close it after the block."""
+        """Open the XML file, or the one inside CVAT's archive, for the duration of the block."""
         if not zipfile.is_zipfile(self._path):
             self._check_size(self._path.stat().st_size)
             with self._path.open("rb") as file:

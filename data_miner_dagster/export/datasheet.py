@@ -1,4 +1,4 @@
-"""Write `datasheet.md`, the background that a new user needs before using a release.
+"""Write `datasheet.md`, the background information that a user needs before using a release.
 
 Source: Gebru et al., Datasheets for Datasets, Communications of the ACM 64(12), 2021.
 """
@@ -45,11 +45,11 @@ def write_datasheet(
 
 
 def gaps_changed(release: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the videos that are cut at the same times as before, but with other gaps."""
+    """Return the keys of the videos that are cut at the same times as before, but with different gaps."""
     moved = (release.get("changes") or {}).get("videos_moved", ())
     return [key for key, before, after in moved if differ_in_gaps_alone(before, after)]
 
 
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
-    """Return {video key: text of its blocks} for the videos that are divided between the splits by time."""
+    """Return {video key: its blocks as text} for the videos that are divided between splits by time."""
     return {video.video_key: video.split for video in videos if cut_of(video.split)}

@@ -19,7 +19,7 @@ _SAID_TWICE = ("config.filtering.positive", "config.filtering.negative", "config
 
 @dataclass(frozen=True, slots=True)
 class ReleaseDifference:
-    """Exact differences between the releases `before` and `after`. Lists are sorted."""
+    """The exact differences between the releases `before` and `after`. Lists are sorted."""
 
     before: str
     after: str
@@ -35,7 +35,7 @@ class ReleaseDifference:
 
     @property
     def as_line(self) -> str:
-        """The difference in one line, without the changes of settings."""
+        """The difference in one line, without changes to settings."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
         num_changed = self.num_images_added + self.num_images_removed + self.num_images_relabelled
         if not (num_changed or boxes or self.videos_moved):
@@ -61,10 +61,10 @@ def compare_releases(
     """Return the differences between two releases, reading both as streams.
 
     Args:
-        before: folder of the earlier release.
-        before_content: content of its manifest.
-        after: folder of the later release; its `data/` tables must exist.
-        after_content: content of its manifest, which may not be written yet.
+        before: the folder of the earlier release.
+        before_content: the content of the earlier release's manifest.
+        after: the folder of the later release, in which the `data/` tables must exist.
+        after_content: the content of the later release's manifest, which may not be written yet.
         last_splits: the split of each video in the last release that contained it, which may be older than `before`. If
             it is None, the splits of `before` are used.
 
@@ -110,7 +110,7 @@ def compare_releases(
 def _side_by_side(
     before: Iterator[ReleaseImage], after: Iterator[ReleaseImage]
 ) -> Iterator[tuple[ReleaseImage | None, ReleaseImage | None]]:
-    """Yield pairs of the same image. If one side lacks the image, its place holds None.
+    """Yield (before, after) pairs of the same image, with None for a release that lacks the image.
 
     Both streams must be in order of (video key, frame index).
     """

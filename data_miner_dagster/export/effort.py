@@ -1,4 +1,4 @@
-"""The cost of a release in units that are the same on every machine: videos, frames, examined images, sizes.
+"""Describe the cost of a release in units that are the same on every machine, such as videos, frames and bytes.
 
 Belongs here: the key in the manifest, and the rows of the card and the datasheet. Does not belong here: counting
 (operations/releasing/effort.py), and time and money, which depend on the machine (stages/costs.py).
@@ -10,14 +10,14 @@ from typing import Any, Final
 from data_miner_dagster.domain.sizes import size_text
 
 EFFORT_KEY: Final = "effort"
-"""The key in the manifest. Releases of earlier versions do not have it, and neither do their rebuilt copies."""
+"""The key in the manifest. Releases built by earlier versions lack it, and so do their rebuilt copies."""
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _MILLION: Final = 1_000_000
 
 
 def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the cost in a release's manifest as (name, text) rows, or no rows for a release of an earlier version."""
+    """Return the cost in a release's manifest as (name, text) rows, or no rows for an older release."""
     effort = release.get(EFFORT_KEY)
     if effort is None:
         return []

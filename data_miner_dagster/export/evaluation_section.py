@@ -1,4 +1,4 @@
-"""The report's section about an evaluation: curves as lines of a chart, and the confusion matrix."""
+"""Build the report's section about an evaluation: its charts of curves and its confusion matrix."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Line:
     label: str
     colour: str
     points: str
-    mark: tuple[float, float] | None  # the point of the threshold in force
+    mark: tuple[float, float] | None  # the point at the threshold in force
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class EvaluationSection:
 
 
 def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str]) -> EvaluationSection:
-    """Return the section about an evaluation. Equal evaluations yield equal sections.
+    """Build the section about an evaluation. Equal evaluations yield equal sections.
 
     Args:
         evaluation: the evaluation to show.

@@ -1,7 +1,7 @@
-"""Write a dataset in the format `FiftyOneDataset`, and read labels that FiftyOne returns.
+"""Write a dataset in the `FiftyOneDataset` format, and read the labels that FiftyOne returns.
 
-Source: https://docs.voxel51.com/user_guide/import_datasets.html#fiftyonedataset. Boxes are left, top, width and height
-relative to the image's size.
+Source: https://docs.voxel51.com/user_guide/import_datasets.html#fiftyonedataset. Boxes are stored as left, top, width
+and height relative to the image's size.
 """
 
 import json
@@ -34,13 +34,13 @@ SAMPLES_FILE: Final = "samples.json"
 LABELS_FILE: Final = "labels.json"
 LABELS_FIELD: Final = "detections"
 DATASET_VERSION: Final = "1.0.0"
-"""The oldest version of FiftyOne that reads the written files. Later versions upgrade them during import."""
+"""The oldest version of FiftyOne that can read the written files. Later versions upgrade them on import."""
 _TOOL: Final = "FiftyOne"
 _FIELDS: Final = "fiftyone.core.fields."
 
 
 class FiftyOneWriter:
-    """Writes `metadata.json` and `samples.json`, a sample per line.
+    """Writes `metadata.json` and `samples.json`, with one sample per line.
 
     Raises:
         ConfigError: a class name has control characters.
@@ -189,10 +189,10 @@ def _detection(image: ReleaseImage, number: int, box_id: str, columns: Sequence[
 
 
 def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images in FiftyOne's export as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
+    """Yield the images that FiftyOne exported as `FiftyOneDataset` or `FiftyOneImageDetectionDataset`.
 
-    An image whose sample has the tag `reviewed` was reviewed. FiftyOne does not say whether other images were. The
-    second format has no tags.
+    An image whose sample has the tag `reviewed` was reviewed. FiftyOne does not say whether other images were.
+    `FiftyOneImageDetectionDataset` has no tags.
 
     Args:
         path: the folder, or the JSON file in it.

@@ -2,7 +2,7 @@
 
 Its entries determine what is written and read back, `data-miner export --help`, messages, the table in
 docs/releases.md, and the kinds of the asset `dataset`. Belongs here: descriptions of formats. Does not belong here:
-their code, which is imported only when it is used, so that `--help` is fast.
+their code, which is imported only when needed, so that `--help` is fast.
 """
 
 import importlib
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.export.codec import Codec
 
 WHOLE: Final = "all"
-"""The choice that exports a release unchanged, with every format that it contains. It is not a format itself."""
+"""The choice that exports a release unchanged, with every format in it. It is not a format itself."""
 WHOLE_HELP: Final = "the release as it is"
 MAX_KINDS: Final = 3
 """Dagster shows at most this many kinds on an asset."""
@@ -30,11 +30,12 @@ class Format:
         name: the name that users write.
         help: its description, as a phrase.
         code: `module:name` of its `Codec`, below export/.
-        in_releases: written into every release. If you set it, releases change, so raise `RELEASING_VERSION`.
-        in_exports: offered by `data-miner export`.
-        has_images_beside: refers to files below `images/`, so an export contains the images too.
-        comes_back: belongs to an annotation tool, whose corrected labels `data-miner review import` reads.
-        needs: the import name of a package that the extra with the format's name installs.
+        in_releases: whether it is written into every release. Changing it changes releases, so raise
+            `RELEASING_VERSION`.
+        in_exports: whether `data-miner export` offers it.
+        has_images_beside: whether it refers to files below `images/`, so that an export contains the images too.
+        comes_back: whether it belongs to an annotation tool whose corrected labels `data-miner review import` reads.
+        needs: the import name of the package that the extra named after the format installs, or None.
     """
 
     name: str
@@ -48,12 +49,12 @@ class Format:
 
     @property
     def codec(self) -> "Codec":
-        """The format's writer and verifiers. Reading it imports their module."""
+        """The format's writer and verifiers. Accessing this property imports their module."""
         module, _, name = self.code.partition(":")
         return cast("Codec", getattr(importlib.import_module(f"{__package__}.{module}"), name))
 
     def check_installed(self) -> None:
-        """Ensure that the format can be written here.
+        """Check that the format can be written in this environment.
 
         Raises:
             ConfigError: the format's extra is not installed.
@@ -68,7 +69,7 @@ class Format:
 TABLES: Final = Format(
     "parquet", "flat tables of images, boxes and videos", "parquet:CODEC", in_releases=True, has_images_beside=True
 )
-"""The lossless format: every other format can be written from it and is compared with it."""
+"""The lossless format. Every other format can be written from it, and is compared with it."""
 FORMATS: Final = (
     Format("coco", "COCO JSON, a file per split", "coco:CODEC", in_releases=True, has_images_beside=True),
     Format("yolo", "labels and `data.yaml` for Ultralytics", "yolo:CODEC", in_releases=True, has_images_beside=True),

@@ -1,4 +1,4 @@
-"""The report's funnel: its steps as bars, grouped by unit."""
+"""Build the bars of the report's funnel, grouped by unit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from data_miner_dagster.domain.phrases import counted_phrase, phrase_of
 
 @dataclass(frozen=True, slots=True)
 class FunnelBar:
-    """One row of the funnel: the remaining and lost parts, in percent of the first row of the same unit."""
+    """One row of the funnel: the remaining and lost parts, as percentages of the first row with the same unit."""
 
     label: str
     count: str
@@ -19,7 +19,7 @@ class FunnelBar:
 
 
 def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[FunnelBar]]]:
-    """Return the bars grouped by unit: videos, frames and boxes. Steps that were not reached are omitted.
+    """Return (unit, bars) for videos, frames and boxes. Steps that were not reached are omitted.
 
     Args:
         steps: the steps that `Funnel.as_json` returns.

@@ -1,4 +1,4 @@
-"""The report's histograms: values counted in bins, drawn as rectangles."""
+"""Count values in bins, and draw them as the histograms of the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Stacked bars over a range. A threshold's mark is (position in units of the view box, label)."""
+    """Stacked bars over a range. Each mark of a threshold is (position in units of the view box, label)."""
 
     title: str
     note: str
@@ -39,10 +39,10 @@ class Histogram:
 
 
 class HistogramCounts:
-    """Counts of values in equal bins between two bounds, one row per series.
+    """Counts of values in bins of equal width between two bounds, with one row per series.
 
-    Values outside the bounds count in the first or last bin. Equal bounds, such as a threshold of 1.0 and a largest
-    cosine of 1.0, are moved slightly apart.
+    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. They occur
+    if, for example, both the threshold and the largest cosine are 1.0.
     """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:
@@ -71,9 +71,9 @@ def draw_histogram(
     marks: Sequence[tuple[float, str]] = (),
     legend: Sequence[tuple[str, str]],
 ) -> Histogram:
-    """Return a histogram as rectangles. Series are stacked in order, and the tallest bin fills the drawing.
+    """Draw a histogram as rectangles. Series are stacked in order, and the tallest bin fills the drawing.
 
-    `marks` are (value, label), and `legend` has the (kind, text) of each series.
+    `marks` contains (value, label) pairs, and `legend` contains a (kind, text) pair for each series.
     """
     bins = counts.counts.shape[1]
     step = _WIDTH / bins

@@ -1,4 +1,4 @@
-"""Write the Hugging Face layouts: `images/<split>/metadata.parquet` beside the images, and Parquet with images inside.
+"""Write Hugging Face's layouts: `images/<split>/metadata.parquet` beside the images, and Parquet with embedded images.
 
 Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. `file_name` is relative to the table.
 """
@@ -52,7 +52,7 @@ class ImageFolderWriter:
 _IMAGE_TYPE: Final = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
 MAX_SHARD_BYTES: Final = 500_000_000
 _ROWS_PER_GROUP: Final = 100  # few rows, since images are large
-_ROWS_AT_ONCE: Final = 100  # rows read together from a table that may contain images
+_ROWS_AT_ONCE: Final = 100  # rows to read together from a table that may contain images
 
 
 def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
@@ -68,12 +68,12 @@ def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def shard_files(folder: Path, split: str) -> list[Path]:
-    """Return the paths of a split's shards inside an export, in the order of their images."""
+    """Return the paths of a split's shards inside an export, in image order."""
     return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].parquet"))
 
 
 class EmbeddedParquetWriter(ShardedWriter):
-    """Writes `data/<split>-<shard>.parquet` with embedded images, the best layout for the hub's viewer."""
+    """Writes `data/<split>-<shard>.parquet` with embedded images, the layout that suits the hub's viewer best."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _ParquetShard:
 
 
 def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the tables beside the images: `images/<split>/metadata.parquet`."""
+    """Yield the problems with the tables beside the images (`images/<split>/metadata.parquet`)."""
     files = {split: [metadata_file(folder, split)] for split in expected.header.splits}
     for split, number in expected.tally.images_by_split.items():
         if not number and files[split][0].exists():
@@ -117,7 +117,7 @@ def image_folder_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def embedded_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the shards with embedded images: `data/<split>-<shard>.parquet`."""
+    """Yield the problems with the shards that embed images (`data/<split>-<shard>.parquet`)."""
     files = {split: shard_files(folder, split) for split in expected.header.splits}
     yield from file_number_problems(folder / "data", sum(map(len, files.values())))
     yield from _table_problems(files, expected, expected.header.extra_columns)
@@ -142,7 +142,7 @@ def _add_card(to: Destination, tally: ReleaseTally) -> None:
 
 
 def columns_beside(header: ReleaseHeader) -> tuple[str, ...]:
-    """Return the extra columns of the tables beside a release's images: all except masks."""
+    """Return the extra columns, except masks, for the tables beside a release's images."""
     return tuple(name for name in header.extra_columns if name != MASK_COLUMN)
 
 

@@ -1,7 +1,7 @@
-"""One row per image, with its boxes as a struct of lists: the common layout of Hugging Face, WebDataset and Lance.
+"""Build one row per image, with its boxes as a struct of lists, for Hugging Face, WebDataset and Lance.
 
-Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. Regions to ignore are left out, since the
-layout cannot mark them.
+Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. Regions to ignore are omitted, since
+the layout cannot mark them.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from data_miner_dagster.export.records import MASK_COLUMN, ReleaseBox, ReleaseIm
 
 _BOX_LISTS = (
     pa.field("bbox", pa.list_(pa.list_(pa.float64()))),  # x, y, width, height in pixels
-    pa.field("category", pa.list_(pa.int64())),  # class id, from 0
+    pa.field("category", pa.list_(pa.int64())),  # class id, counting from 0
     pa.field("category_name", pa.list_(pa.string())),
     pa.field("confidence", pa.list_(pa.float64())),
 )
@@ -47,7 +47,7 @@ def row_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 def row_of(image: ReleaseImage, columns: Sequence[str] = ()) -> dict[str, Any]:
-    """Return an image as a row of `row_schema`."""
+    """Convert an image to a row of `row_schema`."""
     return {
         "file_name": PurePosixPath(image.file_name).name,
         "image_id": image.image_id,
@@ -88,7 +88,7 @@ def _value(box: ReleaseBox, column: str) -> object:
 def split_problems(
     rows: Mapping[str, Iterator[Mapping[str, Any]]], expected: Expected, columns: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Yield the problems with every split's rows. A row's `image`, if it has one, must be the content of the file."""
+    """Yield the problems with every split's rows. If a row has an `image`, it must equal the image file's content."""
     for image in expected.read_images():
         row = next(rows[image.split], None)
         if row is None:

@@ -1,4 +1,4 @@
-"""Write Label Studio's tasks with predictions and its labelling interface, and read the annotations it returns.
+"""Write tasks with predictions and a labelling interface for Label Studio, and read the annotations that it returns.
 
 Source: https://labelstud.io/guide/predictions, https://labelstud.io/guide/task_format. Coordinates are percentages of
 the image's size. Image addresses refer to Label Studio's local file storage, with the export's folder as the
@@ -38,12 +38,12 @@ _ADDRESS: Final = "/data/local-files/?d="
 
 
 def tasks_file(folder: Path, number: int) -> Path:
-    """Return the path of a file of tasks. Files are numbered from 0."""
+    """Return the path of a task file. Files are numbered from 0."""
     return folder / f"tasks-{number:05d}.json"
 
 
 class LabelStudioWriter:
-    """Writes `label_config.xml` and `tasks-<number>.json`, a task per line.
+    """Writes `label_config.xml` and `tasks-<number>.json`, with one task per line.
 
     Raises:
         ConfigError: Label Studio does not accept a class name.
@@ -81,7 +81,7 @@ class LabelStudioWriter:
 
 
 def label_config(header: ReleaseHeader) -> str:
-    """Return the labelling interface: the image, and a rectangle label for each class."""
+    """Return the labelling interface, with the image and a rectangle label for each class."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name=_TO, value="$image", zoom="true", zoomControl="true")
     labels = ElementTree.SubElement(view, "RectangleLabels", name=_FROM, toName=_TO)
@@ -134,7 +134,7 @@ def _region(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
 
 
 def _meta(box: ReleaseBox) -> dict[str, str]:
-    """Return the verdicts of a person and a verifier on a box, if there are any."""
+    """Return the id of a person's answer about a box, and the verifier's verdict on it, omitting what is None."""
     said = {"answer_id": box.answer_id, "verifier_verdict": box.verifier_verdict}
     return {name: text for name, text in said.items() if text is not None}
 
@@ -181,7 +181,7 @@ def _returned(task: Mapping[str, Any]) -> ReturnedImage:
 
 
 def _file_of(address: str) -> str:
-    """Return the path in an image's address. The address of a local file has the path in its query."""
+    """Return the path in an image's address. A local file's address has the path in its query."""
     parts = urlsplit(address)
     return parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
 
@@ -192,14 +192,14 @@ def _time_of(annotation: Mapping[str, Any]) -> datetime:
 
 
 def _person(completed_by: Any) -> str | None:
-    """Return the annotator's email address or name, or else the number (Label Studio's default), or None if unknown."""
+    """Return the annotator's email address, or else the name or number, or None if the annotator is unknown."""
     if isinstance(completed_by, Mapping):
         return str(completed_by.get("email") or completed_by.get("username") or f"user {completed_by['id']}")
     return None if completed_by is None else f"user {completed_by}"
 
 
 def _box_of(region: Mapping[str, Any]) -> ReturnedBox | str | None:
-    """Return a region as a box, or the reason why it cannot be one, or None for another entry, such as a comment."""
+    """Convert a region to a box, or return why that is impossible. Return None for other entries, such as comments."""
     kind = str(region["type"])
     if kind != _TYPE:
         return f"a region of type {kind}" if kind.endswith("labels") else None

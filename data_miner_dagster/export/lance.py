@@ -1,4 +1,4 @@
-"""Write a Lance table per split that contains the images. Training can read single rows.
+"""Write a Lance table for each split, with the images inside. Training can read individual rows.
 
 Source: https://lance.org, whose library writes and reads the tables. The rows are defined in image_rows.py. The library
 gives files random names, so two exports of one release differ in bytes, but never in rows.
@@ -16,7 +16,7 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.shards import ShardedWriter
 
 MAX_FRAGMENT_BYTES: Final = 64_000_000
-"""A fragment with this many bytes of images is full. The library holds the rows of a fragment in memory."""
+"""A fragment is full when its images reach this size. The library holds a fragment's rows in memory."""
 _ROWS_AT_ONCE: Final = 32
 
 

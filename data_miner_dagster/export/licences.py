@@ -1,7 +1,7 @@
-"""The licences of a release's videos, by source, and which of them forbid redistribution of the pictures.
+"""List the licences of a release's videos by source, and determine which of them forbid redistributing the pictures.
 
-A licence is what the source states, in its own words. This module only interprets these words, which is not legal
-advice: anything unclear is left to the reader.
+A licence is quoted in the source's own words. This module interprets these words, but gives no legal advice: anything
+unclear is left to the reader.
 """
 
 import re
@@ -19,7 +19,7 @@ _YOUTUBE: Final = "youtube"
 
 
 class Redistribution(StrEnum):
-    """The answer to whether pictures of a video may be redistributed. Users see the value."""
+    """Whether pictures from a video may be redistributed. Users see the value."""
 
     FORBIDDEN = "no"
     NO_DERIVATIVES = "only unchanged: labels and crops need the author's consent"
@@ -53,7 +53,7 @@ class LicenceUse:
 
 
 def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
-    """Return the licences of the videos from each source, those with the most images first."""
+    """Return the licences of each source's videos, starting with the one that covers the most images."""
     counts: dict[tuple[str, str, Redistribution], tuple[int, int]] = {}
     for video in videos:
         key = (source_of(video), video.licence or "none stated", redistribution_of(video))
@@ -64,7 +64,7 @@ def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
 
 
 def forbidding(uses: Sequence[LicenceUse]) -> str | None:
-    """Return one sentence about the licences that forbid redistribution, or None if there are none."""
+    """Return a sentence that lists the licences that forbid redistribution, or None if there are none."""
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None
@@ -79,7 +79,7 @@ def source_of(video: ReleaseVideo) -> str:
 
 
 def redistribution_of(video: ReleaseVideo) -> Redistribution:
-    """Return whether pictures of a video may be redistributed under the licence that its source states."""
+    """Return whether pictures from a video may be redistributed under the licence that its source states."""
     stated = " ".join((video.licence or "").casefold().split())
     if not stated:
         is_standard = video.video_key.partition("-")[0] == _YOUTUBE

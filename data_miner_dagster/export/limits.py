@@ -1,4 +1,4 @@
-"""The limits of a release that follow from its own numbers: too few boxes, one dominant video or channel.
+"""Derive a release's limits from its own numbers, such as too few boxes, or one dominant video or channel.
 
 Belongs here: deriving these limits from the manifest and the videos. Does not belong here: limits that every release
 has, which are in the templates.
@@ -17,10 +17,11 @@ LARGE_VIDEO: Final = 0.25
 LARGE_CHANNEL: Final = 0.5
 """A channel with at least this share of all images, or of a split's images, is mentioned."""
 FEW_BOXES: Final = 100
-"""A class with fewer boxes is mentioned: a detector learns little from them, and a share measured on a tenth of them is
-uncertain."""
+"""A class with fewer boxes is mentioned. A detector learns little from so few, and a share measured on a tenth of them
+is uncertain."""
 FEW_IMAGES: Final = 50
-"""Measurements on a split with fewer images are uncertain by ten points or more. The first split is not mentioned."""
+"""A split with fewer images is mentioned, unless it is the first. Measurements on it are uncertain by ten points or
+more."""
 _MOST_NAMED: Final = 10
 
 
@@ -32,8 +33,8 @@ def limits_of(
     """Return the limits of a release, one sentence each, without a full stop.
 
     Args:
-        release: the content of its manifest.
-        videos: the videos with at least one image in it.
+        release: the content of the release's manifest.
+        videos: the videos with at least one image in the release.
         boxes_by_split: the number of boxes by split and class, or None if it is unknown.
     """
     return [

@@ -9,12 +9,12 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.rows import read_columns, read_rows_with
 
 _FILE_SUFFIX: Final = re.compile(r"\.(?:jpg|jpeg|png|webp|txt|xml|json)$")
-"""The suffix of an image or of a label file. Anything else after a dot belongs to a video's key."""
+"""The suffix of an image file or label file. Anything else after a dot is part of a video's key."""
 _CROP: Final = re.compile(r"(.+_[0-9]{6})_[0-9]{3}")
 
 
 def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ...]] | None:
-    """Return an image of a release with its boxes, and the boxes' ids in COCO, or None if it does not exist.
+    """Return an image in a release with its boxes, and the boxes' COCO ids, or None if there is no such image.
 
     Raises:
         DataMinerError: a table is damaged.
@@ -30,7 +30,7 @@ def find_image(folder: Path, image_id: int) -> tuple[ReleaseImage, tuple[int, ..
 def find_image_id(folder: Path, name: str) -> int | None:
     """Return the id of the image that a name refers to, or None if there is no such image.
 
-    The name is a frame id, or the name of the image's file, of its label file, or of one of its crops.
+    The name is a frame id, or the name of the image file, its label file or one of its crops.
 
     Raises:
         DataMinerError: the table of images is damaged.
@@ -52,7 +52,7 @@ def find_image_id(folder: Path, name: str) -> int | None:
 def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
     """Return the id of a box's image, or None if there is no such box.
 
-    The id of the box is its COCO id, which is its position in the table, from 1.
+    The box's id is its COCO id, which is its position in the table, counting from 1.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -62,5 +62,5 @@ def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
 
 
 def _place_of(path: Path, column: str, value: Any) -> int | None:
-    """Return the position, from 1, of the first row whose `column` has `value`, or None if no row has it."""
+    """Return the position of the first row whose `column` is `value`, counting from 1, or None if there is none."""
     return next((place for place, (found,) in enumerate(read_columns(path, column), 1) if found == value), None)

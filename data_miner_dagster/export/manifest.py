@@ -1,7 +1,7 @@
-"""Write and read a release's manifest (`release.json`, written last) and its other files' sha256 (`SHA256SUMS`).
+"""Write and read a release's manifest (`release.json`, written last) and the checksums of its files (`SHA256SUMS`).
 
-`sha256sum -c SHA256SUMS` checks a release on machines where this package is not installed. `release.json` contains the
-checksum of `SHA256SUMS`, so it covers every file.
+`sha256sum -c SHA256SUMS` checks a release on machines where this package is not installed. Since `release.json`
+contains the checksum of `SHA256SUMS`, it covers every file.
 """
 
 import json
@@ -17,9 +17,9 @@ from data_miner_dagster.export.records import IMAGES_FOLDER
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
-"""The file in a release that was kept although some of its videos were forgotten. It says which, when and why."""
+"""A file in a release that was kept although some of its videos were forgotten. It says which videos, when and why."""
 NOT_FOLLOWED: Final = "not_followed"
-"""The key of the list of videos whose objects could not be followed. It is absent if there are none."""
+"""The key for the list of videos whose objects could not be followed. It is absent if the list is empty."""
 FORMAT_VERSION: Final = 1
 _READ_BY_OTHERS: Final = {
     "project": str,
@@ -62,12 +62,12 @@ class ChecksumWriter:
         self.num_files = 0
 
     def add(self, name: str, sha256: str) -> None:
-        """Write one file's line; `name` is its path inside the release."""
+        """Write one file's line. `name` is the file's path inside the release."""
         self._lines.write(f"{sha256}  {name}\n")
         self.num_files += 1
 
     def add_all_but_images(self) -> None:
-        """Hash every existing file except images, and write the lines, ordered by path."""
+        """Hash every existing file except images, and write their lines in path order."""
         for name in _file_names(self._folder):
             if name != CHECKSUMS_FILE:
                 self.add(name, sha256_of_file(self._folder / name))
@@ -78,7 +78,7 @@ class ChecksumWriter:
 
 
 def size_of_all_but_images(folder: Path) -> int:
-    """Return the size in bytes of the labels and tables of a release. Call it before the card is written."""
+    """Return the size in bytes of a release's labels and tables. Call this before the card is written."""
     return sum((folder / name).stat().st_size for name in _file_names(folder) if name != CHECKSUMS_FILE)
 
 
@@ -86,7 +86,7 @@ def write_manifest(folder: Path, content: Mapping[str, object], *, num_files: in
     """Write the manifest of a release whose `SHA256SUMS` is complete.
 
     Args:
-        folder: the folder of the release, otherwise complete.
+        folder: the folder of the release, which is otherwise complete.
         content: the description of the release, to which `format` and `checksums` are added. The order of its keys is
             preserved, since the order of classes and splits is significant.
         num_files: the number of files in `SHA256SUMS`.
@@ -141,8 +141,8 @@ def read_checksums(folder: Path) -> Iterator[tuple[str, str]]:
 def damaged_files(folder: Path) -> list[str]:
     """Return `path: problem` for every file that is missing or whose bytes have changed.
 
-    If `release.json` or `SHA256SUMS` is missing, or `SHA256SUMS` has changed, only this problem is returned. Files that
-    `SHA256SUMS` does not name, such as a label cache left by a training run, are ignored.
+    If `release.json` or `SHA256SUMS` is missing, or `SHA256SUMS` has changed, only that problem is returned. Files not
+    listed in `SHA256SUMS`, such as a label cache from a training run, are ignored.
 
     Raises:
         DataMinerError: `release.json` is damaged.
@@ -166,7 +166,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the files below a folder except images, ordered by path. Only one folder's names are read at a time."""
+    """Yield the files below a folder except images, in path order. Only one folder's names are read at a time."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

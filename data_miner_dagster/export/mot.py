@@ -1,9 +1,9 @@
-"""Write the layout of the MOT Challenge, for TrackEval and CVAT. Each video has one sequence per split.
+"""Write the layout of the MOT Challenge for TrackEval and CVAT, with one sequence per video and split.
 
 Source: https://motchallenge.net/instructions, and for `labels.txt`
-https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are pixels from 0, as in all formats here. If
-the identity of a box is unknown, because a person drew it or the detector is unsure of it, its line has confidence 0,
-and evaluation ignores it.
+https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are in pixels counted from 0. A box that a
+person drew, or that the detector is unsure of, has no known identity. Its line has confidence 0, so evaluation ignores
+it.
 """
 
 import configparser
@@ -70,7 +70,7 @@ class _MotSequence:
         self._rows.writerow(_FRAME_COLUMNS)
         self._numbering = Numbering()
         self._num_frames = 0
-        self._times: list[float] = []  # the first, and the last
+        self._times: list[float] = []  # the first and the last
         self._size_wh = (0, 0)
 
     def add_frame(self, frame: TrackedFrame) -> int:

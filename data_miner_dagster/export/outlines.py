@@ -1,6 +1,6 @@
-"""Convert masks to the polygons that formats expect, and polygons to the pixels that their readers fill.
+"""Convert masks to the polygons that formats expect, and polygons to the pixels that the formats' readers fill.
 
-Belongs here: pure functions of a mask. Does not belong here: files.
+Belongs here: pure functions on masks. Does not belong here: reading and writing files.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from data_miner_dagster.domain.masks import Mask, MaskPixels, mask_iou
 
 MIN_IOU: Final = 0.99
-"""The minimum IoU between a mask and its outline, as read by the format's own library."""
+"""The minimum IoU between a mask and its outline as the format's own library reads it."""
 _WANTED_IOU: Final = 0.995
-"""The minimum IoU between a mask and a polygon with fewer corners."""
+"""The minimum IoU between a mask and a simplified polygon."""
 _TOLERANCES: Final = (1.0, 0.5)
 """Tolerances in pixels for removing corners from a polygon. The coarsest is tried first."""
 _FEW_CORNERS: Final = 32
@@ -27,15 +27,16 @@ _MARGIN: Final = 0.02
 decimals must not move the point into the next pixel."""
 
 Ring = npt.NDArray[np.int32]
-"""(K, 2) corners or pixels."""
+"""A closed line as a (K, 2) array of corners or pixels."""
 
 
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
-    """Return COCO's `segmentation` for a mask: polygons if they represent it well, or else run lengths.
+    """Convert a mask to COCO's `segmentation`: polygons if they represent the mask well, or else run lengths.
 
-    Polygons follow the edges of pixels. pycocotools reads them as the mask with an IoU of at least 0.995, and usually
-    exactly. Run lengths are used if the mask has significant holes, which COCO's polygons cannot have, or if polygons
-    would be longer. They are always used for a region to ignore, as is usual in COCO.
+    Polygons follow the edges of pixels. The mask that pycocotools reads from them usually equals the
+    original, and always has an IoU of at least 0.995 with it. Run lengths are used if the mask has significant holes,
+    which COCO's polygons cannot have, or if polygons would be longer. As is usual in COCO, they are always used for
+    regions to ignore.
     """
     if is_crowd:
         return mask.as_coco()
@@ -54,7 +55,7 @@ def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict
 
 
 def mask_of_coco(segmentation: Sequence[Sequence[float]] | dict[str, Any], resolution_wh: tuple[int, int]) -> Mask:
-    """Return the mask that pycocotools reads from a `segmentation`."""
+    """Convert COCO's `segmentation` to a mask exactly as pycocotools does."""
     from pycocotools import mask as coco_masks
 
     if isinstance(segmentation, dict):
@@ -65,12 +66,12 @@ def mask_of_coco(segmentation: Sequence[Sequence[float]] | dict[str, Any], resol
 
 
 def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
-    """Return an object's single polygon for a line of YOLO's labels: (K, 2) points in pixels, at least three.
+    """Convert a mask to a single polygon for a YOLO label line: a (K, 2) array of at least three points in pixels.
 
     Ultralytics truncates coordinates and fills the polygon including its edge. Therefore, points lie within the pixels
     of the outline, close to the outer edges of the outermost pixels. Their bounding box equals the mask's. Holes and
-    parts of an object are joined by lines that are traversed twice. Inside the object this changes nothing. Between
-    parts it adds a line of pixels, so a part that is smaller than the line to it is left out.
+    parts of an object are joined by lines that are traversed twice. Such a line changes nothing inside the object, but
+    adds a line of pixels between parts, so a part that is smaller than the line to it is omitted.
     """
     region, left_top = mask.region()
     parts = _pixel_rings(region)
@@ -88,13 +89,13 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
 
 
 def yolo_rectangle(box_xyxy: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Return the corners of a box, shrunk slightly, as the polygon of an object without a mask."""
+    """Return the corners of a slightly shrunken box, as the polygon of an object without a mask."""
     left, top, right, bottom = np.asarray(box_xyxy, np.float64) + np.array([_MARGIN, _MARGIN, -_MARGIN, -_MARGIN])
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
 def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]) -> Mask:
-    """Return the mask that Ultralytics fills for a polygon in pixels, at the size of the image.
+    """Convert a polygon in pixels to the mask that Ultralytics fills for it, at the image's size.
 
     Source: `ultralytics.data.utils.polygon2mask`.
     """
@@ -102,13 +103,13 @@ def mask_of_yolo(points: npt.NDArray[np.float64], resolution_wh: tuple[int, int]
 
 
 def svg_path(mask: Mask) -> str:
-    """Return the outline of a mask as an SVG path in pixels of the image, for the fill rule `evenodd`."""
+    """Return a mask's outline as an SVG path in image pixels, for the fill rule `evenodd`."""
     rings = (_simplified(ring, _TOLERANCES[-1]) for ring in _edge_rings(mask, with_holes=True))
     return "".join("M" + "L".join(f"{x} {y}" for x, y in ring.tolist()) + "Z" for ring in rings)
 
 
 def _edge_rings(mask: Mask, *, with_holes: bool = False) -> list[Ring]:
-    """Return the outer edges of a mask's parts as corners of pixels, and with `with_holes` the edges of holes too."""
+    """Return the outer edges of a mask's parts, and with `with_holes` also the edges of its holes, as pixel corners."""
     region, left_top = mask.region()
     doubled = region.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)  # separates a pixel's left and right edge
     mode = cv2.RETR_CCOMP if with_holes else cv2.RETR_EXTERNAL
@@ -122,7 +123,7 @@ def _without_repeats(ring: Ring) -> Ring:
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
-    """Return a ring without the points that lie within the tolerance of the line between their neighbours."""
+    """Remove the points of a ring that lie within `tolerance` of the line between their neighbours."""
     simple: Ring = cv2.approxPolyDP(ring.reshape(-1, 1, 2).astype(np.int32), tolerance, True).reshape(-1, 2)
     return simple
 
@@ -142,14 +143,14 @@ def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
 
 
 def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
-    """Return one closed line around all parts of a mask, which excludes their holes."""
+    """Join all parts of a mask into one closed line that excludes their holes."""
     loops = [_with_rings(outer, holes) for outer, *holes in parts]
     sizes = [cv2.contourArea(outer) + cv2.arcLength(outer, True) / 2 + 1 for outer, *_ in parts]  # roughly, in pixels
     return _with_rings(loops[0], loops[1:], sizes[1:])
 
 
 def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] | None = None) -> Ring:
-    """Return a closed line that also visits each ring. The nearest comes first, so paths cross no other ring.
+    """Extend a closed line to visit each ring. The nearest ring comes first, so that no path crosses another ring.
 
     A ring is left out if the path to it is longer than its entry in `max_lengths`.
     """
@@ -169,7 +170,7 @@ def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] 
 
 
 def _way(loop: Ring, ring: Ring) -> tuple[float, Ring, Ring]:
-    """Return the length of the shortest path between points of two rings, with its start and its end."""
+    """Return the (length, start, end) of the shortest path between points of two rings."""
     distances = ((loop[:, None].astype(np.float32) - ring[None].astype(np.float32)) ** 2).sum(axis=2)
     start, stop = np.unravel_index(distances.argmin(), distances.shape)
     return float(distances[start, stop]) ** 0.5, loop[start], ring[stop]

@@ -1,7 +1,7 @@
 """Write a release's flat Parquet tables, for pandas and similar tools. All other formats are written from them.
 
 `data/images.parquet` has one row per image, `data/boxes.parquet` one per box, and `data/videos.parquet` one per video
-with at least one image. `images/<split>/metadata.parquet` has the same data in the Hugging Face layout
+with at least one image. `images/<split>/metadata.parquet` has the same data in Hugging Face's layout
 (huggingface.py).
 """
 
@@ -83,7 +83,7 @@ BOXES_SCHEMA: Final = pa.schema(
         not_null("prompt", pa.string()),
         not_null("detector", pa.string()),
         not_null("num_agreeing_detectors", pa.int32()),
-        pa.field("verdict", pa.string()),  # of a person; null: not judged
+        pa.field("verdict", pa.string()),  # a person's; null: not judged
         pa.field("answer_id", pa.string()),
         pa.field("confidence_calibrated", pa.float64()),  # null: no calibration
         not_null("is_unsure", pa.bool_()),  # not a label, but a region to ignore
@@ -91,7 +91,7 @@ BOXES_SCHEMA: Final = pa.schema(
 )
 EXTRA_FIELDS: Final = {
     MASK_COLUMN: pa.field(MASK_COLUMN, MASK_TYPE),
-    VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # of a verifier; null: not queried, or no answer yet
+    VERDICT_COLUMN: pa.field(VERDICT_COLUMN, pa.string()),  # a verifier's; null: not queried, or no answer yet
     **{field.name: field for field in TRACK_COLUMNS},
 }
 VIDEOS_SCHEMA: Final = pa.schema(
@@ -121,7 +121,7 @@ _OF_A_BOX: Final = tuple(
     for field in dataclasses.fields(ReleaseBox)
     if field.name not in ("box_xyxy", MASK_COLUMN, RECOVERED_FROM_COLUMN)
 )
-"""Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack the last ones."""
+"""Columns of boxes that are fields of `ReleaseBox`. Releases built by earlier versions lack the last ones."""
 _CHECKED_OF_IMAGES: Final = ("image_id", "file_name", "split", "width", "height", *_COUNTS)
 _CHECKED_OF_BOXES: Final = ("image_id", "file_name", "split", "class_index", "class_name", *_CORNERS, "is_unsure")
 
@@ -137,7 +137,7 @@ def boxes_table(folder: Path) -> Path:
 
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
-    """Return the names from EXTRA_COLUMNS that a release's table of boxes has as columns.
+    """Return the columns of EXTRA_COLUMNS that a release's table of boxes has.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -153,7 +153,7 @@ def videos_table(folder: Path) -> Path:
 
 
 class ParquetWriter:
-    """Writes `data/images.parquet` and `data/boxes.parquet`. The latter also has the columns `extra_columns`."""
+    """Writes `data/images.parquet` and `data/boxes.parquet`. The table of boxes also has `extra_columns`."""
 
     def __init__(self, folder: Path, extra_columns: Sequence[str] = ()) -> None:
         (folder / "data").mkdir()
@@ -213,12 +213,12 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
 
 
 def image_from(row: Mapping[str, Any], boxes: Iterable[ReleaseBox]) -> ReleaseImage:
-    """Return the image with the given row of the table of images and the given boxes."""
+    """Build an image from its row in the table of images and its boxes."""
     return ReleaseImage(**{name: row[name] for name in row if name not in _COUNTS}, boxes=tuple(boxes))
 
 
 def box_from(row: Mapping[str, Any]) -> ReleaseBox:
-    """Return the box with the given row of the table of boxes."""
+    """Build a box from its row in the table of boxes."""
     corners = (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
     mask = Mask.from_coco(row[MASK_COLUMN]) if row.get(MASK_COLUMN) else None
     seen = sightings_from(row.get(RECOVERED_FROM_COLUMN))
@@ -229,7 +229,8 @@ def box_from(row: Mapping[str, Any]) -> ReleaseBox:
 def parquet_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems with the tables of images and boxes, including contradictions between them.
 
-    Memory is bounded by a row group of each table. Counts are computed with pandas, with which people read the tables.
+    One row group of each table is held in memory at a time. Counts are computed with pandas, as users would compute
+    them.
     """
     yield from _count_problems(folder, expected.tally)
     wrong = Counter[str]()
@@ -283,10 +284,10 @@ _Row = Mapping[str, Any]
 
 
 def _images_and_boxes(folder: Path) -> Iterator[tuple[_Row, Sequence[_Row]]]:
-    """Yield the row of each image with the rows of its boxes, including unsure ones.
+    """Yield each image's row with the rows of its boxes, including unsure ones.
 
     Raises:
-        _OrderError: the ids of images do not increase, or a box belongs to no image or to an earlier one.
+        _OrderError: the image ids do not increase, or a box belongs to no image or to an earlier one.
     """
     boxes = read_rows(boxes_table(folder), _CHECKED_OF_BOXES)
     box, last_id = next(boxes, None), None
@@ -351,7 +352,7 @@ def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def add_videos(to: Destination, tally: ReleaseTally) -> None:
-    """Add the table of videos to an export, with counts of the exported images, and the tracks of these videos."""
+    """Add the exported videos and their tracks to an export, with counts of the exported images and boxes."""
     videos = read_videos(to.release)
     exported = [
         dataclasses.replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])

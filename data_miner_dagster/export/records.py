@@ -13,7 +13,7 @@ IMAGES_FOLDER: Final = "images"
 
 MASK_COLUMN: Final = "mask"
 EXTRA_COLUMNS: Final = (MASK_COLUMN, VERDICT_COLUMN, TRACK_ID_COLUMN, RECOVERED_COLUMN, RECOVERED_FROM_COLUMN)
-"""Columns of the table of detections that only some projects fill. Other projects' releases do not have them."""
+"""Columns of the table of detections that only some projects fill. Releases of other projects omit them."""
 
 PERSON: Final = "person"
 """The `detector` of a box that a person added and no detector reported."""
@@ -21,7 +21,7 @@ PERSON: Final = "person"
 
 @dataclass(frozen=True, slots=True)
 class ReleaseHeader:
-    """Facts shared by all images. The class id is the index into `class_names`. `splits` starts with `train`."""
+    """Facts shared by all images. A class id is an index into `class_names`. `splits` starts with `train`."""
 
     project: str
     version: str
@@ -29,7 +29,7 @@ class ReleaseHeader:
     class_names: tuple[str, ...]
     splits: tuple[str, ...]
     extra_columns: tuple[str, ...] = field(default=(), compare=False)
-    """The fields of EXTRA_COLUMNS that the project fills, and that `boxes.parquet` therefore has."""
+    """The columns of EXTRA_COLUMNS that the project fills, and that `boxes.parquet` therefore has."""
 
     @property
     def has_masks(self) -> bool:
@@ -44,7 +44,7 @@ class ReleaseHeader:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseBox:
-    """One box in absolute pixels inside its image, the detectors that reported it, and a person's verdict on it.
+    """One box in absolute pixels inside its image, with its detectors and a person's verdict on it.
 
     For a box that only a person added, `detector` is `PERSON`, `confidence` is 1 and `num_agreeing_detectors` is 0.
     """
@@ -57,14 +57,14 @@ class ReleaseBox:
     detector: str
     num_agreeing_detectors: int
     verdict: str | None = None  # a `VerdictWord`, or None if no person judged the box
-    answer_id: str | None = None  # of the verdict
+    answer_id: str | None = None  # the id of the answer with the verdict
     confidence_calibrated: float | None = None  # the probability that the box is correct; None without a calibration
     is_unsure: bool = False  # not a label, but a region to ignore
     verifier_verdict: str | None = None  # a `VerifierVerdict`; None if not queried or not answered yet
-    mask: Mask | None = None  # in the size of the image; the box equals its bounds to within a pixel
-    track_id: int | None = None  # the object, from 1 within its video; None if not followed or seen only once
+    mask: Mask | None = None  # at the image's size; its bounds equal the box to within a pixel
+    track_id: int | None = None  # counts from 1 within a video; None if not followed or seen only once
     recovered: bool | None = None  # no detector reported the box on this frame; None if objects are not followed
-    recovered_from: tuple[Sighting, ...] | None = None  # the neighbouring frames that it was recovered from
+    recovered_from: tuple[Sighting, ...] | None = None  # the detections on other frames that it was recovered from
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ReleaseImage:
 
     @property
     def labels(self) -> tuple[ReleaseBox, ...]:
-        """The boxes that are objects, without regions to ignore."""
+        """The boxes that are objects rather than regions to ignore."""
         return tuple(box for box in self.boxes if not box.is_unsure)
 
     @property
@@ -112,8 +112,8 @@ class ReleaseVideo:
     """One video with at least one released image. Unknown metadata is None."""
 
     video_key: str
-    split: str  # for a video that is cut in time, its blocks, as `domain.splits.text_of_cut` writes them
-    group: str  # videos of one group share near-duplicates, so they also share the split
+    split: str  # or, for a video that is cut in time, its blocks as `domain.splits.text_of_cut` writes them
+    group: str  # videos in one group share near-duplicates, so they also share the split
     url: str
     title: str | None
     channel: str | None
@@ -155,13 +155,13 @@ class ReleaseTally:
     images_by_class: dict[str, int] = field(default_factory=dict)
     boxes_by_class: dict[str, int] = field(default_factory=dict)
     boxes_by_split_and_class: dict[str, dict[str, int]] = field(default_factory=dict)
-    boxes_by_verdict: dict[str, int] = field(default_factory=dict)  # only of boxes that a person judged
+    boxes_by_verdict: dict[str, int] = field(default_factory=dict)  # only boxes that a person judged
     images_by_video: dict[str, int] = field(default_factory=dict)
     boxes_by_video: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, header: ReleaseHeader) -> "ReleaseTally":
-        """Return a tally with every split and class of `header` at zero, in their order."""
+        """Return a tally with every split and class of `header` at zero, in the header's order."""
         return cls(
             images_by_split=dict.fromkeys(header.splits, 0),
             boxes_by_split=dict.fromkeys(header.splits, 0),

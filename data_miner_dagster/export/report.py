@@ -1,6 +1,6 @@
-"""Render the report, one self-contained HTML page without external scripts, fonts or pictures.
+"""Render the report as a self-contained HTML page without external scripts, fonts or pictures.
 
-Belongs here: the content of the page and its order. Does not belong here: drawing (histograms.py, funnel_bars.py) and
+Belongs here: the page's content and its order. Does not belong here: drawing (histograms.py, funnel_bars.py) and
 collecting the numbers (operations/reporting/report.py).
 """
 
@@ -25,7 +25,7 @@ MAX_VIDEOS_SHOWN: Final = 300
 class ReportTile:
     """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place.
 
-    `place` names the video and the second, and `link` is its address. `link` is empty if the video has no address.
+    `place` names the video and the second. `link` is the place's address, or empty if the video has none.
     """
 
     uri: str
@@ -38,7 +38,7 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures. `columns` is set if its rows have a meaning, and `command` if there is one to run next."""
+    """A section of pictures. `columns` is set if rows have a meaning, and `command` if a command should be run next."""
 
     anchor: str
     title: str
@@ -50,7 +50,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class CostSection:
-    """The cost of a release: a table with a row per stage and the total, rates, and a remark on shared videos."""
+    """The cost of a release: a table with a row per stage and a total, the rates, and a remark on shared videos."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -63,14 +63,14 @@ class ReportContent:
     """The content of a release's report.
 
     Attributes:
-        release: the content of its manifest.
+        release: the content of the release's manifest.
         videos: the videos with at least one released image, by key.
         funnel: the steps that `Funnel.as_json` returns.
         histograms: drawings of similarities and confidences.
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.
-        release_link: address of the release's folder, relative to the page.
-        reuploads: videos found again in other videos, by key, with the fields of `ReportedReupload`.
+        release_link: the address of the release's folder, relative to the page.
+        reuploads: videos whose frames were found in other videos, by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must no longer be used, if it was withdrawn.
         evaluation: the latest comparison of boxes with a ground truth.
         cost: the cost of the release, if it was measured.
@@ -90,7 +90,7 @@ class ReportContent:
 
 
 def render_report(content: ReportContent) -> str:
-    """Return the page as HTML. The same content yields the same bytes."""
+    """Render the page as HTML. The same content yields the same bytes."""
     videos, reuploads = content.videos, content.reuploads
     return render(
         "report.html.j2",

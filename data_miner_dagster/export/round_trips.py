@@ -1,7 +1,7 @@
-"""Common parts of the annotation tools' formats: names of boxes, tables of the sent boxes, and returned files.
+"""Share code among the annotation tools' formats: names of boxes, tables of the sent boxes, and returned files.
 
-People edit the labels in the tool's own file. `shown/` beside it records the sent labels, with which the returned
-labels are compared.
+People edit the labels in the tool's own file. `shown/` beside it records the labels that were sent, for comparison
+with those that come back.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ REVIEWED: Final = "reviewed"
 MAX_RETURNED_BYTES: Final = 512 << 20
 """The maximum size of a returned file, which is read into memory."""
 RELATIVE_DECIMALS: Final = 8
-"""Decimals of coordinates from 0 to 1, which are exact to a ten-thousandth of a pixel in the largest pictures."""
+"""The number of decimals in coordinates from 0 to 1. Even in the largest images, this is exact to a ten-thousandth of a
+pixel."""
 _SHOWN: Final = "shown"
 _HEADER: Final = "header.json"
 
@@ -41,14 +42,14 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Record the release that an export shows, and the revision of the detectors if there is only one."""
+    """Record the release that an export contains, and the detectors' revision if there is only one."""
     facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables have them
     content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
 
 
 def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
-    """Return the header of an export for an annotation tool, and the revision of the detectors.
+    """Return the header of an export for an annotation tool, and the detectors' revision.
 
     The revision is None if there are several.
 
@@ -64,9 +65,9 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
 
 
 def box_ids(image: ReleaseImage) -> tuple[str, ...]:
-    """Return the name of each box of an image, determined by frame, class, position and confidence.
+    """Return a name for each of an image's boxes, determined by frame, class, position and confidence.
 
-    Names are unique: `-2`, `-3` and so on are appended to the names of equal boxes.
+    Names are unique, since `-2`, `-3` and so on are appended to the names of equal boxes.
     """
     names, seen = [], Counter[str]()
     for box in image.boxes:
@@ -83,7 +84,7 @@ def box_ids(image: ReleaseImage) -> tuple[str, ...]:
 
 
 def relative_box(box: ReleaseBox, image: ReleaseImage) -> RelativeBox:
-    """Return the part of a box inside its image, as shares of the image's width and height.
+    """Clip a box to its image, and return it as shares of the image's width and height.
 
     Raises:
         ValueError: the box lies outside the image.
@@ -95,15 +96,15 @@ def relative_box(box: ReleaseBox, image: ReleaseImage) -> RelativeBox:
 
 
 def box_in_pixels(box: RelativeBox, image: ReleaseImage) -> BoxXyxy:
-    """Return a box in pixels, given its shares of an image."""
+    """Convert a box from shares of an image's width and height to pixels."""
     return pixels_of(box, (image.width, image.height))
 
 
 def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str | None]) -> None:
-    """Ensure that an annotation tool or format accepts every class name.
+    """Check that an annotation tool or format accepts every class name.
 
     Raises:
-        ConfigError: the tool does not accept one of the names.
+        ConfigError: the tool does not accept a name.
     """
     for name in header.class_names:
         why = "it has control characters" if any(ord(letter) < 32 for letter in name) else why_not(name)
@@ -114,7 +115,7 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
 
 
 class _WithShown:
-    """Writes images for the tool, and their boxes to the tables."""
+    """Writes images and boxes to the tool's files, and also to the tables in `shown/`."""
 
     def __init__(self, open_writer: Callable[[Destination], ReleaseWriter], to: Destination) -> None:
         shown_folder(to.folder).mkdir()
@@ -132,7 +133,7 @@ class _WithShown:
 
 
 def round_trip_codec(open_writer: Callable[[Destination], ReleaseWriter], problems: Verifier) -> Codec:
-    """Return the codec of an annotation tool's format. Besides the tool's file, it covers the tables in `shown/`."""
+    """Return a codec for an annotation tool's format. It covers the tool's file and the tables in `shown/`."""
     return Codec(lambda to: _WithShown(open_writer, to), (problems, shown_problems))
 
 
@@ -162,7 +163,7 @@ def read_returned_json(path: Path, tool: str) -> Any:
 
 
 def check_returned_size(size_bytes: int, path: Path) -> None:
-    """Ensure that a returned file is not too large to be read.
+    """Check that a returned file is not too large to read.
 
     Raises:
         ConfigError: the file is too large.

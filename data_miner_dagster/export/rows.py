@@ -1,4 +1,4 @@
-"""Write the rows of a release's Parquet tables in groups, and read them in batches, in bounded memory."""
+"""Write and read the rows of a release's Parquet tables in groups, using bounded memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ class RowWriter:
 
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a release's table, with only `columns` if they are given, in bounded memory.
+    """Yield the rows of a release's table in bounded memory, with only `columns` if they are given.
 
     Raises:
         DataMinerError: the table is damaged.
@@ -76,7 +76,7 @@ def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
 
 
 def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any]]:
-    """Return the rows of a release's table that have a given value in a column. Memory is bounded by these rows.
+    """Return the rows of a release's table that have `value` in `column`. Only they and one batch are in memory.
 
     Raises:
         DataMinerError: the table is damaged.

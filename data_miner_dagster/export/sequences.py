@@ -1,4 +1,4 @@
-"""Sequences of frames whose objects have a persistent number, from which the tracking formats are written.
+"""Build sequences of frames with persistently numbered objects, from which the tracking formats are written.
 
 A release with whole-clip tracks provides every frame on which objects were followed, although few of these frames are
 released as images. Other releases provide their images. Belongs here: the frames, and the numbers of their objects.
@@ -23,7 +23,7 @@ FIRST_LONE_ID: Final = 1_000_000_001
 
 @dataclass(frozen=True, slots=True)
 class FollowedObject:
-    """A box with its object's number in the sequence. Unless `is_certain`, the object is unknown or may not exist."""
+    """A box and its object's number in the sequence. Unless `is_certain`, the object is unknown or may not exist."""
 
     number: int
     box: ReleaseBox
@@ -37,9 +37,9 @@ class Numbering:
     _num_lone: int = 0
 
     def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
-        """Return the objects on the next frame, whose numbers are unique on that frame.
+        """Return the objects on the next frame. No two of them have the same number.
 
-        A box that was seen only once is a separate object. A box drawn by a person may be any object.
+        A box that was seen only once counts as a separate object. A box that a person drew may be any object.
         """
         objects: list[FollowedObject] = []
         seen: set[int] = set()
@@ -60,11 +60,11 @@ class OpenSequence(Protocol):
     """A sequence that is being written."""
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Write the objects on the next frame. Return the number of the frame, from 1."""
+        """Write the objects on the next frame, and return the frame's number, counting from 1."""
         ...
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        """Write `image` as the picture of the frame with this number."""
+        """Write `image` as the picture of frame `number`."""
         ...
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class OpenSequence(Protocol):
 
 
 def check_tracks(to: Destination) -> None:
-    """Ensure that a release has tracks.
+    """Check that a release has tracks.
 
     Raises:
         ConfigError: the release has no tracks.
@@ -89,7 +89,7 @@ class SequencesWriter:
 
     Args:
         release: the folder of the release.
-        open_sequence: opens the sequence of a split and a video.
+        open_sequence: called with (split, video key) to open a sequence.
     """
 
     def __init__(self, release: Path, open_sequence: Callable[[str, str], OpenSequence]) -> None:
@@ -97,10 +97,10 @@ class SequencesWriter:
         self._tracked = _TrackedVideos(read_tracked_frames(release)) if has_tracks(release) else None
         self._video_key: str | None = None
         self._sequences: dict[str, OpenSequence] = {}
-        self._numbers: dict[str, int] = {}  # of whole-clip tracks, by frame id
+        self._numbers: dict[str, int] = {}  # frame numbers in whole-clip tracks, by frame id
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image. Before the first image of a video, write its whole-clip tracks."""
+        """Write one image. Before a video's first image, write the video's whole-clip tracks."""
         if image.video_key != self._video_key:
             self._finish_video()
             self._video_key = image.video_key
@@ -130,7 +130,7 @@ class SequencesWriter:
 
 
 class _TrackedVideos:
-    """Reads the tracked frames video by video, in the order of the video keys."""
+    """Reads tracked frames video by video, in order of video keys."""
 
     def __init__(self, frames: Iterable[TrackedFrame]) -> None:
         self._groups = groupby(frames, key=lambda frame: frame.video_key)
@@ -145,7 +145,7 @@ class _TrackedVideos:
 
 
 def frame_of(image: ReleaseImage) -> TrackedFrame:
-    """Return an image as a frame of its sequence."""
+    """Convert an image to a frame of its sequence."""
     return TrackedFrame(
         video_key=image.video_key,
         split=image.split,
@@ -171,12 +171,12 @@ class ExpectedSequence:
     is_closed: bool = False
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Add the next frame, and return its number, from 1."""
+        """Add the next frame, and return its number, counting from 1."""
         self.frames.append((frame, self._numbering.objects_on(frame)))
         return len(self.frames)
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        """Add `image` as the picture of the frame with this number."""
+        """Add `image` as the picture of frame `number`."""
         self.images[number] = image
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class ExpectedSequence:
 
 
 def expected_sequences(expected: Expected) -> Iterator[ExpectedSequence]:
-    """Yield the expected contents of the sequences of an export, one video at a time."""
+    """Yield the expected contents of an export's sequences, one video at a time."""
     opened: list[ExpectedSequence] = []
 
     def open_sequence(split: str, video_key: str) -> ExpectedSequence:

@@ -1,7 +1,7 @@
 """Write the formats whose files contain the images. A split continues in another file when its file is full.
 
-Belongs here: when a shard is full. Does not belong here: the contents of a shard (huggingface.py, webdataset.py,
-lance.py).
+Belongs here: deciding when a shard is full. Does not belong here: the contents of a shard (huggingface.py,
+webdataset.py, lance.py).
 """
 
 import contextlib
@@ -36,11 +36,11 @@ class _Open:
 
 
 class ShardedWriter:
-    """Writes images into shards of their splits. One shard per split is open at a time.
+    """Writes images to the shards of their splits. One shard per split is open at a time.
 
     Args:
         release: the folder with the images.
-        open_shard: opens a shard of a split, by its number from 0.
+        open_shard: called with a split and a shard number, counting from 0, to open a shard.
         max_shard_bytes: a shard that holds this many bytes of images is full.
         max_shard_images: a shard that holds this many images is also full, since each image takes some memory.
     """
@@ -60,7 +60,7 @@ class ShardedWriter:
         self._last: dict[str, _Open] = {}
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image and its labels, to a new shard if the split's last one is full."""
+        """Write one image and its labels. If the split's last shard is full, start a new one."""
         last = self._last.get(image.split)
         if last is None or last.size_bytes >= self._max_shard_bytes or last.num_images >= self._max_shard_images:
             number = 0

@@ -1,4 +1,4 @@
-"""Stream a JSON object with some facts and two long lists. A separate file holds the second list until the end."""
+"""Write a JSON object with some facts and two long lists as a stream, and read it back."""
 
 import json
 import shutil
@@ -8,12 +8,15 @@ from typing import Any, TextIO
 
 
 def as_line(value: object) -> str:
-    """Return a value as JSON, in one line."""
+    """Convert a value to JSON in one line."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 class SpooledJson:
-    """Writes `{<facts>, "<first>": [...], "<second>": [...]}`, an entry per line, in bounded memory."""
+    """Writes `{<facts>, "<first>": [...], "<second>": [...]}` in bounded memory, with one entry per line.
+
+    A separate file holds the second list until the end.
+    """
 
     def __init__(self, path: Path, facts: Mapping[str, object], names: tuple[str, str]) -> None:
         first, self._second_name = names
@@ -25,17 +28,17 @@ class SpooledJson:
         self._first.write(f'"{first}": [')
 
     def add_first(self, entry: object) -> None:
-        """Write an entry of the first list."""
+        """Write an entry to the first list."""
         self._first.write(self._separators[0] + as_line(entry))
         self._separators[0] = ",\n"
 
     def add_second(self, entry: object) -> None:
-        """Write an entry of the second list."""
+        """Write an entry to the second list."""
         self._second.write(self._separators[1] + as_line(entry))
         self._separators[1] = ",\n"
 
     def close(self) -> None:
-        """Append the second list to the file of the first, and delete the separate file."""
+        """Append the second list to the first list's file, and delete the separate file."""
         with self._first, self._second:
             self._first.write(f'\n],\n"{self._second_name}": [')
             self._second.flush()

@@ -1,4 +1,4 @@
-"""The Jinja environment of the card, the datasheet and the report: strict, with escaping in HTML templates."""
+"""Render the card, the datasheet and the report with a strict Jinja environment that escapes values in HTML."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -44,7 +44,7 @@ def _environment() -> Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """Return the template rendered with `values`.
+    """Render a template with `values`.
 
     Raises:
         jinja2.UndefinedError: the template uses a value that is missing.
@@ -76,14 +76,14 @@ def _firsts(names: Sequence[str], most: int = 12) -> str:
 
 
 def _estimate(estimate: Mapping[str, float] | None, unknown: str = "–") -> str:
-    """Return a share with its interval in percent, or `unknown` if there is no estimate."""
+    """Return a share and its interval as percentages, or `unknown` if there is no estimate."""
     if estimate is None:
         return unknown
     return f"{100 * estimate['value']:.1f} % ({100 * estimate['low']:.1f} to {100 * estimate['high']:.1f})"
 
 
 def _code(text: str) -> Markup:
-    """Return a text as HTML, with text between backticks as code."""
+    """Convert a text to HTML, with text between backticks as code."""
     parts = (escape(printable(part)) for part in text.split("`"))
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
@@ -91,19 +91,19 @@ def _code(text: str) -> Markup:
 
 
 def _cell(value: object) -> str:
-    """Return a value as one cell of a Markdown table, escaped since video titles are untrusted text."""
+    """Convert a value to a cell of a Markdown table, and escape it, since video titles are untrusted text."""
     text = "unknown" if value is None or value == "" else str(value)
     return _literal(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
-    """Return a description in paragraphs, escaped so that it adds no elements, links or headings."""
+    """Escape a description of one or more paragraphs so that it adds no elements, links or headings."""
     lines = [_literal(line.strip()) for line in text.splitlines()]
     return "\n".join(f"\\{line}" if line.startswith(_BLOCK_STARTS) else line for line in lines)
 
 
 def _literal(text: str) -> str:
-    """Return a one-line text escaped so that Markdown shows it literally."""
+    """Escape a one-line text so that Markdown shows it literally."""
     text = text.replace("\\", "\\\\")
     for character in "|`*_[]<>":
         text = text.replace(character, f"\\{character}")
@@ -119,6 +119,6 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 
 def _pin(model: Mapping[str, str | None]) -> str:
-    """Return the revision of a model's weights, or a text that says how else the weights are pinned, if at all."""
+    """Return the revision of a model's weights, or else a text that says how, if at all, they are pinned."""
     is_elsewhere = str(model["source"]).startswith("endpoint:")
     return model["revision"] or ("not pinned: it runs on a server" if is_elsewhere else "pinned by checksum")

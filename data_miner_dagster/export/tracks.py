@@ -1,9 +1,9 @@
-"""Whole-clip tracks of a release: each frame on which objects were followed, with the objects on it.
+"""Write and read a release's whole-clip tracks: the frames on which objects were followed, with their objects.
 
-`data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object on it. Only releases of
-projects that follow objects along whole clips have them. Most of these frames are not images of the release. Frames
-that are stored, such as these images, have a `frame_id`. Belongs here: writing and reading both tables. Does not belong
-here: the formats written from them.
+`data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object on a frame. Only releases
+of projects that follow objects along whole clips have these tables. Most of the frames are not images of the release.
+Frames that are stored, such as released images, have a `frame_id`. Belongs here: both tables. Does not belong here: the
+formats written from them.
 """
 
 from collections.abc import Iterator
@@ -33,14 +33,14 @@ from data_miner_dagster.export.rows import RowWriter, read_rows
 _OF_FRAMES: Final = (
     not_null("video_key", pa.string()),
     not_null("split", pa.string()),
-    not_null("tracked_frame", pa.int32()),  # position among the tracked frames of its video, from 0, by time
+    not_null("tracked_frame", pa.int32()),  # position among its video's tracked frames by time, counting from 0
     not_null("pts_seconds", pa.float64()),
-    pa.field("frame_id", pa.string()),  # of an image of the release, or of another stored frame; null: neither
+    pa.field("frame_id", pa.string()),  # of a released image or another stored frame; null: neither
 )
 RELEASED_FRAMES_SCHEMA: Final = pa.schema(
     [
         *_OF_FRAMES,
-        # number of the continuous stretch that contains it; no track is in two stretches
+        # number of the continuous stretch that contains the frame; no track is in two stretches
         not_null("stretch", pa.int32()),
         not_null("width", pa.int32()),
         not_null("height", pa.int32()),
@@ -50,7 +50,7 @@ RELEASED_FRAMES_SCHEMA: Final = pa.schema(
 RELEASED_TRACKS_SCHEMA: Final = pa.schema(
     [
         *_OF_FRAMES,
-        not_null(TRACK_ID_COLUMN, pa.int64()),  # unique within a video, from 1
+        not_null(TRACK_ID_COLUMN, pa.int64()),  # unique within a video, counting from 1
         not_null("class_index", pa.int32()),
         not_null("class_name", pa.string()),
         not_null("confidence", pa.float64()),
@@ -82,7 +82,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """A frame on which objects were followed. In whole-clip tracks, each box has a `track_id`, unique on the frame."""
+    """A frame on which objects were followed. In whole-clip tracks, each of its boxes has a different `track_id`."""
 
     video_key: str
     split: str
@@ -111,7 +111,7 @@ def has_tracks(folder: Path) -> bool:
 
 
 def write_tracks(folder: Path, frames: Iterator[TrackedFrame]) -> None:
-    """Write both tables from frames in order of video and time, in bounded memory."""
+    """Write both tables of tracks in bounded memory. `frames` must be in order of video and time."""
     with ExitStack() as stack:
         frame_rows = stack.enter_context(closing(RowWriter(tracked_frames_table(folder), RELEASED_FRAMES_SCHEMA)))
         box_rows = stack.enter_context(closing(RowWriter(tracks_table(folder), RELEASED_TRACKS_SCHEMA)))
@@ -124,7 +124,7 @@ def write_tracks(folder: Path, frames: Iterator[TrackedFrame]) -> None:
 
 
 def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
-    """Yield the tracked frames of a release with the objects on them, by video and time, in bounded memory.
+    """Yield a release's tracked frames with their objects, in order of video and time and in bounded memory.
 
     Raises:
         DataMinerError: a table is damaged.
@@ -140,7 +140,7 @@ def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
 
 
 def add_tracks(to: Destination, tally: ReleaseTally) -> None:
-    """Add the tracks of a release, if it has any, to an export. Only videos with an exported image are included."""
+    """Add a release's tracks, if it has any, to an export. Only videos with an exported image are included."""
     if has_tracks(to.release):
         frames = read_tracked_frames(to.release)
         write_tracks(to.folder, (frame for frame in frames if frame.video_key in tally.images_by_video))

@@ -1,7 +1,7 @@
 """Read releases and exports back before they are published.
 
-Belongs here: choosing the verifiers, and interpreting their exceptions. Does not belong here: the verifier of a format,
-which is next to its writer, and the checksums of a published release (manifest.py).
+Belongs here: choosing the verifiers, and interpreting their exceptions. Does not belong here: a format's verifier,
+which is next to its writer, or the checksums of a published release (manifest.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return the problems with a release that was just written. Only a bug or a faulty disk causes any."""
+    """Return the problems with a release that was just written. Only a bug or a faulty disk can cause one."""
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
     # The other formats are compared with the tables.
@@ -29,7 +29,7 @@ def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally
 
 
 def export_problems(format: Format, folder: Path, expected: Expected) -> list[str]:
-    """Return the problems with an export in one format that was just written."""
+    """Return the problems with an export that was just written in one format."""
     pictures = (picture_problems,) if format.has_images_beside else ()
     return _problems((*format.codec.verifiers, *format.codec.export_verifiers, *pictures), folder, expected)
 

@@ -1,7 +1,7 @@
 """Write Pascal VOC: one XML file per image, the images, and a list of images per split.
 
 Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are in whole pixels from 1,
-including both ends, and rounded outwards like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
+include both ends, and are rounded outwards like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class VocWriter:
         self._sets = {split: (folder / _SETS / f"{split}.txt").open("w", encoding="utf-8") for split in header.splits}
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image, its boxes, and its line in the list of its split."""
+        """Write one image, its boxes, and its line in the split's list."""
         file = PurePosixPath(image.file_name)
         shutil.copyfile(self._release / image.path_in_release, self._folder / _IMAGES / file.name)
         root = _annotation(image, self._header.title)

@@ -1,4 +1,4 @@
-"""Write WebDataset's tar files of samples, which training reads as a stream. A sample is an image and a JSON file.
+"""Write WebDataset's tar files of samples, which training reads as streams. A sample is an image and a JSON file.
 
 Source: https://github.com/webdataset/webdataset, whose library writes the files and reads them back. The rows are
 defined in image_rows.py.
@@ -25,12 +25,12 @@ MAX_SHARD_BYTES: Final = 500_000_000
 
 
 def shard_files(folder: Path, split: str) -> list[Path]:
-    """Return the paths of a split's shards inside an export, in the order of their images."""
+    """Return the paths of a split's shards inside an export, in image order."""
     return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].tar"))
 
 
 def sample_key(image: ReleaseImage) -> str:
-    """Return the name of a sample, which is unique among all images.
+    """Return the name of an image's sample, which is unique within a release.
 
     Readers treat everything after the first dot as the file type. A dot in a video's key becomes `~`, which no key
     contains.
@@ -72,7 +72,7 @@ class _TarShard:
 
 
 def webdataset_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the shards, which are read with WebDataset's own reader."""
+    """Yield the problems with the shards, reading them with WebDataset's own reader."""
     files = {split: shard_files(folder, split) for split in expected.header.splits}
     yield from file_number_problems(folder / "data", sum(map(len, files.values())))
     rows = {split: chain.from_iterable(map(read_samples, paths)) for split, paths in files.items()}
@@ -80,7 +80,7 @@ def webdataset_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows of a shard, each with the bytes of its image.
+    """Yield the rows of a shard, each with its image's bytes.
 
     Raises:
         ValueError: the shard is damaged, or a sample's name does not match its image.
@@ -102,13 +102,13 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def hub_features(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the descriptions of the columns for the card, since `datasets` would infer them from a few samples."""
+    """Describe the columns for the card. Otherwise, `datasets` would infer them from a few samples."""
     row = {"name": "json", "struct": [_feature(field) for field in row_schema(columns)]}
     return [{"name": "jpg", "dtype": "image"}, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
-    """Return a field as the card describes it: `dtype`, `struct` or `list`."""
+    """Describe a field for the card by its `dtype`, `struct` or `list`."""
     if pa.types.is_struct(field.type):
         return {"name": field.name, "struct": [_feature(inner) for inner in field.type]}
     if pa.types.is_list(field.type):

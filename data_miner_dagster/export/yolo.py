@@ -1,7 +1,7 @@
 """Write YOLO labels and `data.yaml`, as Ultralytics reads them, and read them back.
 
-Source: https://docs.ultralytics.com/datasets/detect/. The path of a label file is the image's path with `images`
-replaced by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
+Source: https://docs.ultralytics.com/datasets/detect/. A label file's path is the image's path with `images` replaced
+by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
 boxes has an empty file, which marks it as a negative rather than as unlabelled. YOLO has no regions to ignore, so
 unsure boxes have no line. If the project has masks, every line is a polygon, `class x y x y ...`, since Ultralytics
 refuses a mixture. The polygon of a box without a mask is its rectangle.
@@ -26,10 +26,10 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 
 LABELS_FOLDER: Final = "labels"
 DATA_FILE: Final = "data.yaml"
-"""With folds, this file validates on the first fold. `fold_file` returns the name of the file for each fold."""
+"""With folds, this file validates on the first one. `fold_file` returns the name of each fold's file."""
 _DECIMALS: Final = 6
 _MIN_POINTS: Final = 3
-_TOLERANCE: Final = 2e-6  # a share of the longer side, since labels have six decimals
+_TOLERANCE: Final = 2e-6  # as a share of the longer side, since labels have six decimals
 YoloBox = tuple[int, float, float, float, float]
 """Class index, then x centre, y centre, width and height in 0..1."""
 
@@ -40,12 +40,12 @@ def label_file(folder: Path, file_name: str) -> Path:
 
 
 def fold_file(fold: str) -> str:
-    """Return the name of the file like `data.yaml` that validates on one fold and trains on the others."""
+    """Return the name of the counterpart of `data.yaml` that validates on one fold and trains on the others."""
     return f"data_{fold}.yaml"
 
 
 class YoloWriter:
-    """Writes `labels/<split>/<image>.txt` and `data.yaml`; with folds, also a `data_<fold>.yaml` for each.
+    """Writes `labels/<split>/<image>.txt`, `data.yaml` and, with folds, a `data_<fold>.yaml` for each.
 
     `data.yaml` has no `path`, so Ultralytics uses the file's own folder and a release can be moved.
     """
@@ -71,7 +71,7 @@ class YoloWriter:
         label_file(self._folder, image.file_name).write_text("".join(lines), encoding="utf-8")
 
     def close(self) -> None:
-        """Write `data.yaml`, and with folds the file for each fold."""
+        """Write `data.yaml` and, with folds, each fold's file."""
         for name, paths in data_paths(self._num_images).items():
             (self._folder / name).write_text(self._data_yaml(paths), encoding="utf-8")
 
@@ -91,7 +91,7 @@ class YoloWriter:
 
 
 def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | list[str]]]:
-    """Return {file name: {purpose: image folders}} for `data.yaml` and, with folds, for the file of each fold."""
+    """Return {file name: {purpose: image folders}} for `data.yaml` and, with folds, for each fold's file."""
     filled = [split for split, number in images_by_split.items() if number]
     if len(folds := folds_among(filled)) > 1:
         others = {yolo_name(split): f"images/{split}" for split in filled if split not in folds}
@@ -113,7 +113,7 @@ def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | 
 
 
 def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
-    """Return one label line, including the newline, for a box in an image of this width and height."""
+    """Return a box's label line, including the newline, for an image of the given width and height."""
     x_min, y_min, x_max, y_max = box.box_xyxy
     values = (
         (x_min + x_max) / 2 / width,
@@ -125,7 +125,7 @@ def yolo_line(box: ReleaseBox, width: int, height: int) -> str:
 
 
 def yolo_polygon_line(box: ReleaseBox, width: int, height: int) -> str:
-    """Return one label line with a polygon, including the newline, for a box in an image of this width and height."""
+    """Return a box's label line as a polygon, including the newline, for an image of the given width and height."""
     shares = (_polygon_of(box) / [width, height]).ravel().tolist()
     return " ".join([str(box.class_index), *(f"{value:.{_DECIMALS}f}" for value in shares)]) + "\n"
 
@@ -135,7 +135,7 @@ def _polygon_of(box: ReleaseBox) -> npt.NDArray[np.float64]:
 
 
 def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
-    """Return the classes and polygons of one label file, as (K, 2) points in 0..1.
+    """Return the (class index, polygon) pairs in a label file. A polygon is a (K, 2) array of points in 0..1.
 
     Raises:
         ValueError: a line is not a class and at least three points in 0..1.
@@ -154,7 +154,7 @@ def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
 
 
 def read_yolo_labels(path: Path) -> list[YoloBox]:
-    """Return the boxes of one label file.
+    """Return the boxes in a label file.
 
     Raises:
         ValueError: a line is not a class and four numbers in 0..1.

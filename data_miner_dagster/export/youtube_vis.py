@@ -1,8 +1,8 @@
-"""Write YouTube-VIS, a JSON file per split. Each object in a video has an entry with its outline on every frame.
+"""Write YouTube-VIS, with one JSON file per split. Each object in a video has an entry with its outline on every frame.
 
 Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
 lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
-is left out. A box that a person drew is a separate object that evaluation ignores (`iscrowd`).
+is omitted. A box that a person drew is a separate object that evaluation ignores (`iscrowd`).
 """
 
 import shutil
@@ -63,7 +63,7 @@ class YouTubeVisWriter(SequencesWriter):
         super().__init__(to.release, open_sequence)
 
     def close(self) -> None:
-        """Finish the last video, and every file."""
+        """Finish the last video and every file."""
         try:
             super().close()
         finally:
@@ -72,7 +72,7 @@ class YouTubeVisWriter(SequencesWriter):
 
 
 class _InstancesFile:
-    """Writes the file of one split, and counts its videos and annotations to number them."""
+    """Writes one split's file, and counts its videos and annotations in order to number them."""
 
     def __init__(self, folder: Path, header: ReleaseHeader) -> None:
         self.folder = folder
@@ -133,14 +133,14 @@ class _VisSequence:
 def gather_tracks(
     tracks: dict[tuple[int, int], dict[int, FollowedObject]], frame_number: int, objects: list[FollowedObject]
 ) -> None:
-    """Add the objects on a frame, except unsure ones, to the tracks of the same number and class."""
+    """Add the objects on a frame, except unsure ones, to the tracks with the same number and class."""
     for found in objects:
         if not found.box.is_unsure:
             tracks.setdefault((found.number, found.box.class_index), {})[frame_number] = found
 
 
 def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Return an object's outlines, boxes and areas, each with one entry per frame: None where the object is absent."""
+    """Return lists of an object's outlines, boxes and areas with one entry per frame, or None where it is absent."""
     entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
     for number, found in objects.items():
         left, top, right, bottom = found.box.box_xyxy
@@ -153,7 +153,7 @@ def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tup
 
 
 def outline_of(box: ReleaseBox, size_wh: tuple[int, int]) -> Mask:
-    """Return the mask of a box, or if it has none, a mask of the whole box, rounded outwards to whole pixels."""
+    """Return a box's mask, or else a mask of the whole box, rounded outwards to whole pixels."""
     if box.mask is not None:
         return box.mask
     left, top, right, bottom = crop_corners(box)
