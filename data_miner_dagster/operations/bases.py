@@ -18,10 +18,10 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
-    """Return the basis of the frames that `version` of extraction samples with the settings in `config`.
+    """Return the basis of frames that version `version` of extraction samples with the settings in `config`.
 
-    `frames_basis_of` derives the basis of one video's frames from the returned basis. The video's own bytes are not
-    included: if they change, the video becomes DOWNLOADED again, and its frames are recreated anyway.
+    `frames_basis_of` derives the basis for one video's frames from it. The video's own bytes are not included: if they
+    change, the video becomes DOWNLOADED again, and its frames are recreated anyway.
     """
     content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
     # The limit decides which pictures of a folder are left out.
@@ -40,9 +40,9 @@ def embedding_basis(encoder: EncoderRole) -> str:
 
 
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
-    """Return the current basis of each video stage. Embedding is absent if the weights of its encoder are missing.
+    """Return the current basis of each video stage. Embedding is omitted if its encoder's weights are missing.
 
-    The basis of downloading is this package's version, because a new version may fix the error that ended a download.
+    The basis of downloading is this package's version, because a new version may fix the cause of a failed download.
     """
     bases = {
         WorkStage.DOWNLOADING: fingerprint_of({"package": __version__}),

@@ -1,7 +1,7 @@
-"""Decide whether a project is built again, by comparing its current inputs with the inputs of its last build.
+"""Decide whether to rebuild a project by comparing its current inputs with those of its last build.
 
-A build begins with the first stage of `PROJECT_WAY` and ends with the last. A project is built again if its current
-inputs differ from those at the start of its last build.
+A build runs from the first stage of `PROJECT_WAY` to the last. A project is rebuilt if its current inputs differ from
+those at the start of its last build.
 """
 
 import json
@@ -36,7 +36,7 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
     """Return the sha256 digests of a project's exemplars, or the reason why they cannot be read.
 
-    The key is `exemplars` for the exemplars of prompts, and `class_exemplars` for the exemplars of classes.
+    The exemplars of prompts are under the key `exemplars`, those of classes under `class_exemplars`.
     """
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
@@ -56,7 +56,7 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
 def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
     """Record the inputs of a project's build if `stage` is the first stage of a build.
 
-    Call it before the stage reads anything.
+    This must be called before the stage reads anything.
     """
     if stage is not next(iter(PROJECT_WAY)):
         return
@@ -66,7 +66,7 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
 
 
 def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: datetime) -> str | None:
-    """Return the reason why an automatic build must wait (people are reviewing the project), or None if it may start.
+    """Return why an automatic build must wait for the end of a review, or None if the build may start now.
 
     Every verdict changes the inputs of a release, so a release made during a review would soon be replaced.
     """
@@ -83,9 +83,9 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
 
 
 def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str]:
-    """Return a line for each project whose next build waits for the end of a review.
+    """Return a line for each project whose next build is waiting for the end of a review.
 
-    With `project`, only that project is considered.
+    If `project` is given, only that project is considered.
     """
     lines = []
     for row in find_projects(platform.database):

@@ -1,4 +1,4 @@
-"""Find the database of a root's catalog: from the settings, from a record of a move, or SQLite under the root."""
+"""Find a root's catalog: the database in the settings, the database that it was moved to, or SQLite under the root."""
 
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE
 from data_miner_dagster.domain.errors import CatalogError, ConfigError
@@ -16,8 +16,8 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
 
     Raises:
         CatalogError: a move of the catalog to another database was interrupted.
-        ConfigError: the record of such a move cannot be read, or the catalog was moved and the settings lack its
-            password or name an SQLite file.
+        ConfigError: the record of a move cannot be read, the settings lack the password of a catalog that was moved, or
+            they name an SQLite file although the catalog was moved.
     """
     moved = read_moved_catalog(layout)
     if moved is None or not moved.is_in_use:

@@ -1,4 +1,4 @@
-"""Record that a stage of a project failed, with the time of the next attempt, no matter who started the stage."""
+"""Record the failure of a project's stage and the time of the next attempt, no matter who started the stage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

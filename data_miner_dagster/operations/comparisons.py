@@ -56,12 +56,12 @@ def no_release(platform: Platform, project: str, release: str) -> ConfigError:
 
 
 def folder_of_release(platform: Platform, release: str) -> Path:
-    """Return the folder of a release named as `project/version`."""
+    """Return the folder of a release that is given as `project/version`."""
     name, _, version = release.partition("/")
     return platform.layout.release_folder(name, version)
 
 
 def was_released(platform: Platform, release: str) -> bool:
-    """Return whether the catalog records a release named as `project/version`, even if it was withdrawn or deleted."""
+    """Return whether the catalog records the release `project/version`, even if it was withdrawn or deleted."""
     name, _, version = release.partition("/")
     return any(row.version == version for row in find_releases(platform.database, name))

@@ -40,11 +40,10 @@ class DamagedFile:
 
 
 def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> Iterator[DamagedFile]:
-    """Read the derived files and release manifests under a root, or only the derived files of one video.
+    """Yield a `DamagedFile` for each unreadable derived file and release manifest under a root.
 
-    Yield a `DamagedFile` for each file that cannot be read.
-
-    Images and videos are not read: their checksums are compared when they are used.
+    If `video_key` is given, only the derived files of that video are read. Images and videos are not read: their
+    checksums are compared when they are used.
     """
     for path, is_derived in _candidates(layout, video_key):
         try:

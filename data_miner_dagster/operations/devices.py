@@ -1,7 +1,7 @@
-"""Choose the device for the models of this process. Runs on one machine use different devices if possible.
+"""Choose the device for this process's models, so that runs on one machine use different devices if possible.
 
-A device is taken by a claim that this process holds until it ends, so a killed process frees its device for processes
-of the same host immediately. All containers on a machine share the claims on its devices.
+A process takes a device by holding a claim on it until the process ends. If the process is killed, other processes on
+the same host can take the device immediately. All containers on a machine share the claims on its devices.
 """
 
 import itertools
@@ -25,7 +25,7 @@ _taking: Final = threading.Lock()
 
 
 def device_of_process(database: Database, devices: Sequence[str]) -> str:
-    """Return the device among `devices` that this process uses. It is taken in the first call and kept.
+    """Return the device in `devices` that this process uses. The first call takes it, and later calls return it.
 
     Raises:
         ConfigError: this machine has none of the devices.

@@ -36,7 +36,7 @@ _STOP_SECONDS: Final = 5.0
 _MOST_TURNS: Final = 3
 """A video that is still unfinished after this many batches of one drain is left to another run."""
 FULL_SECONDS: Final = 2.0
-"""A running drain waits this long for a batch to fill up. The wait is short, because no process must be started."""
+"""A running drain waits this long for a batch to fill up. The wait is short, because no process needs to be started."""
 
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ def drain(
 
 
 class StoppedError(Exception):
-    """Raised to end a batch when a video is reported after the drain has failed or was interrupted."""
+    """Raised to end a batch when a video is reported after the drain failed or was interrupted."""
 
 
 class _Crew:

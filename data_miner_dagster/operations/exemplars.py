@@ -1,4 +1,4 @@
-"""Find the files of the exemplars of prompts and classes, and check that they can be used.
+"""Find the exemplar files of prompts and classes, and check that they can be used.
 
 Belongs here: turning the paths in a project's configuration into files with a sha256. Does not belong here: the
 embeddings of exemplars (prompts.py, models/detectors/), and their weight (stages/filtering/exemplars.py).
@@ -38,7 +38,7 @@ class Exemplar:
 
 
 def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars in a section of a project's configuration, by the text of their prompt or by their class.
+    """Return the exemplars in a section of a project's configuration, by prompt text or class.
 
     Raises:
         ConfigError: an exemplar is missing, unreadable, too large, or outside the folders that the project's file may
@@ -54,9 +54,9 @@ def exemplars_of(platform: Platform, project: str, config: PicturedConfig) -> di
 def find_exemplars(
     config: PicturedConfig, folder: Path, limits: ProjectLimits | None = None
 ) -> dict[str, tuple[Exemplar, ...]]:
-    """Return the exemplars in `config`, by the text of their prompt or by their class.
+    """Return the exemplars in `config`, by prompt text or class.
 
-    Relative paths start at `folder`.
+    Relative paths are resolved against `folder`.
 
     Raises:
         ConfigError: an exemplar is missing, unreadable, larger than `MAX_EXEMPLAR_BYTES`, or outside the folders that
@@ -70,14 +70,14 @@ def find_exemplars(
 
 
 def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 digests of the exemplars of each prompt or class, in order, as part of a fingerprint."""
+    """Return the sha256 digests of each prompt's or class's exemplars, in order, for use in a fingerprint."""
     return {text: tuple(exemplar.sha256 for exemplar in beside) for text, beside in exemplars.items()}
 
 
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return the exemplars' part of a fingerprint: their digests, encoder and weight. It is empty without exemplars."""
+    """Return the part of a fingerprint that covers exemplars: digests, encoder and weight. It is empty without them."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 

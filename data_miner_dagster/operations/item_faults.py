@@ -5,10 +5,10 @@ each item through `ItemGuard.attempt`, or through `attempt_alone` if the items h
 the item's own code becomes an `ItemFault`, the other items continue, and the stage records the fault as that item's
 outcome. The stage itself handles the errors that it expects from an item, inside the loop.
 
-A fault is held back until another item succeeds, or until the batch ends. If the same fault then occurred on every item
-of the batch (three or more), or on ten in a row, the items are not the cause. `SystematicFaultError` ends the run, and
-nothing is recorded for any item, so that a bug that affects everything does not look like bad data. If system errors or
-lack of memory affect everything, that is an outage (`OutageError`), which passes without a new version of this program.
+A fault is held back until another item succeeds, or until the batch ends. If the same fault has occurred on every item
+of the batch (three or more), or on ten in a row, the items are not the cause. The run then ends with a
+`SystematicFaultError`, and nothing is recorded for any item: a bug that affects everything must not look like bad data.
+System errors or lack of memory that affect everything are an outage (`OutageError`), which may pass without an update.
 """
 
 import errno
@@ -81,7 +81,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ItemFault:
-    """An item's exception. `line` describes it to people, without secrets.
+    """An exception that an item raised. `line` is human-readable and contains no secrets.
 
     `line` is `Class: message (<folder>/<file>.py:line)`, or only the message if the error is a `DataMinerError`.
     """
@@ -89,7 +89,7 @@ class ItemFault:
     line: str
     error_class: str
     place: str  # the innermost frame in our own package
-    # A `FailureKind` if the error may pass, and is an outage if it occurs on every item; else None.
+    # If the error may pass, the `FailureKind` of the outage that it indicates when it occurs on every item; else None.
     outage: str | None = None
 
     @property
@@ -107,17 +107,17 @@ def concerns_all_items(error: BaseException) -> bool:
       is affected (a source whose variable is not set, a file of the watched folder), the loop catches the error itself.
     - `OutOfDateError`: the tables of the stages do not match each other, or an earlier version wrote one of them.
     - `ClaimLostError`, `RunEndedError`: another process has taken over the work, and this one stops.
-    - `SystematicFaultError`, `OutageError`: an inner loop has raised them.
+    - `SystematicFaultError`, `OutageError`: an inner loop raised them.
     - `TransientError` itself: it concerns the platform (a catalog that cannot be opened). Its subclasses
       (`VideoTransientError`, `WorkerDiedError`) concern the item.
     - `WorkersClosedError`: the batch is being shut down.
     - The catalog is unreachable or damaged (`concerns_database`). An error in one row concerns only its item.
-    - Nothing can be written: a full disk or quota in any class (`is_disk_full`), or `OSError` with EROFS. Reading never
-      raises these, so a source does not cause them.
+    - Nothing can be written: a full disk or quota in an error of any class (`is_disk_full`), or `OSError` with EROFS.
+      Reading never raises these, so a source does not cause them.
     - `OSError` with EMFILE or ENFILE: the process can open no more files. EACCES, ENOENT, EIO and ESTALE are different:
       they often concern a single path, and if they concern everything, they occur on every item.
 
-    A `MemoryError` belongs to the item that needed too much. If memory is short for all, it occurs on every item.
+    A `MemoryError` belongs to the item that needed too much. If memory is short for all items, all of them raise it.
     `KeyboardInterrupt`, `SystemExit` and Dagster's interrupt are not subclasses of `Exception`, so guards ignore them.
     """
     if isinstance(error, _OF_ALL):
@@ -142,7 +142,7 @@ def fault_of(error: Exception) -> ItemFault:
 
 
 def is_of_system(error: BaseException) -> bool:
-    """Return whether an error comes from the system (an unreadable file, lack of memory), so it may be temporary."""
+    """Return whether an error comes from the system (an unreadable file, lack of memory) and may be temporary."""
     return _outage_of(error) is not None
 
 
@@ -154,7 +154,7 @@ def _outage_of(error: BaseException) -> str | None:
 
 
 def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or its logged fault. Use it for independent items, such as project files.
+    """Return the result of `work`, or log and return its fault. Use this for independent items, such as project files.
 
     Raises:
         Exception: the error concerns all items (`concerns_all_items`).
@@ -168,7 +168,7 @@ def attempt_alone(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault:
-    """Return the result of `work`, or its logged fault. Use it for results that nothing depends on.
+    """Return the result of `work`, or log and return its fault. Use this for results that nothing depends on.
 
     For example, a release is valid without its report.
     """
@@ -179,10 +179,10 @@ def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return whether a repeated run may soon succeed after an error.
+    """Return whether running again soon after an error may succeed.
 
-    It may after a `DataMinerError` that is transient or reports a full disk, and after any other error that concerns
-    all items.
+    This is the case for a `DataMinerError` that is transient or reports a full disk, and for any other error that
+    concerns all items.
     """
     if isinstance(error, DataMinerError):
         return isinstance(error, TransientError) or is_disk_full(error)
@@ -198,12 +198,12 @@ def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bo
     Args:
         stage: the name of the work on the items, for messages.
         known_faulty: items that had an internal error before. Their faults are recorded immediately and are not counted
-            as signs of a general fault, because a retry may put faulty items of many batches into one.
-        are_videos: True if the items are keys of videos, which log messages then name.
+            as signs of a general fault, because a retry may combine faulty items from many batches.
+        are_videos: True if the items are video keys, which are then named in log messages.
 
     Raises:
         SystematicFaultError: the same fault occurred on all items (three or more), or on ten in a row.
-        OutageError: the same fault, which may pass, occurred on as many items, or three videos in a row failed for lack
+        OutageError: the same fault occurred on that many items and may pass, or three videos in a row failed for lack
             of disk space.
     """
     guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
@@ -347,7 +347,7 @@ def _record(held: list[tuple[str, ItemFault, Callable[[ItemFault], object]]]) ->
 
 
 def log_fault(stage: str, item: str, error: Exception) -> ItemFault:
-    """Log the line and traceback of an item's exception. Return its fault."""
+    """Log an item's exception, with a traceback if it is unexpected. Return the fault."""
     fault = fault_of(error)
     if isinstance(error, WorkerFaultError):
         error.add_note(f"In the worker:\n{error.trace}")

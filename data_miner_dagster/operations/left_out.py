@@ -1,7 +1,7 @@
-"""Let a stage of a project leave out videos whose files are damaged or caused an internal fault.
+"""Let a project's stage leave out videos with damaged files, and videos that caused an internal fault.
 
-A stage that detects such a video starts again without the video, and reports it in the counts of the outcome and in
-the video's membership. The next build examines the video again.
+A stage that detects such a video starts again without it, and reports it in the outcome's counts and in the video's
+membership. The next build examines the video again.
 """
 
 import json
@@ -36,7 +36,8 @@ class VideosLeftOutError(PermanentError):
 def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[str, str]]:
     """Return the result of `work`, and the reasons why videos were left out, by video key.
 
-    `work` is called with the reasons so far, and again whenever it raises a `VideosLeftOutError` with other videos.
+    `work` is called with the reasons so far. Whenever it raises a `VideosLeftOutError` for more videos, it is called
+    again.
 
     Raises:
         VideosLeftOutError: `work` raised it for videos that were already left out.
@@ -63,7 +64,7 @@ def read_left_out(path: Path) -> dict[str, str]:
 
 
 def reason_of(line: str) -> str:
-    """Return the reason to store in the membership of a video that was left out, from the line of its fault."""
+    """Return the reason to store in the membership of a video that was left out, given the line of its fault."""
     return f"{VideoErrorKind.INTERNAL_ERROR.value}: {line}"
 
 

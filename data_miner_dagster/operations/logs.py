@@ -1,6 +1,6 @@
-"""Format the log as text for people, or as one JSON object per line for Loki. Neither contains secrets.
+"""Format the log as human-readable text, or as one JSON object per line for Loki. Neither contains secrets.
 
-Every line names the current work (domain/at_work.py): in fields of a JSON object, or at the end of a line of text.
+Every line names the current work (domain/at_work.py), in fields of its JSON object or at the end of its text.
 """
 
 import logging
@@ -84,7 +84,7 @@ def _is_number(value: object) -> bool:
 
 
 class TextFormatter(logging.Formatter):
-    """Formats a record as a line for people. Text from a site cannot imitate another line or control the terminal."""
+    """Formats a record as a human-readable line. Text from a site cannot forge another line or control the terminal."""
 
     def __init__(self) -> None:
         super().__init__("%(levelname)s %(name)s: %(message)s")
@@ -109,10 +109,11 @@ def _what_of(record: logging.LogRecord) -> str:
 def set_up_logging(
     config: LoggingConfig, *, verbose: bool = False, stream: TextIO | None = None, only_if_unset: bool = False
 ) -> None:
-    """Send this package's log to stderr, or to `stream`, in the format of `config`. Replace an earlier call's handler.
+    """Send this package's log to stderr, or to `stream`, in the format of `config`.
 
-    With `only_if_unset`, do nothing in a process that already has a handler: `data-miner run` shows progress itself.
-    Only this package's loggers change, because the root logger belongs to the application or to Dagster.
+    The handler of an earlier call is replaced. With `only_if_unset`, a process that already has a handler is left
+    unchanged, because `data-miner run` shows progress itself. Only this package's loggers change, because the root
+    logger belongs to the application or to Dagster.
     """
     logger = logging.getLogger(data_miner_dagster.__name__)
     if only_if_unset and logger.handlers:

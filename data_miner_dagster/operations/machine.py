@@ -1,4 +1,4 @@
-"""Read the state of the machine's disk and, if it has an NVIDIA driver, of its GPUs."""
+"""Read the state of the machine's disk, and of its GPUs if it has an NVIDIA driver."""
 
 import shutil
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class GpuValues:
 
 
 def disk_values(root: Path) -> tuple[int, int]:
-    """Return the free bytes and the size in bytes of the disk that contains a folder.
+    """Return the free space and the size of the disk that contains a folder, both in bytes.
 
     If the folder is missing, the nearest existing folder above it is used.
     """

@@ -47,7 +47,7 @@ class FailedMember:
 
 @dataclass(frozen=True, slots=True)
 class ProjectMembers:
-    """All members of a project except rejected ones. Each is in exactly one list, which is sorted by key."""
+    """All members of a project except rejected ones. Each is in exactly one of the lists, which are sorted by key."""
 
     ready: tuple[MemberFrames, ...]
     not_embedded: tuple[str, ...]  # videos with frames whose embeddings from the filter encoder are missing or stale
@@ -102,7 +102,7 @@ class _Lack(Enum):
 
 
 def _note_lack(platform: Platform, video: VideoRow, lack: _Lack) -> None:
-    """Record in the catalog that files are missing. Planners read no files, and request the work from that record."""
+    """Record missing files in the catalog. Planners read no files, and rely on this record to request the work."""
     stage, on_record = WorkStage.EXTRACTION, video.frames_basis
     if lack is _Lack.EMBEDDINGS:
         stage, on_record = WorkStage.EMBEDDING, video.embedding_basis

@@ -11,14 +11,14 @@ from data_miner_dagster.sites.redaction import redact_url
 
 
 def name_of_video(row: VideoRow) -> str:
-    """Return a video's name for people: the name of its local file or folder, its title, or its redacted address."""
+    """Return a video's display name: the name of its local file or folder, its title, or its redacted address."""
     if row.origin is Origin.LOCAL:
         return PurePosixPath(row.url).name
     return row.title or with_references(redact_url(row.url))
 
 
 def clock_text(seconds: float) -> str:
-    """Return a time in a video in the format of players, such as `0:07` or `1:02:03`."""
+    """Format a time in a video as video players do, such as `0:07` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
@@ -40,6 +40,6 @@ def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
 
 
 def left_out_text(num_pictures: int) -> str:
-    """Return a sentence for people that gives the number of pictures left out."""
+    """Return a sentence that tells people how many pictures were left out."""
     were = "picture was" if num_pictures == 1 else "pictures were"
     return f"{num_pictures} {were} left out as damaged or too large; the log names each one"

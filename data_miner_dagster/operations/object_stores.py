@@ -1,4 +1,4 @@
-"""Open places outside the root that a user names, and find their credentials."""
+"""Open the places outside the root that a user names, and find their credentials."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -95,9 +95,9 @@ def access_of(config: ObjectsConfig, url: ObjectUrl) -> "Access":
 
 
 def settings_of(config: ObjectsConfig, url: ObjectUrl) -> StoreConfig:
-    """Return the entry of `platform.objects.stores` that matches an address best, or an empty entry if none matches.
+    """Return the entry of `platform.objects.stores` for an address, or an empty entry if none matches.
 
-    Of several prefixes that match, the longest is best.
+    If several prefixes match, the longest is used.
     """
 
     def fits(prefix: str) -> bool:

@@ -35,7 +35,7 @@ def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -
 
 
 def fetch_from_buckets(config: PlatformConfig, entries: Sequence[ModelEntry], progress: Callable[[str], None]) -> None:
-    """Fetch those of `entries` that are in buckets and not yet in the model cache.
+    """Fetch the models among `entries` that are in buckets and not yet in the model cache.
 
     Raises:
         ConfigError: a setting for a bucket is missing.

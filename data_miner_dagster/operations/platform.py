@@ -54,7 +54,7 @@ REMEMBERED_SECTIONS: Final = ("cluster", "downloading", "embedding", "extraction
 
 
 def remembered_settings(layout: StorageLayout) -> dict[str, dict[str, object]]:
-    """Return the configuration sections stored by the root's last run, by name. They are empty before the first run.
+    """Return the configuration sections stored by the root's last run, by name, or an empty dict before the first run.
 
     Raises:
         ConfigError: the file that contains the sections cannot be read.
@@ -128,7 +128,7 @@ class Platform:
         return self._lease.run_id if self._lease is not None else None
 
     def tell_steps(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
-        """Set the run's progress and the time that the rest takes, which are stored when its lease is next renewed."""
+        """Set the run's progress and remaining time, which are stored when its lease is next renewed."""
         if self._lease is not None:
             self._lease.tell(num_done, num_total, remaining_seconds)
 
@@ -162,9 +162,10 @@ class Platform:
         """The catalog. On first use, its tables are created or migrated, and verdicts are imported from earlier files.
 
         Raises:
-            CatalogError: the catalog is damaged, being restored or moved, or missing or empty beside existing files.
-            ConfigError: the catalog would be an SQLite file on a file system that several hosts share, or was moved and
-                the settings do not fit, or the root cannot be created.
+            CatalogError: the catalog is damaged, is being restored or moved, or is missing or empty although there are
+                files.
+            ConfigError: the root cannot be created, the settings do not fit a catalog that was moved, or the catalog
+                would be an SQLite file on a file system that several hosts share.
         """
         file = self.layout.catalog_file
         database = Database(self.catalog_url or sqlite_url(file))
@@ -228,8 +229,8 @@ class Platform:
     def mending(self, video_key: str | None = None) -> Iterator[None]:
         """If the block raises `DamagedFileError`, remove the unreadable derived files of a video.
 
-        If `video_key` is None, those of the whole root are removed. The exception is raised again. The removed files
-        count as missing, so the next run that needs them recreates them.
+        If `video_key` is None, all unreadable derived files under the root are removed. The exception is raised
+        again. The removed files count as missing, so the next run that needs them recreates them.
         """
         try:
             yield
@@ -316,12 +317,12 @@ class Platform:
                 yield claim
 
     def publishing_under(self, claim: Claim) -> AbstractContextManager[None]:
-        """Return a context in which this thread publishes the files that it writes only while the claim is held."""
+        """Return a context in which the files that this thread writes are published only while the claim is held."""
         return publishing_as(claim.token, partial(self.check_held, claim))
 
     @contextmanager
     def working_under(self, claim: Claim) -> Iterator[None]:
-        """Check after the block, even if it raised, that the claim is still held. The caller writes rows after it.
+        """Check that the claim is still held when the block ends, even if it raised. Write rows only after the block.
 
         Raises:
             ClaimLostError: another worker has taken the claim over, so the block's result or exception does not count.
@@ -365,8 +366,7 @@ class Platform:
         """Compare the sampling settings with the settings stored in the root, then store `REMEMBERED_SECTIONS` there.
 
         Raises:
-            ConfigError: the settings differ, since frames that were sampled in two ways must not be mixed, or the
-                stored settings cannot be read, or the root cannot be written to.
+            ConfigError: the settings differ, the stored settings cannot be read, or the root cannot be written to.
         """
         remembered = self.compare_sampling()
         in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))

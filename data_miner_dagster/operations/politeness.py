@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 class PostponedError(TransientError):
     """Raised if a download or listing is postponed for a reason that is not the fault of the video or source.
 
-    Such a reason is an open breaker, a spent budget or a full disk. Work continues automatically at `until`.
+    Examples are an open breaker, a spent budget and a full disk. Work continues automatically at `until`.
     """
 
     def __init__(self, kind: VideoErrorKind, until: datetime, message: str) -> None:
@@ -67,7 +67,7 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Raised if a video must wait a short time, for its turn at a site or for disk space that other downloads reserve.
+    """Raised if a video must wait a short time, for its turn at a site or for disk space that is reserved.
 
     No request was sent, and nothing was recorded.
     """
@@ -158,9 +158,9 @@ class SitePoliteness:
     def note_refusal(self, row: VideoRow, site: str, kind: VideoErrorKind, message: str, begun_at: datetime) -> None:
         """Count the refusal of a video that was requested at `begun_at`.
 
-        The whole site counts as refusing requests once three videos in a row were refused, in any process, and this
-        video was requested after another video's refusal. In that case the site's breaker opens, and `put_back`
-        postpones the refused videos until it closes.
+        The whole site counts as refusing requests if three videos in a row were refused, in any process, and this video
+        was requested after another one had been refused. The site's breaker then opens, and `put_back` postpones the
+        refused videos until it closes.
         """
         since = self._clock.now() - STREAK_LASTS
         may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known
@@ -179,7 +179,7 @@ class SitePoliteness:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Cancel a video's failure if its whole site refuses requests, and return the reason. Otherwise return None."""
+        """Cancel a video's failure if the whole site refuses requests. Return the reason, or None if it does not."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:
@@ -205,7 +205,7 @@ class SitePoliteness:
         return state, True
 
     def before_listing(self, site: str) -> None:
-        """Wait until a listing request to a site is allowed. The request is spaced like a download but not counted.
+        """Wait until a listing request to a site is allowed. It is spaced like a download, but uses up no budget.
 
         Raises:
             PostponedError: the site's breaker is open.
@@ -228,7 +228,7 @@ class SitePoliteness:
 
     @contextmanager
     def place(self, site: str, video_key: str) -> Iterator[datetime]:
-        """Take a video's turn to be downloaded from a site, without waiting, and yield the start time.
+        """Take a video's turn to be downloaded from a site, without waiting for it. Yield the start time.
 
         The runs of all processes share the turns. If the block succeeds, earlier trips of the breaker are forgotten.
 

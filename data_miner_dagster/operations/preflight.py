@@ -36,7 +36,7 @@ def check_root_is_writable(root: Path) -> None:
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     """Check everything that can be checked without any work: root, sampling, models, classes, and other projects.
 
-    The sampling settings are stored in the root.
+    The sampling settings are then stored in the root.
 
     Raises:
         ConfigError: the root is not writable or was sampled with other settings, a model does not exist or may not be
@@ -68,7 +68,7 @@ def lines_of_models_to_fetch(platform: Platform, project: ProjectConfig) -> list
 
 
 def _roles_of(platform: Platform, project: ProjectConfig) -> Iterator[ModelRole[Any]]:
-    """Yield the models in this process that a project uses."""
+    """Yield the project's models that run in this process."""
     detection, models = project.detection, platform.models
     yield from (*models.roles[:2], *models.detectors(detection.detectors))
     if detection.tracker_model is not None:
@@ -151,7 +151,7 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
 
 
 def check_paths(project: ProjectConfig, folder: Path) -> None:
-    """Check that every local path of a project exists. Relative paths start at `folder`.
+    """Check that every local path of a project exists. Relative paths are resolved against `folder`.
 
     Exemplars are read to compute their sha256.
 
@@ -174,7 +174,7 @@ def check_paths(project: ProjectConfig, folder: Path) -> None:
 def folders_without_videos(project: ProjectConfig, folder: Path) -> list[str]:
     """Return a line for each path of a `files` source that contains no video yet or cannot be read.
 
-    Relative paths start at `folder`.
+    Relative paths are resolved against `folder`.
     """
     lines = []
     for number, source in enumerate(project.sourcing.sources):

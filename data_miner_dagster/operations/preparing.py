@@ -29,7 +29,7 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares builds, each once, in a background thread. As a context manager, it waits at the end for that thread.
+    """Prepares each build once, in a background thread. As a context manager, it waits for that thread at the end.
 
     Args:
         platform: the platform.

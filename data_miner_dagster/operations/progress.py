@@ -61,7 +61,7 @@ logger = logging.getLogger(__name__)
 
 
 def time_text(seconds: float) -> str:
-    """Return a remaining time as text, rounded, in seconds, minutes, hours or days, such as "35 s" or "1.5 h"."""
+    """Return a remaining time as rounded text in seconds, minutes, hours or days, such as "35 s" or "1.5 h"."""
     if seconds < 90:
         return f"{max(5, round(seconds / 5) * 5)} s"
     if seconds < 5400:
@@ -74,7 +74,7 @@ def left_text(share: float, seconds: float | None) -> str:
     return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
 
 
-# --- steps of a known number ---
+# --- a known number of steps ---
 
 
 class Steps:
@@ -105,10 +105,10 @@ class Steps:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The time that the rest takes at the current pace. It is None until there is a pace, and at the end.
+        """The remaining time at the current pace. It is None until there is a pace, and after the last step.
 
-        The pace is measured from the first completed step, without the time in which this thread loaded models. Before
-        that step, the work loads its model, starts its processes and so on.
+        The pace is measured from the first completed step, excluding the time in which this thread loaded models.
+        Before that step, the work loads its model, starts its processes and so on.
         """
         if self._pace_since is None or self._num_done >= self._total:
             return None
@@ -137,7 +137,7 @@ class Steps:
             logger.info("%s", self.line)
 
     def reach(self, num_done: int) -> None:
-        """Set the count of completed steps, including those of other runs. It never decreases."""
+        """Set the count of completed steps, including those of other runs. The count never decreases."""
         self.advance(max(0, num_done - self._num_done))
 
     def tell(self) -> None:
@@ -151,7 +151,7 @@ class Steps:
 
 
 def _seconds_of_work() -> float:
-    """Return the time of a monotonic clock that stands still while this thread loads a model."""
+    """Return the reading of a monotonic clock that is paused while this thread loads a model."""
     return time.monotonic() - seconds_of_loading()
 
 
@@ -174,7 +174,7 @@ class Progress:
 
     @property
     def line(self) -> str:
-        """The progress in one line, for people."""
+        """The progress as one human-readable line."""
         name = f"{self.project}: " if self.project is not None else ""
         until = " until its release" if self.is_with_build else ""
         left = left_text(self.share_done, self.remaining_seconds)
@@ -265,7 +265,7 @@ def _done(video: WorkedVideo, usual: float) -> DoneVideo:
 def _open(video: LeftVideo, stage: WorkStage, usual: float, now: datetime, *, may_load: bool) -> OpenVideo:
     """Return an `OpenVideo` for a stage that `video` has not passed.
 
-    With `may_load`, a video in embedding has no time so far, because the stage may still be loading its model.
+    With `may_load`, the result has no elapsed time in embedding, because the stage may still be loading its model.
     """
     is_at_work = video.claimed_at is not None and video.stage is stage
     is_at_work = is_at_work and not (may_load and stage is WorkStage.EMBEDDING)
@@ -292,11 +292,11 @@ class RunProgress:
     num_done: int
     num_total: int
     remaining_seconds: float | None
-    """The remaining time that the run expects, or None if there is nothing to estimate it from yet."""
+    """The remaining time as estimated by the run, or None if there is nothing to estimate it from yet."""
 
     @property
     def line(self) -> str:
-        """The progress in one line, for people."""
+        """The progress as one human-readable line."""
         name = f"{self.project}: " if self.project is not None else ""
         left = left_text(self.num_done / self.num_total, self.remaining_seconds)
         return f"{name}{self.job}: step {self.num_done:,} of {self.num_total:,}: {left}"
@@ -344,7 +344,7 @@ def standing_of(platform: Platform, project: str | None = None) -> Standing:
 
 def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:
     total = row.num_total or 1
-    # If the run is later than it expected, nothing is known about the rest.
+    # If the run has exceeded its estimate, nothing is known about the remaining time.
     left = (row.ends_at - now).total_seconds() if row.ends_at is not None and row.ends_at > now else None
     return RunProgress(row.job, row.project, min(row.num_done, total), total, left)
 

@@ -19,10 +19,12 @@ def project_file_of(platform: Platform, project: str) -> Path | None:
 
 
 def write_settings(platform: Platform, project: str, section: str, settings: Mapping[str, object]) -> Path:
-    """Write settings into one section of a project's file, and return its path. They take effect like a manual edit.
+    """Write settings into one section of a project's file, and return the file's path.
+
+    The settings take effect like a manual edit.
 
     Raises:
-        ConfigError: the file does not exist or cannot be changed safely. It then stays as it is.
+        ConfigError: the file does not exist, or cannot be changed safely and is therefore left unchanged.
     """
     path = project_file_of(platform, project)
     if path is None:

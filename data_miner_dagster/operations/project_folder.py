@@ -1,4 +1,4 @@
-"""Find the folder where relative paths of a project's configuration start, and the files that a project may access."""
+"""Find the folder against which a project's relative paths are resolved, and the files that a project may access."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def base_folder_of(config_file: str | None) -> Path:
-    """Return the folder where relative paths of a project's configuration start.
+    """Return the folder against which relative paths in a project's configuration are resolved.
 
     It is the folder of the project's file, or the working folder if there is no file.
     """

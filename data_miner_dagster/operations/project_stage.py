@@ -1,4 +1,6 @@
-"""Provide the context for a stage's work on a project: it holds the project's claim and updates the project's stage.
+"""Provide the context in which a stage works on a project.
+
+The context holds the project's claim and updates the project's stage.
 
 Belongs here: setting the project's stage when the work starts, ends, fails or is interrupted, and checking that the
 previous stage is done. Does not belong here: the work itself.
@@ -136,7 +138,7 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 
 
 def not_ready(project: str, asset: str) -> NotReadyError:
-    """Return the error that names the asset of a project that must be materialized first."""
+    """Return the error for a project whose `asset` must be materialized first."""
     return NotReadyError(
         f"project {project!r} has no {asset} yet; first materialize that asset and the assets upstream of it"
     )

@@ -47,7 +47,7 @@ def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[
 
 @dataclass(frozen=True, slots=True)
 class WantedPrompts:
-    """The prompts of a project, and their exemplars by the text of each prompt."""
+    """The prompts of a project, and their exemplars by prompt text."""
 
     config: FilteringConfig
     exemplars: Mapping[str, Sequence[Exemplar]] = field(default_factory=dict)
@@ -78,9 +78,9 @@ def score_prompts(
 
 
 def picture_encoder(models: ModelProvider, config: FilteringConfig) -> EncoderRole | None:
-    """Return the encoder that compares pictures with exemplars, if it is needed and is not the filter encoder.
+    """Return the encoder that compares pictures with exemplars.
 
-    Otherwise return None.
+    The result is None if that is the filter encoder, or if there are no exemplars.
     """
     role = models.encoder(config.exemplar_encoder) if config.exemplar_paths else models.filter_encoder
     return None if role.fingerprint == models.filter_encoder.fingerprint else role
@@ -93,10 +93,11 @@ def combined(
     embed: Callable[[Exemplar, EncoderRole], Float32Array],
     encoders: tuple[ModelRole[ImageTextEncoder], EncoderRole | None],
 ) -> PromptScores:
-    """Return the `PromptScores` of prompts, computed from texts with their vectors and from exemplars.
+    """Return the `PromptScores` of prompts, given their texts, the vectors of the texts, and exemplars.
 
     `prompts` is the pair of the texts and their vectors. `embed` returns the vector of an exemplar. `encoders` is the
-    pair of the filter encoder and the encoder that compares pictures with exemplars, or None for the filter encoder.
+    pair of the filter encoder and the encoder that compares pictures with exemplars. The second is None if both are the
+    same.
     """
     filter_encoder, pictures = encoders
 

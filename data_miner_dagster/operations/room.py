@@ -1,7 +1,7 @@
-"""Measure the disk space under the root, apply the quota to downloads, and remove files to free space.
+"""Measure the disk usage of the root, apply the quota to downloads, and remove files to free space.
 
-Only files that can be obtained again are removed: source files of videos that are not in progress, frames that nothing
-needs, and embeddings that nothing needs. The catalog keeps all facts about a video, and `info.json` stays.
+Only files that can be obtained again are removed: source files of videos that are not in progress, and frames and
+embeddings that nothing needs. The catalog keeps all facts about a video, and `info.json` stays.
 
 Belongs here: files, and reservations for downloads. Does not belong here: deciding whether a download may start
 (stages/downloading/room.py).
@@ -61,7 +61,7 @@ _REST_LASTS: Final = 50.0
 """A measurement of the files other than videos and frames stays valid for this multiple of the time that it took."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
-"""A caller that waits for space checks again after at most this many seconds, even if nothing has happened."""
+"""A caller that is waiting for space checks again after at most this many seconds, even if nothing has happened."""
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class RoomFound:
-    """Whether a download may start. If not, the reason in one line for people, and the time until the next attempt."""
+    """Whether a download may start. If not, the reason as one human-readable line, and the time to wait."""
 
     answer: RoomAnswer
     message: str = ""
@@ -212,7 +212,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove files if there is a quota, and the space that is in use, expected or reserved exceeds it."""
+        """Remove files if there is a quota and the space in use, expected or reserved exceeds it."""
         quota = self._config.quota
         if quota is None:
             return
@@ -255,7 +255,7 @@ class Room:
             yield Removable(video.key, video.size_bytes, partial(self._remove_source, video.key))
 
     def removable_frames(self) -> Iterator[Removable]:
-        """Yield the frames of videos that no project wants, no release shows, and no copy of the catalog refers to."""
+        """Yield the frames of videos that no project, release or copy of the catalog needs."""
         with self._platform.database.reading() as session:
             videos = unwanted_frames(session)
         needed = self._keys_needed() if videos else None
@@ -286,7 +286,7 @@ class Room:
     def _keys_needed(self) -> set[str] | None:
         """Return the keys of the videos whose frames a release on disk or a copy of the catalog needs.
 
-        Return None if a release cannot be read, because its videos are then unknown.
+        The result is None if a release cannot be read, because its videos are then unknown.
         """
         releases, file = self._platform.layout.releases, self._platform.database.file
         needed = keys_wanted_in_copies(file) if file is not None else set[str]()
@@ -340,7 +340,8 @@ class Room:
 def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
     """Return the number of bytes that a video's file will use, or None if it is not known before the download.
 
-    It is 0 for a folder of pictures and for a hard link, since nothing is copied, and for a path that cannot be read.
+    The number is 0 for a folder of pictures and for a hard link, since nothing is copied. It is also 0 for an
+    unreadable path.
     """
     if row.key.startswith(FRAMES_PREFIX):
         return 0  # pictures stay in place
@@ -353,9 +354,9 @@ def _known_size(row: VideoRow, config: DownloadingConfig) -> int | None:
 
 
 def _can_be_had_again(layout: StorageLayout, row: VideoRow) -> bool:
-    """Return whether a video's file could be replaced after its removal: from its site, or by the user's own copy.
+    """Return whether a video's file can be downloaded again, or copied again from the user's own file.
 
-    The result is False for a file from which missing frames must be extracted again.
+    The result is False if missing frames must be extracted again from the file.
     """
     if row.status is VideoStatus.EXTRACTED and not has_frames(layout, row.key):
         return False  # the file is needed to recreate them

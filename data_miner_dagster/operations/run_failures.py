@@ -1,4 +1,4 @@
-"""Classify the exception that ended a run: its scope, its kind, and a line for people.
+"""Classify the exception that ended a run by scope and kind, and describe it in a human-readable line.
 
 Belongs here: the classification of exceptions. Does not belong here: the consequences for items (catalog/charges.py),
 and exceptions of single items (item_faults.py).
@@ -31,16 +31,17 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 _OF_THE_STORE: Final = frozenset(
     {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
-"""System errors which show that a whole file system, or this process, no longer works."""
+"""System errors that show that a whole file system, or this process, no longer works."""
 
 
 def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
     """Return the classified failure for the exception that ended a run of a stage.
 
-    - It concerns the stage if it would occur on every item: a full or broken store, the catalog, a model, memory or the
-      network. In a stage of videos, so does an invalid setting, because all videos share the settings.
-    - Otherwise it concerns the project that the run worked on, or the videos of the batch.
-    - It concerns neither if the run was ended or another worker took over its work.
+    - The failure concerns the stage if it would occur on every item: a full or broken store, the catalog, a model,
+      memory or the network. In a stage that processes videos, an invalid setting also concerns the stage, because all
+      videos share the settings.
+    - Otherwise, the failure concerns the project that the run was working on, or the videos of the batch.
+    - It affects none of these if the run was ended, or if another worker took over its work.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)
@@ -50,7 +51,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
 
 
 def fault_of_any(error: BaseException) -> str:
-    """Return one line for people about any exception, or only its class name if it is not an `Exception`."""
+    """Return a human-readable line about any exception, or only its class name if it is not an `Exception`."""
     return fault_of(error).line if isinstance(error, Exception) else type(error).__name__
 
 

@@ -2,7 +2,7 @@
 
 Every shard is processed under its own claim, and its results are written in parts that carry the claim's name. The
 leading run processes shards itself and takes over the shards of dead workers, so it does not depend on other runs. It
-continues with its own work once no shard is left. Runs that join process free shards, and nothing else.
+continues with its own work once no shard is left. Joining runs only process free shards.
 
 Belongs here: choosing the next shard, starting it and ending it. Does not belong here: the content of a shard
 (operations/<stage>/), and requesting runs that join (sensors/sharing.py).
@@ -35,8 +35,8 @@ from data_miner_dagster.storage.atomic import publishing_as
 
 _FIRST_LOOK_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 0.25
-"""The longest pause between checks whether other runs have finished their shards. Pauses are shorter at first, because
-the last shards are small."""
+"""The longest pause between checks of whether other runs have finished their shards. Pauses are shorter at first,
+because the last shards are small."""
 
 
 class PlanEndedError(ClaimLostError):
@@ -45,7 +45,7 @@ class PlanEndedError(ClaimLostError):
 
 @dataclass(frozen=True, slots=True)
 class ShardAtWork:
-    """A shard that this worker processes."""
+    """A shard that this worker is processing."""
 
     plan: ShardPlan
     shard: OpenShard
@@ -61,9 +61,9 @@ class MakeShard(Protocol):
 
 
 def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
-    """Process the shards of a plan until none is open. Return how many of them other runs processed.
+    """Process the shards of a plan until none is open. Return how many of them were processed by other runs.
 
-    The call waits for the shards that other living workers process.
+    The call waits for shards that other living workers are processing.
     """
     num_own, pause = 0, _FIRST_LOOK_SECONDS
     steps = Steps(f"{plan.stage.value.lower()}: {plan.project} has finished", "shards", plan.num_shards, platform)

@@ -1,8 +1,8 @@
 """Read the splits and generations of a project's videos from the catalog and from the project's releases on disk.
 
 A video's split is decided once, and stays the same even if every release that shows the video is removed. So does its
-generation: the number of the first release for which its frames were decided. Releases are always read too, because a
-run may have been killed between writing a release and its rows, and roots of early versions have no such rows.
+generation, the number of the first release for which its frames were decided. Releases are always read as well: a run
+may have been killed between writing a release and its rows, and roots of early versions have no such rows.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 def remembered_splits(
     platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Return, by key, the split of every video that was ever released with the shares and grouping of `releasing`."""
+    """Map the key of each video ever released with the shares and grouping in `releasing` to the video's split."""
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
@@ -84,13 +84,13 @@ def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
 
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return, by key, the generation of every video whose frames were ever decided for a release of the project."""
+    """Map the key of each video whose frames were ever decided for a release of the project to its generation."""
     released = released_generations(read_manifests(platform, project))
     return {**released, **read_generations(platform.database, project)}
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return, by video key, the number of the first release that covers the video, even without any of its frames."""
+    """Map each video's key to the number of the first release that covers the video, with or without its images."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

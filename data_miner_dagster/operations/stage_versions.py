@@ -19,7 +19,7 @@ def read_stage_versions(platform: Platform, project: str) -> dict[str, int]:
 
 
 def record_stage_versions(platform: Platform, project: str, **versions: int) -> None:
-    """Store `versions` as those that made a project's results, by stage. The caller must hold the project's claim."""
+    """Store the versions of the stages that made a project's results. The caller must hold the project's claim."""
     kept = _kept(platform, project)
     if {**kept, **versions} != kept:
         write_json(platform.layout.stage_versions(project), {**kept, **versions})

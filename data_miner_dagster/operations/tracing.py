@@ -1,8 +1,8 @@
 """Record OpenTelemetry spans: one for each run, each stage in it, and each video or project that a stage works on.
 
 Tracing is off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or
-`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads inherit the span that they work for, as
-well as their current work (domain/at_work.py), which becomes the attributes of spans.
+`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads inherit their span
+and their current work (domain/at_work.py). The current work becomes the attributes of spans.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Try a stage on any folder of pictures: read the pictures, and define the result of a trial.
 
-No catalog or root is needed, and nothing is stored except the contact sheet, if it is requested. The stages and models
+No catalog or root is needed, and nothing is stored except the contact sheet, if requested. The stages and models
 are the real ones.
 """
 
@@ -53,7 +53,7 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the paths of the images in a folder and its subfolders, sorted, at most `limit`.
+    """Return the sorted paths of at most `limit` images in a folder and its subfolders.
 
     Each linked folder is searched once.
 
@@ -79,7 +79,7 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
 def read_in_batches(
     paths: Sequence[Path], batch_size: int
 ) -> Iterator[tuple[list[Path], list[RgbImage], list[tuple[Path, str]]]]:
-    """Yield, for each batch, the readable paths, their full-size images, and the unreadable paths with the reasons."""
+    """Yield each batch's readable paths, their full-size images, and its unreadable paths with the reasons."""
     with media_workers(DownloadingConfig()) as media:
         for start in range(0, len(paths), batch_size):
             readable: list[Path] = []

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) -> None:
     """Import a project's file of verdicts into the catalog, if there is one, and then rename the file.
 
-    A repeated call after an interruption imports each verdict once.
+    If the call is interrupted and repeated, each verdict is still imported only once.
 
     Raises:
         ConfigError: the file cannot be read, or one of its lines is not a verdict. The file stays in place.

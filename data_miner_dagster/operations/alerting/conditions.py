@@ -42,7 +42,7 @@ def find_troubles(platform: Platform) -> list[Trouble]:
 
 
 def said(line: str) -> str:
-    """Return a line for a message: without secrets, shortened, and with characters of markup replaced."""
+    """Prepare a line for a message: remove secrets, shorten it, and replace markup characters."""
     return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
 
 

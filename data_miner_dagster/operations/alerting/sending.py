@@ -37,7 +37,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
         timeout_seconds: the timeout for connecting, and separately for the response.
 
     Raises:
-        ConfigError: Apprise is not installed, or the reference cannot be resolved or is not an Apprise URL.
+        ConfigError: Apprise is not installed, the reference cannot be resolved, or its value is not an Apprise URL.
         TransientError: the target cannot be reached, or refuses the message.
     """
     try:

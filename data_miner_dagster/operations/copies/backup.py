@@ -127,7 +127,7 @@ def _check_place(platform: Platform, store: ObjectStore) -> None:
 
 @contextmanager
 def _work_folder(root: Path) -> Iterator[Path]:
-    """Remove the leftovers of a killed backup, then yield a temporary folder for the catalog's copy and the tables."""
+    """Remove the folder left behind by a killed backup, then yield a new one for the catalog's copy and the tables."""
     sweep_partials(root, _WORK_NAME)
     folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
     folder.mkdir(mode=0o700)
@@ -143,7 +143,7 @@ def _digest_of(name: str) -> bytes | None:
 
 
 class _Before:
-    """The table of the previous snapshot, read row by row during the walk over the root, which has the same order."""
+    """The table of the previous snapshot, read row by row while the root is walked in the same order."""
 
     def __init__(self, rows: Iterator[FileRow]) -> None:
         self._rows = rows

@@ -42,10 +42,10 @@ class SentRelease:
 def export_to_bucket(
     platform: Platform, project: str, *, format: str, to: str, version: str | None = None
 ) -> SentRelease:
-    """Store a release, or an export of it in one format, with its images, at an empty address in a bucket.
+    """Store a release, or an export of it in one format, at an empty address in a bucket. Images are included.
 
-    If the process is killed, the same call continues later: an export is written again with the same bytes, and files
-    that the bucket already has are not sent again.
+    If the process is killed, the same call can continue later: an export is written again with the same bytes, and
+    files that the bucket already has are not sent again.
 
     Raises:
         ClaimHeldError: another export of the project to a bucket or hub is running.
@@ -102,11 +102,11 @@ def publish_release(
 def withdraw_publication(platform: Platform, project: str, to: str, version: str) -> int:
     """Remove a published release from its bucket, and its address from the catalog. Return the number of files removed.
 
-    An interrupted call can be repeated.
+    An interrupted call can be repeated. Publications on the hub must be removed by hand, because earlier commits would
+    still contain the files.
 
     Raises:
-        ConfigError: the catalog does not record this publication, or it is on the hub, where it must be removed by
-            hand because earlier commits would still contain the files.
+        ConfigError: the catalog does not record this publication, or `to` is on the hub.
         ObjectError, ObjectTransientError: a file still exists, or the bucket refuses a request or does not answer.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):
@@ -128,9 +128,9 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
 def withdraw_publications(platform: Platform, releases: Collection[tuple[str, str]]) -> Iterator[tuple[str, int | str]]:
     """Remove releases, given as pairs of project and version, from every bucket where this root has published them.
 
-    Yield the address of each publication with the number of files removed, or with the error that prevented its
-    removal, in one line without secrets. After an error, even an unexpected one from a bucket's client, the other
-    publications are still removed.
+    Yield the address of each publication with the number of files removed, or with a one-line error message that
+    contains no secrets. After an error, even an unexpected one from a bucket's client, the other publications are still
+    removed.
     """
     for copy in find_outside_copies(platform.database):
         project, version = str(copy.project_name), str(copy.version)

@@ -112,7 +112,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row, in threads, at most `most` calls at a time. The first error cancels the rest."""
+    """Call each function with its row in a thread, at most `most` at a time. The first error cancels the rest."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:

@@ -38,7 +38,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
     """Remove all snapshots except the latest `num_kept`, and all file contents that no remaining snapshot needs.
 
     Snapshots are removed first, then contents. If the process is killed in between, the next call removes the rest. A
-    place must belong to one root, because this call would remove the contents that a backup of another root is sending.
+    place must belong to a single root, because this call would remove contents that another root's backup is sending.
     In a dry run, nothing is removed.
 
     Raises:

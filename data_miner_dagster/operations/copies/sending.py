@@ -1,6 +1,6 @@
 """Send many files to an empty address, or remove all files from an address.
 
-Sending resumes after the process was killed, and the last file marks the copy as complete.
+If the process is killed, sending can be resumed. The last file marks the copy as complete.
 """
 
 import hashlib

@@ -126,13 +126,13 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
 
 
 def sort_key(path: str) -> tuple[str, ...]:
-    """Return the key by which rows are sorted. It gives the order in which folders are walked."""
+    """Return the sort key of a row's path. It sorts rows in the order in which folders are walked."""
     return tuple(path.split("/"))
 
 
 @contextmanager
 def writing_rows(file: Path) -> "Iterator[_RowWriter]":
-    """Yield a writer of a table of files. The same rows give the same bytes."""
+    """Yield a writer for a table of files. The same rows give the same bytes."""
     with file.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
         yield _RowWriter(packed)
 
@@ -144,7 +144,7 @@ class _RowWriter:
         self.num_bytes = 0
 
     def add(self, rows: Iterable[FileRow]) -> None:
-        """Append rows. All rows, of all calls, must be in the order of `sort_key`."""
+        """Append rows. The rows of all calls together must be in the order of `sort_key`."""
         for row in rows:
             line = [row.path, row.size_bytes, row.mtime_ns, row.inode, row.sha256, row.link]
             self._packed.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")

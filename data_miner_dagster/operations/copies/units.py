@@ -1,4 +1,4 @@
-"""List the units of a root for a backup, which must read each in a consistent state while other processes write.
+"""List the units of a root for a backup, which must read each unit in a consistent state while other processes write.
 
 A unit is a folder whose files belong together, or a single file. Files are created by renaming, so an open file never
 changes. A folder with a manifest is replaced as a whole, or its manifest is replaced. A unit is therefore consistent if

@@ -163,9 +163,9 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
 
 
 def project_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video with a kept frame, by key: its rank by first release, from 0.
+    """Return the generation of every video with a kept frame, by key.
 
-    Videos that have not been released yet come last.
+    A generation is the rank of a video's first release, counting from 0. Videos not yet released come last.
     """
     filtered = read_table(platform.layout.filtered_table(project), ["video_key", "is_kept"])
     keys = sorted(pc.unique(filtered.filter(filtered["is_kept"])["video_key"]).to_pylist())

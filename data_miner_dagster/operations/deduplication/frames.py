@@ -36,7 +36,7 @@ PICTURE_COLUMNS: Final = (*KEY_COLUMNS, "sha256", "perceptual_hash", "contrast",
 
 
 def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()) -> pa.Table:
-    """Return the frames that filtering kept, with `PICTURE_COLUMNS` and the columns for `quality_order`, by frame id.
+    """Return the frames that filtering kept, with `PICTURE_COLUMNS` and the columns for `quality_order`, in id order.
 
     Args:
         platform: the platform of the project.
@@ -64,7 +64,7 @@ def representative_vectors(
     """Return the (R, D) float16 vectors of a project's representatives, in the order of `representatives`.
 
     The vectors are read from the file beside the deduplicated table if that file has this `fingerprint` and contains
-    all of them. Otherwise they are read from the embeddings of the videos, after missing embeddings are computed.
+    all of them. Otherwise, they are read from the videos' embeddings, which are computed if they are missing.
 
     Raises:
         VideosLeftOutError: frames of some videos could not be embedded.
@@ -113,7 +113,7 @@ def appearances_of(
 
 
 def video_codes_of(frames: pa.Table) -> npt.NDArray[np.int64]:
-    """Return an (N,) int64 array of codes, which are equal for frames of the same video and different otherwise."""
+    """Return an (N,) int64 array of codes. Frames have the same code if and only if they are from the same video."""
     codes = frames["video_key"].combine_chunks().dictionary_encode().indices
     return np.asarray(codes.to_numpy(), np.int64)
 
@@ -135,7 +135,7 @@ def newcomers_tiers(named: pa.Table, appearances: Appearances, assignment: Assig
 
 
 def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
-    """Return the frames, ordered by id, with columns about their pictures from the frame tables of their videos.
+    """Return the frames, ordered by id, with picture columns from their videos' frame tables.
 
     Raises:
         VideosLeftOutError: the frame tables of some videos cannot be read, or lack a frame.

@@ -45,11 +45,11 @@ _GONE: Final = "gone"
 def foreign_frames(
     platform: Platform, config: DeduplicationConfig, left_out: Collection[str] = ()
 ) -> tuple[pa.Table, int]:
-    """Return the representatives of other projects and the images of releases, and how many no longer exist.
+    """Return the representatives of other projects and the images of releases, and the number of missing frames.
 
     Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
-    parts are in order of the frame id. All images of a deleted release count as no longer existing. Frames of videos in
-    `left_out` are not included.
+    parts are in order of the frame id. Frames are
+    missing if they no longer exist, like all images of a deleted release. Frames of videos in `left_out` are omitted.
 
     Raises:
         VideosLeftOutError: the frames of other videos cannot be read.
@@ -77,9 +77,9 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return, by name, the fingerprint of each project or release to compare with, or "gone" if it was deleted.
+    """Map each project or release to compare with, by name, to its fingerprint, or to "gone" if it was deleted.
 
-    For each video of these projects and releases whose frames no longer exist, there is an entry `gone/<video key>`.
+    Each of their videos whose frames no longer exist has an additional entry, `gone/<video key>`.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
@@ -114,7 +114,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
 
 
 def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
-    """Return the keys of all videos, in other projects and in releases, with frames that a project is compared with."""
+    """Return the keys of all videos, in other projects and releases, whose frames a project is compared with."""
     tables = (*_of_projects(platform, config), *_of_releases(platform, config))
     return {key for table in tables for key in pc.unique(table["video_key"]).to_pylist()}
 

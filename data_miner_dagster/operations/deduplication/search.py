@@ -1,4 +1,4 @@
-"""Choose the index for the search for near-duplicates: exact if that is affordable, else clustered and tuned."""
+"""Choose the index for finding near-duplicates: exact if that is affordable, else clustered and tuned."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

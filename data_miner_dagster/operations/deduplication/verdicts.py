@@ -69,7 +69,7 @@ def _content(place: FramePlace) -> list[object]:
 
 
 class _Places:
-    """Finds the rows of frames by video and time. Several rows may match: a frame of a release may occur twice."""
+    """Finds the rows of frames by video and time. Several rows may match, because a frame may occur twice."""
 
     def __init__(self, frames: pa.Table, video_keys: set[str]) -> None:
         self._by_video: dict[str, list[tuple[float, int]]] = defaultdict(list)
