@@ -19,7 +19,7 @@ from data_miner_dagster.domain.object_urls import ObjectUrl
 from data_miner_dagster.domain.secret_names import is_secret_name
 
 MAX_FOREIGN_LENGTH: Final = 2000
-"""The most characters of a foreign address. Longer addresses do not work in every browser either."""
+"""The maximum number of characters in a foreign address. Longer ones do not work in every browser either."""
 _PLACEHOLDER: Final = re.compile(r"\{env:[A-Za-z_]\w*\}")
 _MIN_SECRET_LENGTH: Final = 6
 """Shorter values such as `key=3` are identifiers rather than secrets."""
@@ -80,8 +80,8 @@ class ForeignAddress:
     It may also be a name such as `wistia:abc` that one extractor passes to another (`of_extractor`).
 
     Raises:
-        AddressError: the text is neither of these, is too long, or contains characters that are not allowed, such as
-            braces that are not percent-encoded.
+        AddressError: the text is neither a web address nor such a name, is too long, or contains characters that are
+            not allowed, such as braces that are not percent-encoded.
     """
 
     text: str
@@ -212,7 +212,7 @@ def secret_in_address(address: str) -> str | None:
 
 
 def advice_for(secret: str) -> str:
-    """Return the end of a message about an address that contains `secret`, with what to write instead.
+    """Return the end of a message about an address that contains `secret`. It says what to write instead.
 
     `secret` is a description from `secret_in_address`.
     """

@@ -34,7 +34,7 @@ class AlertKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is wrong at present. An alert is sent once it has lasted long enough."""
+    """Something that is wrong at present. An alert is sent once the trouble has lasted long enough."""
 
     kind: AlertKind
     subject: str

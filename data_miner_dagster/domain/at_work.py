@@ -1,8 +1,8 @@
 """The current work of a thread: run, stage, project and video. Every log line and every span names them.
 
 Each value is set in one place: the run where its process starts, the stage of videos where a batch starts, the stage of
-a project in `project_stage`, and the video in the item guard. Threads inherit the values. Log messages of a worker
-process are logged again by the thread that waits for it.
+a project in `project_stage`, and the video in the item guard. Threads inherit the values. Log messages from a worker
+process are logged again by the thread that is waiting for it.
 
 Belongs here: these values, and threads that inherit them. Does not belong here: the format of log lines
 (operations/logs.py).

@@ -10,7 +10,7 @@ BoxXyxy = tuple[float, float, float, float]
 
 
 def pixels_of(box: RelativeBox, resolution_wh: tuple[int, int]) -> BoxXyxy:
-    """Return a box, given as shares, in absolute pixels of a picture of size `resolution_wh`."""
+    """Convert a box from shares to absolute pixels of a picture of size `resolution_wh`."""
     width, height = resolution_wh
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
 

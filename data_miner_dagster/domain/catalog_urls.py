@@ -21,7 +21,7 @@ def problem_of_catalog_url(url: str) -> str | None:
 
 
 def shown_catalog_url(url: str) -> str:
-    """Return a URL, valid or not, in quotes for display.
+    """Return a valid or invalid URL in quotes, for display.
 
     Text before '@' and after '?' may be a password, and is shown as `***`. A value without '/' is not shown at all.
     """

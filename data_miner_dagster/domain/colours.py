@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Colours = npt.NDArray[np.uint8]
-"""(144,) the square root of each bin's share of the pixels, times 255: 12 hues x 3 saturations x 4 values of HSV."""
+"""Shape (144,): the square root of each HSV bin's share of pixels, times 255 (12 hues x 3 saturations x 4 values)."""
 NUM_COLOUR_BINS: Final = 144
 
 
@@ -21,5 +21,5 @@ def unit_colours(colours: Colours | npt.NDArray[np.float64]) -> npt.NDArray[np.f
 
 
 def colour_distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
-    """Return the Hellinger distance between two vectors from `unit_colours`: 0 if equal, 1 if no bin is common."""
+    """Return the Hellinger distance between two vectors from `unit_colours`: 0 if equal, 1 if they share no bin."""
     return float(np.sqrt(max(0.0, 1.0 - float(first @ second))))

@@ -107,7 +107,7 @@ class GroupIndex(VideoIndex):
 
     @cached_property
     def groups(self) -> Int64Array:
-        """The number of each packet's group, from 0. Presentation order gives the same groups, which do not overlap."""
+        """The number of each packet's group, counting from 0. Groups are the same in decode and presentation order."""
         return np.cumsum(self.is_keyframe) - 1
 
     @cached_property

@@ -109,7 +109,7 @@ class OutageError(TransientError):
 
 
 class ModelError(PermanentError):
-    """A model is unknown, missing from the cache, or does not match its pinned checksum."""
+    """A model is unknown, is missing from the cache, or does not match its pinned checksum."""
 
     is_of_project = False
     """True if a project names this model in its settings. Other projects may not need it."""

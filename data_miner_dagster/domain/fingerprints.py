@@ -10,13 +10,13 @@ _CHUNK_BYTES: Final = 1 << 20
 
 
 def fingerprint_of(parts: Mapping[str, object]) -> str:
-    """Return 32 hex digits that depend on every name and value of `parts`, but not on their order.
+    """Return 32 hex digits that depend on every name and value in `parts`, but not on their order.
 
     Values must be JSON-serializable (pydantic: `model_dump(mode="json")`).
 
     Raises:
         TypeError: a value is not JSON-serializable.
-        ValueError: a number is infinite or not a number.
+        ValueError: a number is infinite or NaN.
     """
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 MAX_LINE: Final = 5000
-"""The maximum number of characters of one field. The rest is cut off."""
+"""The maximum number of characters in one field. The rest is cut off."""
 MAX_TAGS: Final = 200
 MAX_TAG_LENGTH: Final = 200
 MAX_COUNT: Final = 2**63 - 1

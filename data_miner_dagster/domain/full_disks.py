@@ -52,5 +52,5 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 
 def disk_full_line(where: object) -> str:
-    """Return the message that tells the user that the disk of `where` is full."""
+    """Return a message that tells the user that the disk containing `where` is full."""
     return f"no space is left on the disk of {where}; free some space, and the failed work is retried"

@@ -10,7 +10,7 @@ _SAFE: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _VIDEO_KEY: Final = re.compile(r"[a-z0-9_]+-[A-Za-z0-9_.-]+")
 _PROJECT_NAME: Final = re.compile(_SAFE)
 MAX_KEY_LENGTH: Final = 200
-"""The most characters of a video key.
+"""The maximum number of characters in a video key.
 
 This leaves room for suffixes within the 255 bytes that file systems commonly allow for a name.
 """
@@ -27,9 +27,10 @@ VIDEO_STEM: Final = "video"
 def check_video_key(key: str) -> str:
     """Return `key` if it has the form `<extractor>-<id>` and is safe as a file name and as a partition key.
 
+    Two dots in a row are not allowed, because Dagster reads `...` as a range.
+
     Raises:
-        ConfigError: `key` has another form, is too long, ends with a dot, or contains two dots in a row, since Dagster
-            reads `...` as a range.
+        ConfigError: `key` has another form, is too long, ends with a dot, or contains two dots in a row.
     """
     if len(key) > MAX_KEY_LENGTH or ".." in key or key.endswith(".") or not _VIDEO_KEY.fullmatch(key):
         raise ConfigError(
@@ -87,7 +88,7 @@ _CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]
 
 
 def digest_of_key(key: str) -> str | None:
-    """Return the first hex digits of the content's sha256 in a local file's or folder's key, or None for other keys.
+    """Return the first hex digits of the content's sha256 in a local file's or folder's key, or None for others.
 
     Such keys have the form `<kind>-<name>.<16 digits>`, or `<kind>-<32 digits>` in roots of earlier versions. The kind
     is `file` or `frames`.
@@ -97,7 +98,7 @@ def digest_of_key(key: str) -> str | None:
 
 
 def is_key_of_content(key: str, sha256: str) -> bool:
-    """Return whether a key is possible for a local file or folder whose content has this sha256."""
+    """Return whether a local file or folder whose content has this sha256 can have this key."""
     digest = digest_of_key(key)
     return digest is not None and sha256.startswith(digest)
 

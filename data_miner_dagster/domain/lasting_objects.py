@@ -1,8 +1,8 @@
-"""Exclusion of objects that exist until the process ends, such as modules and loaded models, from garbage collection.
+"""Exclusion of long-lived objects, such as modules and loaded models, from garbage collection.
 
 Imports and loaded models create hundreds of thousands of objects. The collector would traverse them repeatedly while
-they are being created, and again whenever it runs later. This would take up to a quarter of the CPU time of starting a
-process.
+they are being created, and again whenever it runs later. This would take up to a quarter of the CPU time needed to
+start a process.
 """
 
 import gc

@@ -72,7 +72,7 @@ class Mask:
         """Return the lengths of the runs in COCO's uncompressed form, starting with pixels outside the object.
 
         Source: rleFrString of pycocotools (common/maskApi.c): five bits per character. From the fourth count on, the
-        value is the difference from the count two before.
+        value is the difference from the count two positions before.
         """
         runs: list[int] = []
         value = shift = 0
@@ -118,7 +118,7 @@ class Mask:
 
         Source: `rleFrString` of COCO's maskApi.c. A length is stored in groups of five bits, the lowest first. A sixth
         bit indicates that more groups follow, and the fifth bit of the last group is the sign. From the fourth length
-        on, the value is the difference from the length two before.
+        on, the value is the difference from the length two positions before.
         """
         codes = np.frombuffer(self.counts.encode("ascii"), np.uint8).astype(np.int64) - 48
         lasts = np.flatnonzero(codes & 0x20 == 0)
@@ -142,12 +142,12 @@ class Mask:
         return (left, top, left + width, top + height) if width and height else None
 
     def is_of(self, box_xyxy: BoxXyxy) -> bool:
-        """Return whether a box matches the bounds of the mask to within a pixel. A box that was moved does not."""
+        """Return whether a box matches the mask's bounds to within a pixel. A box that was moved does not match."""
         bounds = self.bounds_xyxy
         return bounds is not None and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
 
     def moved(self, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> "Mask":
-        """Return this mask in a larger picture, where this mask's own picture begins at `left_top`."""
+        """Return this mask in a larger picture, with the upper left corner of its own picture at `left_top`."""
         if resolution_wh == self.resolution_wh:
             return self
         pixels, (left, top) = self.region()

@@ -30,10 +30,10 @@ _THREAD_CLOCK: Final = 6
 
 
 class Meter:
-    """The cost of one piece of work so far. Threads may share a meter.
+    """The cost of one piece of work so far. Thread-safe.
 
     Args:
-        stage: the stage that works.
+        stage: the stage that does the work.
         subject: the video or project being worked on, or None if it changes during the work.
         run_id: the id of the Dagster run, or None if there is no run.
         of_process: whether to count the CPU time of the process that no thread meter counts, including the time of
@@ -87,7 +87,7 @@ class Meter:
                 before.restart_thread()
 
     def take(self) -> Measured:
-        """Return the cost since the previous call, or since the start, and begin again at zero."""
+        """Return the cost since the previous call, or since the start, and restart from zero."""
         self.settle_thread()
         if self._is_of_process:
             _of_process.settle()
@@ -144,7 +144,7 @@ class _OfProcess:
 
     @property
     def last(self) -> Meter | None:
-        """The process meter that was started last, or None."""
+        """The process meter that was started last, or None if there is none."""
         meters = self._meters
         return meters[-1] if meters else None
 
@@ -183,7 +183,7 @@ class _Libraries:
         self._known: dict[int, float] = {}
 
     def take(self) -> float:
-        """Return the CPU seconds of library threads since the previous call, or 0 if the system is not Linux.
+        """Return the CPU seconds used by library threads since the previous call, or 0 if the system is not Linux.
 
         Process meters then no longer count these seconds.
         """
@@ -261,7 +261,7 @@ def floor_of(items: Iterable[T]) -> Iterator[T]:
 
 
 def for_current_meter(work: Callable[P, T]) -> Callable[P, T]:
-    """Return a version of `work` whose cost counts on the current meter, whichever thread calls it.
+    """Return a version of `work` whose cost is counted on the current meter, whichever thread calls it.
 
     Without a current meter, `work` itself is returned.
     """

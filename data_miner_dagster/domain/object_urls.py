@@ -26,7 +26,7 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\\\\?#*\ud800-\udfff\u2028\u2
 
 @dataclass(frozen=True, slots=True)
 class ObjectUrl:
-    """The address of an object, or of a prefix of objects, in a bucket. An empty `path` is the whole bucket.
+    """The address of an object, or of a prefix of objects, in a bucket. An empty `path` means the whole bucket.
 
     Raises:
         ValueError: a part is not valid. The message gives the reason, without the address.

@@ -1,4 +1,4 @@
-"""The words in which the terminal, pictures, UI and reports show stored reasons and counts to people.
+"""The words with which the terminal, pictures, UI and reports show stored reasons and counts to people.
 
 Belongs here: names for people. Does not belong here: the stored values themselves (reasons.py, statuses.py), which
 never change, and text that is written into releases.

@@ -19,7 +19,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class BoxAnswer:
-    """A person's judgement of one detected box. `frame` numbers the judged frames."""
+    """A person's judgement of one detected box. `frame` is the frame's number among the judged frames."""
 
     confidence: float
     is_right: bool

@@ -113,7 +113,7 @@ class OutcomeStatus(StrEnum):
     REUSED = "reused"  # already current: nothing done
     FAILED = "failed"  # recorded; may be retried
     UNAVAILABLE = "unavailable"  # recorded; the site withholds the video
-    BLOCKED = "blocked"  # an earlier stage has not finished for it, or its retry date is in the future
+    BLOCKED = "blocked"  # an earlier stage has not finished for it, or its next retry is not due yet
 
     @property
     def exists(self) -> bool:
@@ -177,7 +177,7 @@ class ExemplarImage:
 class ClassPrompts:
     """One class to label, with its phrases (most distinctive first) and exemplars.
 
-    At least one of the two is not empty.
+    At least one of `prompts` and `exemplars` is not empty.
     """
 
     class_name: str
@@ -196,8 +196,8 @@ class ImageDetections:
 
     `boxes_xyxy` is (N, 4) float32 in absolute pixels, inside the given image; `confidences` is (N,) float32 in 0..1;
     `class_indices` is (N,) int32 into the given class list; `prompts` has the matching phrase of each box. `masks` has
-    the N masks, each of the image's size, and None for a box without a mask. If `masks` is omitted, no box has one. A
-    box with a mask equals the mask's bounds.
+    one entry per box: a mask of the image's size, or None. If `masks` is omitted, no box has a mask. A box with a mask
+    equals the mask's bounds.
 
     Raises:
         ValueError: `masks` is neither empty nor as long as the boxes.

@@ -18,7 +18,7 @@ class VideoStatus(StrEnum):
     EXTRACTING = "EXTRACTING"
     EXTRACTED = "EXTRACTED"
     FAILED = "FAILED"  # may be retried
-    UNAVAILABLE = "UNAVAILABLE"  # the site withholds it: not retried before a given date
+    UNAVAILABLE = "UNAVAILABLE"  # the site withholds it: not retried before a given time
 
 
 SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoStatus.UNAVAILABLE})
@@ -63,9 +63,9 @@ class ProjectStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageOnTheWay:
-    """A stage that works on a project: the state of a project that waits for it, and its output."""
+    """A stage that works on a project: the state of a project that is waiting for it, and its output."""
 
-    waiting: ProjectStage  # the state of a project that waits for this stage
+    waiting: ProjectStage  # the state of a project that is waiting for this stage
     asset: str  # the name of its output for Dagster and the user
     table: str | None  # the file in the project's folder that the next stage reads; None for the last stage
 

@@ -146,7 +146,7 @@ VERIFIER_COLUMNS: Final = (
 SIGHTINGS_TYPE: Final = pa.list_(
     pa.struct([not_null("pts_seconds", pa.float64()), not_null("confidence", pa.float64())])
 )
-"""The other times in a video at which a detector saw an object (domain.tracks.Sighting), in ascending order."""
+"""The other times in a video at which an object was detected (domain.tracks.Sighting), in ascending order."""
 TRACK_ID_COLUMN: Final = "track_id"
 RECOVERED_COLUMN: Final = "recovered"
 RECOVERED_FROM_COLUMN: Final = "recovered_from"

@@ -33,7 +33,7 @@ def unwritable_line(path: Path, error: OSError, other: str = OTHER_ROOT) -> str:
 
 @contextmanager
 def writing_to_root(root: Path) -> Iterator[None]:
-    """Translate the system's errors while a root is created or written to.
+    """Translate system errors that occur while a root is created or written to.
 
     Raises:
         ConfigError: the root cannot be created or written to.

@@ -28,18 +28,18 @@ SAME_BOX_IOU: Final = 0.5
 class VerdictWord(StrEnum):
     """The word of a person's verdict. Values are stored."""
 
-    # of a box that was shown
+    # about a box that was shown
     RIGHT = "right"
     WRONG = "wrong"
     OTHER_CLASS = "other_class"
     SHIFTED = "shifted"
-    # of a box that a person drew
+    # about a box that a person drew
     MISSING = "missing"
-    # of a frame
+    # about a frame
     KEEP = "keep"
     DROP = "drop"
     COMPLETE = "complete"  # after the verdicts on its boxes, every object of the classes has a box
-    # of two frames
+    # about two frames
     DUPLICATE = "duplicate"  # confirms the decision; it changes nothing, but the question is not asked again
     NOT_DUPLICATE = "not_duplicate"
     REPRESENTATIVE = "representative"  # this frame is to represent the group instead of the other frame

@@ -62,7 +62,7 @@ class FailureKind(StrEnum):
     SETTINGS = "settings"
     CRASHED = "crashed"  # processes die, whatever they are working on
     OTHER_OUTAGE = "outage"
-    # of one project
+    # affects one project
     NOTHING_TO_RELEASE = "nothing_to_release"
     OUT_OF_DATE = "out_of_date"
     DAMAGED_FILE = "damaged_file"
@@ -112,4 +112,4 @@ def batch_in(tags: Mapping[str, str]) -> str | None:
 
 
 AT_ONCE: Final = datetime.min.replace(tzinfo=UTC)
-"""The due date of work that may be tried immediately."""
+"""The due time of work that may be tried immediately."""
