@@ -1,4 +1,4 @@
-"""Parse the first bytes of coded pictures, to find clean starting points and pictures that no other refers to.
+"""Parse the first bytes of coded pictures, to find clean starting points and pictures that no other picture refers to.
 
 In case of doubt, `PacketInspector` answers no: unnecessary decoding costs only time, but a wrongly skipped picture
 yields wrong results.

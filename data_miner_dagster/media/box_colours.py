@@ -19,7 +19,7 @@ _GREY_SATURATION: Final = 40
 _DARK_VALUE: Final = 30
 """A pixel below either value has a hue that is mostly noise, so all such pixels get the same hue."""
 _CENTRE: Final = 0.8
-"""The size of the ellipse inside a box whose pixels count. Corners and edges mostly show the background."""
+"""The size of the ellipse whose pixels count, relative to its box. Corners and edges mostly show the background."""
 _LEAST_VISIBLE: Final = 0.3
 """The minimum share of the ellipse that no other box covers."""
 _SAME_OBJECT_IOU: Final = 0.7
@@ -35,7 +35,7 @@ def box_colours(
 ) -> list[Colours | None]:
     """Return the colours of each box, or None for a box that is empty or mostly hidden by others.
 
-    `boxes_xyxy` is (N, 4), in absolute pixels, and `confidences` is (N,). Pixels that a hiding box contains do not
+    `boxes_xyxy` is (N, 4), in absolute pixels, and `confidences` is (N,). Pixels inside a hiding box do not
     count. Equal input gives equal bytes.
     """
     low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])

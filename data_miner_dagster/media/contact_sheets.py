@@ -1,4 +1,4 @@
-"""Draw contact sheets and single tiles that do not exceed a size in bytes, for metadata, reports and pages.
+"""Draw contact sheets and single tiles of limited size in bytes, for metadata, reports and pages.
 
 Belongs here: drawing and encoding. Does not belong here: choosing and decoding frames (operations).
 """
@@ -37,11 +37,11 @@ _WIDER_SPACES: Final = str.maketrans({" ": "  "})
 """Doubles spaces, because they are so narrow in Pillow's built-in font that words run together."""
 _QUALITIES: Final = (82, 70, 58, 46, 34, 24, 14)
 _SHRINK: Final = 0.8
-"""The largest factor by which a picture's sides are scaled if it is too large at the lowest quality."""
+"""The largest scaling factor for the sides of a picture that is too large at the lowest quality."""
 _MOST_ENLARGED: Final = 2
-"""The largest factor by which a single tile enlarges a picture. More takes bytes without showing more."""
+"""The largest factor by which a single tile enlarges a picture. Enlarging further adds bytes but no detail."""
 _METHOD: Final = 2
-"""The effort of the encoder, from 0 to 6. With 4, pictures of video frames take twice the time for 4 % fewer bytes."""
+"""The encoder's effort, from 0 to 6. With 4, pictures of video frames take twice the time for 4 % fewer bytes."""
 _VEIL: Final = 90
 _OUTLINE: Final = 235
 """The opacity of a mask's edge, out of 255. `_VEIL` is the opacity of its inside."""
@@ -119,7 +119,7 @@ def contact_sheet(
     max_bytes: int = MAX_SHEET_BYTES,
     heading: str = "",
 ) -> bytes:
-    """Return the tiles, row by row, as one WebP of at most `max_bytes`. The same tiles yield the same bytes.
+    """Draw the tiles row by row. Return one WebP of at most `max_bytes`. The same tiles yield the same bytes.
 
     A `heading` is drawn above the tiles. If the sheet is too large, its quality is lowered, and then its resolution.
 
@@ -266,8 +266,8 @@ def _draw_box(
 def _drawable(text: str) -> str:
     """Return text that the font can draw: missing characters are transliterated to Latin letters.
 
-    Pillow's built-in font has little beyond ASCII. System fonts have more, but the same sheet would then have other
-    bytes on another machine.
+    Pillow's built-in font has little beyond ASCII. System fonts have more, but the same sheet would then have
+    different bytes on different machines.
     """
     return "".join(map(_drawable_character, text)).translate(_WIDER_SPACES)
 
@@ -289,7 +289,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wi
 
 
 def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
-    """Return an image as a WebP of at most `max_bytes`: at the first quality, a lower one, or a lower resolution.
+    """Return an image as a WebP of at most `max_bytes`, at reduced quality and then resolution if necessary.
 
     Raises:
         ValueError: the image exceeds `max_bytes` at any resolution of at least 8 pixels per side.
@@ -311,7 +311,7 @@ def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
 
 
 def _best_within(image: Image.Image, max_bytes: int, lowest: bytes) -> bytes:
-    """Return the image at the highest of the middle qualities that fits, found by bisection, or `lowest`."""
+    """Return the image at the highest middle quality that fits (found by bisection), or `lowest` if none fits."""
     best = lowest
     qualities: Sequence[int] = _QUALITIES[1:-1]
     while qualities:

@@ -33,8 +33,8 @@ _DECODE_NOTHING: Final = {"skip_frame": "all"}
 """Options that keep libavformat from decoding while it probes a stream. It would decode one or two keyframes."""
 
 _LEAST_SEARCHED_BYTES: Final = 1 << 15
-"""The fewest bytes that libavformat searches for a packet before it gives up. Calling it again continues the search.
-Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536)."""
+"""The minimum number of bytes that libavformat searches for a packet before it gives up. Calling it again continues
+the search. Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536)."""
 
 
 @contextmanager
@@ -106,7 +106,7 @@ def _preference(stream: VideoStream) -> tuple[bool, bool, int, int]:
 
 
 def is_bare_stream(stream: VideoStream) -> bool:
-    """Return whether the file of a stream is a sequence of pictures without a container."""
+    """Return whether a stream's file is a sequence of pictures without a container."""
     return not _BARE_STREAMS.isdisjoint(stream.container.format.name.split(","))
 
 
@@ -125,7 +125,7 @@ def packets_of(stream: VideoStream) -> Generator["Packet[Any]", None, None]:
 def packets_in(container: InputContainer, stream: VideoStream | None = None) -> Generator["Packet[Any]", None, None]:
     """Yield the packets of one stream, or of all streams if `stream` is None.
 
-    They begin at the container's current position, and end where the file ends or is unreadable.
+    They begin at the container's current position, and end where the file ends or becomes unreadable.
     """
     streams = () if stream is None else (stream,)
     demuxer = container.demux(*streams)

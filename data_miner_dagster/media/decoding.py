@@ -124,9 +124,9 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     """Return the index of a freshly opened stream by decoding all of it, for files without valid packet times.
 
     Decoders output pictures in presentation order. In a raw stream (no container) whose pictures all have durations,
-    times are the sums of these. Otherwise, times that are out of order are sorted. If any are missing or equal, the
-    pictures are spaced evenly at the stream's frame rate. If the container stores only the decode order, as AVI does,
-    times are late by the decoder's delay, which is subtracted.
+    times are running sums of the durations. Otherwise, times that are out of order are sorted. If any are missing or
+    equal, the pictures are spaced evenly at the stream's frame rate. If the container stores only the decode order, as
+    AVI does, times are late by the decoder's delay, which is subtracted.
 
     Raises:
         VideoPermanentError: the video has more than `max_frames` frames.

@@ -128,7 +128,8 @@ def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
 def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
     """Return the picture in a foreign file as upright 8-bit RGB, as `take_picture` converts it, and its full size.
 
-    A JPEG is reduced to 1/2, 1/4 or 1/8 if the result is at least as large as `at_least_wh`.
+    A JPEG is reduced to 1/2, 1/4 or 1/8 if the result is still at least as large as `at_least_wh`. If that is None, the
+    full size is kept.
 
     Raises:
         UnreadableImageError: the file is missing or unreadable, or has a fault that `take_picture` lists.

@@ -1,4 +1,4 @@
-"""Conversion of high dynamic range (PQ, HLG) to standard range. Paper white maps to white, and highlights roll off.
+"""Convert high dynamic range (PQ, HLG) to standard range. Paper white maps to white, and highlights roll off.
 
 Models are trained on standard-range pictures, and most displays show only these. Light is converted to BT.709
 primaries, kept linear up to three quarters of paper white, and rolled off above.
@@ -29,7 +29,7 @@ _STEPS: Final = 4096
 
 
 def standard_range(rgb16: npt.NDArray[np.uint16], transfer: int) -> RgbImage:
-    """Convert an (H, W, 3) picture with BT.2020 primaries and full-range 16-bit values to 8 bits with sRGB's transfer.
+    """Convert an (H, W, 3) picture with BT.2020 primaries and full-range 16-bit values to 8-bit sRGB.
 
     Args:
         rgb16: the decoded picture, with its transfer function still applied.
@@ -48,7 +48,7 @@ def standard_range(rgb16: npt.NDArray[np.uint16], transfer: int) -> RgbImage:
 
 @lru_cache(maxsize=2)
 def _linear_table(transfer: int) -> npt.NDArray[np.float32]:
-    """Return a table from 12-bit codes to displayed light relative to paper white (PQ) or to scene light (HLG).
+    """Return a table that maps 12-bit codes to displayed light relative to paper white (PQ), or to scene light (HLG).
 
     Source: ITU-R BT.2100, tables 4 and 5.
     """
@@ -63,7 +63,7 @@ def _linear_table(transfer: int) -> npt.NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def _srgb_table() -> npt.NDArray[np.uint8]:
-    """Return a table from light to 8-bit sRGB codes. Source: IEC 61966-2-1."""
+    """Return a table that maps light to 8-bit sRGB codes. Source: IEC 61966-2-1."""
     light = np.arange(_STEPS) / (_STEPS - 1)
     code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(code * 255), np.uint8)

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.records import RgbImage
 
 REDUCTION_MARGIN: Final = 1.4
-"""The least ratio of the reduced image's size to the target size. Nearer to 1, the decoder's filter alone would
+"""The minimum ratio of the reduced image's size to the target size. At lower ratios, the decoder's filter alone would
 determine the result. docs/models.md shows the effect on vectors."""
 _REDUCTIONS: Final = (
     (8, cv2.IMREAD_REDUCED_COLOR_8),
@@ -25,8 +25,7 @@ _REDUCTIONS: Final = (
 def read_stored_image(path: Path, sha256: str) -> RgbImage:
     """Return an image at full size, in RGB, after verifying its bytes against the checksum.
 
-    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage. Threads may call this
-    function at the same time.
+    A JPEG decoder shows half a file as half a picture, so only the checksum detects damage. Thread-safe.
 
     Raises:
         UnreadableImageError: the file is missing, its bytes do not match `sha256`, or it is not an image.
@@ -49,7 +48,7 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
 
     A JPEG is reduced while it is decoded, from fewer coefficients of each block, which takes a fraction of the time.
     Both sides stay at or above `REDUCTION_MARGIN` times `min_side`, so that the final resize still averages over
-    pixels. Results computed from the image then hardly differ from results of the full image.
+    pixels. Results computed from the image then hardly differ from those of the full image.
 
     Raises:
         UnreadableImageError: the file is missing, its bytes do not match `sha256`, or it is not an image.

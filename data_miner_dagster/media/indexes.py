@@ -20,7 +20,7 @@ from data_miner_dagster.media.bitstreams import PacketInspector
 from data_miner_dagster.media.containers import packets_of, stores_presentation_times
 
 _LEAST_GROUP_PACKETS: Final = 12
-"""The average number of packets per keyframe from which seeking to each keyframe is cheaper than reading on."""
+"""The lowest average number of packets per keyframe at which seeking to each keyframe is cheaper than reading on."""
 
 
 class _PacketColumns:
@@ -136,7 +136,7 @@ def _add_keyframes(
 
 
 def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
-    """Return an iterator over the packets from the keyframe that a seek to `pts` reaches, or over none if it fails."""
+    """Iterate over the packets from the keyframe that a seek to `pts` reaches, or over nothing if the seek fails."""
     container = stream.container
     assert isinstance(container, InputContainer)
     try:

@@ -1,4 +1,4 @@
-"""The result of probing a file, defined here for code that must not import PyAV or OpenCV."""
+"""Define the result of probing a file, for code that must not import PyAV or OpenCV."""
 
 from dataclasses import dataclass
 

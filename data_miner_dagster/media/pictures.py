@@ -1,4 +1,4 @@
-"""Conversion of decoded frames to stored pictures (upright, square pixels, full range, BT.601), and encoding.
+"""Convert decoded frames to stored pictures (upright, square pixels, full range, BT.601), and encode them.
 
 JPEG stores luma and chroma as decoders output them. The common case (8 bit, 4:2:0) is therefore encoded from the
 decoder's own planes: only range and matrix change, and no RGB is computed. Everything else goes through RGB once.
@@ -33,7 +33,7 @@ _LUMA_WEIGHTS_BT709: Final = (0.2126, 0.0722)  # Source: ITU-R BT.709
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture with `luma` (H, W), full range, and with either `chroma` (two half-size planes) or `rgb` (H, W, 3)."""
+    """A picture with full-range `luma` (H, W), and either `chroma` (two half-size planes) or `rgb` (H, W, 3)."""
 
     luma: Plane
     chroma: tuple[Plane, Plane] | None
@@ -88,7 +88,7 @@ def _full_range_tables() -> tuple[Plane, Plane]:
 
 
 def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
-    """Return the (3, 3) matrix from full-range RGB to YCbCr, with chroma centred on 0, for weights of red and blue."""
+    """Return the (3, 3) matrix from full-range RGB to YCbCr, with zero-centred chroma, for weights (red, blue)."""
     red, blue = weights
     luma = np.array([red, 1 - red - blue, blue])
     cb = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
@@ -98,7 +98,7 @@ def _rgb_to_ycc(weights: tuple[float, float]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=2)
 def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, float]:
-    """Return a matrix from (Cb, Cr, 1) to (Cb', Cr', luma's change + 128), and the gain and offset of luma."""
+    """Return the matrix from (Cb, Cr, 1) to (Cb', Cr', change in luma + 128), and the gain and offset of luma."""
     change = _rgb_to_ycc(_LUMA_WEIGHTS_BT601) @ np.linalg.inv(_rgb_to_ycc(_LUMA_WEIGHTS_BT709))
     chroma_gain, luma_gain, black = (1.0, 1.0, 0.0) if is_full else (255 / 224, 255 / 219, 16.0)
     linear = np.stack([change[1, 1:], change[2, 1:], change[0, 1:]]) * chroma_gain
@@ -164,7 +164,7 @@ def _orientation(frame: VideoFrame) -> _Orientation:
 
 
 def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], quality: int) -> bytes:
-    """Return the bytes of an image file with the picture. Equal pictures give equal bytes.
+    """Return the picture encoded as an image file. Equal pictures give equal bytes.
 
     JPEG and WebP store chroma at half size. PNG is lossless and ignores `quality`.
     """

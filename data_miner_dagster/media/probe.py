@@ -218,7 +218,7 @@ def _content_fingerprint(container: InputContainer, stream: VideoStream, start: 
 
 
 def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) -> "npt.NDArray[np.float32] | None":
-    """Return the luma at `seconds` as (8, 9) means, or None if it cannot be decoded or is too far from a keyframe."""
+    """Return (8, 9) means of the luma at `seconds`, or None if it is undecodable or too far from a keyframe."""
     shown = None
     try:
         container.seek(int(seconds * av.time_base), backward=True)

@@ -1,4 +1,4 @@
-"""Measures of picture quality: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
+"""Measure picture quality: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -63,7 +63,7 @@ def _variance(values: npt.NDArray[np.int16]) -> float:
 
 
 def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt.NDArray[np.uint8]:
-    """Return the plane with its short side reduced to `num_lines`, or unchanged if it is not larger."""
+    """Return the plane with its short side reduced to `num_lines`, or unchanged if that side is not longer."""
     height, width = luma.shape
     short = min(height, width)
     if short <= num_lines:

@@ -1,4 +1,4 @@
-"""Measurement of how much each picture of a video differs from the previous one, for shot detection."""
+"""Measure how much each picture of a video differs from the previous one, for shot detection."""
 
 from array import array
 

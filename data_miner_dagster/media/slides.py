@@ -1,4 +1,4 @@
-"""Measurement of the shares of a picture that are text or plain, by shape alone without reading the text."""
+"""Measure which shares of a picture are text or plain, from shapes alone, without reading the text."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -28,9 +28,9 @@ class SlideMeasures:
 def measure_slide(luma: npt.NDArray[np.uint8]) -> SlideMeasures:
     """Return the measures of an (H, W) luma plane with a few hundred lines.
 
-    Letters are strong changes close together. After a morphological closing along the line, a row of high gradients
-    becomes a long, low, well-filled area. Source: text localization by morphological gradient, Hasan and Karam,
-    "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
+    Letters show as strong changes that are close together. After a morphological closing along the line, a row of
+    high gradients becomes a long, low, well-filled area. Source: text localization by morphological gradient, Hasan and
+    Karam, "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
     """
     height = len(luma)
     gradient = cv2.morphologyEx(luma, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
