@@ -1,4 +1,4 @@
-"""Access to buckets: endpoints, resolved credentials, limits for requests, and opening fsspec's file systems."""
+"""Define access to buckets (endpoints, resolved credentials, request limits), and open fsspec's file systems."""
 
 import importlib
 import json

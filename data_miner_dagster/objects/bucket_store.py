@@ -27,13 +27,13 @@ from data_miner_dagster.objects.errors import translated
 from data_miner_dagster.protocols.stores import StoredObject
 
 _PART_BYTES: Final = 16 << 20
-"""Size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 167 GB."""
+"""The size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 167 GB."""
 _RANGE_BYTES: Final = 8 << 20
-"""Bytes per request of a download, and therefore the most that a broken connection loses."""
+"""The number of bytes per download request, and therefore the most that a broken connection can lose."""
 _LONGEST_DELAY: Final = 30.0
 _CHANGES_BORNE: Final = 3
 _ORIGIN_SUFFIX: Final = ".origin"
-"""Suffix of the file that records, during a download, which object the bytes come from."""
+"""The suffix of the file that records, during a download, which object the bytes come from."""
 
 _Answer = TypeVar("_Answer")
 

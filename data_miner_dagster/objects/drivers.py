@@ -98,7 +98,7 @@ class S3Driver:
         return str(begun["UploadId"])
 
     async def put_part(self, name: str, upload: str, number: int, content: bytes) -> tuple[str, bool]:
-        """Store part `number`, from 1. Return its tag, and whether the tag is the md5 of the sent bytes."""
+        """Store part `number`, counting from 1. Return its tag, and whether the tag is the md5 of the sent bytes."""
         stored = await self._call(
             "upload_part", Bucket=self._bucket, Key=name, UploadId=upload, PartNumber=number, Body=content
         )

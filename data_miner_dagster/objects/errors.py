@@ -1,4 +1,4 @@
-"""Translate the exceptions of bucket clients into errors of this package."""
+"""Translate the exceptions of bucket clients into this package's errors."""
 
 import errno
 from typing import Final
