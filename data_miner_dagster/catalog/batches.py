@@ -67,7 +67,7 @@ _TAKING: Final = 0x646D_7462  # "dmtb": with the stage's number, the key of the 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The items that one run processes at one stage: keys of videos, or the name of a project."""
+    """The items that one run processes at one stage: video keys, or a project's name."""
 
     id: int
     stage: WorkStage

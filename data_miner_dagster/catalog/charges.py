@@ -31,7 +31,8 @@ def charge_run(
         session: the caller's transaction.
         stage: the stage of the run.
         failure: what happened.
-        undone: keys of the videos that are not done and have not failed for their own reasons, or the project's name.
+        undone: keys of the videos that are not done and have not failed for reasons of their own, or the project's
+            name.
         batch_id: the id of the batch, or None if no planner requested the run.
     """
     if failure.kind == FailureKind.TAKEN_OVER:

@@ -44,7 +44,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     Args:
         session: the caller's transaction.
         batch_id: the id of the batch.
-        undone: the items of the batch that are not done and have not failed for their own reasons.
+        undone: the items of the batch that are not done and have not failed for reasons of their own.
         failure: why the run ended, or None if that is not known.
     """
     batch = session.get_one(WorkBatchRow, batch_id)

@@ -31,7 +31,7 @@ _this_thread: Final = local()
 class KeptLog:
     """Protects the write-ahead log of one SQLite file for one process. Thread-safe.
 
-    If the file system has no hard links or no locks, connections are made without this protection.
+    If the file system does not support hard links or locks, connections are made without this protection.
     """
 
     def __init__(self, file: Path) -> None:
@@ -106,7 +106,8 @@ class KeptLog:
     def _door(self) -> Iterator[int | None]:
         """Hold the lock for examining and changing the files, which only one process at a time can hold.
 
-        Yields the file descriptor of the lock, or None if the file system has no locks or cannot be written to.
+        Yields the file descriptor of the lock, or None if the file system does not support locks or cannot be written
+        to.
         """
         try:
             self._folder.mkdir(exist_ok=True, mode=0o700)

@@ -115,7 +115,7 @@ def end_embedding(session: Session, video_key: str) -> None:
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record the bases from which the frames of EXTRACTED videos were extracted, or their embeddings computed.
+    """Record the bases of the frames of EXTRACTED videos, or of their embeddings.
 
     A basis of None records that a video has no such files. Call this when the files are in place.
 
@@ -206,7 +206,7 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record the basis from which each project was built, unless it has one already. `updated_at` does not change."""
+    """Record the basis that each project was built from, unless it has one already. `updated_at` does not change."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

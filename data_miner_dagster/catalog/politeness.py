@@ -203,10 +203,10 @@ def postpone_video(
     Args:
         session: the caller's transaction.
         video_key: the key of the video.
-        until: the time from which it may be retried.
+        until: the earliest time of a retry.
         kind: the error kind to store.
         message: the reason, in one line.
-        attempts: the value to which the number of attempts is reset.
+        attempts: the number of attempts to store.
     """
     session.execute(
         update(VideoRow)

@@ -1,4 +1,4 @@
-"""The rows of one project as text, from which a separate catalog can be created later to rebuild a release.
+"""The rows of one project as text, for creating a separate catalog later to rebuild a release.
 
 Belongs here: choosing the rows that a release depends on, and converting them to JSON and back. Does not belong here:
 reading and writing files.

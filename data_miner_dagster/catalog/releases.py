@@ -34,7 +34,7 @@ def num_released_videos(database: Database, project: str) -> int:
 
 
 def withdraw_release(database: Database, project: str, version: str, reason: str) -> bool:
-    """Mark a release as withdrawn for a reason. Return False if the release is unknown or already withdrawn."""
+    """Mark a release as withdrawn for the given reason. Return False if the release is unknown or already withdrawn."""
     statement = update(ReleaseRow).where(
         ReleaseRow.project_name == project, ReleaseRow.version == version, ReleaseRow.withdrawn_reason.is_(None)
     )

@@ -37,8 +37,8 @@ def snapshot_catalog(database: Database, file: Path) -> None:
 def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
     """Migrate a restored catalog, and adapt it to a root where nothing is running. Repeating this changes nothing.
 
-    Claims, leases and batches belong to processes that do not run here, so their work becomes free, as after a kill. If
-    a project's file was under the old root, its path is changed to the new root.
+    Claims, leases and batches belong to processes that are not running here, so their work becomes free, as after a
+    kill. If a project's file was under the old root, its path is changed to the new root.
     """
     database = Database(sqlite_url(file))
     initialize(database)

@@ -110,7 +110,7 @@ def move_video(
         session: the caller's transaction.
         video_key: the key of the video.
         target: the new status.
-        only_from: the statuses that the video may currently have, or None for all from which the transition is allowed.
+        only_from: the statuses that the video may currently have, or None for all that allow the transition.
         failed_at: the stage that failed, or None for the stage that processes videos with the current status.
         values: the values of other columns to set.
 

@@ -169,7 +169,7 @@ def last_said_at(database: Database, project: str) -> datetime | None:
 
 
 def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Delete all verdicts on frames of these videos, or on pairs with such a frame, in every project."""
+    """Delete all verdicts on frames of these videos, or on pairs that include such a frame, in every project."""
     for some in portions(video_keys):
         is_about = or_(_VERDICTS.c.video_key.in_(some), _VERDICTS.c.other_video_key.in_(some))
         session.execute(delete(_VERDICTS).where(is_about))

@@ -166,7 +166,7 @@ def _wanted_rows(now: ColumnElement[datetime], *conditions: ColumnElement[bool])
 
 
 Scope = Literal["one", "some", "all"]
-"""The videos to which a statement applies: one (parameter `of_key`), some (parameter `keys`) or all."""
+"""The videos that a statement applies to: one (parameter `of_key`), some (parameter `keys`) or all."""
 
 
 def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[bool]]:

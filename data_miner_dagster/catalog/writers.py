@@ -6,8 +6,9 @@ concurrent writers. Therefore:
 - A row that may already exist is inserted with `insert_absent`, and is only read afterwards.
 - Data that decides a change is read under a lock. For statuses, claims and memberships, these are the locks on the
   videos' rows (`lock_videos`). Data without a row of its own is locked by topic (`lock_topic`).
-- Locks are taken in one order, so that no two writers wait for each other: topics, sites, videos, their dependent rows
-  (memberships, pending work, attempts, suspects), projects. Rows of one table are locked in the order of their keys.
+- Locks are taken in a fixed order, so that no two writers wait for each other. The order is: topics, sites, videos,
+  their dependent rows (memberships, pending work, attempts, suspects), projects. Rows of one table are locked in the
+  order of their keys.
 
 Does not belong here: the data itself.
 """

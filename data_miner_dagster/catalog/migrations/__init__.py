@@ -169,7 +169,7 @@ def _set_foreign_keys(connection: Connection, state: str) -> None:
 
 
 def alembic_config(connection: Connection) -> "Config":
-    """Return Alembic's configuration for this chain on an open connection, whose transaction the caller owns."""
+    """Return Alembic's configuration for these revisions, with an open connection whose transaction the caller owns."""
     from alembic.config import Config
 
     config = Config()
