@@ -14,7 +14,7 @@ from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS
 
 
 def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, remedy: str) -> npt.NDArray[np.int64]:
-    """Return an (N,) array with the row number in `known`, counted from 0, of each id in `wanted`.
+    """Return an (N,) array with each wanted id's row number in `known`, counting from 0.
 
     Args:
         wanted: (N,) ids, in any order.
@@ -50,7 +50,7 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
 def rows_of_indices(
     wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
 ) -> npt.NDArray[np.int64]:
-    """Return an array with the row number in `known`, counted from 0, of each value in `wanted`.
+    """Return an array with each wanted value's row number in `known`, counting from 0.
 
     `known` must be strictly ascending.
 

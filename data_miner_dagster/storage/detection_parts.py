@@ -91,7 +91,7 @@ class DetectionParts:
         )
 
     def next_number(self) -> int:
-        """Return the lowest number that is greater than the numbers of all existing parts."""
+        """Return the next number for a part: one more than the highest existing number, or 0 if there are no parts."""
         return max((name.number for name in self.names()), default=-1) + 1
 
     def append(

@@ -31,7 +31,7 @@ class FramesIdentity:
 
 @dataclass(frozen=True, slots=True)
 class FrameImage:
-    """The image file of one frame, its sha256, the image's size in pixels, and the frame's time in the video."""
+    """The image file of one frame, with its sha256, its size in pixels, and the frame's time in the video."""
 
     frame_index: int
     file: PictureFile

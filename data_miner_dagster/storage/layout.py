@@ -74,7 +74,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def refused_files(self) -> Path:
-        """The file that lists the project files that were refused. It exists only if there are any."""
+        """The file that lists the refused project files. It exists only if there are any."""
         return self.root / "refused_files.json"
 
     @property
@@ -273,7 +273,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
-        """Return the path of the file with the strata from which all rounds of a calibration draw questions."""
+        """Return the path of the file with the strata that all rounds of a calibration draw questions from."""
         return self.calibration_folder(project) / "plan.json"
 
     def questions_table(self, project: str) -> Path:
@@ -293,7 +293,7 @@ class StorageLayout(PublishedLayout):
         return self.calibration_folder(project) / "boxes.json"
 
     def frame_verdicts(self, project: str) -> Path:
-        """Return the path of the file in which earlier versions stored a project's verdicts on frames.
+        """Return the path of the file where earlier versions stored a project's verdicts on frames.
 
         The file is renamed once the catalog has adopted the verdicts.
         """
@@ -304,7 +304,7 @@ class StorageLayout(PublishedLayout):
         return sorted(path.parent.parent.name for path in self.projects.glob("*/verdicts/frames.csv"))
 
     def adopted_verdicts(self, project: str) -> Path:
-        """Return the path to which the file `frame_verdicts` is renamed once the catalog has adopted its verdicts."""
+        """Return the path that the file `frame_verdicts` gets once the catalog has adopted its verdicts."""
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
@@ -320,7 +320,7 @@ class StorageLayout(PublishedLayout):
         return self.table_of(project, ProjectStage.DEDUPLICATION)
 
     def representatives_file(self, project: str) -> Path:
-        """Return the path of the file with the vectors of the representatives, with which new videos are compared."""
+        """Return the path of the file with the representatives' vectors, which are compared with new videos' frames."""
         return self.project_folder(project) / REPRESENTATIVES_NAME
 
     def reuploads_table(self, project: str) -> Path:
@@ -394,5 +394,5 @@ class StorageLayout(PublishedLayout):
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:
-        """Return the address, without a host, at which the web server shows a preview, such as `/previews/...`."""
+        """Return a preview's address on the web server, without a host, such as `/previews/...`."""
         return f"/{preview.relative_to(self.root).as_posix()}"

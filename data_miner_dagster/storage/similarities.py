@@ -79,7 +79,7 @@ def similarities_schema(texts: Sequence[str]) -> pa.Schema:
 def similarities_of(frames: pa.Table, texts: Sequence[str], similarities: npt.NDArray[np.float16]) -> pa.Table:
     """Return one video's rows: FRAME_COLUMNS of `frames`, and one column of similarities per text.
 
-    `similarities` is (N, P), with NaN for unreadable frames, which becomes null.
+    `similarities` is (N, P). Its NaN values, which stand for unreadable frames, become null.
     """
     columns = [pa.array(similarities[:, position], pa.float16(), from_pandas=True) for position in range(len(texts))]
     identity = [frames.column(name) for name in FRAME_COLUMNS]

@@ -33,7 +33,7 @@ class StoredEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class StoredRepresentatives:
-    """The vectors of a project's representatives, with which new videos are compared.
+    """The vectors of a project's representatives, which are compared with the frames of new videos.
 
     Adding videos therefore does not require reading earlier ones. Row i of `vectors` (R, D) belongs to `frame_ids[i]`;
     the best frame comes first. `fingerprint` is the fingerprint of the table of duplicates.

@@ -83,7 +83,7 @@ def write_verdicts(path: Path, verdicts: Iterable[ExchangedVerdict]) -> int:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a CSV cell. A float becomes its `repr`, from which exactly the same float is read."""
+    """Return a value as a CSV cell. A float becomes its `repr`, which is read back as exactly the same float."""
     if value is None:
         return ""
     if isinstance(value, datetime):

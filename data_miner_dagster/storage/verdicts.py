@@ -27,7 +27,7 @@ def read_verdict_file(path: Path) -> list[Verdict]:
     The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at.
 
     Raises:
-        ConfigError: a line is not a verdict, or the file is not UTF-8 text.
+        ConfigError: a line is not a valid verdict, or the file is not UTF-8 text.
     """
     verdicts = []
     try:
