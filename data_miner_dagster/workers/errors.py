@@ -23,7 +23,7 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker could not be started, or ended during a job. The message says how, with the last line of its output."""
+    """A worker could not be started, or ended during a job. The message says how, quoting the last line of output."""
 
 
 class WorkersClosedError(TransientError):
@@ -62,7 +62,7 @@ def place_of(error: BaseException) -> str:
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Return a JSON object from which `error_from_json` restores the error, or a fault that describes it.
+    """Encode an error as JSON for `error_from_json`, which restores the error or a fault that describes it.
 
     For CallerError and MemoryError, the object only names the cause, and the caller raises another error.
     """
