@@ -156,7 +156,7 @@ def _numbered(events: list[Row], last: int) -> Iterator[Row]:
 
 @contextmanager
 def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
-    """Yield the SQLite files of the instance in `home`, to which no other process can write while the block runs."""
+    """Yield the SQLite files of the instance in `home`. No other process can write to them while the block runs."""
     history = home / "history"
     with ExitStack() as stack:
         connections = []
@@ -238,7 +238,7 @@ def _events(files: DagsterFiles, spacing: int) -> Iterator[Row]:
 
 
 def _tags_of_runs(source: Connection, table: Table) -> Iterator[Row]:
-    """Return an iterator over the rows of tags whose run exists. PostgreSQL would refuse the tags of deleted runs."""
+    """Return an iterator over the tags of existing runs, since PostgreSQL would refuse the tags of deleted runs."""
     from dagster._core.storage.runs.schema import RunsTable
 
     known = {row.run_id for row in source.execute(RunsTable.select().with_only_columns(RunsTable.c.run_id))}

@@ -259,7 +259,7 @@ def _old_ticks(instance: dg.DagsterInstance, older_than: timedelta, now: datetim
 
 @contextmanager
 def open_index(instance: dg.DagsterInstance) -> Iterator[Any]:
-    """Yield a transaction on the events of all runs: the index of an SQLite storage, or the server's table."""
+    """Yield a transaction on the events of all runs, in the index of an SQLite storage or in the server's table."""
     with cast("Any", instance.event_log_storage).index_connection() as connection:
         if connection.dialect.name == "sqlite":
             yield connection
