@@ -1,4 +1,4 @@
-"""Count the boxes that violate a guarantee of detections.parquet. The asset check reports the figures."""
+"""Count the boxes in detections.parquet that violate a guarantee of the table, for its asset check."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", *_COR
 
 @dataclass(frozen=True, slots=True)
 class BoxCounts:
-    """The number of a project's boxes, and the number of boxes that violate each guarantee."""
+    """The number of a project's boxes, in total and by violated guarantee."""
 
     num_boxes: int
     num_misplaced: int  # outside their frame, without area, or on a frame that does not exist
@@ -47,9 +47,10 @@ class BoxCounts:
 
 
 def check_boxes(platform: Platform, project: str) -> BoxCounts:
-    """Count a project's boxes, and those that violate each guarantee of its table of detections.
+    """Count a project's boxes, and the boxes that violate each guarantee of its detections table.
 
     Raises:
+        ConfigError: the project does not exist.
         NotReadyError: no detector has examined the project's frames.
     """
     require_table(platform, project, ProjectStage.DETECTION)
@@ -78,9 +79,9 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
 
 def _count_wrong_masks(detections_table: Path) -> int:
-    """Return the number of boxes that differ from the bounds of their mask by more than a pixel.
+    """Count the boxes that differ from the bounds of their masks by more than a pixel.
 
-    Tables of earlier versions have no masks.
+    The result is 0 for a table of an earlier version, which has no masks.
     """
     if not has_column(detections_table, "mask"):
         return 0

@@ -1,8 +1,8 @@
-"""Measure the colours in the boxes of a project with tracking, and read them back.
+"""Measure, store and read the colours in boxes, for projects with tracking.
 
-Colours are measured while a detector examines a picture, which is decoded at that time, and are stored with its boxes.
-Boxes that an earlier version or a project without tracking has stored lack colours. Their colours are measured from the
-stored picture, if it still exists.
+Colours are measured while a detector examines a picture, because it is decoded then anyway. They are stored with the
+detector's boxes. Boxes that were stored by an earlier version, or without tracking, lack colours. Their colours are
+measured on the stored picture, if it still exists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,17 +23,17 @@ from data_miner_dagster.stages.detection.boxes import DetectionRow, FrameDetecti
 from data_miner_dagster.storage.by_video import runs_of
 
 _SAME_BOX_IOU: Final = 0.5
-"""The minimum IoU of a fused box with the detector's box whose colours it takes."""
+"""The minimum IoU between a fused box and the detector's box whose colours it takes."""
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBoxes:
-    """The boxes that one detector has found on one frame, with the colours in each box.
+    """One detector's boxes on one frame, with the colours in each box.
 
-    Colours are empty bytes for a box that other boxes mostly cover, and None if they are unknown. `boxes` is (N, 4), in
-    pixels. Coordinates and confidences have the precision of stored tables, so colours that are measured later, from
-    the stored picture, have the same bytes.
+    A box's colours are empty bytes if other boxes mostly cover it, and None if they are unknown. `boxes` is (N, 4), in
+    pixels. Coordinates and confidences are rounded as in stored tables, so colours that are measured later on the
+    stored picture have the same bytes.
     """
 
     boxes: npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ class StoredBoxes:
 
 
 def with_colours(rows: Sequence[DetectionRow], image: RgbImage) -> list[DetectionRow]:
-    """Return the rows of the boxes on a picture, with the colours in each box."""
+    """Return `rows`, the boxes on a picture, with the colours in each box added."""
     boxes = np.array([[row[name] for name in _CORNERS] for row in rows], np.float32).reshape(-1, 4)
     confidences = np.array([row["confidence"] for row in rows], np.float32)
     names = [str(row["class_name"]) for row in rows]
@@ -57,7 +57,7 @@ def with_colours(rows: Sequence[DetectionRow], image: RgbImage) -> list[Detectio
 
 
 def stored_boxes(table: pa.Table) -> Mapping[str, StoredBoxes]:
-    """Return the boxes in a table of COLOURED_DETECTIONS_SCHEMA, by frame id. The rows of a frame are adjacent."""
+    """Return the boxes in a table of COLOURED_DETECTIONS_SCHEMA, by frame id. Each frame's rows must be adjacent."""
     boxes = np.stack([table[name].to_numpy() for name in _CORNERS], axis=1).astype(np.float64)
     confidences = table["confidence"].to_numpy().astype(np.float64)
     names, colours = table["class_name"].to_pylist(), table[COLOURS_COLUMN].to_pylist()
@@ -74,7 +74,7 @@ class ColourReader:
         self._pictures = pictures
 
     def complete(self, picture: PictureFile, sha256: str, stored: Sequence[StoredBoxes]) -> list[StoredBoxes]:
-        """Return the boxes of each detector on a picture, with the colours in each box.
+        """Return each detector's boxes on a picture, with the colours in each box.
 
         Unknown colours are measured on the picture. They stay unknown if the picture is unreadable.
         """
@@ -90,10 +90,10 @@ class ColourReader:
 def colours_of(
     found: FrameDetections, stored: Sequence[StoredBoxes], classes: Sequence[ClassPrompts]
 ) -> list[Colours | None]:
-    """Return the colours in each box on a frame, from the stored box of the same class that overlaps it most.
+    """Return the colours in each box on a frame, taken from the stored box of the same class that overlaps it most.
 
-    The entry is None for a box without such a stored box, and for a box whose stored box has unknown colours or is
-    mostly covered by other boxes.
+    An entry is None if no stored box overlaps enough, or if the stored box has unknown colours or is mostly covered by
+    other boxes.
     """
     best: list[Colours | None] = [None] * len(found.detections.prompts)
     overlaps = np.full(len(best), np.nextafter(_SAME_BOX_IOU, 0))

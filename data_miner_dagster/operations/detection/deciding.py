@@ -1,7 +1,7 @@
-"""Combine the stored results of all detectors: fuse boxes, suppress overlapping boxes, compare boxes along the video.
+"""Combine all detectors' stored results: fuse boxes, suppress overlapping boxes, and compare boxes along the video.
 
-The results are recomputed each time from the detectors' stored parts, without a model. Belongs here: the boxes of one
-video at a time. Does not belong here: the tables (detect_project.py).
+The final boxes are recomputed from the stored parts each time, without a model. Belongs here: computing the boxes of
+one video at a time. Does not belong here: writing the tables (detect_project.py).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.detection_parts import DetectionParts
 
 CompareAlongVideo = Callable[[Sequence[FrameToDetect], Sequence[FrameDetections]], list[FrameDetections]]
-"""Returns the boxes on each frame of one video after comparing them over time.
+"""A function that compares the boxes of one video over time.
 
-It takes the frames, ordered by time, and the boxes on each of them.
+It takes the frames, ordered by time, and the boxes on each frame. It returns the final boxes on each frame.
 """
 
 
@@ -49,12 +49,12 @@ class Decisions:
         """Determine which frames all detectors have examined.
 
         Args:
-            parts: the stored results, by detector.
+            parts: the stored results, by detector name.
             frames: the frames, ordered by id.
             config: the settings of detection.
             faults: receives the internal errors.
-            compare: compares the boxes along a video. If it is None, boxes are compared according to the setting
-                `agreement_seconds`, or not at all if that is not set.
+            compare: compares the boxes along a video. If it is None, the setting `agreement_seconds` applies. If
+                that is not set either, boxes are not compared.
         """
         seen = [part.seen() for part in parts.values()]
         self.num_frames = len(frames)
@@ -126,11 +126,11 @@ def _agreement(config: DetectionConfig) -> CompareAlongVideo:
 
 
 def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, ImageDetections]:
-    """Return stored boxes as detections by frame id. Frames without boxes are omitted.
+    """Convert stored boxes to detections, by frame id. Frames without boxes are omitted.
 
     Args:
-        boxes: rows of DETECTIONS_SCHEMA. The rows of a frame are adjacent.
-        config: the settings of detection, whose classes give the class indices.
+        boxes: rows of DETECTIONS_SCHEMA. Each frame's rows must be adjacent.
+        config: the settings of detection. A class index is a position in their list of classes.
     """
     class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
     corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)

@@ -1,8 +1,8 @@
-"""Detect objects in one project: its detectors examine the representatives of its duplicate groups.
+"""Detect objects in one project: run its detectors on the representatives of its duplicate groups.
 
-Each detector's results are stored in parts (storage/detection_parts.py), and are computed again only if their inputs
-change or the user requests it. The decisions of the stage (fusion, suppression, comparison along the video) are
-recomputed from the parts, without a model.
+Each detector's results are stored in parts (storage/detection_parts.py). They are computed again only if their inputs
+change or the user requests it. Fusion, suppression and the comparison along the video are repeated from the parts,
+without a model.
 """
 
 import json
@@ -70,18 +70,18 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes are written when at least this many are in memory. Readers of one video at a time read as many."""
+"""Boxes are written when at least this many are in memory. Readers of a single video also read this many at once."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
 """Boxes are also written when their masks reach this size. Masks with noisy outlines take 100 times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
 """Settings that do not affect boxes, or that another part of the fingerprint covers."""
 NUM_UNREADABLE_KEY: Final = "data_miner.num_unreadable_frames"
-"""The metadata key of the number of representatives that could not be examined, for any reason."""
+"""The metadata key for the number of representatives that could not be examined, for any reason."""
 _FAULTS_KEY: Final = "data_miner.faults_by_frame"
-"""The metadata key of a JSON object: the internal error, in one line, by id of the frame that it affects."""
+"""The metadata key of a JSON object that maps the ids of affected frames to internal errors, one line each."""
 _FOUND_KEY: Final = "data_miner.found"
-"""The metadata key of the fingerprint of all inputs except the verifier's answers. Only projects with a verifier have
-it."""
+"""The metadata key for the fingerprint of all inputs except the verifier's answers. Only tables of projects with a
+verifier have it."""
 
 
 def detect_project(
@@ -89,8 +89,8 @@ def detect_project(
 ) -> ProjectOutcome:
     """Detect the project's classes on the representatives of `deduplicated.parquet`, and write the tables of detection.
 
-    A detector examines only frames that it has not examined with the current class list and settings. A killed run
-    resumes after its last part, and the tables have the same bytes as without the interruption.
+    A detector examines only frames that it has not yet examined with the current class list and settings. A killed run
+    resumes after its last part, and writes the same bytes as an uninterrupted run.
 
     Args:
         platform: the platform of one root.
@@ -99,8 +99,8 @@ def detect_project(
         not_followed: the keys of videos whose objects must not be followed, to reproduce earlier tables.
 
     Returns:
-        An outcome with the exact counts: frames, frames with boxes, boxes, boxes by class; and, if there are any,
-        unreadable frames, left-out videos, the verifier's verdicts and tracks.
+        An outcome with the exact counts of frames, frames with boxes, boxes, and boxes by class. If there are
+        unreadable frames, left-out videos, verdicts of the verifier, or tracks, they are counted too.
 
     Raises:
         ConfigError: the project does not exist, a detector does not know a class, or a setting or exemplar is invalid.
@@ -189,8 +189,8 @@ def _current_fingerprint(
 ) -> str | None:
     """Return the fingerprint of the stored tables, or None if they are not current.
 
-    Tables are not current if their inputs have changed, frames were unreadable, videos were not followed, or boxes wait
-    for an answer from the verifier. With a verifier, the fingerprint depends on its answers.
+    Tables are not current if their inputs have changed, frames were unreadable, videos were not followed, or boxes are
+    waiting for the verifier's answer. With a verifier, the fingerprint depends on its answers.
     """
     frames_table, boxes_table = (
         platform.layout.detected_frames_table(project),
@@ -214,7 +214,7 @@ def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _MadeFrom:
-    """The fingerprints of the inputs of the tables, and the representatives that are left out."""
+    """The fingerprints of the tables' inputs, and the representatives that are left out."""
 
     deduplicated_fingerprint: str
     found_fingerprint: str
@@ -225,7 +225,7 @@ class _MadeFrom:
 
 @dataclass(frozen=True, slots=True)
 class _Further:
-    """The verification and the tracking of a project, each None if the project does not request it."""
+    """A project's verification and tracking. Each is None if the project does not request it."""
 
     verification: BoxVerification | None
     follower: VideoFollower | None
@@ -238,7 +238,7 @@ class _Further:
 
     @property
     def not_followed(self) -> Mapping[str, str]:
-        """The reason for each video that could not be followed, by video key."""
+        """The reasons why videos could not be followed, by video key."""
         return self.follower.neighbours.failed if self.follower is not None else {}
 
     @property
@@ -256,7 +256,7 @@ def _write_tables(
     made_from: _MadeFrom,
     further: _Further,
 ) -> tuple[str, dict[str, str]]:
-    """Write `detections.parquet`, whole-clip tracks if they are requested, and `detected_frames.parquet` last.
+    """Write `detections.parquet`, whole-clip tracks if requested, and finally `detected_frames.parquet`.
 
     Returns:
         The fingerprint of the tables, and the reasons why videos are left out completely, by video key.
@@ -314,7 +314,7 @@ def _write_tables(
 def _with_not_followed(fingerprint: str, video_keys: Collection[str]) -> str:
     """Return the fingerprint of tables in which the videos in `video_keys` were not followed.
 
-    Without such videos, it is `fingerprint` itself.
+    If `video_keys` is empty, this is `fingerprint` itself.
     """
     if not video_keys:
         return fingerprint
@@ -327,7 +327,7 @@ def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return the number of representatives that are not in the table, because they could not be examined."""
+    """Return the number of representatives that are missing from the table because they could not be examined."""
     return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 

@@ -1,7 +1,7 @@
-"""Prepare the classes of a project, with their exemplars, for detectors.
+"""Prepare a project's classes and their exemplars for detectors.
 
-Belongs here: adding the exemplars to `ClassPrompts`, and the exemplars' part of a fingerprint. Does not belong here:
-finding the files (operations/exemplars.py), and their use in a detector (models/detectors/).
+Belongs here: adding exemplars to `ClassPrompts`, and computing their part of a fingerprint. Does not belong here:
+finding the files (operations/exemplars.py), or using them in a detector (models/detectors/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ ExemplarsByClass = Mapping[str, Sequence[Exemplar]]
 def pictured_classes(
     config: DetectionConfig, exemplars: ExemplarsByClass, pictures: StoredPictures
 ) -> tuple[ClassPrompts, ...]:
-    """Return the classes of a project with their exemplars, in the order of the class list.
+    """Return a project's classes with their exemplars, in the order of the class list.
 
-    An exemplar is read with `pictures` when a detector uses it, so `pictures` must stay open until then.
+    Each exemplar is read through `pictures` when a detector uses it, so `pictures` must stay open until then.
     """
     return tuple(
         replace(
@@ -40,7 +40,7 @@ def pictured_classes(
 
 
 def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict[str, object]:
-    """Return the exemplars' part of a fingerprint: the sha256 of each file and the boxes on it, but not its name.
+    """Return the exemplars' part of a fingerprint: each file's sha256 and boxes, but not its name.
 
     The result is empty if there are no exemplars.
     """
@@ -55,7 +55,7 @@ def exemplar_basis(config: DetectionConfig, exemplars: ExemplarsByClass) -> dict
 
 
 def exemplar_metadata(paths_by_class: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return the paths of each class's exemplars as metadata for the outcome, or an empty dict without exemplars."""
+    """Return the paths of each class's exemplars as outcome metadata, or an empty dict if there are no exemplars."""
     line = "; ".join(f"{name}: {', '.join(paths)}" for name, paths in paths_by_class.items())
     return {"exemplars": line} if line else {}
 

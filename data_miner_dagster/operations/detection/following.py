@@ -1,4 +1,4 @@
-"""Follow objects through a video, over the frames of a project and the pictures around them (`detection.tracking`)."""
+"""Follow objects through a video's frames and the pictures around them (`detection.tracking`)."""
 
 import heapq
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -63,7 +63,7 @@ class TrackTables:
         """Add one frame of a video, and the objects on it. Rows are written when enough are in memory.
 
         Args:
-            number: the position of the frame among the tracked frames of its video, from 0.
+            number: the position of the frame among the tracked frames of its video, counting from 0.
             followed: the frame and its boxes. Boxes without a track are left out.
             frame_id: the id of the frame if it is a representative, or None if it is a picture around one.
         """
@@ -96,7 +96,7 @@ class TrackTables:
 
 @dataclass(slots=True)
 class FrameColours:
-    """The colours that each detector has stored with the boxes on a project's frames."""
+    """The colours stored with each detector's boxes on a project's frames."""
 
     frames: Sequence[FrameToDetect]
     parts: Sequence[DetectionParts]
@@ -104,8 +104,8 @@ class FrameColours:
     _found: Sequence[FoundBoxes] | None = None
 
     def stored_on(self, frames: Sequence[FrameToDetect]) -> list[Mapping[str, StoredBoxes]]:
-        """Return one mapping per detector, from frame ids to the detector's stored boxes on `frames`."""
-        if self._found is None:  # parts are complete once objects are followed, but not before
+        """For each detector, return its stored boxes on `frames`, by frame id."""
+        if self._found is None:  # before objects are followed, parts are incomplete
             sha256_by_frame = {frame.frame_id: frame.sha256 for frame in self.frames}
             self._found = [replace(part, boxes_schema=_COLOURS_SCHEMA).found(sha256_by_frame) for part in self.parts]
         return [stored_boxes(found.of(frame.frame_id for frame in frames)) for found in self._found]
@@ -189,11 +189,14 @@ class VideoFollower:
         return colours_of(found, complete, self.config.class_prompts)
 
     def _around(self, video_key: str) -> Iterator[ObservedFrame[FrameToDetect]]:
-        """Yield the pictures around the frames that every detector has examined, with their boxes, ordered by time."""
+        """Yield the pictures around a video's frames, with their boxes, ordered by time.
+
+        Pictures that not all detectors have examined are left out.
+        """
         parts = self.neighbours.parts_of(video_key)
         seen = [part.seen() for part in parts]
         pictures = self.neighbours.frames_of(video_key)
-        # The boxes of a few pictures at a time are read, so not all boxes of a video are in memory.
+        # Boxes are read for a few pictures at a time, so a video's boxes are never all in memory.
         boxes: list[FoundBoxes] = [part.found(of_part) for part, of_part in zip(parts, seen, strict=True)]
         while some := list(islice(pictures, _FRAMES_AT_ONCE)):
             some = [frame for frame in some if all(of.get(frame.frame_id) == frame.sha256 for of in seen)]
@@ -212,10 +215,10 @@ class VideoFollower:
         frames: Sequence[FrameToDetect],
         decided: Mapping[str, FrameDetections],
     ) -> Iterator[ObservedFrame[FrameToDetect]]:
-        """Yield a video's frames and the pictures around them, by time, with the objects that the network detected.
+        """Yield a video's frames and the pictures around them, ordered by time, with their boxes and objects.
 
-        The boxes on a frame come from the detectors, and the boxes on the pictures around it from the network. Pictures
-        that the network has not examined are left out.
+        The objects come from the network. The boxes on a frame come from the detectors, and the boxes on the pictures
+        around it from the network. Pictures that the network has not examined are left out.
         """
         parts = sessions.parts_of(video_key)
         looked_at = parts.seen()
@@ -266,7 +269,7 @@ def following(
     parts: Mapping[str, DetectionParts],
     not_followed: Collection[str] = (),
 ) -> Iterator[VideoFollower | None]:
-    """Decode the pictures around the frames, then yield the follower of a project's objects.
+    """Decode the pictures around a project's frames, then yield a follower of its objects.
 
     If the settings do not request tracking, nothing is decoded, and None is yielded.
 
@@ -300,7 +303,7 @@ def following(
 def writing_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> Iterator[Callable[[str], None]]:
     """Have `follower` write whole-clip tracks during the block. Yield a function to call when all videos are done.
 
-    The function writes the remaining rows and the fingerprint that is passed to it. If whole-clip tracks are not
+    The function writes the remaining rows, and the fingerprint that it receives. If whole-clip tracks are not
     requested, nothing is written.
     """
     if follower is None or not follower.neighbours.config.whole_clip:
@@ -325,7 +328,7 @@ def writing_tracks(platform: Platform, project: str, follower: VideoFollower | N
 
 
 def are_tracks_current(platform: Platform, project: str, config: DetectionConfig, fingerprint: str) -> bool:
-    """Return whether the project's whole-clip tracks are current, or are not requested.
+    """Return whether a project's whole-clip tracks are current or not requested.
 
     Args:
         platform: the platform of one root.
@@ -340,7 +343,10 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove whole-clip tracks, pictures around frames, and results on these pictures that are no longer requested.
+    """Remove the tracks, pictures and results that are no longer needed.
+
+    These are whole-clip tracks that are not requested, the pictures around frames unless the settings keep them, and
+    outdated results on such pictures.
 
     Args:
         platform: the platform of one root.
@@ -369,7 +375,7 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
-    """Return the settings of tracking that are part of a table's fingerprint. They are empty without tracking.
+    """Return the tracking settings that are part of a table's fingerprint, or an empty mapping without tracking.
 
     Raises:
         ModelError: the folder of the tracking model's `file:` source is missing.

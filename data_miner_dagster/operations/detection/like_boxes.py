@@ -35,8 +35,8 @@ def try_detect_like(
 
     Args:
         role: the detector.
-        picture: the file.
-        like: boxes around objects to detect, in pixels of the upright picture, at least one.
+        picture: the path of the picture.
+        like: one or more boxes around objects to detect, in pixels of the upright picture.
         unlike: boxes around objects that are not wanted, in pixels of the upright picture.
         threshold: the lowest confidence of a detected box.
 

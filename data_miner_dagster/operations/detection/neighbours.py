@@ -1,6 +1,6 @@
-"""Decode, store and examine the pictures around a project's frames, on which objects are followed.
+"""Decode, store and examine the pictures around a project's frames, so that objects can be followed.
 
-The pictures are stored in `windows/`, in one folder per video for all projects. If the pictures of a video are
+The pictures are stored in `windows/`, in one folder per video that all projects share. If a video's pictures are
 unavailable, its objects are not followed, and its boxes remain as detected.
 
 Belongs here: decoding and examining pictures, the expensive part. Does not belong here: following the objects
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 
 
 def windows_fingerprint(config: ExtractionConfig, video_sha256: str | None) -> str:
-    """Return the fingerprint of the inputs of the pictures around a video's frames, except the times."""
+    """Return the fingerprint of the pictures around a video's frames. It does not cover the pictures' times."""
     pictures = {"format": config.image_format, "quality": config.jpeg_quality}
     return fingerprint_of({"video": video_sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 
@@ -74,19 +74,19 @@ class Neighbours:
         parts: Mapping[str, DetectionParts],
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Group the frames by video. Folders of pictures are left out, since nothing can be decoded around a frame.
+        """Group the frames by video. Folders of pictures are left out, since they contain no further pictures.
 
         Args:
             platform: the platform of one root.
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: the results of each detector on the frames. Their fingerprints identify the detector and its classes.
+            parts: each detector's results on the frames. Each fingerprint identifies a detector and its classes.
             sessions: the network that follows objects and examines the pictures, or None if the detectors examine them.
         """
         self.config = config
         self.failed: dict[str, str] = {}
-        """The reason why the objects of a video cannot be followed, by video key."""
+        """The reasons why objects cannot be followed, by video key."""
         self._platform = platform
         self._project = project
         self._sessions = sessions
@@ -118,7 +118,7 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Decode the missing pictures, after logging their maximum number. Missing video files are downloaded again.
+        """Log the maximum number of missing pictures, and decode them. Missing video files are downloaded again.
 
         Raises:
             SourcesMissingError: a video file is missing, and the platform is offline.
@@ -139,7 +139,7 @@ class Neighbours:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
             steps.advance()
-        self._guard.finish()  # what fails is known before the boxes are decided
+        self._guard.finish()  # failures must be known before the boxes are decided
         self._workers.close()  # frees their memory, which detectors need
 
     def _take_fault(self, video_key: str, fault: ItemFault) -> None:
@@ -229,7 +229,7 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures that this project requests around a video's frames, ordered by time, without those frames.
+        """Yield the pictures that this project needs around a video's frames, ordered by time. Frames are omitted.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -269,7 +269,7 @@ class Neighbours:
 
     @property
     def part_folders(self) -> list[Path]:
-        """The folders with the results of the detectors, or of the network that follows objects, on the pictures."""
+        """The folders of results on the pictures: one per detector, or one for the network that follows objects."""
         if self._sessions is not None:
             return [self._sessions.folder]
         layout, items = self._platform.layout, self._fingerprints.items()
@@ -305,7 +305,7 @@ class Neighbours:
         return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
-        """Have the network, if there is one, follow the objects in the videos whose results are incomplete.
+        """Have the network follow the objects in videos whose results are incomplete. Without one, nothing happens.
 
         Raises:
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
@@ -325,7 +325,7 @@ class Neighbours:
             logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:
-        """Remove the pictures of the followed videos unless the settings keep them. The list of pictures remains.
+        """Remove the pictures of the followed videos unless the settings keep them. Each list of pictures remains.
 
         Call this after all pictures have been examined.
         """

@@ -1,6 +1,6 @@
 """Read the frames that a project's detectors examine: the representatives of its duplicate groups, with their images.
 
-Does not belong here: the choice of frames that a detector has not examined yet (shares.py).
+Does not belong here: finding the frames that a detector has not examined yet (shares.py).
 """
 
 from functools import partial
@@ -20,8 +20,8 @@ from data_miner_dagster.storage.tables import read_table
 def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
     """Return the representatives with their images, ordered by frame id, and the number of unavailable ones.
 
-    Representatives are unavailable if the frames of their video cannot be read, or were extracted again and no longer
-    contain one of them. The errors are added to `faults`.
+    All representatives of a video are unavailable if the video's frames cannot be read, or if one representative no
+    longer exists because frames were extracted again. The errors are added to `faults`.
     """
     table = chosen_frames(platform, project)
     frames = frames_of(platform, table, faults)
@@ -46,7 +46,7 @@ def between(chosen: pa.Table, first: str, last: str) -> pa.Table:
 
 
 def frames_of(platform: Platform, chosen: pa.Table, faults: DetectionFaults) -> list[FrameToDetect]:
-    """Return chosen frames with their images. Videos with a missing or unreadable frame table are left out.
+    """Return chosen frames with their images. Videos whose frames cannot be read or have changed are left out.
 
     Args:
         platform: the platform of one root.

@@ -1,7 +1,7 @@
 """Run one detector on frames: decode images ahead of the detector, cut tiles, and store results in parts.
 
 Belongs here: the expensive part, which can be killed at any time. Does not belong here: dividing the frames between
-runs (shares.py), and combining the results of detectors (deciding.py).
+runs (shares.py), or combining the results of detectors (deciding.py).
 """
 
 import logging
@@ -39,8 +39,8 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A kill loses only the work since
-then."""
+"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A killed run loses only
+unwritten results."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FrameToDetect:
-    """One image to examine: a representative, or a picture from the window of a representative."""
+    """One image to examine: a representative, or a picture from a representative's window."""
 
     frame_id: str
     video_key: str
@@ -65,7 +65,7 @@ _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 
 @dataclass(slots=True)
 class DetectionFaults:
-    """The first internal error of each frame and video in one build, in one line each.
+    """The first internal error in each frame and video during one build, one line each.
 
     An error in a frame is also recorded for its video. If no frame of the video remains, this error is the reason for
     leaving out the video. An error in one box or tile counts for the whole frame, since an image that lacks a box would
@@ -88,8 +88,8 @@ class DetectionFaults:
 class Looker:
     """Examines frames with one detector, and stores the results. The detector is loaded when it is first used.
 
-    An unreadable frame stays unexamined. A frame with an internal error, for example in one of its tiles or boxes, also
-    stays unexamined, and the error is added to `faults`.
+    An unreadable frame stays unexamined. So does a frame with an internal error, for example in one of its tiles or
+    boxes. The error is added to `faults`.
     """
 
     def __init__(
@@ -148,8 +148,8 @@ class Looker:
 
         Args:
             frames: the frames to examine.
-            name_of_part: returns the name of a part, given the number of `frames` that precede it, or None to name the
-                part by the next free number.
+            name_of_part: takes the number of `frames` that precede a part, and returns the part's name. If it returns
+                None, the part gets the next free number as its name.
             parts: the destination of the results, or None for `self.parts`.
             is_told: True to log the progress.
         """

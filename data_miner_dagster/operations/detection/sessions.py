@@ -1,10 +1,10 @@
 """Run a video network on the frames of a project and the pictures around them, session by session.
 
-A session is a run of at most `SESSION_FRAMES` consecutive frames and pictures. Its results are one part, whose name
-identifies the session's frames. A killed run repeats only incomplete sessions, with the same results.
+A session covers at most `SESSION_FRAMES` consecutive frames and pictures. Its results are stored as one part, whose
+name identifies the session's frames. After a kill, only incomplete sessions are repeated, with the same results.
 
-Belongs here: running the network, and reading its results. Does not belong here: the pictures (neighbours.py), and
-which objects of different sessions are the same (stages/detection/session_objects.py).
+Belongs here: running the network, and reading its results. Does not belong here: decoding the pictures
+(neighbours.py), or matching the objects of different sessions (stages/detection/session_objects.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ SESSIONS_VERSION: Final = 1
 
 
 class VideoSessions:
-    """Runs the network that follows objects on a project's frames. The network is loaded when it is first used."""
+    """Runs the network that follows a project's objects. The network is loaded when it is first used."""
 
     def __init__(self, platform: Platform, project: str, role: TrackerRole, config: DetectionConfig) -> None:
         self.role = role
@@ -81,7 +81,7 @@ class VideoSessions:
         return self.role.load()
 
     def parts_of(self, video_key: str) -> DetectionParts:
-        """Return the stored results of the network for a video."""
+        """Return the network's stored results for a video."""
         return DetectionParts(self.folder / video_key, self.fingerprint, SEEN_OBJECTS_SCHEMA)
 
     def is_complete(self, video_key: str, frames: Iterable[FrameToDetect]) -> bool:
@@ -134,7 +134,7 @@ class VideoSessions:
     def _follow(self, run: FrameRun[FrameToDetect], name: PartName, parts: DetectionParts) -> None:
         """Run one session, and write the objects on its new frames.
 
-        On the frames that are repeated from the previous session, objects are matched with the objects of that session.
+        Objects on the frames that are repeated from the previous session are matched with that session's objects.
         """
         session = self._tracker.start(self._config.class_prompts)
         numbers = ObjectNumbers(run.ordinal)

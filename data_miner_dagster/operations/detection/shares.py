@@ -1,7 +1,7 @@
 """Divide a project's frames between the run that leads its detection and the runs that join it.
 
-Unexamined frames are divided into shards (stages/sharding.py). The worker of a shard (operations/sharding.py) writes
-its parts. Decisions that compare frames of a video are made when all parts exist (deciding.py).
+Unexamined frames are divided into shards (stages/sharding.py). The worker on a shard (operations/sharding.py) writes
+the shard's parts. Decisions that compare a video's frames are made once all parts exist (deciding.py).
 
 Belongs here: finding unexamined frames, and defining shards. Does not belong here: running the detector (runs.py).
 """
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def models_of(config: DetectionConfig) -> Iterator[None]:
-    """Mark a model error in the block as concerning only this project if the project chooses its own detectors."""
+    """If the project chooses its own detectors, mark a model error in the block as concerning only this project."""
     try:
         yield
     except ModelError as error:
@@ -84,7 +84,7 @@ def look_at_unseen(
         project: the name of the project, whose claim this run holds.
         looker: the detector with its results.
         frames: the project's representatives, ordered by frame id.
-        deduplicated: the fingerprint of the table of deduplicated frames.
+        deduplicated: the fingerprint of `deduplicated.parquet`.
     """
     database, stage, basis = platform.database, WorkStage.DETECTION, _basis(deduplicated, looker.parts)
     looker.parts.prepare(sweep=not is_any_at_work(database, stage, project))
@@ -114,7 +114,7 @@ def look_at_unseen(
 
 
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-    """Examine shards of a project's frames alongside the run that leads its detection. Return the number of shards.
+    """Examine shards of a project's frames alongside the run that leads its detection. Return how many were examined.
 
     No frame is examined if the project has no plan of shards, or if the plan was made with settings that differ from
     this run's settings.
@@ -170,7 +170,7 @@ def _make(
 
     Args:
         looker: the detector with its results.
-        seen_before: the sha256 of the images of the frames that were examined before the plan was made, by frame id.
+        seen_before: the sha256 of each image that was examined before the plan was made, by frame id.
         frames_between: returns the representatives from one frame id to another, both inclusive.
         work: the shard.
     """

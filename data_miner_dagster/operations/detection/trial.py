@@ -35,8 +35,8 @@ def try_detect(
         config: the classes and the settings of detection.
         folder: the folder of images.
         threshold: the lowest confidence of a box, for all classes.
-        limit: the largest number of images, or None for all.
-        exemplar_folder: the folder that relative paths of exemplars refer to.
+        limit: the maximum number of images, or None for all.
+        exemplar_folder: the folder against which relative exemplar paths are resolved.
 
     Raises:
         ConfigError: the folder has no images, a detector does not have one of the classes, or an exemplar cannot be
@@ -77,7 +77,7 @@ def try_detect(
 
 
 def _exemplar_tiles(config: DetectionConfig, exemplars: ExemplarsByClass) -> tuple[Tile, ...]:
-    """Return tiles of the exemplars of each class, with the boxes on them."""
+    """Return one tile per exemplar, with the exemplar's boxes, in the order of the classes."""
     return tuple(
         Tile(
             PictureFile(exemplar.path, is_foreign=True),
