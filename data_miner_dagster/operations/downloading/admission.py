@@ -20,7 +20,7 @@ _POLL_SECONDS: Final = 0.3
 
 
 class NoRoomYetError(TransientError):
-    """Raised if a download must wait until other videos are extracted, after which their files can be removed."""
+    """Raised if a download must wait until other videos are extracted and their files can be removed."""
 
     def __init__(self, message: str, until: datetime) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
     Raises:
         NotYetError: other downloads come first. The wait is short.
         NoRoomYetError: the download must wait until other videos are extracted.
-        PostponedError: the existing files use all the space, and none of these files may be removed.
+        PostponedError: the existing files use all the space, and none of them may be removed.
     """
     match found.answer:
         case RoomAnswer.AFTER_DOWNLOADS:
@@ -72,7 +72,7 @@ def postpone_if_not_its_own(
     error: VideoPermanentError | VideoTransientError,
     config: DownloadingConfig,
 ) -> None:
-    """Raise if a failure must not count against its video.
+    """Raise if a failure must not count against its video. A rate limit or bot check also opens the site's breaker.
 
     Raises:
         PostponedError: something other than the video caused the failure, so it does not count as an attempt.

@@ -108,7 +108,7 @@ def download_videos(
 
     A video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop other videos.
     A video that failed before is retried once its retry time has passed, or with `force`. While a circuit breaker is
-    open, or a budget is spent, videos are postponed, and continue automatically later.
+    open or a budget is used up, videos are postponed, and downloaded automatically later.
 
     Raises:
         ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.
@@ -146,7 +146,7 @@ def download_videos(
             time.sleep(try_delay_seconds(tries, config) or 0.0)
             _download_all(replace(run, is_another_try=True), cut_off, settle)
         for key, outcome in list(outcomes.items()):
-            # These failed before it was known that the whole site refuses requests.
+            # These videos failed before it was known that the whole site refuses requests.
             row = find_video(platform.database, key) if outcome.error_kind in SUSPECT_KINDS else None
             if row is not None and (now := _as_of_site(run, row, outcome)) is not outcome:
                 settle(now)
@@ -306,7 +306,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return `outcome`, or the refusal by the video's site if the whole site refuses requests."""
+    """Return `outcome`, or a refusal by the video's site if the whole site refuses requests."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))

@@ -1,4 +1,4 @@
-"""Detect, from the downloads of one run, that the whole network is down.
+"""Detect from one run's downloads that the whole network is down.
 
 Belongs here: failures of the network that no single site causes. Does not belong here: refusals or failures of one
 site (operations/politeness.py).
@@ -17,7 +17,7 @@ from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 
 _NUM_SITES: Final = 2
-"""The network counts as down once this many sites have failed in a row, without any answer in between."""
+"""The network counts as down once this many sites have failed without any answer in between."""
 _ROUTES: Final = (Path("/proc/net/route"), Path("/proc/net/ipv6_route"))
 _IS_UP: Final = 0x1
 
@@ -28,10 +28,10 @@ class NetworkWatch:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._lock = threading.Lock()
-        self._failed: dict[str, tuple[str, VideoRow]] = {}  # by video, since a site last answered
+        self._failed: dict[str, tuple[str, VideoRow]] = {}  # failures since a site last answered, by video
 
     def note_answer(self) -> None:
-        """Note that a site has answered, which shows that the network works. A refusal counts too."""
+        """Note that a site has answered, even with a refusal, which shows that the network works."""
         with self._lock:
             self._failed.clear()
 

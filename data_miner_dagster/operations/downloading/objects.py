@@ -1,4 +1,4 @@
-"""Fetch one video from a bucket into the folder of its attempt, from which a later attempt can continue."""
+"""Fetch a video from a bucket into an attempt's folder. A later attempt can continue from the bytes in it."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _EXTRACTOR = "object"
 
 
 def bucket_of(address: str) -> str:
-    """Return the address of an object's bucket, to which limits on simultaneous downloads apply."""
+    """Return the address of an object's bucket. Limits on simultaneous downloads apply to each bucket."""
     return "/".join(address.split("/", 3)[:3])
 
 
@@ -37,8 +37,8 @@ def fetch_object(
     """Download an object into `folder` as `video.<ext>`, continuing from the bytes of an earlier attempt.
 
     Args:
-        platform: the platform.
-        row: the video.
+        platform: the platform of one root.
+        row: the video's row in the catalog.
         url: the video's address.
         folder: an existing folder.
         check: called between two requests. It raises if the claim on the video is lost.

@@ -24,7 +24,7 @@ def is_partial_download(path: Path) -> bool:
 
 
 def partial_folders(folder: Path) -> list[Path]:
-    """Return the folders of a video's attempts, latest last."""
+    """Return the folders of a video's download attempts, latest last."""
     found = folder.glob(f"{PARTIAL_MARK}*{_NAME}")
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
@@ -44,8 +44,8 @@ def _copy(earlier: Path, own: Path) -> None:
 def begin_partial_folder(folder: Path, claim: Claim) -> Path:
     """Create and return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
 
-    If the writer of those bytes may still be running, they are copied, so that two processes never write to one file.
-    All other folders of attempts at the video are removed.
+    If the process that wrote those bytes may still be running, they are copied, so that two processes never write to
+    the same file. The folders of all other attempts at the video are removed.
     """
     own = folder / partial_name(_NAME, claim.token)
     if not own.exists():

@@ -20,7 +20,7 @@ def prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched
     """Check that a file is complete and is the requested video. Return its manifest.
 
     Raises:
-        VideoPermanentError: a check failed. Its `is_of_file_alone` is False if the video's site may be the cause.
+        VideoPermanentError: a check failed. The error's `is_of_file_alone` is False if the site may be the cause.
     """
     try:
         return _prove(media, config, row, fetched)

@@ -45,7 +45,7 @@ def record_done(
 ) -> None:
     """Mark a video DOWNLOADED, link it to the first identical video, and record the projects' `rejections`.
 
-    Projects in `skipping` also reject a video that is identical to one of theirs.
+    Projects in `skipping` also reject the video if they already have an identical one.
     """
     lock_content(session)
     channel = {} if info.channel_id is None else {"channel_id": info.channel_id}
@@ -65,9 +65,9 @@ def record_done(
 
 
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
-    """Return the key of the first other video with the same bytes or, failing that, the same pictures and duration.
+    """Return the key of the first other video with the same content, or None if there is no such video.
 
-    Return None if there is no such video.
+    The bytes are compared first. If no video has the same bytes, pictures and durations are compared.
     """
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
     alike = first_of_same_bytes(session, info.video_key, info.file.sha256)
@@ -97,7 +97,7 @@ def _reject(session: Session, video_key: str, rejections: Mapping[str, Rejection
 def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) -> VideoOutcome:
     """Set a video back to PENDING, since another project may want it. Return its outcome.
 
-    The facts from the video's page and the rejections by its projects are stored, and partial downloads are removed.
+    The facts from the video's page and its projects' rejections are stored, and partial downloads are removed.
     """
     candidate = error.candidate
     known = {name: value for name in VIDEO_FACTS if (value := getattr(candidate, name)) is not None}
@@ -116,9 +116,9 @@ def record_not_wanted(platform: Platform, row: VideoRow, error: NotWantedError) 
 def record_failure(
     platform: Platform, key: str, attempts: int, error: VideoPermanentError | VideoTransientError
 ) -> VideoOutcome:
-    """Mark a video FAILED or UNAVAILABLE, with the kind of failure, the message, and the time of the next attempt.
+    """Mark a video FAILED or UNAVAILABLE, and store the kind of failure, its message and the time of the next attempt.
 
-    If an earlier download of the video exists, it is kept instead. Return the outcome FAILED or UNAVAILABLE.
+    If an earlier download exists, the video stays downloaded instead. Return the outcome FAILED or UNAVAILABLE.
     """
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
@@ -160,7 +160,7 @@ def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
     """Keep the file of an earlier download after a forced download has failed. Return whether anything was kept.
 
-    If that file was removed to free space, its frames are kept instead.
+    If the file was removed to free space, the video's frames are kept instead.
     """
     info = read_video_info(platform.layout, key)
     if info is not None:
@@ -171,7 +171,7 @@ def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
 def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
     """Update a video's row to match its file.
 
-    The two differ if the process was killed between writing them, or if the video was reset to PENDING.
+    Row and file differ if the process was killed between writing them, or if the video was reset to PENDING.
     """
     lags = row.status in (VideoStatus.PENDING, VideoStatus.DOWNLOADING) or (
         row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) and row.sha256 != info.file.sha256
@@ -185,7 +185,7 @@ def mend_row(platform: Platform, row: VideoRow, info: VideoInfo) -> None:
 
 
 def metadata_of(info: VideoInfo) -> dict[str, int | float | str]:
-    """Return the metadata of a downloaded video to show to users."""
+    """Return the metadata to show to users for a downloaded video."""
     metadata: dict[str, int | float | str] = {
         "size_bytes": info.file.size_bytes,
         "duration_seconds": info.file.duration_seconds,

@@ -32,11 +32,11 @@ class _Line:
 
 
 class Turns:
-    """The queue of one call's videos. Each is taken once, unless it is put back. Thread-safe.
+    """A queue of the videos of one call. Each video is taken once, unless it is put back. Thread-safe.
 
     Args:
-        site_by_key: each video's site, in the wanted order, or None for a video without a site, such as a local file.
-        concurrent_per_site: at most this many videos of one site are processed at the same time.
+        site_by_key: each video's site, in the wanted order. It is None for videos without a site, such as local files.
+        concurrent_per_site: the maximum number of videos of one site to process at the same time.
     """
 
     def __init__(self, site_by_key: Mapping[str, str | None], *, concurrent_per_site: int) -> None:
@@ -49,7 +49,7 @@ class Turns:
         self._places = {key: place for place, key in enumerate(self._site_by_key)}
 
     def take(self) -> str | None:
-        """Return the key of the first waiting video whose site is free. Wait until there is one.
+        """Wait until a video's site is free, and return the key of the first such video.
 
         Return None once no video is waiting.
         """
@@ -89,12 +89,12 @@ class Turns:
 
 
 def site_of(key: str, url: str) -> str:
-    """Return the site whose limits a video's requests count towards, or its host if the site is unknown."""
+    """Return the site whose limits a video's requests count towards, or the address's host if the site is unknown."""
     return site_of_key(key) or host_of(url)
 
 
 def sites_of(platform: Platform, keys: Sequence[str]) -> dict[str, str | None]:
-    """Return, by key, the site, host or bucket whose limits a video's requests count towards.
+    """Return the site, host or bucket whose limits each video's requests count towards, by video key.
 
     The value is None for a video that is a local file or is not in the catalog.
     """
