@@ -161,9 +161,9 @@ class _WholeVideos:
 def _plan_whole_video(
     platform: Platform, encoder: EncoderRole, video_key: str, *, force: bool
 ) -> EmbeddingTask | VideoOutcome:
-    """Return the task for all embeddings of a video, or the outcome of a video that needs none or has no frames.
+    """Return the task of embedding a whole video, or the video's outcome if it cannot or need not be embedded.
 
-    Call it under the video's claim.
+    The caller must hold the video's claim.
     """
     video = find_video(platform.database, video_key)
     if video is None:
@@ -191,7 +191,7 @@ def _plan_whole_video(
 
 
 def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, fingerprint: str) -> str | None:
-    """Copy to a video all embeddings of another video with the same bytes, and therefore the same frames.
+    """Copy all embeddings from another video that has the same bytes, and therefore the same frames.
 
     Return the other video's key, or None if no such video has current embeddings of all its frames.
     """
@@ -211,7 +211,7 @@ def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, 
 
 
 def _ask_for_frames(platform: Platform, video_key: str) -> None:
-    """Set a video that is EXTRACTED but has no frames to DOWNLOADED, so that extraction recreates them."""
+    """If an EXTRACTED video has no frames, set it back to DOWNLOADED, so that extraction recreates them."""
     if not has_frames(platform.layout, video_key):
         with platform.database.transaction() as session:
             move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTED})

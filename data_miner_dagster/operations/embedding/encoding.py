@@ -1,4 +1,4 @@
-"""Run the frames of open tasks through an encoder, in batches of one video each."""
+"""Run the frames of embedding tasks through an encoder, in batches that each belong to one video."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -57,7 +57,7 @@ class _TasksUnderWay:
         self._open: list[EmbeddingTask] = []
 
     def frames_of(self, tasks: Iterator[EmbeddingTask]) -> Iterator[FrameToEmbed]:
-        """Yield the frames of each task. A task is open from its first frame, and ends immediately if it has none."""
+        """Yield the frames of each task, one task after another. A task without frames ends immediately."""
         for task in tasks:
             self._open.append(task)
             yield from task.wanted

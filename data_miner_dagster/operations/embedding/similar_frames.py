@@ -1,7 +1,7 @@
 """Find the stored frames most similar to a frame, a picture or a text, for `data-miner similar`.
 
-All embeddings of the filter encoder are read and compared, one video at a time and on all cores, so there is no index
-to maintain that could become stale.
+Each search reads and compares all embeddings from the filter encoder, one video at a time on each core, so there is no
+index that could become stale.
 """
 
 import logging
@@ -57,7 +57,7 @@ class SimilarFrame:
 
 @dataclass(frozen=True, slots=True)
 class SimilarFrames:
-    """The result of a search, most similar first, and the videos that were searched."""
+    """The frames that a search found, most similar first, and facts about the videos that were searched."""
 
     query: str
     """A description of the frame, picture or text that was searched for."""
@@ -68,7 +68,7 @@ class SimilarFrames:
     num_without_embeddings: int
     """The number of videos that have frames but no embeddings from this encoder."""
     left_out: tuple[str, ...]
-    """Videos whose embeddings cannot be read, with the reason."""
+    """The videos whose embeddings cannot be read, each with the reason."""
 
 
 def find_similar(platform: Platform, what: str, *, count: int = 100, project: str | None = None) -> SimilarFrames:
@@ -76,13 +76,13 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
 
     Args:
         platform: the platform with the frames and the filter encoder.
-        what: a frame id, the path of a picture, or else a text.
-        count: how many frames to return, if there are enough.
+        what: a frame id, the path of a picture, or a text.
+        count: the maximum number of frames to return.
         project: the project whose videos are searched, or None to search all videos.
 
     Raises:
-        ConfigError: no video has embeddings from this encoder, or the project, frame or picture does not exist or
-            cannot be read.
+        ConfigError: the project does not exist, no video has embeddings from the filter encoder, or `what` is blank or
+            names a frame or picture that does not exist or cannot be read.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:
@@ -128,7 +128,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
 
 
 def _check_is_text(what: str) -> None:
-    """Check that a text is not a mistyped frame id or path, since the similarity to its words would mean nothing.
+    """Check that a text is neither blank nor a mistyped frame id or path. A search for such a text is meaningless.
 
     Raises:
         ConfigError: the text is blank, or has the form of a frame id or of a picture's path.
@@ -144,7 +144,7 @@ def _check_is_text(what: str) -> None:
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
-    """Offer the frames of a video to `nearest`. Return the reason if that is impossible, or None after a success."""
+    """Offer a video's frames to `nearest`. Return None, or the reason why that is impossible."""
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
     except DamagedFileError as error:
@@ -178,7 +178,7 @@ def _described(platform: Platform, matches: Sequence[Match]) -> list[SimilarFram
 
 
 def _places(platform: Platform, key: str) -> dict[int, tuple[str, float]]:
-    """Return the file name and time of each frame of a video, by index.
+    """Return the file name and time in seconds of each frame of a video, by frame index.
 
     The result is empty if the table of frames is missing or damaged.
     """

@@ -1,6 +1,6 @@
 """Compute the missing vectors of chosen frames. A project embeds only the frames that it needs.
 
-Does not belong here: all frames of a video (embed_frames.py).
+Does not belong here: embedding whole videos (embed_frames.py).
 """
 
 import logging
@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
-    """Ensure that the named frames, by video, have vectors from an encoder. Return how many vectors were computed.
+    """Compute and store the missing vectors of frames. Return how many were computed.
 
-    Vectors of other frames of the same videos stay. Only videos with missing vectors are claimed.
+    `frames` has frame indices by video key. The vectors of other frames in these videos are kept. Only videos with
+    missing vectors are claimed.
 
     Raises:
         VideosLeftOutError: some videos could not be embedded, for example because a named frame does not exist or its
-            image is damaged. All others are done.
+            image is damaged. The other videos are done.
         ModelError: the encoder is missing, or differs from the pinned one.
     """
     with item_guard("embedding for a project") as guard:
@@ -80,7 +81,7 @@ class _ChosenFrames:
             return None
         with ExitStack() as stack:
             claim = stack.enter_context(self._platform.hold_video(key))
-            planned = plan()  # another worker may have computed them
+            planned = plan()  # another worker may have computed the vectors
             if planned is not None:
                 planned.claim = stack.pop_all()
                 planned.publishing = partial(self._platform.publishing_under, claim)
@@ -102,7 +103,7 @@ def load_vectors(
     """Return the (N, D) float32 unit vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
-        PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
+        PermanentError: a frame has no current vector. Call `ensure_embeddings` first.
     """
     vectors = load_stored(platform, encoder, video_key, frame_indices).astype(np.float32)
     # Rounding to float16 changes lengths by up to 1e-3.
@@ -116,7 +117,7 @@ def load_stored(
     """Return the (N, D) stored float16 vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
-        PermanentError: a frame has no current vector. `ensure_embeddings` computes them.
+        PermanentError: a frame has no current vector. Call `ensure_embeddings` first.
     """
     stored = _current(platform, encoder, video_key)
     if stored is None:
@@ -133,7 +134,7 @@ def load_stored(
 def _plan_some_frames(
     platform: Platform, encoder: EncoderRole, video_key: str, frame_indices: Sequence[int]
 ) -> EmbeddingTask | None:
-    """Return the task that computes a video's missing vectors among `frame_indices`, or None if none is missing."""
+    """Return the task of computing a video's missing vectors for `frame_indices`, or None if all of them exist."""
     target = platform.layout.embedding_file(encoder.name, video_key)
     whole = _whole_fingerprint(platform, encoder, video_key)
     known = _current(platform, encoder, video_key)
@@ -156,7 +157,7 @@ def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str)
 
 
 def _partial_fingerprint(whole: str) -> str:
-    """Return the fingerprint of a file with only some frames, so that code that needs all frames does not use it."""
+    """Return the fingerprint for a file with only some frames, so that code that needs all frames ignores it."""
     return fingerprint_of({"some_of": whole})
 
 

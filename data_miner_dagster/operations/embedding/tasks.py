@@ -69,7 +69,7 @@ class EmbeddingTask:
 
 
 def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
-    """Return the frames of a task's video in order. If `only` is given, return only the frames with these indices.
+    """Return the frames of a task's video, by ascending index. If `only` is given, other indices are omitted.
 
     Raises:
         PermanentError: a frame with an index in `only` does not exist.

@@ -17,14 +17,14 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.thresholds import value_for_encoder
 
 _LENGTH_TOLERANCE = 0.01
-"""Tolerance of a float16 unit vector's length, far above the rounding error."""
+"""The tolerance for the length of a float16 unit vector, far above the rounding error."""
 
 
 def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> float:
-    """Return an encoder's threshold: the cosine similarity at or above which frames are near-duplicates.
+    """Return the cosine similarity at or above which frames are near-duplicates according to an encoder.
 
     Raises:
-        ConfigError: thresholds are given per encoder, but not for this one.
+        ConfigError: thresholds are given per encoder, but not for this encoder.
     """
     given = value_for_encoder("deduplication.threshold", config.threshold, encoder.name)
     return encoder.calibration.duplicate_threshold if given is None else given
@@ -33,7 +33,7 @@ def duplicate_threshold(config: DeduplicationConfig, encoder: EncoderRole) -> fl
 def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Table) -> npt.NDArray[np.float16]:
     """Return the (N, D) float16 vectors of frames, in the order of the rows. Missing vectors are computed and stored.
 
-    Besides the result, only one video's vectors are in memory at a time. Without rows, the shape is (0, 1).
+    Besides the result, only one video's vectors are in memory at a time. If `frames` is empty, the shape is (0, 1).
 
     Args:
         platform: the platform with the frames and models.
