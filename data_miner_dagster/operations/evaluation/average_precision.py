@@ -1,7 +1,7 @@
 """Compute AP and AR as COCO defines them, with faster-coco-eval.
 
-The figures equal those from pycocotools, the reference implementation. A test checks this to 1e-6, including crowds.
-faster-coco-eval takes a fraction of the time and memory of pycocotools, because its loops over images are in C++.
+The figures equal those from pycocotools, the reference implementation. A test verifies this to within 1e-6, including
+crowds. faster-coco-eval takes a fraction of the time and memory, because its loops over images are in C++.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class ClassPrecision:
 
 @dataclass(frozen=True, slots=True)
 class AveragePrecision:
-    """COCO's twelve figures by the names in FIGURES, and the figures of each class, in the order of the classes.
+    """COCO's twelve figures by the names in FIGURES, and the figures of each class in the order of the classes.
 
     A figure is None if the ground truth has no object that it counts.
     """
@@ -95,7 +95,7 @@ def average_precision(
 
 
 def coco_content(truth: TruthBoxes, resolutions_wh: Sequence[tuple[int, int]], num_classes: int) -> dict[str, Any]:
-    """Return ground-truth objects as the content of a COCO file. Ids start at 1."""
+    """Convert ground-truth objects to the content of a COCO file. Ids start at 1."""
     sides = truth.boxes_xyxy[:, 2:] - truth.boxes_xyxy[:, :2]
     boxes = np.concatenate([truth.boxes_xyxy[:, :2], sides], axis=1).tolist()
     return {
@@ -122,7 +122,7 @@ def coco_content(truth: TruthBoxes, resolutions_wh: Sequence[tuple[int, int]], n
 
 
 def coco_results(found: FoundBoxes) -> list[dict[str, Any]]:
-    """Return detected boxes as the entries of a COCO results file. Ids start at 1."""
+    """Convert detected boxes to the entries of a COCO results file. Ids start at 1."""
     sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
     boxes = np.concatenate([found.boxes_xyxy[:, :2], sides], axis=1).tolist()
     columns = (found.frames.tolist(), found.classes.tolist(), boxes, found.confidences.tolist())

@@ -56,7 +56,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        wanted: the wanted precision: the share of correct boxes among the boxes at or above the threshold.
+        wanted: the precision to reach, which is the share of correct boxes among those at or above the threshold.
 
     Raises:
         ConfigError: the project does not exist, or `wanted` is not between 0 and 1.
@@ -119,7 +119,7 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The judged boxes and stated objects of all reviewed frames, collected frame by frame."""
+    """The judged boxes and stated objects on all reviewed frames, collected frame by frame."""
 
     classes: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
@@ -133,7 +133,7 @@ class _Gathered:
     num_unjudged: int = 0
 
     def add(self, frame: ReviewedFrame, answers: FrameAnswers, class_names: Sequence[str]) -> None:
-        """Add the answers on one frame."""
+        """Add the answers about one frame."""
         self.num_other_detector += answers.num_other_detector
         self.num_unjudged += answers.num_unjudged
         if not len(answers.positions) and answers.objects is None:

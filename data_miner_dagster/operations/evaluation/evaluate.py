@@ -51,7 +51,7 @@ class EvaluationOutcome:
 def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str | None = None) -> EvaluationOutcome:
     """Compare a project's stored detections, or the boxes of one release, with ground truth.
 
-    The figures are stored, and the project's report is written again.
+    The figures are stored, and the project's report is rewritten.
 
     Args:
         platform: the platform of one root.

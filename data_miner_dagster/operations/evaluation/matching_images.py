@@ -3,8 +3,8 @@
 An image is matched by the first item of this list that identifies a frame:
 
 1. The frame id that the ground truth states (`frame_id` of an image in COCO files that this package wrote).
-2. The file name in a release, `<video key>_<six digits>`, in any folder and with any extension; or the end of a path
-   under `frames/`, `<video key>/<six digits>`.
+2. The file name in a release, `<video key>_<six digits>`, in any folder and with any extension. The end of a path under
+   `frames/`, `<video key>/<six digits>`, is recognized too.
 3. The sha256 of the image file, if the file is beside the ground truth.
 """
 
@@ -40,7 +40,7 @@ def match_images(
     Args:
         images: the ground-truth images.
         frame_ids: the ids of the frames to match.
-        sha256_by_frame: the sha256 of the file of each frame, by frame id.
+        sha256_by_frame: the sha256 of each frame's file, by frame id.
     """
     known = frozenset(frame_ids)
     frame_by_sha256 = {sha256: frame_id for frame_id, sha256 in sha256_by_frame.items()}

@@ -1,4 +1,4 @@
-"""Read the boxes to evaluate: all stored detections of a project, including unsure ones, or those in a release."""
+"""Read the boxes to evaluate: all stored detections of a project, or a release's boxes without the unsure ones."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class PredictedFrame:
-    """The boxes on one frame, in pixels of the frame's own size."""
+    """The boxes on one frame, in pixels of the frame."""
 
     frame_id: str
     resolution_wh: tuple[int, int]
@@ -41,7 +41,7 @@ class Predictions:
     fingerprint: str  # of the detector and the class list, or of the release
     class_names: tuple[str, ...]
     thresholds: Mapping[str, float]
-    sha256_by_frame: Mapping[str, str]  # sha256 of the file of each frame that has been examined or is in the release
+    sha256_by_frame: Mapping[str, str]  # sha256 of each frame file that was examined or is in the release
     read: Callable[[Iterable[str]], list[PredictedFrame]]
 
 
@@ -79,7 +79,7 @@ def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterabl
 
 
 def boxes_of_release(platform: Platform, project: str, version: str) -> Predictions:
-    """Return the boxes of a release on disk, except unsure ones. The boxes are read when `read` is called."""
+    """Return the boxes in a release on disk, except unsure ones. The boxes are read when `read` is called."""
     folder = platform.layout.release_folder(project, version)
     manifest = read_manifest(folder) or {}
     names = tuple(manifest["classes"])

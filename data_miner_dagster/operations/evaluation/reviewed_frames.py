@@ -35,7 +35,7 @@ class StoredDetections:
     class_names: tuple[str, ...]
 
     def on_frames(self, video_key: str) -> Mapping[int, FoundOnFrame]:
-        """Return the boxes of one video by frame index. Frames without boxes are omitted.
+        """Return the boxes on one video's frames, by frame index. Frames without boxes are omitted.
 
         Raises:
             OutOfDateError: a box belongs to a class that the project no longer has.
@@ -84,10 +84,9 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:
-    """Yield the frames that a detector examined and that have verdicts on boxes or are marked complete.
+    """Yield the examined frames that have verdicts on boxes or are marked complete, in order of video and index.
 
-    The frames are in order of video and index. A verdict belongs to a time in a video, so it applies to the frame that
-    was sampled at exactly that time.
+    A verdict belongs to a time in a video, so it applies to the frame that was sampled at that time.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
     verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)

@@ -48,7 +48,7 @@ class TruthImage:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The classes and images of a ground truth. `remarks` tell the user what was left out."""
+    """Ground truth from one source: its classes and images. `remarks` tell the user what was left out."""
 
     kind: str  # coco, yolo or reviewed
     name: str  # the last part of its path; empty for reviewed
