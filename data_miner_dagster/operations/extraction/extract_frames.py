@@ -1,4 +1,4 @@
-"""Extract the frames of videos, with the claims, statuses and renames around `make_frame_folder`."""
+"""Extract the frames of videos: claim a video, run `make_frame_folder`, publish the folder, and record the status."""
 
 import logging
 import os
@@ -78,7 +78,7 @@ def refetch_price(
     project: str | None = None,
     with_current: bool = False,
 ) -> RefetchPrice:
-    """Return the cost of downloading removed files again where they are needed to extract frames.
+    """Return the cost of downloading the removed files that are needed to extract frames.
 
     Args:
         platform: the platform of one root.
@@ -159,12 +159,12 @@ class _FolderMaker:
     num_threads: int
     room: Room
     fetched: Mapping[str, VideoOutcome]
-    """The outcomes of downloading missing files again, by video."""
+    """The outcomes of downloading missing files again, by video key."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the batch shuts down. Threads that wait for a claim then stop waiting."""
 
     def make(self, key: str, file_name: str, fingerprint: str) -> FrameFolderSummary:
-        """Replace the frames folder of a video, entirely or not at all. Return the worker's summary."""
+        """Replace a video's frames folder atomically. Return the worker's summary."""
         layout = self.platform.layout
         pictures = imported_frame_paths(self.platform, key)
         with atomic_folder(layout.frames_folder(key)) as partial:
@@ -251,7 +251,7 @@ def _drop_source(platform: Platform, maker: _FolderMaker, key: str) -> None:
 
 
 def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoOutcome:
-    """Update a row to match its video's frames, in case a worker was killed between writing the two.
+    """Update a video's row to match its frames, in case a worker was killed between writing the frames and the row.
 
     Return the outcome REUSED.
     """
@@ -265,7 +265,7 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """If a video whose file is missing has stale frames, keep them and schedule another attempt.
+    """Schedule another attempt for a video without its file if it has stale frames. The frames are kept.
 
     Return the outcome BLOCKED.
     """

@@ -57,7 +57,7 @@ def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
 def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Write the frames of a video and then their manifest, `frames.parquet`. Equal input gives equal bytes.
 
-    The index readers are tried, cheapest first, until all targets that are chosen from an index can be decoded. With
+    The index readers are tried, cheapest first, until all targets chosen from an index can be decoded. With
     the last reader, targets that cannot be decoded are left out.
 
     Raises:
@@ -79,7 +79,7 @@ def _opened(job: FrameFolderJob) -> AbstractContextManager[VideoStream]:
 
 
 def _attempt(job: FrameFolderJob, reader: IndexReader) -> FrameFolderSummary | None:
-    """Write the frames with the index from one reader. Return None if there is no index or it has no frames."""
+    """Write the frames, using one reader's index. Return None if there is no index, or if the index has no frames."""
     with _opened(job) as stream:
         index = reader(stream, max_frames=job.config.limits.max_source_frames)
         if index is None or index.num_frames == 0:

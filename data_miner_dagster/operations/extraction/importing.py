@@ -1,6 +1,6 @@
 """Write a folder of frames from existing pictures, with the same manifest as for a video file.
 
-The picture at position i, counted from 0, becomes the frame at i seconds. A picture that is unreadable or too large is
+The picture at position i, counting from 0, becomes the frame at i seconds. A picture that is unreadable or too large is
 left out and reported with the reason.
 """
 
@@ -24,7 +24,7 @@ from data_miner_dagster.stages.extraction import spread
 def import_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
     """Store and measure the pictures in `job.picture_paths`, then write the manifest. Equal input gives equal bytes.
 
-    If there are more than `max_frames_per_video`, only this number is stored, spread evenly.
+    If there are more pictures than `max_frames_per_video`, only that many are stored, spread evenly.
 
     Raises:
         VideoPermanentError: no picture can be read, or there are more pictures than the limit allows.

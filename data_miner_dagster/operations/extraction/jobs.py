@@ -1,4 +1,4 @@
-"""Run jobs on untrusted files, in worker processes of `FrameWorkers` and `MediaWorkers`.
+"""Run jobs on untrusted files, in the worker processes of `FrameWorkers` and `MediaWorkers`.
 
 A job verifies a video, decodes a picture, or writes a folder of frames or windows.
 """
@@ -37,7 +37,7 @@ def _make(arguments: dict[str, Any]) -> dict[str, Any]:
     job = from_json(FrameFolderJob, arguments)
     try:
         if job.picture_paths:
-            # Its module imports the catalog, which no other job needs and which would slow down every worker's start.
+            # The module imports the catalog, which no other job needs and which would slow down every worker's start.
             from data_miner_dagster.operations.extraction.importing import import_frame_folder
 
             return asdict(import_frame_folder(job))
@@ -82,9 +82,10 @@ def _read_stored(arguments: dict[str, Any]) -> Decoded:
 
 
 def _pixels(decode: Callable[[dict[str, Any]], Decoded]) -> Job:
-    """Return a job that writes pixels into a file that its caller has created, and returns their shape.
+    """Return a job that decodes a picture, writes the raw pixels to a file, and returns their shape.
 
-    The caller therefore needs no parser for the pixels. If the picture cannot be read, the job returns the reason.
+    The caller creates the file, and needs no parser to read it. If the picture cannot be read, the job returns the
+    reason.
     """
 
     def job(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ JOBS: Final[dict[str, Job]] = {
 
 
 class _WithoutPandas(MetaPathFinder):
-    """Lets imports of pandas fail.
+    """Makes imports of pandas fail.
 
     PyArrow would import pandas for the first table that each worker writes, only to recognize data frames.
     """

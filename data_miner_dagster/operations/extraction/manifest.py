@@ -47,7 +47,7 @@ class Moment:
 
 
 class FrameFolderWriter:
-    """Numbers, measures and stores pictures in the order of the calls. Holds at most one group of rows in memory."""
+    """Numbers, measures and stores pictures in the order of the calls. At most one group of rows is in memory."""
 
     def __init__(self, folder: Path, video_key: str, config: ExtractionConfig, writer: pq.ParquetWriter) -> None:
         self.num_frames = 0
@@ -60,7 +60,7 @@ class FrameFolderWriter:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, content: bytes, extension: str, luma: npt.NDArray[np.uint8], moment: Moment) -> None:
-        """Store one picture, given the content of its file and the (H, W) luma from which its quality is measured."""
+        """Store one picture. `content` is its encoded file, and its quality is measured on the (H, W) `luma`."""
         file_name = frame_file_name(self.num_frames, extension)
         (self._folder / file_name).write_bytes(content)
         quality = measure(luma, looks_for_text=self._config.quality.looks_for_text)
@@ -122,10 +122,10 @@ def frame_folder_writer(
 
 
 def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
-    """Raise if there are more frames than the limit allows.
+    """Check that the number of frames is within the limit.
 
     Raises:
-        VideoPermanentError: there are too many frames.
+        VideoPermanentError: there are more frames than `max_sampled_frames`.
     """
     limit = config.limits.max_sampled_frames
     if num_frames > limit:
@@ -137,10 +137,10 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
 
 
 def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
-    """Raise if a picture is larger than the limit allows.
+    """Check that the size of a picture is within the limit.
 
     Raises:
-        VideoPermanentError: the picture has too many pixels.
+        VideoPermanentError: the picture has more pixels than `max_pixels`.
     """
     limit = config.limits.max_pixels
     if width * height > limit:

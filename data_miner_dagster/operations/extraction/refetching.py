@@ -1,7 +1,7 @@
 """Re-download video files that were removed to free space, and report the cost.
 
-A file is needed again if its frames are missing, damaged, made with other settings, or to be recreated on request. If a
-site now delivers different bytes, they are accepted, and frames are extracted from them.
+A file is needed again if its frames are missing, damaged or stale, or if the user requests new ones. If a site now
+delivers different bytes, they are accepted, and frames are extracted from them.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class SourcesMissingError(DataMinerError):
-    """Raised if files of videos are missing, and the platform may not download them."""
+    """Raised if video files are missing and the platform may not download them."""
 
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)
@@ -29,13 +29,13 @@ class SourcesMissingError(DataMinerError):
 
 @dataclass(frozen=True, slots=True)
 class RefetchPrice:
-    """The number and size of the videos whose removed files must be downloaded again to extract frames."""
+    """The number and total size of the videos whose removed files must be downloaded again to extract frames."""
 
     num_videos: int
     size_bytes: int
 
     def __str__(self) -> str:
-        """Return the cost as one line for people."""
+        """Return the cost as one human-readable line."""
         return (
             f"{counted(self.num_videos, 'video')} ({size_text(self.size_bytes)}) must be downloaded again to extract "
             "frames, because the files were removed to free space"
@@ -43,12 +43,12 @@ class RefetchPrice:
 
 
 def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
-    """Log the cost, and download the files of videos again. Return each video's outcome by key.
+    """Log the cost, and download the files of videos again. Return each video's outcome, by video key.
 
-    If a video is no longer available, its frames stay unchanged.
+    If a video is no longer available, its frames are left unchanged.
 
     Raises:
-        SourcesMissingError: the platform may not download.
+        SourcesMissingError: the platform is offline.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
 

@@ -1,6 +1,6 @@
 """Share frames between videos whose files have the same bytes: one video is decoded, and the others get hard links.
 
-Except for the key in `frames.parquet`, the result equals, byte for byte, the frames made from the video's own file.
+The pictures and rows equal those that would be extracted from the video's own file.
 Later stages treat such videos like any others: their equal frames become duplicates and stay in one split.
 """
 
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 class _NotTheSameError(DataMinerError):
-    """Raised if the file of a frame of the other video does not have the sha256 in its table."""
+    """Raised if a frame file of the other video does not have the sha256 in that video's table."""
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
-    """Return the key of the first other video with the same bytes and with frames of this fingerprint, if there is one.
+    """Return the key of the first other video with the same bytes whose frames have `fingerprint`.
 
-    Otherwise return None.
+    Return None if there is no such video.
     """
     if row.sha256 is None or not row.file_name:
         return None

@@ -1,7 +1,7 @@
 """Store the pictures that a video shows at given times: the neighbours of its frames.
 
 Belongs here: the work of one process on one video, with the same index, plan and decoder as for frames. Does not belong
-here: choosing the times (stages/detection/windows.py), and requesting the pictures (operations/detection/).
+here: choosing the times (stages/detection/windows.py), or requesting the pictures (operations/detection/).
 """
 
 from collections import defaultdict
