@@ -1,1 +1,1 @@
-"""Filtering: decide which frames a project keeps, and calibrate the decision. The entry point is `filter_project`."""
+"""Decide which frames a project keeps, and calibrate the decision. The entry point is `filter_project`."""

@@ -1,9 +1,14 @@
 """Compute a positive threshold from people's answers, for `data-miner calibrate` and its review page.
 
-A round writes to projects/<name>/calibration/: plan.json (the strata, kept for all later rounds, so that answers
-accumulate), questions.csv (for people without a browser), answers.csv (all answers from files so far), reference.json
-(the distribution of the positive similarities at the time, to detect drift). Answers on the review pages are verdicts
-in the catalog. Nothing here changes the project file: a user adds the new threshold to it, or has the command do so.
+A round writes four files to projects/<name>/calibration/:
+
+- plan.json: the strata, which all later rounds share, so that answers accumulate.
+- questions.csv: the questions, for people without a browser.
+- answers.csv: all answers from files so far.
+- reference.json: the distribution of the positive similarities at the time of the calibration, to detect drift.
+
+Answers given on the review pages are verdicts in the catalog. Nothing here changes the project file: a user adds the
+new threshold to it, or has the command do so.
 """
 
 from collections.abc import Mapping
@@ -46,8 +51,8 @@ class CalibrationSheet:
 class CalibratedThreshold:
     """The result of computing a threshold from people's answers.
 
-    `settings` are the keys to set under `filtering:` in the project file. If no threshold reaches the goal, `threshold`
-    is None and `settings` are empty.
+    `settings` has the values to set under `filtering:` in the project file. If no threshold reaches the goal,
+    `threshold` is None and `settings` is empty.
     """
 
     result: CalibrationResult
@@ -70,7 +75,7 @@ def write_questions(
         platform: the platform of one root.
         project: the name of a project that has been filtered with its current prompts.
         num_questions: the number of frames to ask about, half of them on each side of the threshold.
-        restart: discard the strata of earlier rounds and the answers from files. Verdicts stay.
+        restart: discard the strata of earlier rounds and the answers from files. Verdicts are kept.
 
     Raises:
         ConfigError: the project does not exist, or the file of earlier answers cannot be read.
@@ -98,9 +103,9 @@ def write_questions(
 
 
 def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
-    """In a first round, store the plan, and delete the file of imported answers, which belongs to an earlier plan.
+    """Store the plan of a first round. Return the calibration with its plan marked as stored.
 
-    Return the calibration with its plan marked as stored.
+    The file of imported answers is deleted, because it belongs to an earlier plan. In later rounds, nothing changes.
     """
     if calibration.plan.is_stored:
         return calibration
@@ -119,7 +124,7 @@ def find_threshold(
 ) -> CalibratedThreshold:
     """Return the threshold for a wanted precision or recall, computed from all answers so far.
 
-    The answers of `answers_file` are stored first, and the current similarities become the reference for drift.
+    The answers in `answers_file` are stored first, and the current similarities become the reference for drift.
 
     Args:
         platform: the platform of one root.
@@ -189,7 +194,7 @@ def _rounded(threshold: float) -> float:
 
 
 def _settings(calibration: Calibration, encoder: str, shift: float) -> Mapping[str, object]:
-    """Return the keys to set under `filtering:` so that every positive threshold moves by `shift`.
+    """Return the values to set under `filtering:` so that every positive threshold moves by `shift`.
 
     They include the junk threshold if it would otherwise follow the positive one.
     """

@@ -1,4 +1,4 @@
-"""Count the decisions that break a guarantee of filtered.parquet, for its asset check."""
+"""Count the decisions in filtered.parquet that violate a guarantee of the table, for its asset check."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from data_miner_dagster.storage.tables import read_table
 
 @dataclass(frozen=True, slots=True)
 class DecisionCounts:
-    """The counts of a project's frames and decisions, in total and by the guarantee that they break."""
+    """The counts of a project's frames and decisions, in total and by violated guarantee."""
 
     num_frames: int  # frames of the ready members, except videos that filtering left out
     num_decisions: int
@@ -29,9 +29,10 @@ class DecisionCounts:
 
     @property
     def holds(self) -> bool:
-        """True if the decisions keep all guarantees.
+        """True if no guarantee is violated.
 
-        Every frame has exactly one decision, every decision has a frame, and exactly the dropped frames have a reason.
+        The guarantees are that every frame has exactly one decision, every decision has a frame, and exactly the
+        dropped frames have a reason.
         """
         return not (self.num_undecided or self.num_of_no_frame or self.num_repeated or self.num_without_reason)
 

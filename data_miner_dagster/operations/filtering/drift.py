@@ -1,8 +1,8 @@
-"""Check whether videos added after a calibration have positive similarities like the videos that it covers.
+"""Check whether videos added after a calibration have positive similarities like the calibrated videos.
 
 `calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos that it
-covers. Filtering compares all other videos with the reference. Without a reference, or if it was made with another
-encoder or other prompts, nothing is compared.
+covers. Filtering compares all other videos with the reference. Nothing is compared if there is no reference, or if it
+was made with another encoder or other prompts.
 """
 
 import json
@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Reference:
-    """The distribution of some videos' positive similarities, with `scale`, the fingerprint of their inputs."""
+    """The distribution of some videos' positive similarities. `scale` comes from `scale_fingerprint`."""
 
     scale: str
     edges: tuple[float, ...]
@@ -47,9 +47,9 @@ class _Reference:
 
 
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
-    """Return the fingerprint of the inputs of positive similarities: encoder, positive prompts, exemplars, templates.
+    """Return the fingerprint of a project's encoder, positive prompts, exemplars and templates.
 
-    Similarities are comparable only if their fingerprints are equal.
+    Positive similarities are comparable only if these fingerprints are equal.
     """
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
@@ -82,7 +82,7 @@ def save_reference(platform: Platform, project: str, config: FilteringConfig) ->
 def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Drift | None:
     """Compare the positive similarities of videos outside the calibration with the reference, and return the drift.
 
-    Return None if the reference is missing, unreadable or not comparable, or if either side has no similarities.
+    Return None if the reference is missing, unreadable or not comparable, or if there are no similarities to compare.
     """
     path = platform.layout.reference_file(project)
     if not path.is_file():
@@ -109,7 +109,7 @@ def _table(platform: Platform, project: str) -> Path:
 def _scores_by_batch(
     path: Path, without_videos: Collection[str]
 ) -> Iterator[tuple[list[str], npt.NDArray[np.float64]]]:
-    """Yield (video keys, positive similarities) for each batch of rows, without `without_videos` and without nulls."""
+    """Yield the video keys and positive similarities in each batch of rows, except `without_videos` and nulls."""
     excluded = pa.array(sorted(without_videos), pa.string())
     for batch in read_batches(path, ["video_key", "positive_similarity"]):
         rows = batch.filter(pc.invert(pc.is_in(batch.column("video_key"), value_set=excluded)))

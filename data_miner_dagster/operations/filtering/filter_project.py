@@ -1,7 +1,7 @@
 """Write filtered.parquet: the frames that a project keeps, and the reasons for dropping the others.
 
-Files come first: similarities, then decisions, each written atomically. Statuses and counts follow in one transaction
-of the catalog. Current files are not rewritten. If a kill left the catalog out of date, the next run updates it.
+Similarities are written first, then decisions, each file atomically. Statuses and counts follow in one transaction of
+the catalog. Current files are not rewritten. If a kill left the catalog out of date, the next run updates it.
 """
 
 import json
@@ -73,7 +73,7 @@ class DecisionBasis:
     header: SimilaritiesHeader
     rules: FilteringRules
     verdicts: Mapping[tuple[str, float], bool] = field(default_factory=dict)
-    """People's verdicts on frames (kept or not), by video and time."""
+    """People's verdicts on frames, by video key and time in seconds: True for keep, False for drop."""
 
     @property
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
-"""Match people's answers with the frames of a calibration: verdicts in the catalog, and answers from files.
+"""Match people's answers with a calibration's frames. Answers are verdicts in the catalog, or come from files.
 
-The files were passed to `data-miner calibrate --answers`, in this version or an earlier one. Unlike verdicts, the
-answers in them neither keep nor drop frames, but the same questions are not asked again.
+The files were passed to `data-miner calibrate --answers`, in this or an earlier version. Unlike verdicts, answers from
+files neither keep nor drop frames, but the answered questions are not asked again.
 """
 
 from collections.abc import Iterable, Mapping

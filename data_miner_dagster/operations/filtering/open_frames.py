@@ -30,12 +30,12 @@ from data_miner_dagster.storage.similarities import SimilaritiesHeader, Similari
 from data_miner_dagster.storage.spilled_columns import SpilledColumns
 
 _LOWEST: Final = -4.0
-"""Added to a threshold, this puts it below any similarity, which shows the frames that all other rules would keep."""
+"""Added to a threshold, this lowers it below any similarity, so that only the other rules can drop a frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFrames:
-    """The N open frames, whose decision depends only on the positive threshold, by video and time.
+    """The N open frames, whose decision depends only on the positive threshold, ordered by video and time.
 
     The columns are mapped from a temporary file and use little memory.
     """

@@ -1,7 +1,7 @@
-"""Choose the questions of a calibration: the strata, the frames to ask about, and questions.csv.
+"""Choose the questions of a calibration, and write plan.json and questions.csv.
 
-Belongs here: choosing frames, plan.json, questions.csv. Does not belong here: matching answers with frames
-(given_answers.py), or computing the threshold from them (calibration.py).
+Belongs here: computing the strata, and choosing the frames to ask about. Does not belong here: matching answers with
+frames (given_answers.py), or computing the threshold from answers (calibration.py).
 """
 
 import json
@@ -42,7 +42,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The questions of one project's calibration: P frames, in the order in which people are asked."""
+    """The questions of one project's calibration: P frames, in the order in which people are asked about them."""
 
     config: ProjectConfig
     rules: FilteringRules
@@ -65,7 +65,7 @@ def plan_calibration(
     num_questions: int = DEFAULT_QUESTIONS,
     restart: bool = False,
 ) -> Calibration:
-    """Return a project's calibration questions, in the strata of earlier rounds if they are still valid.
+    """Return a project's calibration questions, drawn from the strata of earlier rounds if these are still valid.
 
     With `restart`, the strata are computed again. Nothing is stored.
 
@@ -90,7 +90,7 @@ def plan_calibration(
 def open_calibration(
     platform: Platform, project: str, *, num_questions: int = DEFAULT_QUESTIONS, restart: bool = False
 ) -> Calibration:
-    """Return the calibration questions of a project that is filtered with its current prompts. Nothing is stored.
+    """Return the calibration questions of a project that was filtered with its current prompts. Nothing is stored.
 
     Raises:
         ConfigError: the project does not exist.
@@ -122,10 +122,10 @@ def store_plan(platform: Platform, calibration: Calibration) -> None:
 def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules) -> Plan | None:
     """Return the strata of earlier rounds relative to the current thresholds.
 
-    Return None if there were no earlier rounds, or the encoder, the prompts or their exemplars have changed since.
+    Return None if there were no earlier rounds, or if their encoder, prompts or exemplars differ from the current ones.
 
     Raises:
-        DataMinerError: only some prompts' thresholds have changed since, so one shift cannot adapt the strata.
+        DataMinerError: only some prompts' thresholds have changed, so no single shift can adapt the strata.
     """
     path = platform.layout.calibration_plan(config.name)
     if not path.is_file():

@@ -142,7 +142,7 @@ def _all_or_left_out(faults: Mapping[str, ItemFault]) -> Iterator[None]:
 
 
 class _Carried:
-    """A reader of the earlier table in step with the new one, by video key, which holds one row group in memory."""
+    """Reads the earlier table in step with the new one, by video key. One row group is in memory at a time."""
 
     def __init__(self, videos: Iterator[tuple[ScoredVideo, pa.Table]]) -> None:
         self._videos = videos
@@ -168,7 +168,7 @@ def _frames_with_vectors(member: MemberFrames) -> Sequence[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Scorer:
-    """The prompts to compare frames with. `beside` is the encoder for exemplars, or None if no other one is needed."""
+    """The prompts to compare frames with. `beside` is a separate encoder for exemplars, or None if it is not needed."""
 
     prompts: PromptScores
     beside: EncoderRole | None

@@ -1,4 +1,4 @@
-"""Decide on a folder's images with the encoder and decision function of filtering, for `data-miner try filter`."""
+"""Decide on the images in a folder as filtering would, for `data-miner try filter`."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -39,10 +39,10 @@ def try_filter(
     shown: Callable[[str], str] = str,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Decide on at most `limit` images in a folder, and return the results with the best first.
+    """Decide on the images in a folder, and return the results, best first.
 
-    Rules about quality, time and videos do not apply. `shown` returns the text of a prompt as people may see it.
-    Relative paths of exemplars start at `exemplar_folder`.
+    If `limit` is given, it is the maximum number of images. Rules about quality, time and videos do not apply. `shown`
+    converts a prompt's text to what people may see. Relative exemplar paths are resolved against `exemplar_folder`.
 
     Raises:
         ConfigError: the folder does not exist or has no images, the thresholds are for another encoder, or an exemplar
@@ -91,7 +91,7 @@ def try_filter(
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
-    """Return (N, D) float32 vectors of images, rounded to float16 as in storage, so they are judged like frames."""
+    """Return the (N, D) float32 vectors of images, rounded to float16 precision like the stored vectors of frames."""
     vectors: Float32Array = embed_images(encoder.load(), images).astype(np.float16).astype(np.float32)
     return vectors
 

@@ -51,7 +51,7 @@ def frame_verdicts(platform: Platform, project: str) -> dict[tuple[str, float], 
     """
     adopt_verdict_file(platform.database, platform.layout, project)
     given: dict[tuple[str, float], bool] = {}
-    times: dict[tuple[str, int], float] = {}  # by video and half millisecond, the time of the last verdict in it
+    times: dict[tuple[str, int], float] = {}  # the last verdict's time, by video and half millisecond
     for verdict in verdicts_in_force(platform.database, project, words=FRAME_WORDS):
         key, seconds = verdict.place.video_key, verdict.place.pts_seconds
         moment = round(seconds / SAME_FRAME_SECONDS)
@@ -75,10 +75,12 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 
 
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
-    """Add the answers of a file (`frame_id`, and `answer`: keep or drop) to the project's verdicts.
+    """Add the answers in a CSV file to a project's verdicts.
 
-    Of several answers about one frame, the last one counts. An answer that repeats a verdict is not stored. Return the
-    counts of all the project's verdicts on frames, and the frame ids in the file that match no frame.
+    The file has the columns `frame_id` and `answer` (keep or drop). Of several answers about one frame, the last one
+    counts. An answer that repeats a verdict is not stored.
+
+    Return the counts of all the project's verdicts on frames, and the frame ids in the file that match no frame.
 
     Raises:
         ConfigError: the project does not exist, the file cannot be read, or a line of the file is not an answer.
@@ -109,8 +111,8 @@ def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who
 def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]) -> npt.NDArray[np.int8]:
     """Return an (N,) int8 array with the code of the verdict on each frame of a part, or NO_VERDICT.
 
-    A verdict applies to the frame nearest to its time, if that is less than half a millisecond away, because other
-    tools round times. All answers from people are matched in this way.
+    Other tools round times, so a verdict applies to the frame nearest to its time if they are less than half a
+    millisecond apart. All answers from people are matched in this way.
     """
     codes = np.full(part.rows.num_rows, NO_VERDICT, np.int8)
     by_video: dict[str, list[tuple[float, bool]]] = {}
