@@ -1,4 +1,4 @@
-"""Define the requests to the workers of extraction, and their answers. This module imports no decoder."""
+"""Define the requests to the extraction workers, and the workers' answers. This module imports no decoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,7 @@ _MOST_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class FrameFolderJob:
-    """A request to extract frames from a video, or from a folder of pictures that is treated as one, into `folder`.
+    """A request to extract frames into `folder`, from a video file or from a folder of pictures.
 
     `folder` exists and is empty.
     """

@@ -32,11 +32,11 @@ nothing cheaper can verify the file."""
 
 
 class MediaWorkers(PooledWorkers):
-    """A client of workers that verify videos and decode pictures. It is thread-safe. Its first call starts a worker.
+    """A client of workers that verify videos and decode pictures. Thread-safe. The first call starts a worker.
 
     Args:
         limits: the limits that apply to one file.
-        max_pixels: the largest number of pixels that a picture, or a frame of a video, may have.
+        max_pixels: the maximum number of pixels in a picture or in a frame of a video.
         pool: a pool whose module serves these jobs. It is closed together with this object. If it is None, a new pool
             is created.
     """
@@ -71,7 +71,7 @@ class MediaWorkers(PooledWorkers):
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
         """Return the pictures at the positions in `wanted` from a storyboard with `rows` and `columns`.
 
-        By default, `content` is returned as one picture.
+        By default, `content` is a single picture.
 
         Raises:
             UnreadableImageError: the content is not a picture, is damaged or too large, or takes too long to decode.
@@ -96,7 +96,7 @@ class MediaWorkers(PooledWorkers):
     def read_stored(self, path: Path, sha256: str, *, min_side: int | None = None) -> RgbImage:
         """Return a stored image, decoded by `read_stored_image` in a worker.
 
-        If `min_side` is given, `read_stored_image_reduced` decodes the image instead.
+        If `min_side` is given, the image is decoded by `read_stored_image_reduced` instead.
 
         Raises:
             UnreadableImageError: the function that decodes the image raised it, or decoding takes too long.
@@ -112,7 +112,7 @@ class MediaWorkers(PooledWorkers):
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Return the uint8 pixels that a worker decoded, and its answer, which has other facts about the picture."""
+        """Have a worker decode a picture. Return the uint8 pixels, and the worker's answer with further facts."""
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
         with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:

@@ -1,4 +1,4 @@
-"""Define the base class of clients of worker processes, which owns their pool."""
+"""Define the base class for clients of worker processes. It owns their pool."""
 
 from typing import Self
 

@@ -1,4 +1,4 @@
-"""Verify a video, as a job in the workers of `extraction/jobs.py` and of `site_jobs.py`."""
+"""Verify a video, as a job in the workers of `extraction/jobs.py` and `site_jobs.py`."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Parse a file in the watched folder in a worker. This module is the entry point of the worker process.
+"""Parse a file from the watched folder in a worker. This module is the entry point of the worker process.
 
 The caller resolves `${...}`, because it has the environment variables. The worker has neither variables nor secrets.
 """

@@ -1,4 +1,4 @@
-"""Parse files in the watched folder in a separate process, because people who can write there may not be trustworthy.
+"""Parse files from the watched folder in a separate process, since not everyone who can write there can be trusted.
 
 The result for a file is cached under the file's identity, so a tick over a thousand unchanged files costs little.
 """

@@ -1,9 +1,9 @@
-"""Make the requests of `SiteClient` in the workers of `SiteWorkers`, processes that untrusted bytes may damage.
+"""Make `SiteClient`'s requests in the workers of `SiteWorkers`, since untrusted bytes may damage a process.
 
 Separate workers verify the fetched files.
 
-The caller decides about politeness, since it knows all requests. A worker asks the caller before each listing, and
-before a request if the answer may have changed since the last one. It reports error responses and refusals.
+The caller decides about politeness, since it knows all requests. A worker asks the caller before each listing. Before
+any other request, it asks only if the answer may have changed. It also reports error responses and refusals.
 """
 
 import base64
@@ -31,10 +31,10 @@ _TELL_SECONDS: Final = 5.0
 
 
 class _Manners:
-    """The worker's link to the caller's politeness. It asks before a request unless the last answer is still valid."""
+    """Asks the caller whether a request is allowed unless the last answer is still valid. Reports error responses."""
 
     def __init__(self) -> None:
-        self._allowed_at: dict[str, int] = {}  # by site, the number of notices at the last yes
+        self._allowed_at: dict[str, int] = {}  # the number of notices at the last yes, by site
 
     def may_request(self, site: str) -> bool:
         now = num_notices()
@@ -55,7 +55,7 @@ class _Manners:
 
 
 class _Receiving:
-    """A listener for received bytes, which reports their number to the caller every few seconds."""
+    """Listens for received bytes, and reports their number to the caller every few seconds."""
 
     def __init__(self) -> None:
         self._told_at = time.monotonic()

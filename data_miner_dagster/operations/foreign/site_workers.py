@@ -1,6 +1,6 @@
-"""Make the requests of `SiteClient` in workers, so that a page that hangs, grows or crashes affects only its own item.
+"""Make `SiteClient`'s requests in workers, so that a page that makes its reader hang or crash affects only one item.
 
-Belongs here: limits, the secrets that a worker gets, and the errors that its end causes. Does not belong here: sending
+Belongs here: limits, the secrets that a worker gets, and the errors raised if it ends. Does not belong here: sending
 requests to a site (sites/client.py), or deciding whether they are allowed (politeness.py).
 """
 
@@ -37,9 +37,9 @@ _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 
 class SiteWorkers(PooledWorkers):
-    """A `SiteClient` in other processes, with the same requests, answers and callbacks. Its methods are thread-safe.
+    """A `SiteClient` in other processes, with the same requests, answers and callbacks. Thread-safe.
 
-    The workers see only those environment variables that the configuration or the current address refers to.
+    The workers see only the environment variables that the configuration or the current address refers to.
     """
 
     jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
@@ -121,9 +121,9 @@ class SiteWorkers(PooledWorkers):
         """Fetch a video into `folder` with `SiteClient.fetch` in a worker.
 
         Raises:
-            VideoPermanentError, VideoTransientError: `SiteClient.fetch` raised it; or (LIMIT_EXCEEDED) the worker used
-                more CPU time or memory than `limits` allow, or took longer than `max_wall_seconds`; or (CRASHED) the
-                worker ended.
+            VideoPermanentError: `SiteClient.fetch` raised it, or (LIMIT_EXCEEDED) the worker exceeded `limits` or
+                `max_wall_seconds`.
+            VideoTransientError: `SiteClient.fetch` raised it, or (CRASHED) the worker ended.
         """
 
         def on_call(name: str, said: dict[str, Any]) -> Any:
@@ -217,7 +217,10 @@ class SiteWorkers(PooledWorkers):
 
 
 def _named_in(text: str) -> dict[str, str]:
-    """Return the environment variables that a text refers to and that are set, and register their values as secrets."""
+    """Return the values of the environment variables that a text refers to, and register the values as secrets.
+
+    Variables that are not set are omitted.
+    """
     found = {name: os.environ[name] for name in _VARIABLE.findall(text) if name in os.environ}
     for value in found.values():
         remember_secret(value)

@@ -1,4 +1,4 @@
-"""Read picture files. All code uses this module, because the origin of the bytes decides where they are decoded.
+"""Read picture files. All code reads them through this module, because their origin decides where they are decoded.
 
 Frames of video files were encoded by this package, so this process decodes them. Pictures in folders and pictures that
 a user names are foreign data, so worker processes decode them within limits.
@@ -12,7 +12,7 @@ from data_miner_dagster.operations.foreign.media_workers import picture_workers
 
 
 class StoredPictures:
-    """A reader of picture files. Its methods are thread-safe. The first foreign picture starts a worker."""
+    """Reads picture files. Thread-safe. The first foreign picture starts a worker."""
 
     def __init__(self, config: ExtractionConfig) -> None:
         self._workers = picture_workers(config)
@@ -33,7 +33,7 @@ class StoredPictures:
         return self._workers.process_ids
 
     def read(self, file: PictureFile, sha256: str) -> RgbImage:
-        """Return a stored image at full size, after checking that its bytes are the ones that were stored.
+        """Return a stored image at full size, after checking that its bytes have not changed.
 
         Raises:
             UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
@@ -45,7 +45,7 @@ class StoredPictures:
     def read_reduced(self, file: PictureFile, sha256: str, min_side: int) -> RgbImage:
         """Return a stored image, at a half, quarter or eighth of its size if that is large enough for `min_side`.
 
-        `min_side` is the shorter side, in pixels, to which the caller will resize the image.
+        `min_side` is the length in pixels to which the caller will resize the image's shorter side.
 
         Raises:
             UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
