@@ -18,7 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
-    """Return the basis of frames that version `version` of extraction samples with the settings in `config`.
+    """Return the basis of frames sampled by version `version` of extraction with the settings in `config`.
 
     `frames_basis_of` derives the basis for one video's frames from it. The video's own bytes are not included: if they
     change, the video becomes DOWNLOADED again, and its frames are recreated anyway.

@@ -56,7 +56,7 @@ def no_release(platform: Platform, project: str, release: str) -> ConfigError:
 
 
 def folder_of_release(platform: Platform, release: str) -> Path:
-    """Return the folder of a release that is given as `project/version`."""
+    """Return the folder of the release `project/version`."""
     name, _, version = release.partition("/")
     return platform.layout.release_folder(name, version)
 

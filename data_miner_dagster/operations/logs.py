@@ -111,8 +111,8 @@ def set_up_logging(
 ) -> None:
     """Send this package's log to stderr, or to `stream`, in the format of `config`.
 
-    The handler of an earlier call is replaced. With `only_if_unset`, a process that already has a handler is left
-    unchanged, because `data-miner run` shows progress itself. Only this package's loggers change, because the root
+    The handler of an earlier call is replaced. With `only_if_unset`, nothing changes in a process that already has
+    a handler, because `data-miner run` shows progress itself. Only this package's loggers change, because the root
     logger belongs to the application or to Dagster.
     """
     logger = logging.getLogger(data_miner_dagster.__name__)

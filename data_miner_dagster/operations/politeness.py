@@ -67,9 +67,9 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Raised if a video must wait a short time, for its turn at a site or for disk space that is reserved.
+    """Raised if a video must wait a short time, either for its turn at a site or for disk space.
 
-    No request was sent, and nothing was recorded.
+    Other downloads have reserved the disk space. No request was sent, and nothing was recorded.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -179,7 +179,7 @@ class SitePoliteness:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """Cancel a video's failure if the whole site refuses requests. Return the reason, or None if it does not."""
+        """If the whole site refuses requests, cancel a video's failure. Return the reason, or None in other cases."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:

@@ -61,7 +61,7 @@ _REST_LASTS: Final = 50.0
 """A measurement of the files other than videos and frames stays valid for this multiple of the time that it took."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
-"""A caller that is waiting for space checks again after at most this many seconds, even if nothing has happened."""
+"""While waiting for space, a caller checks again after at most this many seconds, even if nothing has happened."""
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from data_miner_dagster.stages.embedding import is_out_of_memory
 _OF_THE_STORE: Final = frozenset(
     {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 )
-"""System errors that show that a whole file system, or this process, no longer works."""
+"""System errors indicating that a whole file system, or this process, no longer works."""
 
 
 def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
@@ -41,7 +41,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
       memory or the network. In a stage that processes videos, an invalid setting also concerns the stage, because all
       videos share the settings.
     - Otherwise, the failure concerns the project that the run was working on, or the videos of the batch.
-    - It affects none of these if the run was ended, or if another worker took over its work.
+    - The failure affects none of these if the run was ended, or if another worker took over its work.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)

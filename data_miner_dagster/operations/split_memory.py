@@ -46,7 +46,7 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 def remembered_splits(
     platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Map the key of each video ever released with the shares and grouping in `releasing` to the video's split."""
+    """Return the split of every video ever released with the shares and grouping in `releasing`, by video key."""
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
@@ -84,13 +84,13 @@ def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
 
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Map the key of each video whose frames were ever decided for a release of the project to its generation."""
+    """Return the generation of every video whose frames were ever decided for a release, by video key."""
     released = released_generations(read_manifests(platform, project))
     return {**released, **read_generations(platform.database, project)}
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Map each video's key to the number of the first release that covers the video, with or without its images."""
+    """Return the number of the first release that covers each video, by video key, even if it shows no frame of it."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

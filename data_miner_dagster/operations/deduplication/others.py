@@ -48,8 +48,8 @@ def foreign_frames(
     """Return the representatives of other projects and the images of releases, and the number of missing frames.
 
     Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
-    parts are in order of the frame id. Frames are
-    missing if they no longer exist, like all images of a deleted release. Frames of videos in `left_out` are omitted.
+    parts are in order of the frame id. Frames are missing if they no longer exist, like all images of a deleted
+    release. Frames of videos in `left_out` are omitted.
 
     Raises:
         VideosLeftOutError: the frames of other videos cannot be read.
@@ -77,9 +77,9 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Map each project or release to compare with, by name, to its fingerprint, or to "gone" if it was deleted.
+    """Return the fingerprint, or "gone" after a deletion, of each project and release to compare with, by name.
 
-    Each of their videos whose frames no longer exist has an additional entry, `gone/<video key>`.
+    For each of their videos whose frames no longer exist, the entry `gone/<video key>` is added.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
