@@ -88,7 +88,7 @@ _CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]
 
 
 def digest_of_key(key: str) -> str | None:
-    """Return the first hex digits of the content's sha256 in a local file's or folder's key, or None for others.
+    """Return the first hex digits of the content's sha256 in a local file's or folder's key, or None for other keys.
 
     Such keys have the form `<kind>-<name>.<16 digits>`, or `<kind>-<32 digits>` in roots of earlier versions. The kind
     is `file` or `frames`.

@@ -289,7 +289,7 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, wi
 
 
 def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
-    """Return an image as a WebP of at most `max_bytes`, at reduced quality and then resolution if necessary.
+    """Return an image as a WebP of at most `max_bytes`, lowering quality and then resolution if necessary.
 
     Raises:
         ValueError: the image exceeds `max_bytes` at any resolution of at least 8 pixels per side.

@@ -136,7 +136,7 @@ def _add_keyframes(
 
 
 def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
-    """Iterate over the packets from the keyframe that a seek to `pts` reaches, or over nothing if the seek fails."""
+    """Return an iterator over the packets from the keyframe that a seek to `pts` reaches, empty if the seek fails."""
     container = stream.container
     assert isinstance(container, InputContainer)
     try:
