@@ -1,1 +1,1 @@
-"""The decisions of each stage, as pure functions: no files, no database, no network, no torch."""
+"""The decision logic of each stage: pure functions that use no files, database, network or torch."""

@@ -15,15 +15,16 @@ from data_miner_dagster.domain.work import WorkStage
 _RATES: Final = ("num_requests", "bytes_received", "cpu_seconds", "gpu_seconds")
 """The amounts that are shown per image and per box."""
 _DIGITS: Final = 3
-"""The number of decimal places of seconds and of rates."""
+"""The number of decimal places to which seconds and rates are rounded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """The cost of a project so far.
 
-    A video's download, frames and embeddings count in full for each project that has the video. `num_shared_videos` of
-    the videos also belong to `num_sharing_projects` other projects.
+    A video's download, frames and embeddings count in full for each project that contains the video.
+    `num_shared_videos` is the number of videos that also belong to other projects, and `num_sharing_projects` is the
+    number of those projects.
     """
 
     by_stage: Mapping[WorkStage, Measured]
@@ -38,7 +39,7 @@ class Cost:
         return sum(self.by_stage.values(), Measured())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the cost as plain numbers. Seconds are rounded to milliseconds."""
+        """Return the cost as JSON-compatible values. Seconds and rates are rounded to three decimal places."""
         total = self.total
         return {
             "num_images": self.num_images,
@@ -91,7 +92,7 @@ def sharing_line(cost: Mapping[str, Any]) -> str:
 
 
 def cost_rows(cost: Mapping[str, Any]) -> list[list[str]]:
-    """Return a cost (`Cost.as_json`) as rows of text in the order of `COST_COLUMNS`: one per stage, and the total.
+    """Return a cost (`Cost.as_json`) as rows of text with the columns `COST_COLUMNS`: one per stage, then the total.
 
     The result is empty if the cost has no stages.
     """

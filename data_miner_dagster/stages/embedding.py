@@ -25,7 +25,8 @@ from data_miner_dagster.protocols.encoders import ImageEncoder
 Frame = TypeVar("Frame")
 
 PREFETCHED_BATCHES: Final = 2
-"""The number of batches to decode ahead of the batch in the model. With 1, the model would wait for the slowest image.
+"""The number of batches to decode ahead of the one that the model is processing. With 1, the model would wait for the
+slowest image.
 """
 
 
@@ -39,7 +40,7 @@ class EmbeddedFrame(Generic[Frame]):
 
 
 def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Array:
-    """Return the (N, embedding_dim) unit vectors of whole images. They form one batch, so pass only a few images."""
+    """Return the (N, embedding_dim) unit vectors of whole images. All images form one batch, so pass only a few."""
     if not images:
         return np.zeros((0, encoder.embedding_dim), np.float32)
     return encoder.embed_batch(np.stack([encoder.preprocess(image) for image in images]))
@@ -72,14 +73,14 @@ def embed_in_batches(
     Args:
         encoder: the encoder that computes the vectors.
         frames: the frames to embed. The iterable may be endless.
-        load: a function that returns a frame's image, at any size not below the encoder's `input_side`, or raises
+        load: a function that returns a frame's image, not smaller than the encoder's `input_side`, or raises
             UnreadableImageError.
         batching: the size of batches, and the number of threads that prepare them.
-        group_of: a function that returns the group of a frame, for example its video. Frames of a group must be
+        group_of: a function that returns the group of a frame, such as its video. Frames of a group must be
             consecutive.
         is_of_frame: a function that returns whether an error other than UnreadableImageError concerns a single frame
             only. If the model fails on a batch with such an error, its frames are run one by one. If the model then
-            also fails on an image that it accepted before, its error is raised.
+            also fails on an image that it accepted before, the new error is raised.
     """
     runner = _BatchRunner(encoder, batching, is_of_frame)
 
@@ -127,7 +128,7 @@ class _PreparedAhead(Generic[Frame]):
         self.waiting: deque[tuple[Frame, Future[npt.NDArray[Any] | Exception]]] = deque()
 
     def fill(self, num_frames: int) -> None:
-        """Submit frames until this many are waiting or no more are left."""
+        """Submit frames until `num_frames` are waiting or all have been submitted."""
         while len(self.waiting) < num_frames:
             frame = next(self._frames, None)
             if frame is None:
@@ -135,7 +136,7 @@ class _PreparedAhead(Generic[Frame]):
             self.waiting.append((frame, self._submit(frame)))
 
     def take(self, runner: "_BatchRunner") -> list[tuple[Frame, npt.NDArray[Any] | Exception]]:
-        """Wait for the images of the next batch, which belong to one group, and return the batch."""
+        """Wait for the images of the next batch, and return the batch. Its frames belong to one group."""
         taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
         group = self._group_of(self.waiting[0][0])
         while self.waiting and len(taken) < runner.batch_size and self._group_of(self.waiting[0][0]) == group:
@@ -145,13 +146,13 @@ class _PreparedAhead(Generic[Frame]):
         return taken
 
     def cancel(self) -> None:
-        """Cancel the frames that no thread has started."""
+        """Cancel the frames that no thread has started to load."""
         for _, future in self.waiting:
             future.cancel()
 
 
 class _BatchRunner:
-    """The model with the largest batch size that fits into memory. The size is reduced when memory runs out."""
+    """Runs the model in batches, and reduces their size when memory runs out."""
 
     def __init__(
         self,

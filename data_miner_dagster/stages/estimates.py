@@ -1,9 +1,9 @@
-"""Estimate shares from samples: strata, draws from their posterior, intervals, and answers that are not independent.
+"""Estimate shares from stratified samples, with intervals that account for answers that are not independent.
 
 Each stratum of a population has an unknown share, whose Jeffreys posterior given the answers is
-Beta(yes + 1/2, no + 1/2). Many draws of these shares, and of the number among the unanswered items, yield the
-distribution of any quantity computed from them. Medians are the estimates, and the central 95% are the intervals. A
-stratum without answers can contain anything and widens the intervals accordingly.
+Beta(yes + 1/2, no + 1/2). Many draws of these shares, and of the number of yes answers among the unanswered items,
+yield the distribution of any quantity computed from them. Medians are the estimates, and the central 95% are the
+intervals. A stratum without answers can contain anything and widens the intervals accordingly.
 
 Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
 """
@@ -26,7 +26,7 @@ _CONFIDENCE: Final = 0.95
 
 
 def stratum_of(scores: Float64Array, edges: Float64Array) -> Int64Array:
-    """Return the stratum of each value. Strata include their lower edge but not their upper edge."""
+    """Return the index of each value's stratum. Strata include their lower edge but not their upper edge."""
     strata: Int64Array = np.searchsorted(edges, scores, side="right") - 1
     return strata
 
@@ -74,7 +74,7 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
 
 
 def clustered_share(is_yes: BoolArray, clusters: Int64Array) -> Estimate | None:
-    """Return the share of yes among items sampled in clusters, such as objects by frame, or None without items.
+    """Return the share of yes answers in a cluster sample, such as objects by frame, or None if there are no items.
 
     The estimate is the ratio of totals. Its interval is a Jeffreys interval for the effective number of answers.
     """

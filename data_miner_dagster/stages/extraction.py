@@ -21,7 +21,7 @@ _LEAST_SEEK_PACKETS: Final = 12
 _LEAST_SEEK_BYTES: Final = 1 << 19
 """A seek is cheaper than reading on if at least this many packets or bytes are skipped. Measured on 720p and 1080p mp4
 files in the page cache: reading a packet takes 5 to 14 microseconds plus 0.2 per kilobyte. A seek including its
-keyframe takes 36 to 103 microseconds, as long as 6 to 10 packets of the same file."""
+keyframe takes 36 to 103 microseconds, as long as reading 6 to 10 packets of the same file."""
 
 _LAST_TICK: Final = int(np.iinfo(np.int64).max)
 _LEAST_TEXT_OF_SLIDE: Final = 0.02
@@ -30,7 +30,7 @@ photographs and frames without text, no text is detected in those that are as pl
 
 
 def exact_seconds(seconds: float) -> Fraction:
-    """Return a setting as the exact decimal that the user wrote: 0.1 becomes one tenth."""
+    """Return a number of seconds as the exact decimal that the user wrote, so that 0.1 becomes one tenth."""
     return Fraction(str(seconds))
 
 
@@ -50,7 +50,7 @@ def _ticks(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
 
 @dataclass(frozen=True, slots=True)
 class RegularTimes:
-    """`count` evenly spaced times, as three numbers because a file can claim to last for centuries."""
+    """`count` evenly spaced times, stored as three numbers because a file can claim to last for centuries."""
 
     start: Fraction
     step: Fraction
@@ -133,9 +133,9 @@ def _regular_times(index: VideoIndex, step: Fraction) -> RegularTimes:
 
 
 def _snapped(index: VideoIndex, exact: Int64Array, config: ExtractionConfig) -> Int64Array:
-    """Return the exact frames, each replaced by a cheaper one nearby where the tolerance allows it.
+    """Replace exact frames with cheaper ones within the tolerance, and return all frames to take.
 
-    Within the tolerance, the nearest keyframe wins. Without one, the nearest frame that other frames reference wins.
+    The nearest keyframe within the tolerance takes precedence, then the nearest frame that other frames reference.
     """
     tolerance = _tolerance(index, config)
     if tolerance == 0 or index.is_from_content:

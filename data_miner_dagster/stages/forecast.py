@@ -67,7 +67,7 @@ class SiteLimits:
     seconds_between: float = 0.0  # seconds between the starts of two downloads, on average
 
     def days(self, num_downloads: int) -> float:
-        """Return the minimum number of days that this many downloads take."""
+        """Return the minimum number of days that `num_downloads` downloads take."""
         hours = num_downloads / self.hourly_budget if self.hourly_budget else 0.0
         days = num_downloads / self.daily_budget if self.daily_budget else 0.0
         return max(days, hours / 24, num_downloads * self.seconds_between / _DAY_SECONDS)
@@ -93,7 +93,7 @@ class Forecast:
     rates: Rates
 
     def as_json(self) -> dict[str, Any]:
-        """Return the forecast as plain values."""
+        """Return the forecast as JSON-compatible values."""
         return asdict(self)
 
 
@@ -141,7 +141,7 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
 
 
 def seconds_of(video: ListedVideo, rates: Rates) -> float:
-    """Return the known duration of a video, or an estimate from its size or from the average, in seconds."""
+    """Return a video's duration in seconds. If it is unknown, estimate it from the size, or use the average."""
     if video.duration_seconds is not None:
         return video.duration_seconds
     if video.size_bytes is not None:
@@ -150,7 +150,7 @@ def seconds_of(video: ListedVideo, rates: Rates) -> float:
 
 
 def origins_of(rates: Rates) -> dict[str, list[str]]:
-    """Return the names of the rates by their origin."""
+    """Return the names of the rates, grouped by origin."""
     names: dict[str, list[str]] = {}
     for field in fields(rates):
         names.setdefault(getattr(rates, field.name).origin, []).append(field.name)

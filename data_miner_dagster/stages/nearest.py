@@ -1,4 +1,4 @@
-"""Find exactly the vectors most similar to a given vector, among any number that arrive in portions. Pure functions."""
+"""Find the exact nearest neighbours of a vector among any number of vectors that arrive in portions."""
 
 import threading
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Match:
 
 
 class Nearest:
-    """The vectors most similar to a query among those that threads offer, in any order.
+    """Collects the vectors most similar to a query. Thread-safe.
 
     Single-precision products exclude vectors that cannot be among the most similar. The cosines of the rest are
     computed in double precision. The result depends neither on the order of the portions nor on their sizes.

@@ -27,9 +27,9 @@ from data_miner_dagster.stages.reviewing.states import BoxState
 
 _VERSION: Final = re.compile(r"v(\d+)")
 MIN_BOX_SIDE_PIXELS: Final = 1.0
-"""A box that is narrower or lower than this after clipping to the image is useless for training."""
+"""A box that is narrower or shorter than this after clipping to the image is useless for training."""
 DECIMALS: Final = 6
-"""The number of decimal places of released float32 values: close to their precision, and short to read."""
+"""The number of decimal places of released float32 values: close to their precision, but easy to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
 """Query parameters that are not secrets but belong to signed addresses, which expire before anyone reads the
@@ -99,13 +99,13 @@ def releasable_boxes(
 ) -> list[ReleasableBox] | FrameOutcome:
     """Return the released boxes of one frame, most confident first, or the reason why the frame is not released.
 
-    A box counts if at least one pixel per side lies inside the frame. Objects are released. The rules decide the effect
-    of unsure boxes, and whether a frame without objects is released. Boxes of equal confidence are ordered by class,
-    then coordinates.
+    A box counts if both sides are at least one pixel long after clipping to the frame. Objects are released. The rules
+    decide the effect of unsure boxes, and whether a frame without objects is released. Boxes of equal confidence are
+    ordered by class, then coordinates.
 
     Args:
         found: the boxes that were detected on the frame.
-        judgement: these boxes after the verdicts on them.
+        judgement: the boxes after people's verdicts have been applied.
         rules: the rules of the project.
         resolution_wh: the size of the frame in pixels.
     """
@@ -205,12 +205,12 @@ class ConfidenceCalibration(Protocol):
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that a box of this class and confidence is right, or None without a calibration."""
+        """Return the probability that a box of this class and confidence is right, or None if it is unknown."""
         ...
 
 
 class CandidateColumns:
-    """Columns of `Candidates` that grow with a stream of images. They take about 20 bytes per image and 8 per box."""
+    """Builds `Candidates` from a stream of images, using about 20 bytes of memory per image and 8 per box."""
 
     def __init__(self) -> None:
         self._videos: dict[str, int] = {}  # key → number of images
@@ -264,8 +264,8 @@ def public_reference(reference: str, *, is_path: bool) -> str:
     """Return an address, path or search text as a release may show it: machine-independent and without secrets.
 
     A local path is reduced to its last part, even if it resembles an address. An address loses its user name, password
-    and fragment, and any query parameters that carry signatures, tokens or keys. If it cannot be parsed, the result is
-    "".
+    and fragment, and any query parameters that carry signatures, tokens or keys. If an address cannot be parsed, the
+    result is "".
     """
     if is_path:
         return PurePosixPath(reference).name

@@ -1,12 +1,12 @@
-"""Estimate the remaining time of work on videos of different lengths from the times of finished videos. Pure functions.
+"""Estimate how long unfinished videos will take, based on the times of finished videos. Pure functions.
 
-The time that each stage takes for a video is modelled as a linear function of the video's duration (least squares, not
-below zero), adjusted by a factor for each site. Two times are computed: all remaining work at the pace so far, and the
-work of the stage that takes longest alone, with the observed number of parallel videos. While cores are idle, the
-estimate is the shorter of the two. Once the cores are busy, it is their mean, since the stages share the cores and a
-stage that later works alone is faster than observed. The estimate is at least the remaining CPU time divided by the
-number of cores. Videos in progress count with the time they have taken so far. Long videos finish last, and would
-otherwise be ignored.
+Each stage's time for a video is modelled as a linear function of the video's duration, with a factor for each site. The
+line is fitted by least squares and never goes below zero. Two times are computed: one for all remaining work at the
+pace so far, and one for the slowest stage on its own, with the observed number of parallel videos. While cores are
+idle, the estimate is the shorter of the two. Once the cores are busy, it is their mean: the stages share the cores, so
+a stage that later runs alone is faster than observed. The estimate is never below the remaining CPU time divided by the
+number of cores. Videos in progress are included with the time that they have taken so far. Otherwise long videos, which
+finish last, would be ignored.
 
 Does not belong here: reading the figures (operations/progress.py).
 """
@@ -21,7 +21,7 @@ from typing import Final
 _FEWEST_FOR_A_LINE: Final = 4
 """With fewer videos, a stage's time is assumed to be proportional to the duration."""
 _REST_OF_THE_OVERDUE: Final = 0.15
-"""A video that takes longer than expected is assumed to need this further fraction of the expected time."""
+"""A video that takes longer than expected is assumed to need this additional fraction of the expected time."""
 _LONGER_THAN_SEEN: Final = 1.3
 """An overdue video is expected to take, in total, this many times the time that it has taken so far."""
 _BUSY: Final = (0.8, 0.95)
@@ -60,13 +60,14 @@ class StageWork:
     done: Sequence[DoneVideo]
     open: Sequence[OpenVideo]
     most_at_once: int
-    """The number of videos that the stage is assumed to process in parallel until this has been observed."""
+    """The number of videos that the stage is assumed to process in parallel until the actual number has been
+    observed."""
     seen_seconds: float
-    """The time since the stage began to work."""
+    """The time since the stage started."""
     open_stands_for: float = 1.0
     """The number of videos that each item of `open` represents."""
     earlier: Sequence[DoneVideo] = ()
-    """Videos of other runs, which are used until the stage has finished a video in this run."""
+    """Videos from other runs. They are used until the stage has finished a video in this run."""
 
 
 def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, num_cores: int) -> float | None:
@@ -98,7 +99,7 @@ def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, nu
 
 
 def share_done(stages: Sequence[StageWork]) -> float:
-    """Return the finished fraction of the whole work, measured by the time that it takes: 0 to 1."""
+    """Return the finished fraction of all work, from 0 to 1, weighted by the time that it takes."""
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages]
     done = sum(outlook.busy_seconds for outlook in outlooks)
     left = sum(outlook.left_seconds for outlook in outlooks)
@@ -122,7 +123,7 @@ class _Line:
 
 
 def _line_through(points: Collection[tuple[float, float]]) -> _Line:
-    """Return the best-fitting line through the points (duration, time) that neither falls nor goes below zero."""
+    """Fit a line to (duration, time) points that neither falls nor goes below zero."""
     number = len(points)
     if not number:
         return _Line()
@@ -166,7 +167,7 @@ def _times_from(seen: Sequence[_Seen]) -> _Times:
 
 
 class _Outlook:
-    """The past and remaining time of a stage, in seconds."""
+    """The time that a stage has taken and will still take, in seconds."""
 
     def __init__(self, stage: StageWork, share_lost: float) -> None:
         self._stage = stage
@@ -207,12 +208,12 @@ class _Outlook:
 
     @property
     def left_seconds(self) -> float:
-        """The total time that the stage's open videos still take, as if processed one after another."""
+        """The remaining time of the stage's open videos if they were processed one after another."""
         return sum(self._left) * self._stage.open_stands_for
 
     @property
     def left_cpu_seconds(self) -> float:
-        """The CPU time that the stage's open videos still take."""
+        """The remaining CPU time of the stage's open videos."""
         total = 0.0
         for video, left in zip(self._stage.open, self._left, strict=True):
             expected = self._times.of(video.duration_seconds, video.group)
@@ -221,14 +222,14 @@ class _Outlook:
 
     @property
     def busy_seconds(self) -> float:
-        """The total time that the stage's videos have taken so far, as if processed one after another."""
+        """The sum of the times that the stage's videos have taken so far."""
         return sum(video.wall_seconds for video in self._stage.done) + sum(
             v.taken_seconds or 0.0 for v in self._at_work
         )
 
     @property
     def cpu_seconds(self) -> float:
-        """The CPU time that the stage's videos have used. It is estimated for videos in progress."""
+        """The CPU time that the stage's videos have used so far, estimated for videos in progress."""
         total = sum(video.cpu_seconds for video in self._stage.done)
         for video in self._at_work:
             expected = self._times.of(video.duration_seconds, video.group)
@@ -238,7 +239,7 @@ class _Outlook:
 
     @property
     def seconds_alone(self) -> float:
-        """The time that the stage takes if it waits for no other stage, with the observed number of parallel videos."""
+        """The stage's remaining time if it waits for no other stage, with the observed number of parallel videos."""
         if not self._stage.open:
             return 0.0
         at_once = self.busy_seconds / self._stage.seen_seconds if self._stage.seen_seconds > 0 else 0.0

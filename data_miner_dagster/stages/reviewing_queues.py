@@ -1,4 +1,4 @@
-"""Decide the order of the questions to people, the most useful first. Pure functions of arrays.
+"""Order the questions of the review, the most useful first. Pure functions of arrays.
 
     unsure           fewest unsure boxes first, then frames with the rarest class, then nearest to a threshold
     disagreement     frames by their most confident box that not all detectors of an ensemble reported, highest first
@@ -30,7 +30,7 @@ Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]
 
 BOXES_PER_CLASS: Final = 150
-"""The number of answers about boxes near its threshold that is enough for a class."""
+"""The number of questions about boxes near the threshold that suffices for a class."""
 NO_OBJECT, UNSURE, OBJECT = 0, 1, 2
 """Codes of the state of a box in a release."""
 _STATES: Final = (BoxState.NONE, BoxState.UNSURE, BoxState.OBJECT)
@@ -38,7 +38,7 @@ _STATES: Final = (BoxState.NONE, BoxState.UNSURE, BoxState.OBJECT)
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Questions and their sort keys. The smallest keys come first. Earlier keys take precedence, then the row."""
+    """Questions and their sort keys. Questions are sorted by the keys in order, then by row, all ascending."""
 
     rows: Int64Array
     keys: tuple[Float64Array, ...]
@@ -61,7 +61,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class BoxRules:
-    """The rules by which a box is an object or unsure. Values by class are in the order of the class list."""
+    """The rules that make a box an object or unsure. Arrays of values by class are in the order of the class list."""
 
     thresholds: Float32Array
     unsure_from: Float32Array
@@ -126,7 +126,7 @@ class FrameFacts:
     def __init__(self, num_frames: int) -> None:
         self.num_unsure = np.zeros(num_frames, np.uint16)
         self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
-        """(N,) The number of objects in the project of the rarest class among a frame's unsure boxes."""
+        """(N,) The project's number of objects of the rarest class among a frame's unsure boxes."""
         self.distance = np.full(num_frames, np.inf, np.float32)
         """(N,) The smallest difference between the confidence of an unsure box and the threshold of its class."""
         self.disagreement = np.full(num_frames, -1, np.float32)
@@ -203,16 +203,16 @@ def draw_near_threshold(
     the most questions, as in the filter's calibration. Within a stratum, the lowest sampling numbers come first.
 
     Returns:
-        The chosen boxes, and the position of each in the order of the questions, as a share of `BOXES_PER_CLASS`. The
-        first questions, however many, are spread over the strata in the same way as all questions. Positions of at
-        least 1 are for people who continue after `BOXES_PER_CLASS` questions.
+        The chosen boxes, and the position of each in the order of the questions, as a fraction of `BOXES_PER_CLASS`.
+        However many questions are answered, they are spread over the strata in the same way as all questions. Positions
+        of at least 1 are for people who continue after `BOXES_PER_CLASS` questions.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)
 
 
 class NearestToZero:
-    """The rows with the values nearest to zero from a stream of any length."""
+    """Keeps the rows with the values nearest to zero from a stream of any length."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -220,7 +220,7 @@ class NearestToZero:
         self.values = np.zeros(0, np.float64)
 
     def add(self, rows: Int64Array, values: Float64Array) -> None:
-        """Add rows with their values. Among equal distances the lower row is kept."""
+        """Add rows with their values. If distances are equal, the lower row is kept."""
         self.rows, self.values = np.concatenate([self.rows, rows]), np.concatenate([self.values, values])
         kept = np.sort(np.lexsort((self.rows, np.abs(self.values)))[: self._most])
         self.rows, self.values = self.rows[kept], self.values[kept]

@@ -1,4 +1,4 @@
-"""Order frames pseudo-randomly but always equally, so that a sample only grows, and choose the frames of a sample.
+"""Order frames in a fixed pseudo-random order, so that a sample only grows, and choose the frames of a sample.
 
 Pure functions. Does not belong here: the order of questions (stages/reviewing_queues.py).
 """
@@ -32,8 +32,8 @@ def sampling_numbers(
 ) -> UInt64Array:
     """Return a fixed pseudo-random number for each frame. Frames with the lowest numbers are asked about first.
 
-    A number depends only on the video and the time. Frames that are extracted again keep it, and other videos do not
-    change it.
+    A number depends only on the video and the time. It therefore stays the same if the frames are extracted again or
+    other videos are added.
 
     Args:
         video_keys: all videos.
@@ -49,8 +49,8 @@ def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
     """Return the frames of the random sample that were marked as complete, in any queue.
 
     If a person reviews the unsure frames first, only the other frames remain in the queue `random`, and these alone
-    would look better than average. The sample therefore consists of all complete frames whose sampling numbers are at
-    most the highest of this queue.
+    would look better than average. The sample therefore consists of all complete frames whose sampling numbers do not
+    exceed the highest number that was completed in this queue.
     """
     complete = [verdict for verdict in verdicts if verdict.word is VerdictWord.COMPLETE]
     places = sorted({verdict.place for verdict in complete})

@@ -1,10 +1,10 @@
 """Choose images within a budget: diverse, uncertain, balanced by class, with limits per group. Pure functions.
 
-The choice is greedy, among the images whose groups are below their limits. With `vectors`, each step takes the image
-whose distance to the nearest image chosen so far, times 1 plus its priority, is the greatest. With equal priorities,
-and without limits and classes, the greatest Euclidean distance of an image to the nearest chosen one is then at most
-twice the best possible. Without `vectors`, each step takes the image with the highest priority. Classes are served
-first, the rarest first, each up to an equal share of the budget. Limits are never exceeded. A class gets its share if
+The choice is greedy, and images whose groups have reached their limits are excluded. With `vectors`, each step
+multiplies each image's distance to the nearest chosen image by 1 plus its priority, and takes the image with the
+greatest product. If priorities are equal and there are no limits or classes, the maximum Euclidean distance of an image
+to the nearest chosen one is at most twice the optimum. Without `vectors`, each step takes the image with the highest
+priority. Classes are served first, the rarest first, each up to an equal share of the budget. A class gets its share if
 enough of its images exist within the limits.
 
 Source: Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
@@ -28,7 +28,8 @@ memory."""
 _VECTORS_AT_ONCE: Final = 8192
 _CHOSEN_AT_ONCE: Final = 1024
 _DECIMALS: Final = 4
-"""Distances are rounded before they are compared, since their last digits differ between machines."""
+"""The number of decimal places to which distances are rounded before they are compared. Further digits differ between
+machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ def choose_images(
     Args:
         pool: the images.
         count: the budget.
-        num_classes: serve this many classes first, each up to its share of the budget. If 0, ignore classes.
+        num_classes: the number of classes to serve first, each up to its share of the budget. If 0, classes are
+            ignored.
         limits: limits for groups. If there are several, the groups of one limit should be nested in those of another,
             such as videos in channels. Otherwise images may be excluded needlessly.
     """
@@ -72,7 +74,7 @@ def choose_images(
 
 
 def projected(vectors: Float32Array) -> Float32Array:
-    """Return unit vectors of at most `PROJECTED_DIMENSIONS` that approximately preserve distances."""
+    """Project unit vectors to at most `PROJECTED_DIMENSIONS` dimensions, approximately preserving distances."""
     num_dimensions = vectors.shape[1]
     if num_dimensions <= PROJECTED_DIMENSIONS:
         return vectors
@@ -83,7 +85,7 @@ def projected(vectors: Float32Array) -> Float32Array:
 
 
 def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
-    """Return the maximum distance (1 minus the cosine) of any of the vectors to the nearest chosen one."""
+    """Return the maximum distance (1 minus the cosine) of any vector to the nearest chosen one."""
     nearest = np.full(len(vectors), -np.inf, np.float32)
     for start in range(0, len(chosen), _CHOSEN_AT_ONCE):
         some = vectors[chosen[start : start + _CHOSEN_AT_ONCE]]

@@ -8,7 +8,8 @@ from data_miner_dagster.domain.work import ShardRange
 MOST_ITEMS: Final = 256
 FEWEST_ITEMS: Final = 32
 NUM_SHARDS: Final = 64
-"""The number of equal shards of a project, if each then has at least `FEWEST_ITEMS` and at most `MOST_ITEMS` items."""
+"""The number of equal shards per project, provided that each has at least `FEWEST_ITEMS` and at most `MOST_ITEMS`
+items."""
 _SHARE_OF_REST: Final = 4
 """A shard has at most 1 / `_SHARE_OF_REST` of the remaining work, so workers of different speeds finish at about the
 same time."""

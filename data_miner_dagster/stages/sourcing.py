@@ -204,7 +204,7 @@ def apply_cap(
 
 
 def prescreening_rejection(similarity: float | None, prompt: str, threshold: float) -> Rejection | None:
-    """Return the rejection of a candidate whose best picture is below the threshold, or None.
+    """Return the rejection of a candidate whose best picture is below the threshold, or None if the candidate passes.
 
     A candidate without a similarity is not rejected.
     """
@@ -217,12 +217,12 @@ def prescreening_rejection(similarity: float | None, prompt: str, threshold: flo
 
 
 def spread_over(total: int, num: int) -> list[int]:
-    """Return `num` evenly spaced positions out of `total`, from position 0. If there are fewer, return all."""
+    """Return `num` evenly spaced positions out of `total`, from 0, or all positions if there are at most `num`."""
     return [position * total // num for position in range(num)] if total > num else list(range(total))
 
 
 def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
-    """Return the tiles of a storyboard, row by row, without the black ones at its end."""
+    """Return the tiles of a storyboard, row by row, without trailing black tiles."""
     if rows * columns == 1:
         return [image]
     height, width = image.shape[0] // rows, image.shape[1] // columns

@@ -15,7 +15,7 @@ def value_for_encoder(
         field: name of the field in the project file.
         given: one number, or one number per encoder.
         encoder_name: registry name of the encoder in use.
-        remedy: words for the error message that say how to find a value.
+        remedy: text for the error message that says how to find a value.
 
     Raises:
         ConfigError: values are given per encoder, but none for this encoder.
@@ -45,8 +45,9 @@ def check_same_scale(
         section: name of the section of the project file.
         unnamed: the numbers that the section sets without naming an encoder, by field.
         encoder_name: registry name of the encoder in use.
-        earlier_encoder_name: the encoder of the project's last decisions.
-        earlier_unnamed: the numbers that the section set without an encoder at the project's last decisions, by field.
+        earlier_encoder_name: the encoder that was used for the project's last decisions.
+        earlier_unnamed: the numbers that the section set without naming an encoder for the project's last decisions, by
+            field.
 
     Raises:
         ConfigError: the encoder has changed, but at least one number has not.

@@ -14,8 +14,8 @@ LEAST_CONFIDENCE: Final = 0.05
 """Detections of a student below this confidence are ignored."""
 _THRESHOLDS: Final = tuple(round(0.05 * step, 2) for step in range(1, 19))
 SAME_OBJECT_IOU: Final = 0.3
-"""The minimum IoU of a label and a student's box that show one object. It is low because a small student's boxes are
-less exact than the labels, and only the presence of the object and its class matter."""
+"""The minimum IoU at which a label and a student's box show the same object. It is low because a small student's boxes
+are less exact than the labels, and only the presence of the object and its class matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ class Disagreement:
     """The most confident box of an image that only the labels or only the student have."""
 
     confidence: float
-    why: str  # for people
+    why: str  # human-readable
 
 
 def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
-    """Return the threshold at which a student's boxes have the highest F1 against labels, the lowest if several do.
+    """Return the lowest threshold at which a student's boxes reach their highest F1 score against the labels.
 
     Args:
         frames: the labels and the student's boxes for images that it was not trained on.
@@ -55,7 +55,7 @@ def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
 def find_disagreement(
     labels: FrameLabels, student: FrameLabels, class_names: Sequence[str], threshold: float
 ) -> Disagreement | None:
-    """Return the greatest disagreement of a student with an image's labels, or None if all boxes match.
+    """Return the greatest disagreement between a student and an image's labels, or None if all boxes match.
 
     Args:
         labels: the boxes of the release.

@@ -13,7 +13,7 @@ _REDONE: Final[Mapping[str, str]] = {
     "releasing": "the release (as a new version)",
     "report": "the report",
 }
-"""The data to redo if a stage's version has changed, in stage order. Every later stage is then redone, too."""
+"""The data to redo if a stage's version has changed, in stage order. All later stages are redone, too."""
 
 _OF_A_RELEASE: Final = ("releasing", "report")
 _FROM_STORED_BOXES: Final = "the table of boxes (from stored boxes)"

@@ -1,7 +1,7 @@
 """Find frames that look alike without a model, by their files and perceptual hashes.
 
-Belongs here: when two frames look alike, and finding representatives that look like a frame. Does not belong here:
-computing a hash (`media/quality.py`), or the similarity of embeddings (`cosines.py`).
+Belongs here: deciding whether two frames look alike, and finding representatives that look like a frame. Does not
+belong here: computing a hash (`media/quality.py`), or the similarity of embeddings (`cosines.py`).
 """
 
 from collections import defaultdict
@@ -87,7 +87,7 @@ class AlikeRepresentatives:
         self._ids_by_position += telling.tolist()
 
     def pairs_of(self, ids: IntArray) -> tuple[IntArray, IntArray]:
-        """Return all pairs of a frame in `ids` and a representative that look alike. A pair may occur twice.
+        """Return all pairs of a frame in `ids` and a representative that looks like it. A pair may occur twice.
 
         Returns:
             The positions of the frames within `ids`, and the ids of the representatives.

@@ -1,7 +1,7 @@
-"""Cosines of stored vectors: one exact definition, and the candidate pairs to which it is applied.
+"""Exact cosines of stored vectors, and the candidate pairs for which they are computed.
 
-Fast float32 products propose pairs. `exact_cosines` decides wherever their rounding could matter. A pair exactly on
-the threshold is therefore decided the same way for any block size, number of threads or input order.
+Fast float32 products propose pairs. `exact_cosines` decides wherever rounding could matter. A pair exactly on the
+threshold is therefore decided the same way for any block size, number of threads or input order.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _EXACT_CHUNK_PAIRS: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class CandidatePairs:
-    """Candidate pairs: row `rows[i]` of a block, the frame `ids[i]`, and their approximate cosine or `ALIKE`."""
+    """Pairs of a row `rows[i]` of a block and a frame `ids[i]`, each with its approximate cosine or `ALIKE`."""
 
     rows: IntArray
     ids: IntArray
@@ -40,7 +40,7 @@ class CandidatePairs:
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
 
     def joined(self, other: "CandidatePairs") -> "CandidatePairs":
-        """Return these pairs, followed by the other pairs."""
+        """Return these pairs, followed by the pairs in `other`."""
         return CandidatePairs(
             np.concatenate([self.rows, other.rows]),
             np.concatenate([self.ids, other.ids]),

@@ -15,7 +15,7 @@ from data_miner_dagster.stages.deduplication.views import ThumbnailArray, Views
 
 @dataclass(frozen=True, slots=True)
 class Distinctions:
-    """The rules by which pairs of frames count as different. Frames have ids as in `Assignment`."""
+    """The rules that decide which pairs of frames count as different. Frames have ids as in `Assignment`."""
 
     thumbnails: Callable[[IntArray], ThumbnailArray] | None = None  # by frame id, or None if views are not compared
     video_codes: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))  # (N,)

@@ -1,7 +1,7 @@
 """Prove or refute the two guarantees of deduplication from vectors, files, hashes and pairs that count as different.
 
     1. No two representatives are within reach of each other.
-    2. Every duplicate is within reach of the representative it names, which precedes it in order.
+    2. Every duplicate names a representative that precedes it and is within reach of it.
 
 Within reach means equal files, near hashes, or a cosine at or above the threshold, unless the two frames count as
 different.
@@ -28,7 +28,7 @@ _LISTED_PAIRS: Final = 20
 class GuaranteeReport:
     """The result of checking the two guarantees of deduplication.
 
-    At most 20 pairs are listed, as (id, id) with ids as in `Assignment`.
+    Each list contains at most 20 pairs (id, id), with ids as in `Assignment`.
     """
 
     num_representatives: int
@@ -110,14 +110,14 @@ def verify_guarantees(
 
 @dataclass(frozen=True, slots=True)
 class _Relation:
-    """The definition of "within reach" for these frames."""
+    """Decides which frames are within reach of each other."""
 
     everything: VectorBlock
     threshold: float
     appearances: Appearances | None
 
     def are_within(self, rows: IntArray, ids: IntArray) -> BoolArray:
-        """Return a (P,) mask of the pairs, each of a newcomer's row and a frame's id, that are within reach."""
+        """Return a (P,) mask of the pairs (newcomer's row, frame id) that are within reach."""
         pairs = CandidatePairs(rows, ids, np.zeros(len(ids), np.float32))
         own_ids = rows + len(self.everything.leaders)
         is_within = self.everything.cosines(pairs) >= self.threshold

@@ -1,9 +1,9 @@
-"""Near-duplicates: the order of quality, the greedy choice of leaders, and the comparison that matched each pair.
+"""Order frames by quality, choose leaders greedily, and name the comparison that matched each duplicate.
 
 The result has two guarantees, which `guarantees.py` checks:
 
     1. No two representatives are within reach of each other.
-    2. Every duplicate is within reach of the representative it names, which precedes it in order.
+    2. Every duplicate names a representative that precedes it and is within reach of it.
 
 Two frames are within reach of each other if their files are equal, their perceptual hashes are near
 (`appearances.py`), or their cosine is at or above the threshold (`cosines.py`), unless they count as different
@@ -65,7 +65,7 @@ def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
     then frame id. The frame id makes the order total and independent of the order of the rows.
 
     Args:
-        frames: has `generation`, `positive_similarity`, `sharpness`, `num_pixels` and `frame_id` (unique).
+        frames: a table with `generation`, `positive_similarity`, `sharpness`, `num_pixels` and `frame_id` (unique).
         chosen: the ids of frames that a person chose as representatives, in order.
     """
     keys = [
@@ -91,7 +91,7 @@ def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_vide
 
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
-        order: ids of all kept frames, in the new order.
+        order: the frame ids of all kept frames, in the new order.
         unchanged_videos: keys of the videos whose frames have not changed.
     """
     earlier = decided.sort_by("quality_rank").combine_chunks()
@@ -138,16 +138,16 @@ def find_representatives(
 
     Only representatives within reach (defined at the top of this module) are considered. The earliest of equally
     similar ones is chosen. The number of neighbours is not limited. The leaders precede all newcomers and stay
-    representatives. Adding newcomers to the result of an earlier call therefore yields the same result as one call over
-    both, in time proportional to newcomers times representatives.
+    representatives. Adding newcomers to the result of an earlier call therefore yields the same result as a single call
+    with all frames, in time proportional to the number of newcomers times the number of representatives.
 
     Args:
         leaders: (L, D) vectors that are representatives from the start, in order.
         newcomers: (N, D) vectors in order of quality, best first.
         threshold: two vectors at or above this cosine are near-duplicates.
         index: an empty index, filled here with the representatives. If it is exact, the module's guarantees hold.
-        alike: an empty index by appearance, filled likewise. Frames with equal files or near hashes are then within
-            reach, too, and pairs that its `distinctions` exclude are not. If None, only embeddings decide.
+        alike: an empty index by appearance, also filled here. It brings frames with equal files or near hashes within
+            reach, and excludes the pairs in its `distinctions`. If it is None, only embeddings decide.
         block_rows: the number of rows to process in one step. It does not affect the result.
 
     Example:
@@ -246,11 +246,11 @@ def _choose_leaders(pairs: CandidatePairs, is_open: BoolArray, block: VectorBloc
 def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:
     """Return the simplest comparison that matches each duplicate with the representative it names.
 
-    The first that applies counts: the representative comes from elsewhere (`foreign_tier`), the files are equal, the
-    perceptual hashes are near, both frames come from one video. Otherwise they come from two videos.
+    The first that applies is returned: the representative comes from elsewhere (`foreign_tier`), the files are equal,
+    the perceptual hashes are near, or both frames come from one video. Otherwise they come from two videos.
 
     Args:
-        frames: indexed by id, with `video_key` and `foreign_tier` (null for the project's own frames).
+        frames: a table indexed by id, with `video_key` and `foreign_tier` (null for the project's own frames).
         appearances: appearances of the same frames.
         ids: (R,) ids of duplicates.
         named: (R,) ids of the representatives that they name.

@@ -18,7 +18,7 @@ _MOST_AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """The conditions for "within reach". `margin` is the maximum error of an approximate cosine."""
+    """The conditions for two frames to be within reach. `margin` is the maximum error of an approximate cosine."""
 
     threshold: float
     margin: float
@@ -52,7 +52,7 @@ class BestWithin:
 
 
 def find_best(pairs: CandidatePairs, block: VectorBlock, reach: Reach, best: BestWithin) -> None:
-    """Replace the best of each row in `best` if a better pair is within reach."""
+    """Update `best` for every row that has a better pair within reach."""
     pairs, are_alike = _with_cosines(pairs, block)
     by_row = np.lexsort((-pairs.similarities, pairs.rows))
     pairs, are_alike = pairs.chosen(by_row), are_alike[by_row]
@@ -72,7 +72,7 @@ def find_best(pairs: CandidatePairs, block: VectorBlock, reach: Reach, best: Bes
 
 
 def is_any_within(pairs: CandidatePairs, block: VectorBlock, reach: Reach) -> bool:
-    """Return whether one of the pairs of a single row is within reach."""
+    """Return whether any of the pairs, which all belong to one row, is within reach."""
     if reach.distinctions.is_empty and np.any(pairs.similarities >= reach.threshold + reach.margin):
         return True
     by_similarity = np.argsort(-pairs.similarities, kind="stable")
@@ -88,7 +88,7 @@ def is_any_within(pairs: CandidatePairs, block: VectorBlock, reach: Reach) -> bo
 
 
 def _with_cosines(pairs: CandidatePairs, block: VectorBlock) -> tuple[CandidatePairs, BoolArray]:
-    """Return the pairs with exact cosines in place of `ALIKE`, and a mask of the pairs that had this mark."""
+    """Return the pairs with exact cosines in place of `ALIKE`, and a mask of the pairs that were marked with it."""
     are_alike = pairs.are_alike
     similarities = pairs.similarities.copy()
     similarities[are_alike] = block.cosines(pairs.chosen(are_alike))
@@ -106,7 +106,7 @@ def _improve(pairs: CandidatePairs, are_alike: BoolArray, block: VectorBlock, re
 
 
 def _positions(starts: IntArray, stops: IntArray) -> IntArray:
-    """Return the integers of all half-open ranges, one range after another."""
+    """Concatenate the half-open integer ranges from `starts` to `stops`."""
     lengths = stops - starts
     firsts = np.cumsum(lengths) - lengths
     return np.asarray(np.repeat(starts - firsts, lengths) + np.arange(int(lengths.sum())))

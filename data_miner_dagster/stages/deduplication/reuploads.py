@@ -25,7 +25,7 @@ class Reupload:
     video_key: str
     original_video_key: str
     share: float  # fraction of the video's kept frames that occur in order in the original
-    original_share: float  # fraction of the original's frames in the video, in order; an excerpt has less than 1
+    original_share: float  # fraction of the original's frames in the video, in order; less than 1 for an excerpt
     num_matched_frames: int
     num_frames: int  # kept by filtering
 
@@ -39,15 +39,15 @@ class _Run:
 
 
 def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures: int) -> list[Reupload]:
-    """Return the videos with at least `minimum_share` of their frames, in order, in one other video, sorted by key.
+    """Return the re-uploads, sorted by key: videos with at least `minimum_share` of their frames in another video.
 
-    If two videos contain each other, the one with fewer representatives (then the later key) is the re-upload. Each
-    re-upload names the original that contains most of it, or among equals the one with the most representatives.
+    If two videos contain each other, the one with fewer representatives (or else the later key) is the re-upload. Each
+    re-upload names the original that contains most of it. Among equals, this is the one with the most representatives.
 
     Args:
-        decided: deduplicated frames: `frame_id`, `video_key`, `frame_index`, `representative_frame_id`,
-            `is_representative`. The order of the rows does not matter.
-        minimum_share: minimum fraction of the frames that filtering kept.
+        decided: the table of deduplicated frames, with `frame_id`, `video_key`, `frame_index`,
+            `representative_frame_id`, `is_representative`. The order of the rows does not matter.
+        minimum_share: minimum fraction of a video's kept frames that occur, in order, in the other video.
         minimum_pictures: matches with fewer distinct pictures are ignored.
     """
     decided = decided.sort_by([("video_key", "ascending"), ("frame_index", "ascending")])

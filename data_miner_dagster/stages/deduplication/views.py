@@ -233,9 +233,9 @@ def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Floa
 
 
 def _have_spots(one: _Detail, other: _Detail, levels: float, noises: float, *, is_large: bool) -> BoolArray:
-    """Return a (P,) mask of the pairs in which adjacent pixels differ by more than noise and edges explain.
+    """Return a (P,) mask of the pairs in which adjacent pixels differ by more than noise and edges can explain.
 
-    If `is_large` is True, a spot of 3 x 3 pixels has to differ, and otherwise one of 2 x 2.
+    The differing pixels must form a spot of 3 x 3 if `is_large` is True, and of 2 x 2 otherwise.
     """
     difference = one.levels - other.levels
     noise = _sums(np.minimum(np.abs(difference), _NOISE_CAP)) / np.float32(difference[0].size)

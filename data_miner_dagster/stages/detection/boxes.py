@@ -1,4 +1,4 @@
-"""Process a detector's boxes: fusion, suppression, confirmation, rows and counts.
+"""Process detected boxes: fusion, suppression, confirmation, rows and counts.
 
 Belongs here: decisions about boxes, as functions of arrays. Does not belong here: networks (models/), files.
 """
@@ -80,14 +80,15 @@ def suppress_overlaps(detections: ImageDetections, iou: float, *, within_class: 
 def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDetections:
     """Combine the boxes that several detectors found on one image, by weighted boxes fusion.
 
-    Boxes of a class are processed by descending confidence. Each joins the cluster whose fused box it overlaps most,
-    if by more than `iou`, or starts a new cluster. A cluster's box is the confidence-weighted mean of its boxes. Its
-    confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box seen
-    by one of two detectors thus has half its confidence. The boxes of a single detector are returned unchanged.
+    Boxes of a class are processed by descending confidence. Each joins the cluster whose fused box it overlaps most, or
+    starts a new cluster if that overlap is at most `iou`. A cluster's box is the confidence-weighted mean of its boxes.
+    Its confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box
+    that only one of two detectors found thus loses half of its confidence. The boxes of a single detector are returned
+    unchanged.
 
-    A cluster takes the mask of its most confident box that has one, and its box is then the mask's bounds. There is no
-    vote: the union or intersection of two masks is not an outline that a network drew, and a detector without masks
-    could not vote at all.
+    A cluster takes the mask of its most confident box with a mask, and the mask's bounds become its box. Masks are not
+    combined: the union or intersection of two masks is not an outline that a network drew, and detectors without masks
+    could not contribute.
 
     Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
     models". Unlike in the paper, only each detector's best confidence in a cluster counts. Two boxes of one detector on
@@ -177,7 +178,7 @@ UNCONFIRMED_FACTOR: Final = 0.5
 def confirm_along_video(
     frames: Sequence[FrameDetections], pts_seconds: Sequence[float], *, within_seconds: float, iou: float
 ) -> list[FrameDetections]:
-    """Return the frames of one video, with half the confidence for every box that no other frame confirms.
+    """Halve the confidence of every box that no other frame of its video confirms, and return the frames.
 
     A box is confirmed by a box of the same class on another frame at most `within_seconds` away that overlaps it by at
     least `iou`. A frame without another frame within this time is unchanged, because there is no evidence against its
@@ -186,8 +187,8 @@ def confirm_along_video(
     Args:
         frames: frames of one video, in time order.
         pts_seconds: times of the frames.
-        within_seconds: largest time difference between a box and its confirmation, inclusive.
-        iou: smallest overlap of a confirmation, inclusive. Lower values allow for faster objects.
+        within_seconds: the maximum time difference between a box and a box that confirms it, inclusive.
+        iou: the minimum overlap with a box that confirms it, inclusive. Lower values allow for faster objects.
     """
     confirmed = []
     for index, frame in enumerate(frames):
@@ -218,10 +219,10 @@ def detection_rows(
     classes: Sequence[ClassPrompts],
     detector: str,
 ) -> list[DetectionRow]:
-    """Return one row per box with the columns of `DETECTIONS_SCHEMA`, by descending confidence, with rounded numbers.
+    """Return one row per box, rounded, with the columns of `DETECTIONS_SCHEMA`, in order of descending confidence.
 
     Raises:
-        ValueError: a box's class is not in `classes`, or its numbers are not finite. The detector is at fault.
+        ValueError: a box's class is not in `classes`, or its numbers are not finite. Both are faults of the detector.
     """
     detections = found.detections
     _check_boxes(detections, num_classes=len(classes))
@@ -282,7 +283,7 @@ def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, floa
 def count_boxes(
     boxes_per_frame: Iterable[int], class_names: Iterable[str], classes: Sequence[ClassPrompts]
 ) -> Mapping[str, int]:
-    """Return exact counts of frames, frames with boxes, boxes, and boxes per class in the order of the class list."""
+    """Return the numbers of frames, frames with boxes, boxes, and boxes per class in the order of the class list."""
     per_frame = list(boxes_per_frame)
     by_class = {wanted.class_name: 0 for wanted in classes}
     for name in class_names:

@@ -1,8 +1,8 @@
 """Follow objects along a video: decide which boxes show the same object, which flicker, and which are missing.
 
-Frames are taken and returned in order of time. A frame is returned once the frames of the following seconds are known,
-so memory does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which
-links each box to the next one (models/trackers/), and the source of frames.
+Frames are taken and returned in time order. A frame is returned once the frames of the following seconds are known, so
+memory does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which links
+each box to the next one (models/trackers/), and the source of frames.
 """
 
 from collections import deque
@@ -34,9 +34,10 @@ from data_miner_dagster.stages.detection.sightings import (
 _ADOPTED_IOU: Final = 0.5
 """The minimum IoU at which a box without a track is treated as an object's missing box."""
 _SAME_PLACE_IOU: Final = 0.7
-"""A missing box is not added if its IoU with another object of its class is at least this: one hides the other."""
+"""A missing box is not added if its IoU with another object of its class is at least this, because one then hides the
+other."""
 _CONTINUED_IOU: Final = 0.3
-"""The minimum IoU at which a track that begins where another has ended takes over its id."""
+"""The minimum IoU at which a track that begins where another has ended takes over the other's id."""
 LOST_WINDOWS: Final = 3
 """An object that has not been seen for this many windows counts as a new one when it reappears."""
 _NONE: Final = -1
@@ -48,7 +49,7 @@ Frame = TypeVar("Frame")
 
 @dataclass(frozen=True, slots=True)
 class ObservedFrame(Generic[Frame]):
-    """The detections on one frame. If `is_wanted` is False, the frame is only evidence, and the result omits it."""
+    """The detections on one frame. If `is_wanted` is False, the frame is evidence only, and the result omits it."""
 
     frame: Frame
     pts_seconds: float
@@ -61,7 +62,7 @@ class ObservedFrame(Generic[Frame]):
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame after considering its neighbours, with less confidence for flickering boxes, and with recovered boxes."""
+    """A frame judged with its neighbours: missing boxes are recovered, and flickering boxes lose confidence."""
 
     frame: Frame
     pts_seconds: float
@@ -76,7 +77,7 @@ def are_apart(earlier_seconds: float, later_seconds: float, window_seconds: floa
 
 @dataclass(slots=True)
 class _Held(Generic[Frame]):
-    """A frame that waits for later frames, with the object that each of its boxes shows."""
+    """A frame that is waiting for later frames, with the object that each of its boxes shows."""
 
     observed: ObservedFrame[Frame]
     stretch: int
@@ -90,10 +91,10 @@ class _Held(Generic[Frame]):
 
 
 class Follower(Generic[Frame]):
-    """The state of following the objects of one video."""
+    """Follows the objects of one video."""
 
     def __init__(self, config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]) -> None:
-        """Create a follower. It calls `new_tracker` for each class of each stretch of consecutive frames."""
+        """Create a follower. It calls `new_tracker` for each class in each stretch of consecutive frames."""
         self._config = config
         self._window = config.window_seconds + _SLACK_SECONDS
         self._new_tracker = new_tracker
@@ -179,7 +180,7 @@ class Follower(Generic[Frame]):
         return known
 
     def _settle(self, now: float) -> Iterator[FollowedFrame[Frame]]:
-        """Judge the boxes of frames whose window has passed. Then yield wanted frames whose whole window is judged."""
+        """Judge the frames whose windows have passed, then yield the wanted frames whose windows have been judged."""
         while self._unjudged and self._unjudged[0].pts_seconds + self._window < now:
             held = self._unjudged.popleft()
             self._judge(held)
@@ -219,7 +220,7 @@ class Follower(Generic[Frame]):
                 self._tracks[number].accept(own)
 
     def _reassign(self, held: _Held[Frame]) -> None:
-        """Exchange the objects of boxes that other objects explain better, given the frames after this one."""
+        """Reassign the boxes that another object explains better, now that later frames are known."""
         detections = held.observed.found.detections
         for class_index in sorted(set(detections.class_indices.tolist())):
             places, unsure = self._places(class_index, held.pts_seconds)
@@ -238,7 +239,7 @@ class Follower(Generic[Frame]):
     def _places(self, class_index: int, pts_seconds: float) -> tuple[dict[int, Box], set[int]]:
         """Return the expected positions of a class's objects at a time, given the frames before and after.
 
-        The second result contains the objects that were seen before and after, but with too long a gap.
+        The second result contains the objects that were seen before and after, but with too long a gap between.
         """
         places, unsure = dict[int, Box](), set[int]()
         for number, track in self._tracks.items():
@@ -284,8 +285,8 @@ class Follower(Generic[Frame]):
     ) -> Iterator[tuple[int, Seen, tuple[Sighting, Sighting]]]:
         """Yield each object that is missing on a frame but seen before and after it, with its box and both sightings.
 
-        An object is not missing if a box without a track is where the object is expected. In `owner`, this box is then
-        assigned to the object.
+        An object is not missing if a box without a track is where the object is expected. Such a box is assigned to the
+        object in `owner` instead.
         """
         detections = held.observed.found.detections
         for number in sorted(self._tracks):
@@ -316,7 +317,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: Track) -> int | None:
-        """Take over and return the id of a track that ended where this one begins, or return None."""
+        """Take over the id of a track that ended where this one begins. Return the id, or None if no track did."""
         ended = [
             other
             for other in self._tracks.values()
@@ -365,7 +366,7 @@ class Follower(Generic[Frame]):
 def follow(
     frames: Iterable[ObservedFrame[Frame]], config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]
 ) -> Iterator[FollowedFrame[Frame]]:
-    """Yield the wanted frames of one video, in order of time, after considering their neighbours."""
+    """Yield the wanted frames of one video, in time order, judged with their neighbours."""
     follower: Follower[Frame] = Follower(config, new_tracker)
     for frame in frames:
         yield from follower.add(frame)

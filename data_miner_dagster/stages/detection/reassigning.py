@@ -1,6 +1,6 @@
 """Reassign the boxes of a frame once the frames after it are known.
 
-A tracker knows only the past. Where objects cross, it may exchange them for a frame or two. The positions of an object
+A tracker knows only the past. Where objects cross, it may swap them for a frame or two. The positions of an object
 before and after a frame show where it was on that frame.
 """
 
@@ -13,17 +13,18 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.detection.sightings import Box
 
 MOST_GAP_SECONDS: Final = 0.75
-"""The maximum time between an object's positions around a frame, unless it moves steadily (`Track.moves_steadily`)."""
+"""The maximum time between an object's positions around a frame, unless the object moves steadily
+(`Track.moves_steadily`)."""
 _LEAST_IOU: Final = 0.3
 """The minimum IoU at which an object's expected position explains a box."""
 _STAYING: Final = 0.1
-"""The increase in IoU that justifies a change."""
+"""The increase in IoU that justifies reassigning a box."""
 _UNEXPLAINED: Final = 0.5
-"""The IoU that counts for a box whose present object has no position before or after the frame."""
+"""The IoU that is assumed for a box's current object if the expected position of that object is unknown."""
 
 
 def reassigned(owners: Sequence[int], boxes: Box, places: Mapping[int, Box]) -> dict[int, int]:
-    """Return {row: object} for the boxes of one class that another object's positions around the frame explain better.
+    """Return {row: object} for the boxes of one class that another object's expected position explains better.
 
     Args:
         owners: the object of each box.

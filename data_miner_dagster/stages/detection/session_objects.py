@@ -25,10 +25,10 @@ REPEATED_FRAMES: Final = 8
 """The number of frames at the end of a session that the next session of the same stretch repeats."""
 NUMBERS_PER_SESSION: Final = 1_000_000
 _SAME_OBJECT_IOU: Final = 0.7
-"""The minimum IoU of two masks that show one object, for example for two phrases. Masks contain only visible pixels, so
-the masks of different objects overlap less."""
+"""The minimum IoU at which two masks, such as those for two phrases, show the same object. Masks contain only visible
+pixels, so the masks of different objects overlap less."""
 _CONTINUED_IOU: Final = 0.5
-"""The minimum IoU at which objects of two sessions are the same, on the frames that the sessions share."""
+"""The minimum IoU, on a frame that two sessions share, at which their objects are the same."""
 _MATCHED_IOU: Final = 0.5
 """The minimum IoU of a detector's box with the object that it shows."""
 _UNSEEN_NUMBERS: Final = 1 << 40
@@ -57,7 +57,7 @@ def session_runs(
     """Divide the frames of a video into sessions. Only the frames of one session are in memory at a time.
 
     Args:
-        frames: the frames, by time.
+        frames: the frames, in time order.
         is_broken: a function that returns whether a new stretch begins at the second of two successive frames, because
             no object can be followed from the first to the second.
         num_frames: the maximum number of new frames in a session.

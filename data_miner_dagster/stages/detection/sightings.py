@@ -1,6 +1,7 @@
-"""The boxes of one object along a video, and where an object is expected between them.
+"""The boxes of one object along a video, and its expected positions between them.
 
-Belongs here: positions and times of one object. Does not belong here: which box shows which object (following.py).
+Belongs here: positions and times of one object. Does not belong here: deciding which box shows which object
+(following.py).
 """
 
 from collections.abc import Sequence
@@ -16,15 +17,15 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 
 Box = npt.NDArray[np.float64]
 _STEADY_IOU: Final = 0.3
-"""The minimum IoU of an object's continued motion with its position after a gap."""
+"""The minimum IoU between an object's extrapolated box and its actual box after a gap."""
 
 
 @dataclass(slots=True)
 class Seen:
     """One box of an object on one frame.
 
-    If `is_detected`, the box is one of the frame's detections rather than a sighting of the tracker itself. If
-    `is_accepted`, it is where its neighbours in time predict the object to be.
+    If `is_detected`, the box is one of the frame's detections rather than the tracker's own sighting. If `is_accepted`,
+    it is where its neighbours in time predict the object to be.
     """
 
     pts_seconds: float
@@ -55,13 +56,14 @@ class Track:
         return own
 
     def add(self, own: Seen) -> None:
-        """Add a box. The boxes remain in order of time."""
+        """Add a box, keeping the boxes in time order."""
         self.seen = sorted([*self.seen, own], key=lambda seen: seen.pts_seconds)
 
     def moves_steadily(self, before: Seen, after: Seen) -> bool:
         """Return whether the object's motion before a gap leads to its position after the gap, or vice versa.
 
-        If so, the object has not turned in the gap. Two boxes on one side suffice, because each may be wrong.
+        If so, the object has not turned in the gap. Up to two further boxes on either side of the gap are tried,
+        because each may be wrong.
         """
         earlier = [seen for seen in self.seen if seen.pts_seconds < before.pts_seconds][-2:]
         later = [seen for seen in self.seen if seen.pts_seconds > after.pts_seconds][:2]
@@ -82,14 +84,14 @@ def sighting(seen: Seen) -> Sighting:
 
 
 def line(first: Seen, second: Seen, pts_seconds: float) -> Box:
-    """Return the position of a box that moves uniformly through two places, at a time between or beyond them."""
+    """Interpolate or extrapolate the position of a box that moves uniformly through two places."""
     share = (pts_seconds - first.pts_seconds) / (second.pts_seconds - first.pts_seconds)
     place: Box = first.box + (second.box - first.box) * share
     return place
 
 
 def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[int, int]) -> Seen:
-    """Return the box of an object between two others, clipped to the frame, with the lower of their confidences."""
+    """Return an object's box at a time between two of its boxes, clipped to the frame, with the lower confidence."""
     box = np.clip(line(before, after, pts_seconds), 0, np.array([*resolution_wh, *resolution_wh], np.float64))
     surer = before if before.confidence >= after.confidence else after
     return Seen(
@@ -102,7 +104,7 @@ def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[
 
 
 def continuity(tail: Sequence[Seen], head: Sequence[Seen]) -> float:
-    """Return the highest IoU of a track's end with another's beginning, as they are or with either extrapolated."""
+    """Return the highest IoU of a track's end with another's beginning, with either or neither extrapolated."""
     forth = line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))

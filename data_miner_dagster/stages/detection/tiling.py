@@ -47,8 +47,8 @@ def merge_tiles(
     """Merge the detections on all tiles into detections on the image.
 
     Two boxes of a class from different tiles are one object if they share more than `merge_iou` of the smaller
-    box's area. If an inner tile edge cuts only one of them, the other is kept, and otherwise the more confident one.
-    Masks are moved along with their boxes.
+    box's area. If an inner tile edge cuts only one of them, the other is kept. Otherwise the more confident one is
+    kept. Masks are moved along with their boxes.
 
     Args:
         found: the detections on each tile, in pixels of the tile.

@@ -53,7 +53,7 @@ def step_us(config: TrackingConfig) -> int:
 
 
 def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, config: TrackingConfig) -> int:
-    """Return the maximum number of pictures to examine to follow objects, or 0 if a required duration is unknown."""
+    """Return the maximum number of pictures to examine to follow objects, or 0 if it depends on an unknown duration."""
     if config.whole_clip:
         return floor((duration_seconds or 0) / config.every_seconds) + 1 if duration_seconds else 0
     return len(wanted_times(pts_seconds, config).times_us)

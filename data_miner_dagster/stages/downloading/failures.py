@@ -67,14 +67,14 @@ def decide_failure(
 
 
 def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
-    """Return the pause before the next try within this run after `tries` failed tries, or None to stop trying."""
+    """Return the pause in seconds before the next try in this run, or None to stop after `tries` failed tries."""
     if tries >= config.tries_per_run:
         return None
     return float(config.try_delay_seconds * 2.0 ** (tries - 1))
 
 
 def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
-    """Return the part of a server's Retry-After, in seconds, that is respected.
+    """Return how much of a server's Retry-After is respected, in seconds.
 
     The limit is `max_open_seconds` if all sites are paused. If only one site is paused, the limit is at least a day.
     """
@@ -85,7 +85,7 @@ def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> 
 def breaker_seconds(num_trips: int, retry_after_seconds: float | None, config: BreakerConfig) -> float:
     """Return the seconds for which a breaker stays open after it has already opened `num_trips` times in a row.
 
-    A longer Retry-After of the server is respected as far as `granted_wait_seconds` allows.
+    A longer Retry-After from the server is respected up to the limit of `granted_wait_seconds`.
     """
     own = min(config.open_seconds * 2.0 ** min(num_trips, 40), config.max_open_seconds)
     return max(own, granted_wait_seconds(retry_after_seconds, config))
@@ -102,7 +102,7 @@ def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: 
 
 
 def is_same_content(one: str, other: str) -> bool:
-    """Return whether two content fingerprints belong to the same video. A fingerprint is hex hashes joined by "-".
+    """Return whether two content fingerprints belong to the same video. Fingerprints are hex hashes joined by "-".
 
     Hashes of the same video in two encodings differ in a few of 64 bits. Hashes of different videos differ in about 32.
     """

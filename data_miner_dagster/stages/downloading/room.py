@@ -5,8 +5,8 @@ from enum import StrEnum
 from typing import Final
 
 FRAMES_PER_BYTE: Final = 1.0
-"""The assumed bytes of frames per byte of video before any extraction. It is about right at 720p and one frame per
-second."""
+"""The number of bytes of frames per byte of video that is assumed before any extraction. It is about right at 720p and
+one frame per second."""
 FILLED_SHARE: Final = 0.9
 """The fraction of a quota that downloads may fill. The rest is for files that grow (tables, events, the log)."""
 
@@ -16,7 +16,7 @@ class RoomAnswer(StrEnum):
 
     YES = "yes"
     AFTER_DOWNLOADS = "after_downloads"  # once the sizes of other downloads are known, usually within seconds
-    AFTER_EXTRACTION = "after_extraction"  # once videos that wait for extraction have freed their space
+    AFTER_EXTRACTION = "after_extraction"  # once videos that are waiting for extraction have freed their space
     NO = "no"  # the existing files will not be removed
 
 

@@ -1,4 +1,4 @@
-"""Decide when failures of single videos are a refusal by the whole site, and describe that refusal.
+"""Decide when failures of single videos amount to a refusal by the whole site, and describe that refusal.
 
 Pure functions. A site that changes its player, requires a token or limits requests makes every video fail in the same
 few ways. Such failures say nothing about the videos: counting them per video would postpone all videos for a month.

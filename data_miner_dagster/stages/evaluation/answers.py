@@ -76,7 +76,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 
     On a frame that was judged completely, a box is right if it matches an object that a person confirmed or drew. On
     other frames, only the current detector's boxes that were shown to a person are known to be right or wrong. Boxes
-    judged right count as right, and so do moved boxes that still overlap their new position.
+    judged right count as right. So do moved boxes whose old and new positions overlap enough.
 
     Args:
         frame: the frame, with the verdicts in force.
@@ -125,7 +125,7 @@ def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
 
 
 def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:
-    """Return the (N,) indices of the objects that the boxes match within their class, negative where none matches."""
+    """Return the (N,) indices of the objects that the boxes match within their class, or -1 where no object matches."""
     matches = np.full(len(found.classes), -1, np.int64)
     for class_index in range(len(classes.names)):
         rows = np.flatnonzero(found.classes == class_index)
@@ -139,7 +139,7 @@ def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes
 
 
 def _answered(frame: ReviewedFrame, verdicts: Iterable[Verdict], classes: FrameClasses) -> tuple[Int64Array, BoolArray]:
-    """Return the boxes that verdicts refer to, one to one, in the order of the verdicts, and whether each is right."""
+    """Match verdicts with boxes one to one. Return the boxes, in the verdicts' order, and whether each is right."""
     positions: list[int] = []
     is_right: list[bool] = []
     for verdict in verdicts:

@@ -1,10 +1,9 @@
 """Evaluate confidences with verdicts: precision at a threshold, the threshold for a precision, and probabilities.
 
-The boxes of a class are divided by confidence into strata. These are the strata from which the review draws its
-questions, narrow near the threshold and wide far from it, divided further where there are many answers. Within a
-stratum, the answers represent all its boxes, and each stratum is weighted by its number of boxes. Most questions can
-therefore be asked near the threshold. Boxes on one frame are not independent; `design_effect` measures the lost
-information.
+The boxes of a class are divided by confidence into strata. The review draws its questions from the same strata, which
+are narrow near the threshold and wide far from it. Strata with many answers are divided further. Within a stratum, the
+answers represent all its boxes, and each stratum is weighted by its number of boxes. Most questions can therefore be
+asked near the threshold. Boxes on one frame are not independent; `design_effect` measures the lost information.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +101,7 @@ def _even_edges(confidences: Float64Array) -> Float64Array:
 
 
 def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
-    """Return draws of the number of correct boxes at or above a threshold, and the number of boxes there.
+    """Return draws of the number of correct boxes at or above a threshold, and the number of all boxes there.
 
     Args:
         population: confidences of all boxes of the class, ascending, including the judged boxes.
@@ -138,12 +137,11 @@ def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float
 
 
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
-    """Return the lowest of the judged confidences at which the expected precision reaches the wanted precision.
+    """Return the lowest judged confidence at which the expected precision reaches `wanted`, or None if none does.
 
-    Confidences are rounded down to `THRESHOLD_DECIMALS` decimal places before they are tried.
-    The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each stratum
-    towards the share that was observed there. A choice by the shares alone would favour thresholds above which the
-    answers happened to be good. The result is None if no threshold reaches the precision.
+    Judged confidences are rounded down to `THRESHOLD_DECIMALS` decimal places first. The expectation for a box without
+    an answer comes from a logistic curve through the answers, shifted in each stratum towards the observed share of
+    correct boxes. A choice by these shares alone would favour thresholds above which the answers happened to be good.
     """
     edges = judged.edges
     strata = stratum_of(judged.confidences, edges)
@@ -171,7 +169,7 @@ def _sum_from(thresholds: Float64Array, confidences: Float64Array, values: Float
 
 
 def _logistic_curve(judged: JudgedBoxes, num_steps: int = 12) -> Callable[[Float64Array], Float64Array]:
-    """Return the logistic curve of the answers, fitted by Newton's method with weak regularization."""
+    """Fit a logistic curve to the answers by Newton's method with weak regularization, and return it as a function."""
     centre = judged.confidences.mean()
     columns = np.stack([np.ones_like(judged.confidences), judged.confidences - centre], axis=1)
     weights, pull = np.zeros(2), np.diag([0.1, 0.05])
@@ -265,10 +263,10 @@ def _curve(population: Float64Array, judged: JudgedBoxes) -> tuple[ThresholdPrec
 
 
 def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
-    """Return (confidence, probability) pairs for `probabilities`, ascending in both; empty if answers are too few.
+    """Return ascending (confidence, probability) pairs for `probabilities`, or () if there are too few answers.
 
     The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum has a
-    smaller share than the stratum below, both get their common share.
+    smaller share than the stratum below, both get their combined share.
 
     Source: Ayer et al. 1955, "An empirical distribution function for sampling with incomplete information"
     (pool adjacent violators).
@@ -304,7 +302,7 @@ def probabilities(knots: Sequence[tuple[float, float]], confidences: Float64Arra
 def overall_precision(
     populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
 ) -> Estimate | None:
-    """Return the precision of the boxes of all classes together, at or above their class's threshold.
+    """Return the combined precision of all boxes at or above the thresholds of their classes.
 
     The result is None if a class has too few answers, or if no class has a box that reaches its threshold. A class
     without such boxes needs no answers.

@@ -24,13 +24,13 @@ def match_boxes(
     *,
     iou: float = SAME_BOX_IOU,
 ) -> Int64Array:
-    """Return the (N,) objects that the boxes of one class match, UNMATCHED, or IN_CROWD where a box does not count.
+    """Return, for each box of one class, the index of its object, UNMATCHED, or IN_CROWD if the box does not count.
 
     Args:
         found_xyxy: (N, 4) boxes in any order.
         confidences: (N,) confidences. Among equal ones, the first box takes precedence.
         truth_xyxy: (M, 4) boxes of the ground truth.
-        is_crowd: (M,) whether each is a region with many objects.
+        is_crowd: (M,) whether each box of the ground truth is a region with many objects.
         iou: the minimum overlap of a box with its object.
     """
     matches = np.full(len(found_xyxy), UNMATCHED, np.int64)
@@ -52,7 +52,7 @@ def match_boxes(
 
 
 def shares_inside(found_xyxy: Float64Array, regions_xyxy: Float64Array) -> Float64Array:
-    """Return the (N, M) fractions of each box that are inside each region."""
+    """Return the (N, M) fraction of each box that lies inside each region."""
     low = np.maximum(found_xyxy[:, None, :2], regions_xyxy[None, :, :2])
     high = np.minimum(found_xyxy[:, None, 2:], regions_xyxy[None, :, 2:])
     intersections = np.clip(high - low, 0, None).prod(axis=2)

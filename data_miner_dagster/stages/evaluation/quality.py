@@ -32,7 +32,7 @@ class QualityState(StrEnum):
 
 
 class ThresholdOrigin(StrEnum):
-    """The origin of the threshold of a class."""
+    """The origin of a class's threshold."""
 
     DEFAULT = "default"
     PROJECT_FILE = "project_file"
@@ -79,10 +79,10 @@ def release_quality(
     """Return the measured quality of a release.
 
     Args:
-        project: the project's name, for the remedy.
+        project: the project's name, for the commands in the remedies.
         releasing: the settings of the release.
         populations: confidences of all stored boxes by class, ascending.
-        calibration: the calibration from people's verdicts, or None without verdicts.
+        calibration: the calibration from people's verdicts, or None if there are no verdicts.
         detection_fingerprint: fingerprint of the current detector and class list.
     """
     thresholds = {name: releasing.threshold_of(name) for name in populations}
@@ -144,7 +144,7 @@ def _class_quality(
 def threshold_origin(
     name: str, releasing: ReleasingConfig, calibration: BoxCalibration | None
 ) -> tuple[ThresholdOrigin, str]:
-    """Return the origin of the threshold of a class, and a description of it."""
+    """Return the origin of a class's threshold, and a description of that origin."""
     threshold = releasing.threshold_of(name)
     of_class = calibration.classes.get(name) if calibration is not None else None
     chosen = of_class.chosen if of_class is not None else None

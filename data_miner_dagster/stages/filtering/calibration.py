@@ -32,12 +32,13 @@ STRATA_PER_SIDE: Final = 4
 _GROWTH: Final = 3
 """The ratio of a stratum's frame count to the frame count of its neighbour nearer the threshold."""
 _NEAREST_SHARE: Final = 0.4
-"""The share of a side's questions in the stratum next to the threshold. The other strata share the rest equally."""
+"""The share of a side's questions that go to the stratum next to the threshold. The other strata share the rest
+equally."""
 _MOST_CANDIDATES: Final = 100
 
 
 def stratum_edges(headroom: Float64Array) -> Float64Array:
-    """Return the (S+1,) ascending edges of half-open strata that cover all headroom.
+    """Return the (S+1,) ascending edges of half-open strata that cover all values.
 
     One edge is 0, the current threshold. Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the
     ratio 1 : 3 : 9 : 27 outwards.
@@ -55,7 +56,7 @@ def stratum_edges(headroom: Float64Array) -> Float64Array:
 
 
 def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questions: int) -> list[int]:
-    """Return the number of frames to ask about in each stratum, at most the number that it contains.
+    """Return the number of frames to ask about in each stratum, never more than it contains.
 
     Each side of the current threshold gets half of the questions. Questions that a small stratum or side cannot use
     go to the others.
@@ -95,9 +96,9 @@ def draw_in_strata(
         num_questions: number of wanted questions.
 
     Returns:
-        The chosen items, and the position of each in the order of the questions, as a share of the wanted questions.
-        The first questions, however many, are spread over the strata in the same way as all questions. Positions of at
-        least 1 are for people who continue after the wanted questions.
+        The chosen items, and the position of each in the order of the questions, as a fraction of the wanted questions.
+        However many questions are answered, they are spread over the strata in the same way as all questions. Positions
+        of at least 1 are for people who continue after the wanted questions.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
@@ -114,7 +115,7 @@ def draw_in_strata(
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswers:
-    """The items of A answers, as (A,) arrays. The content of the answers is not included."""
+    """The items that A answers are about, as (A,) arrays, without the answers themselves."""
 
     strata: Int64Array  # the stratum of each item
     numbers: npt.NDArray[np.uint64]  # the sampling number of each item
@@ -124,7 +125,7 @@ class SampledAnswers:
 def answers_that_count(
     answers: SampledAnswers, planned_strata: Int64Array, planned_numbers: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.bool_]:
-    """Return an (A,) mask of the answers that belong to a random sample of their stratum, whichever queue asked.
+    """Return an (A,) mask of the answers, from any queue, that belong to a random sample of their stratum.
 
     A person who is first shown the frames nearest to the threshold answers only for those, and these differ from the
     rest of their stratum. Still, such answers must not be ignored: no question is asked twice, so the calibration's

@@ -5,16 +5,16 @@ A frame is dropped for the first reason that applies, in the order of `DropReaso
 0. a person dropped it;
 1. extraction marked it with one of `drop_quality_flags`, or it could not be read;
 2. no positive prompt reaches its threshold;
-3. the similarity to a negative prompt reaches its own threshold and exceeds the positive similarity minus its margin;
-4. the similarity to a junk prompt reaches its threshold (and the positive similarity plus its margin, if it has one);
-5. a better kept frame of the same video is closer than `min_gap_seconds`;
-6. `max_frames_per_video` other frames of the video are kept.
+3. the similarity to a negative prompt reaches the prompt's threshold, and exceeds the positive similarity minus the
+prompt's margin; 4. the similarity to a junk prompt reaches the prompt's threshold (and the positive similarity plus the
+prompt's margin, if it has one); 5. a better kept frame of the same video is closer than `min_gap_seconds`; 6.
+`max_frames_per_video` other frames of the video are kept.
 
-A frame that a person kept stays whatever the rules say, unless it could not be read. It does not displace other
+A frame that a person kept is kept whatever the rules say, unless it could not be read. It does not displace other
 frames: gap and cap apply only to frames that the rules keep. A frame that a person dropped makes room for others.
 
 If positive prompts have individual thresholds, the prompt with the most *headroom* (similarity minus threshold)
-counts. Prompts with different ranges can be compared in this way. "Better" means more headroom, then earlier.
+counts, so that prompts with different ranges can be compared. "Better" means more headroom, then earlier.
 """
 
 from collections.abc import Mapping, Sequence
@@ -247,7 +247,7 @@ def _lead_of_negatives(
 ) -> tuple[Float64Array, _Strongest]:
     """Return the strengths of the strongest prompts at or above their thresholds, and the prompts to show.
 
-    A prompt below its threshold is shown if no prompt reaches its threshold, but it never drops a frame.
+    If no prompt reaches its threshold, the strongest is shown nevertheless, but it does not drop the frame.
     """
     lead, lead_of_all = _Strongest.nothing(num_frames), _Strongest.nothing(num_frames)
     for position, rule in enumerate(rules.negative):

@@ -55,7 +55,7 @@ class Drift:
 
 
 def drift(reference: ScoreDistribution, new_counts: npt.NDArray[np.int64]) -> Drift | None:
-    """Return the drift of new similarities, counted in the reference's bins, or None if either has no frames."""
+    """Return the drift of new similarities, counted in the reference's bins, or None if either set is empty."""
     old_counts = np.asarray(reference.counts)
     num_old, num_new = int(old_counts.sum()), int(new_counts.sum())
     if not num_old or not num_new:

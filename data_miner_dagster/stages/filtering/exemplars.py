@@ -26,7 +26,7 @@ class ExemplarVectors:
 
 @dataclass(frozen=True, slots=True)
 class PromptScores:
-    """The scorer that computes the similarities of pictures to P prompts.
+    """Computes the similarities of pictures to P prompts.
 
     It multiplies a picture's vector from the image-text encoder by `words` (P, D). If any prompt has exemplars, it adds
     `offsets` (P,), and the product of `pictures` (P, X) and the picture's vector from the picture encoder, which may be

@@ -18,7 +18,8 @@ SAME_PLACE_PIXELS: Final = 1.0
 """A box counts as moved if one of its edges has moved by more than this. Tools that store integer pixels round the
 corner and the size, which moves an edge by up to a pixel."""
 SHARE_DECIMALS: Final = 6
-"""Verdicts on one box are recognized by its relative coordinates, rounded to this many decimal places."""
+"""The number of decimal places to which relative coordinates are rounded, so that verdicts on one box are
+recognized."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,12 @@ class Correction:
 def corrections(
     sent: Sequence[SentBox], returned: Sequence[ReturnedBox], resolution_wh: tuple[int, int]
 ) -> tuple[Correction, ...]:
-    """Return the verdicts on boxes of a person who examined the whole image in another tool.
+    """Return the verdicts of a person who examined the whole image in another tool.
 
-    Boxes are matched one to one: first by id, and the rest by place (IoU of at least `SAME_BOX_IOU`), boxes of the
-    same class first. A box that was returned unchanged is right, or keeps its verdict. If a box was returned with
-    another class and in another place, the exported box is wrong, and the returned one was missing. A box that the
-    person left undecided gets no verdict.
+    Boxes are matched one to one: first by id, then by place (IoU of at least `SAME_BOX_IOU`), with boxes of the same
+    class first. A box that was returned unchanged is right, or keeps its verdict. If a box was returned with another
+    class and in another place, the exported box counts as wrong, and the returned one as missing. A box that the person
+    left undecided gets no verdict.
 
     Args:
         sent: the exported boxes of the image, each with a unique id.
@@ -124,7 +125,7 @@ def _is_same_place(one: RelativeBox, other: RelativeBox, resolution_wh: tuple[in
 
 
 def _pairs(sent: Sequence[SentBox], found: Sequence[ReturnedBox], resolution_wh: tuple[int, int]) -> dict[int, int]:
-    """Return the positions of matching boxes, one to one: from exported box to returned box."""
+    """Return {position of an exported box: position of the returned box that matches it}, one to one."""
     if not sent or not found:
         return {}
     ious = iou_matrix(

@@ -60,7 +60,7 @@ class Judgement:
 def judge_boxes(
     found: Sequence[FoundBox], verdicts: Iterable[Verdict], classes: FrameClasses, resolution_wh: tuple[int, int]
 ) -> Judgement:
-    """Return the boxes of one frame after the verdicts in force on it. Verdicts with equal times apply in their order.
+    """Apply the verdicts in force to the boxes of one frame. Verdicts with equal times are applied in the given order.
 
     Verdicts are matched with boxes one to one, by class and place (IoU of at least `SAME_BOX_IOU`), best pairs first.
     First, verdicts that state a resulting box are matched by that box. Then all verdicts are matched by the box that
@@ -110,7 +110,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """A verdict in coordinates of the frame. `stated` is the box after the verdict, `seen` the box before it."""
+    """A verdict in the frame's pixel coordinates. `stated` is the box after the verdict, `seen` the box before it."""
 
     verdict: Verdict
     stated: _Place | None

@@ -55,7 +55,8 @@ class VerifierRules:
     def state_of(self, state: BoxState, verdict: VerifierVerdict | None) -> BoxState:
         """Return the state of a box after a verifier's verdict.
 
-        A verdict of None, for a box that no verifier has examined, and `BoxState.NONE` leave the state unchanged.
+        The state is unchanged if it is `BoxState.NONE`, or if `verdict` is None because no verifier has examined the
+        box.
         """
         if state is BoxState.NONE or verdict is None:
             return state

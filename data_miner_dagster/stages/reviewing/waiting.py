@@ -1,24 +1,24 @@
-"""The words about frames of a release that wait for review: their number, and the remedy if there are many."""
+"""The wording about frames that are waiting for review: their number, and the remedy if there are many."""
 
 from typing import Final
 
 from data_miner_dagster.domain.phrases import counted
 
 WAITING: Final = "waiting for review (an unsure box)"
-"""The reason to show for a frame that is not settled."""
+"""The reason to show for a frame that is waiting for review."""
 MANY_WAITING: Final = 0.2
-"""If more than this fraction of the frames waits, the remedy is shown."""
+"""If more than this fraction of the frames is waiting, the remedy is shown."""
 
 
 def waiting_line(num_waiting: int, num_looked_at: int) -> str:
-    """Return the number of frames that wait for review, as part of a sentence."""
+    """Return the number of frames that are waiting for review, as part of a sentence."""
     share = f" ({num_waiting / num_looked_at:.0%})" if num_looked_at else ""
     verb = "waits" if num_waiting == 1 else "wait"
     return f"{num_waiting:,} of {counted(num_looked_at, 'frame')}{share} {verb} for review because of an unsure box"
 
 
 def waiting_remedy(project: str) -> str:
-    """Return the options for frames that wait for review, as part of a sentence."""
+    """Return the options for frames that are waiting for review, as part of a sentence."""
     return (
         f"review them (`data-miner review {project}`), raise `releasing.unsure_from`, or set `releasing.unsure` to "
         "`ignore_regions` or `as_negative`"
@@ -26,7 +26,7 @@ def waiting_remedy(project: str) -> str:
 
 
 def waiting_warning(project: str, num_waiting: int, num_looked_at: int) -> str | None:
-    """Return a warning with its remedy, or None if no more frames wait than `MANY_WAITING` allows."""
+    """Return a warning with the remedy, or None if the share of waiting frames does not exceed `MANY_WAITING`."""
     if num_waiting <= MANY_WAITING * num_looked_at:
         return None
     return f"{waiting_line(num_waiting, num_looked_at)}: {waiting_remedy(project)}"

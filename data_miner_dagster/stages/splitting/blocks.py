@@ -15,12 +15,12 @@ _LARGEST_GUARD: Final = 0.05  # fraction of the time that the images span, if no
 def cut_in_blocks(times: Sequence[float], shares: Mapping[str, float], guard_seconds: float | None) -> str | None:
     """Return the blocks of one video as `text_of_cut` writes them.
 
-    Return None if there is only one split, or if a block would be empty. The first split has the first block, and the
-    others follow in order. Images in the gaps belong to no split.
+    The result is None if there is only one split, or if a block would be empty. The first split has the first block,
+    and the others follow in order. Images in the gaps belong to no split.
 
     Args:
         times: the times of the video's images in seconds, ascending.
-        shares: split to share of the images, the training split first.
+        shares: the share of the images for each split, the training split first.
         guard_seconds: the gap before each later block. If None, it is 5 s or a twentieth of the time that the images
             span, whichever is shorter.
     """
@@ -49,7 +49,7 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
 
     Args:
         split: the split of a whole video, or the cut of one.
-        guard_seconds: the gap before each later block. If None, the gaps remain as the video was cut.
+        guard_seconds: the gap before each later block. If None, the gaps remain as they are.
     """
     blocks = cut_of(split)
     if not blocks or guard_seconds is None:
@@ -65,7 +65,7 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
 def gaps_fit(split: str, guard_seconds: float | None) -> bool:
     """Return whether every block of a cut keeps some of its time with gaps of this width.
 
-    The result is always True for the split of a whole video, and if `guard_seconds` is None.
+    The result is always True for the split of a whole video, or if `guard_seconds` is None.
     """
     blocks = cut_of(split)
     return guard_seconds is None or all(

@@ -53,17 +53,17 @@ def draw_splits(
 
     A video with a decided split keeps it, and the rest of its group joins it. If a new link has joined videos of
     different splits, the rest goes to the first of these splits in the order of `shares`, and `divided_groups` reports
-    the group. The other groups are drawn so that images, and images and boxes of each class, reach the wanted shares
-    together with the decided ones. Before that, minimum requirements are met: training gets a group, `val` gets one if
-    there are two, every split gets one if there are as many groups as splits, and a class in at least
-    `GROUPS_FOR_EVERY_SPLIT` groups is put into every split.
+    the group. The other groups are drawn so that the totals of all images, and of images and boxes of each class, reach
+    the wanted shares. Decided videos count towards these totals. Minimum requirements take precedence: training gets a
+    group, `val` gets one if there are two, every split gets one if there are as many groups as splits, and a class in
+    at least `GROUPS_FOR_EVERY_SPLIT` groups is put into every split.
 
     Args:
         groups: groups from `group_videos`.
-        shares: split to share, the training split first. The shares sum to 1.
+        shares: the share of each split, the training split first. The shares sum to 1.
         contents: the contribution of each video.
-        decided: video key to split, as remembered or set. For a video that is cut into several splits, the text of its
-            cut (domain/splits.py).
+        decided: the remembered or set split of each video, by video key. For a video that is cut into several splits,
+            the text of its cut (domain/splits.py).
 
     Example:
         >>> contents = {key: VideoContent(num_images=10) for key in ("a", "b", "c", "d")}
@@ -213,8 +213,8 @@ class _Draw:
     def _exchange(self, rows: IntMatrix, marks: IntMatrix, places: list[int]) -> None:
         """Exchange pairs of groups between their splits while this reduces the unmet needs or the error.
 
-        If there are hardly more groups than splits, no single group can move without leaving its split empty, and
-        classes cannot be balanced.
+        If there are hardly more groups than splits, no single group can move without leaving its split empty, so only
+        exchanges can balance the classes.
         """
         while (pair := self._better_exchange(rows, marks, places)) is not None:
             self._exchange_places(rows, marks, places, *pair)
@@ -246,7 +246,7 @@ class _Draw:
         places[one], places[other] = places[other], places[one]
 
     def _better_places(self, rows: IntMatrix, marks: IntMatrix, sources: Sequence[int]) -> IntMatrix:
-        """Return the best split of each of G groups if no other group moves: (G,), with the group's own on a tie."""
+        """Return the (G,) best split of each group if no other group moves. On a tie, the group keeps its split."""
         each, gap, now = np.arange(len(rows)), self._gap(self._groups), self._error(self._counts)
         lost = self._gap(self._groups - marks[:, None]) - gap  # (G, S) unmet needs once the group has left
         met = gap - self._gap(self._groups + marks[:, None])
@@ -264,7 +264,7 @@ class _Draw:
         return missing
 
     def _error(self, counts: IntMatrix) -> IntMatrix:
-        """Return the weighted sums over all quantities of the squared difference of each split from its share.
+        """Return, for each split, the weighted sum of the squared deviations of its quantities from its share.
 
         The result is (..., S) for (..., S, L) counts.
         """

@@ -33,7 +33,7 @@ def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
     """Return links that join all videos of one channel. A video whose channel is unknown has no link.
 
     Args:
-        channels: video key to channel.
+        channels: the channel of each video, by video key.
     """
     by_channel: dict[str, list[str]] = {}
     for key, channel in sorted(channels.items()):

@@ -1,8 +1,8 @@
 """Find images of different splits that look alike, by comparing all pairs.
 
-The near-duplicates by which videos are grouped were found with one encoder and an index. Here every pair is compared
-with other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading these
-hashes and vectors.
+Videos are grouped by near-duplicates that were found with one encoder and an index. Here every pair is compared with
+other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading these hashes and
+vectors.
 """
 
 import heapq
@@ -68,7 +68,7 @@ def find_leaks(
 ) -> LeakTally:
     """Return the number of pairs of images from different splits that look alike, and the closest of them.
 
-    Time grows with the number of pairs. Memory does not.
+    Time grows with the number of pairs, but memory does not.
 
     Args:
         images: the images to compare.

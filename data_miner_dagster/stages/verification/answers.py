@@ -17,7 +17,7 @@ _DECODER: Final = json.JSONDecoder()
 def answer_of(text: str) -> BoxAnswer:
     """Return the verdict and reason in a verifier's answer.
 
-    They are read from the JSON object in the text that has the required form. Models put this object in quotes, or
+    They are read from the JSON object in the text that has the required form. Models may put this object in quotes or
     write their reasoning before it. Without such an object, or with several contradictory ones, the verdict is
     `CANNOT_TELL`.
     """

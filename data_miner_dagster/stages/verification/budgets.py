@@ -1,4 +1,4 @@
-"""The remaining budget of a project for questions about boxes, in boxes and in money."""
+"""A project's remaining budget for questions about boxes, in boxes and in money."""
 
 from dataclasses import dataclass
 
@@ -88,7 +88,7 @@ class Budget:
 
     def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, top_price: float = 0.0) -> None:
         self.num_over = 0
-        """The number of questions that were not asked because the budget is used up."""
+        """The number of questions that were not asked because the budget was used up."""
         self.num_now = 0
         """The number of questions that were answered in this run."""
         self._config = config
@@ -105,7 +105,7 @@ class Budget:
         return self._cost_before + self._cost_now
 
     def take(self) -> bool:
-        """Reserve budget for one more question. Return False, and count the question, if not enough is left."""
+        """Reserve budget for one more question. If too little is left, add to `num_over` and return False."""
         num_taken = self._num_before + self.num_now + self._num_open
         max_boxes, max_cost = self._config.max_boxes, self._config.max_cost
         is_within = max_boxes is None or num_taken < max_boxes
