@@ -18,7 +18,7 @@ _MODELS: Final = "data_miner_dagster.models"
 def resolve(place: str) -> Callable[..., Any]:
     """Import the module in `place`, which is "module:callable", and return the callable.
 
-    Functions are named in this way so that only the modules of models in use are imported.
+    Functions are named in this way so that only the modules of the models in use are imported.
     """
     module, _, function = place.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), function)
@@ -26,7 +26,7 @@ def resolve(place: str) -> Callable[..., Any]:
 
 
 class Capability(StrEnum):
-    """The role that a model can fill."""
+    """A role that a model can fill."""
 
     IMAGE_TEXT_ENCODER = "image_text_encoder"
     IMAGE_ENCODER = "image_encoder"
@@ -49,7 +49,7 @@ class Architecture:
     """The supported networks: names of transformers' classes, by the `model_type` in a checkpoint's `config.json`.
     If this is empty, a checkpoint's network is not checked."""
     takes_boxes: bool = False  # whether its detectors implement BoxPrompted
-    video_tracker: str | None = None  # the architecture that follows objects through videos with its checkpoints
+    video_tracker: str | None = None  # the architecture that follows objects through videos, using the same checkpoints
     licence: str = "unknown"  # licence of the software that runs the model, for entries that state none
     terms: tuple[str, ...] = ()  # the names of the licences in `licence`, if that also contains other words
 

@@ -29,7 +29,7 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
 
     Boxes thinner than `MIN_SIDE_PIXELS`, boxes whose confidence is not finite, and those after the first `MAX_BOXES`
     are removed. Ties in confidence are broken by class, then by coordinates, so the result does not depend on the
-    network's order. At the end, a box with a mask is replaced by the mask's bounds. An empty mask counts as absent.
+    network's order. Finally, a box with a mask is replaced by the mask's bounds. An empty mask counts as absent.
 
     Args:
         boxes_xyxy: (N, 4) in absolute pixels; may reach outside the image.

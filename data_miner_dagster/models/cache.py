@@ -7,7 +7,7 @@ from data_miner_dagster.config.environment import MODEL_CACHE_VARIABLE
 
 
 def model_cache_folder() -> Path:
-    """Return `$DATA_MINER_MODEL_CACHE`, or `data_miner` in `$XDG_CACHE_HOME` or, without that either, in `~/.cache`."""
+    """Return `$DATA_MINER_MODEL_CACHE` if it is set, or else `data_miner` in `$XDG_CACHE_HOME` or `~/.cache`."""
     if configured := os.environ.get(MODEL_CACHE_VARIABLE):
         return Path(configured)
     base = os.environ.get("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""Files that are derived once from fetched weights and stored in the model cache: graphs, embedded names.
+"""Files that are derived once from fetched weights and stored in the model cache: graphs and embedded names.
 
 Belongs here: their location and atomic creation. Does not belong here: their content.
 """

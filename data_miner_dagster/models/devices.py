@@ -31,7 +31,7 @@ def devices_here(devices: Sequence[str]) -> list[str]:
 
 
 def resolve_device(device: str) -> str:
-    """Return `device`, or for `auto` the best available device: CUDA, then MPS, then the CPU.
+    """Return `device`, or the best available device if it is `auto`: CUDA, then MPS, then the CPU.
 
     Raises:
         ConfigError: this machine does not have the requested device.

@@ -76,7 +76,7 @@ def _remedy(entry: ModelEntry) -> str:
 
 
 def fetching_command(entry: ModelEntry) -> str:
-    """Return the command that fetches a hub model: that of a profile with the model, or that of the model by name."""
+    """Return the command that fetches a hub model as part of a profile, or by its name if no profile contains it."""
     if (profile := profile_of_models([entry])) is not None:
         return f"data-miner models fetch --profile {profile}"
     config = "" if BUILT_IN.get(entry.name) == entry else " --config FILE"
@@ -113,7 +113,7 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
     """Ask the hub for a model's `config.json`, as its client does before it fetches the file.
 
     Returns:
-        What is wrong, or None if the model can probably be fetched. A ModelError says that the model is gated.
+        What is wrong, as a ModelError if the model is gated, or None if the model can probably be fetched.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import (
@@ -229,8 +229,8 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     continued. The revision is None for a folder.
 
     Raises:
-        ModelError: the model's source is neither the hub, nor a folder, nor a bucket, or the model has not been fetched
-            from its bucket, is neither cached nor downloadable, or cannot be downloaded.
+        ModelError: the model's source is not the hub, a folder or a bucket, the model has not been fetched from its
+            bucket, the model is neither cached nor downloadable, or the download fails.
     """
     location = _location_of(entry)
     if entry.scheme == "hf" and not is_cached(entry):
@@ -278,7 +278,7 @@ def _path_of(file: ModelFile) -> str:
 
 @contextmanager
 def hub_errors(entry: ModelEntry) -> Iterator[None]:
-    """Translate errors of the hub's client and of `from_pretrained` into one line for the user.
+    """Translate errors of the hub's client and of `from_pretrained` into a one-line ModelError.
 
     Raises:
         ModelError: the `with` block raised one of these errors.

@@ -1,4 +1,4 @@
-"""Which files of a hub model are in the hub's own cache, without using the network.
+"""Determine which files of a hub model are in the hub's own cache, without using the network.
 
 A download can be killed between two files, or within one. `config.json` alone therefore does not show that a model is
 complete.
@@ -24,8 +24,8 @@ def is_cached(entry: ModelEntry) -> bool:
     """Return whether all files of a hub model are in the hub's cache.
 
     The hub's client stores the list of a model's files before it fetches them. Models that another program fetched file
-    by file have no such list. They count as cached if their configuration and weights are there, and if no download of
-    a file is unfinished.
+    by file have no such list. They count as cached if their configuration and weights are there and no download is
+    unfinished.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError
@@ -46,7 +46,7 @@ def is_partly_cached(entry: ModelEntry) -> bool:
 
 
 def _finder(entry: ModelEntry) -> Callable[[str], Path | None]:
-    """Return a function that returns the path of a model's file in the cache by its name, or None if it is missing."""
+    """Return a function that maps a file's name to its path in the cache, or to None if the file is missing."""
     from huggingface_hub import try_to_load_from_cache
 
     def find(name: str) -> Path | None:

@@ -68,5 +68,5 @@ def network_sizes() -> Mapping[str, str]:
 
 
 def names_of_network(stem: str, sizes: str) -> list[str]:
-    """Return the names of a network without and with each size. The size follows the number, as in `yolo26n-p2`."""
+    """Return a network's name without a size and with each size. The size follows the number, as in `yolo26n-p2`."""
     return [stem, *(_FAMILY.sub(rf"\g<0>{size}", stem, count=1) for size in sizes)]

@@ -23,7 +23,7 @@ Source: Privacy.md, which every wheel of ONNX Runtime contains.
 
 
 def num_threads() -> int:
-    """Return the number of threads to compute with: the CPUs of this process, or OMP_NUM_THREADS if that is lower."""
+    """Return the number of threads to compute with: this process's CPUs, or OMP_NUM_THREADS if that is lower."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(available, int(asked))) if asked.isdigit() and int(asked) else available

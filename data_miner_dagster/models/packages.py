@@ -103,7 +103,7 @@ def fetch_models(entries: Sequence[ModelEntry], progress: Progress = _silent) ->
 
 
 def fetched_line(entries: Sequence[ModelEntry]) -> str:
-    """Return which of these models are completely on this machine, and which are not, in one line."""
+    """Return one line that lists which of these models are completely on this machine and which are not."""
     fetched = [entry.name for entry in entries if is_fetched(entry)]
     missing = [entry.name for entry in entries if entry.name not in fetched]
     return f"fetched: {', '.join(fetched) or 'none'}; not fetched: {', '.join(missing) or 'none'}"

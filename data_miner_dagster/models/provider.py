@@ -56,7 +56,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
 
 
 def seconds_of_loading() -> float:
-    """Return the time that this thread has spent so far on loading models, and on waiting for one to be loaded."""
+    """Return the number of seconds that this thread has spent loading models or waiting for them to be loaded."""
     return float(getattr(_time_spent, "seconds", 0.0))
 
 
@@ -321,7 +321,7 @@ class ModelProvider:
 
 
 def is_on_this_machine(entry: ModelEntry) -> bool:
-    """Return whether a hub model is in the hub's cache. For a model from another source, return True unchecked."""
+    """Return whether a hub model is in the hub's cache. For models from other sources, return True without checking."""
     if entry.scheme != "hf":
         return True
     # Imported here because only hub models need the hub's client.

@@ -292,7 +292,7 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
         config: the settings with the user's own entries.
         name: the entry's name.
         setting: the dotted key that contains the name, for the error message.
-        capabilities: the entry must have one of these.
+        capabilities: the accepted capabilities.
 
     Raises:
         ConfigError: the name is unknown, the entry has none of the capabilities, or one of the user's entries names an
@@ -336,7 +336,7 @@ def as_video_tracker(entry: ModelEntry) -> ModelEntry:
 
 
 def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | None:
-    """Return why `allowed_licences` excludes the model that `setting` names, with the remedy, or None if it does not.
+    """Return why `allowed_licences` excludes the model that `setting` names, with the remedy, or None if it is allowed.
 
     Raises:
         ConfigError: one of the user's entries names an unknown architecture or an unpinned package.

@@ -40,19 +40,18 @@ def train(
 ) -> tuple[tuple[Epoch, ...], int]:
     """Train a network from random weights, and write `student.pt` and `student.onnx` to a folder.
 
-    Call it in a dedicated process, since it changes the working directory and refuses all connections.
+    Call this function in a dedicated process, since it changes the working directory and refuses all connections.
 
     Args:
         folder: an empty folder for everything that is written.
         data: the `data.yaml` of a dataset in Ultralytics' format.
         settings: the network, and the parameters of the training.
         device: as in `platform.models.device`.
-        tell: a function that receives each evaluation: of the untrained network before the first epoch, and after each
-            epoch.
+        tell: a function that receives each evaluation: one of the untrained network, and one after each epoch.
 
     Returns:
         The evaluations of the network before the first epoch and after each epoch, and the number of the epoch whose
-        weights are kept.
+        weights are kept, counting from 1.
 
     Raises:
         ConfigError: the network is unknown, or this machine does not have the device.

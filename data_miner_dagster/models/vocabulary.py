@@ -97,7 +97,7 @@ def names_of(entry: ModelEntry) -> Sequence[str] | None:
 
 
 def spellings(phrase: str) -> frozenset[str]:
-    """Return the forms of a phrase that may match a class, in lower case without article: plain, singular, synonyms."""
+    """Return the forms of a phrase that may match a class: its plain form, singular and synonyms, in lower case."""
     plain = " ".join(re.sub(r"[_\-\s]+", " ", phrase.casefold()).split()).rstrip(".")
     plain = _ARTICLE.sub("", plain)
     forms = {plain, *_singulars(plain)}

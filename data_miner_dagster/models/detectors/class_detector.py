@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 class ClassDetector(HubDetector):
     """Implements ObjectDetector. A box is returned only if the most likely of all its classes was requested.
 
-    The network must belong to the DETR family. Its outputs are `logits` (N, Q, C), `pred_boxes` (N, Q, 4), which are
-    centres and sizes relative to the image, and sometimes `pred_masks` (N, Q, H, W), which are logits.
+    The network must belong to the DETR family. Its outputs are `logits` (N, Q, C) and `pred_boxes` (N, Q, 4), the
+    centres and sizes of boxes relative to the image. Some networks also return `pred_masks` (N, Q, H, W), which are
+    logits.
     """
 
     nms_iou: ClassVar[float | None] = None  # these networks are trained to find each object only once

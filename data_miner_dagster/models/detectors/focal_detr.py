@@ -21,7 +21,7 @@ class FocalDetrDetector(ClassDetector):
 
     def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         super().__init__(network, image_processor, name=name, fingerprint=fingerprint, device=device)
-        # The processor of a user's own model may keep the aspect ratio. It then pads a batch's images to the largest.
+        # The processor of a user's own model may keep the aspect ratio, and pad a batch's images to the largest.
         self.batches_any_size = bool(image_processor.size.get("height"))
 
     @staticmethod

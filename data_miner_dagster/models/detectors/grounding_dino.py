@@ -27,7 +27,7 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""A translation table that replaces the two characters that the model treats as the end of a phrase with blanks."""
+"""A translation table that replaces with blanks the two characters that end a phrase for the model."""
 
 
 class GroundingDinoDetector(BestPhraseDetector):
@@ -74,7 +74,7 @@ class GroundingDinoDetector(BestPhraseDetector):
         return [*ids, int(self.tokenizer.sep_token_id)], spans
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of one size, and return one result per image."""
+        """Run one forward pass on images of equal size, and return one result per image."""
         import torch
 
         ids, spans = self.text_of(prompts)

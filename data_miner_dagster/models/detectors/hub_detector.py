@@ -48,7 +48,7 @@ class HubDetector(ABC):
         If the device runs out of memory, the batch is halved.
 
         Args:
-            images: images of any sizes; may be empty.
+            images: images of any size. The sequence may be empty.
             detect_together: a function that takes images that may share a forward pass, and returns the detections of
                 each, in order.
 

@@ -37,7 +37,7 @@ class OmDetTurboDetector(BestPhraseDetector):
         return len(self.tokenizer(f"{prompt.lower()},", add_special_tokens=False)["input_ids"])
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, resized to the model's square. Return one result per image."""
+        """Run one forward pass on images of any size, resized to the model's square. Return one result per image."""
         import torch
 
         plain = [prompt.lower() for prompt in prompts]

@@ -88,13 +88,13 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         return _unit(features)
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, and return one result per image."""
+        """Run one forward pass on images of any size, and return one result per image."""
         import torch
 
         return self.score_vectors(images, torch.cat(self.embedded(prompts)))
 
     def score_vectors(self, images: Sequence[RgbImage], vectors: "torch.Tensor") -> list[ScoredBoxes]:
-        """Run one forward pass on images of any sizes, and return one result per image.
+        """Run one forward pass on images of any size, and return one result per image.
 
         `vectors` are the (P, D) unit vectors of phrases or exemplars.
         """

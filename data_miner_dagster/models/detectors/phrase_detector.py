@@ -66,7 +66,7 @@ class Candidates:
 
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
-        """Join the candidates of several passes. There must be at least one, and either all have masks or none has."""
+        """Join the candidates of several passes. There must be at least one, and either all or none must have masks."""
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.confidences for part in parts]),
@@ -96,7 +96,7 @@ class PhraseDetector(HubDetector):
     @property
     @abstractmethod
     def max_tokens(self) -> int:
-        """The maximum number of tokens of all phrases in one forward pass."""
+        """The maximum total number of tokens in the phrases of one forward pass."""
 
     @abstractmethod
     def candidates_of(
@@ -104,7 +104,7 @@ class PhraseDetector(HubDetector):
     ) -> list[Candidates]:
         """Return, for each image, the candidates at or above `confidence_floor`, from one forward pass.
 
-        All phrases together must have at most `max_tokens`.
+        All phrases together must not have more than `max_tokens` tokens.
         """
 
     def candidates_of_phrases(
@@ -199,7 +199,7 @@ class BestPhraseDetector(PhraseDetector):
 
     @abstractmethod
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass, and return one result per image. All prompts together have at most `max_tokens`."""
+        """Run one forward pass, and return one result per image. The prompts must fit within `max_tokens`."""
 
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float

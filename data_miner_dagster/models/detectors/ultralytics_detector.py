@@ -240,7 +240,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names stored in an entry's `.onnx` file, or None if there is no such file or it has none."""
+    """Return the class names stored in an entry's `.onnx` file, or None if the file or the names are missing."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
     metadata = _metadata_of(entry.folder)

@@ -1,8 +1,8 @@
 """Phrases for YOLO-World and YOLOE, whose weights do not include the text encoder they were trained with.
 
 Belongs here: reading a text encoder from a folder on disk, and passing its embeddings to the network. Ultralytics' own
-mechanism is not used, since it needs a package that is only available from a Git repository, and it fetches weights
-automatically.
+mechanism is not used: it fetches weights automatically, and needs a package that is only available from a Git
+repository.
 
 The folder contains CLIP's tokenizer and, for YOLO-World, CLIP ViT-B/32 in the hub's format. For YOLOE, it contains a
 TorchScript file instead of CLIP ViT-B/32. This file is a program, so it is opened only if the entry pins its sha256.

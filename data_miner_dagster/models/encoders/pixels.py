@@ -73,7 +73,7 @@ class PixelPreparation:
 
     @classmethod
     def of_settings(cls, settings: Mapping[str, Any], *, is_stretched: bool) -> "PixelPreparation":
-        """Read the settings of an image processor, by the names of `preprocessor_config.json`.
+        """Read the settings of an image processor, which have the same names as in `preprocessor_config.json`.
 
         Args:
             settings: all settings of the processor.
@@ -117,7 +117,7 @@ class PixelPreparation:
         return output
 
     def __call__(self, image: RgbImage) -> npt.NDArray[np.uint8]:
-        """Return the image as (H, W, 3) uint8 in the size `output_wh`. The call is thread-safe.
+        """Return the image as (H, W, 3) uint8 in the size `output_wh`. Thread-safe.
 
         Raises:
             ModelError: the settings determine no common size.

@@ -4,9 +4,9 @@ Belongs here: the recipes, and tokenizing prompts by them. Does not belong here:
 (pixels.py).
 
 A tokenizer's defaults change between versions of its library and between checkpoints. Padding on the wrong side or a
-missing last token changes every similarity without an error. So a tokenizer provides only the ids of the words, and the
-tokens before and after them are defined here. A checkpoint's own image settings apply, since it was trained with them.
-Settings that it omits come from here rather than from the defaults of a class.
+missing last token changes every similarity without an error. Therefore, a tokenizer provides only the ids of the words,
+and the tokens before and after them are defined here. A checkpoint's own image settings apply, since it was trained
+with them. Settings that it omits come from here rather than from the defaults of a class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class ImageRecipe:
     std: tuple[float, float, float] | None
 
     def completed(self, stated: Mapping[str, Any], side: int) -> dict[str, Any]:
-        """Return the recipe's settings for an image processor, replaced by those in `stated` that are not None.
+        """Return an image processor's settings: those in `stated` that are not None, and the recipe's for the rest.
 
         Args:
             stated: the checkpoint's own settings, by their names in `preprocessor_config.json`.

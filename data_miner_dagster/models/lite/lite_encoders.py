@@ -96,8 +96,8 @@ class LiteConseEncoder:
             detector: the network that computes the confidences of COCO's classes. Some of these, such as person, are
                 missing from ImageNet.
             names: the embedded class names of the classifier and the detector.
-            load_sentences: a function that loads the text encoder. It is called for the first prompt, so images alone
-                do not need it.
+            load_sentences: a function that loads the text encoder. It is called for the first prompt, so embedding only
+                images does not load it.
         """
         self.name = entry.name
         self.fingerprint = entry.fingerprint

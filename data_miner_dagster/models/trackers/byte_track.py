@@ -1,7 +1,7 @@
 """ByteTrack, from the library `trackers`, with the colours of boxes as a second cue (colour_matching.py).
 
-The library (2.6) has no cue of appearance of its own, but it takes the measure of overlap as a parameter. Colours enter
-there, so that the matching itself remains the library's.
+The library (2.6) does not compare appearances, but it accepts a custom measure of overlap. Colours are part of this
+measure, so the library still does the matching.
 
 Source: Zhang et al. 2022, "ByteTrack: Multi-object tracking by associating every detection box".
 """
@@ -82,8 +82,8 @@ class ByteTracker:
     def _changed(self, overlaps: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the (tracks, boxes) overlaps, changed by the colours of the boxes.
 
-        The library calls this first with the confident boxes and all tracks. It then calls this with the other boxes,
-        which are matched by overlap alone.
+        The library calls this method first with the confident boxes and all tracks, then with the other boxes, which
+        are matched by overlap alone.
         """
         sight, self._sight = self._sight, None
         if sight is None:

@@ -1,8 +1,9 @@
-"""Tell objects of one class apart by their colours, where their motion alone does not.
+"""Tell objects of one class apart by their colours, where motion alone is not enough.
 
 The tracker matches boxes with tracks by overlap. This module remembers the colours of each track and changes the
 overlaps before the matching: a box that looks like one track cannot continue another one, and a track that was lost can
-continue in a box beside its expected position. Objects that look alike are matched by overlap, as without colours.
+continue in a box beside its expected position. Objects that look alike are matched by overlap, as they would be without
+colours.
 
 Only confident boxes are considered. A track keeps the mean of its colours, so memory does not grow.
 """
@@ -27,13 +28,14 @@ by at least this."""
 _DIFFERENT: Final = 0.4
 """The minimum distance at which a box does not look like a track."""
 _LEAST_OVERLAP: Final = 0.11
-"""The overlap of a lost track with a box that only its colours match. It is just above the tracker's minimum."""
+"""The overlap that is assumed between a lost track and a box that match only by colour. It is just above the tracker's
+minimum."""
 _REJOINING: Final = 0.5
 """The weight of colours where a box looks like one track only."""
 _NEW_BOXES: Final = 2
 _NEW_FACTOR: Final = 0.6
-"""A track with at most `_NEW_BOXES` boxes is often a false detection. An older track that looks like a box comes first:
-the new track's overlap is multiplied by this factor."""
+"""A track with at most `_NEW_BOXES` boxes is often a false detection. An older track that looks like a box takes
+precedence: the new track's overlap is multiplied by this factor."""
 _COVERED: Final = 0.05
 """The minimum share of a box that an object must cover to count as in front of it."""
 _GROWTH: Final = 0.3
@@ -44,14 +46,15 @@ _FOUND_DISTANCE: Final = 0.5
 track's detection."""
 _HIDDEN_OVERLAP: Final = 0.1
 _HIDING_COST: Final = 0.3
-"""A track's box may be partly hidden if it overlaps this much. It then looks like a mixture with the object in front.
-The distance grows with the hidden share, because a larger share is less likely."""
+"""A box with at least this IoU with a track's expected position may show the track's object partly hidden. It then
+looks like a mixture with the object in front. The distance grows with the hidden share, because a larger share is less
+likely."""
 _CERTAIN_OVERLAP: Final = 0.9
 """Where several objects are expected, one may hide another, so colours do not overrule an overlap of at least this."""
 _RECENT_SECONDS: Final = 1.01
-"""An object that was not detected for longer is no longer expected to hide others."""
+"""An object that has not been detected for longer than this is no longer expected to hide others."""
 _RATE: Final = 0.2
-"""The weight of the newest box in a track's mean colours. It is less for a box that looks different, such as one that
+"""The weight of the newest box in a track's mean colours. It is lower for a box that looks different, such as one that
 was matched wrongly or is behind an object of another class."""
 
 
@@ -66,7 +69,7 @@ class _Known:
     covered: float = 1.0
 
     def see(self, colours: Matrix, covered: float) -> None:
-        """Update the colours. The least covered box counts until one is not covered at all."""
+        """Update the colours. Until an uncovered box is seen, the colours of the least covered box are used."""
         if covered <= _COVERED:
             if self.colours is None or self.covered > _COVERED:
                 self.colours = colours
@@ -143,7 +146,7 @@ class ColourMatching:
         return changed
 
     def _distances(self, overlaps: Matrix, tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> _Distances:
-        """Return the distances in colour of boxes from tracks, or from mixtures of a track with one that hides it."""
+        """Return the colour distances of boxes from tracks, or from mixtures of a track with one that hides it."""
         values = _plain_distances(tracks, sight)
         is_unsure = np.zeros(overlaps.shape[1], np.bool_)
         colours = [None if each is None else unit_colours(each) for each in sight.colours]
@@ -207,7 +210,7 @@ def _plain_distances(tracks: Sequence[_Known], sight: Sight) -> Matrix:
 
 
 def _covered_shares(box: Matrix, others: Matrix) -> Matrix:
-    """Return the (N,) shares of a box that each of (N, 4) other boxes covers."""
+    """Return the (N,) share of a box that each of the (N, 4) other boxes covers."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     shares: Matrix = np.clip(high - low, 0, None).prod(axis=1) / max(float((box[2:] - box[:2]).prod()), 1e-9)
     return shares
@@ -230,7 +233,7 @@ def _may_be_found(track: _Known, overlaps: Matrix, colours: Sequence[Matrix | No
 
 
 def _mixed_distance(seen: Matrix, own: Matrix, mixtures: Sequence[tuple[Matrix | None, float]]) -> float:
-    """Return the distance of `seen` from a track's colours, or from their nearest mixture with a hiding object's."""
+    """Return the distance of `seen` from the nearest of a track's colours and their mixtures with hiding objects."""
     nearest = colour_distance(seen, own)
     for other, share in mixtures:
         if other is not None:
@@ -242,8 +245,8 @@ def _mixed_distance(seen: Matrix, own: Matrix, mixtures: Sequence[tuple[Matrix |
 
 _REACH: Final = 1.5
 _REACH_SECONDS: Final = 0.5
-"""A lost object is looked for within `_REACH` times a box's side for each `_REACH_SECONDS`, at least half and at most
-twice this, from its expected or its last position."""
+"""A lost object is looked for around its expected position and its last one. The radius is `_REACH` times a box's side
+for each `_REACH_SECONDS`, but at least half and at most twice that."""
 
 
 def _within_reach(tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> npt.NDArray[np.bool_]:

@@ -160,7 +160,7 @@ class Sam3VideoSession:
 
 
 def _slim(output: "dict[str, torch.Tensor]", *, keep: bool) -> None:
-    """Delete the large tensors of one object on one frame, or only the masks, which are not read again, if `keep`."""
+    """Delete the large tensors of one object on one frame. If `keep`, delete only masks, which are not read again."""
     for name in _LARGE_OUTPUTS[2:] if keep else _LARGE_OUTPUTS:
         output.pop(name, None)
 
