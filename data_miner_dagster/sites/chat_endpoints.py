@@ -56,7 +56,7 @@ class ChatAnswer:
 
 
 def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...]) -> None:
-    """Check that the key of an endpoint is set and its address is allowed, without sending a request.
+    """Check that an endpoint's key is set and its address is allowed, without sending a request.
 
     An address whose host name cannot be resolved passes, since the network may be down.
 

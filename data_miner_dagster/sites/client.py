@@ -317,7 +317,7 @@ class SiteClient:
     # --- pictures ---
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Return the best thumbnail of a video and, optionally, its widest storyboard, without fetching the pictures.
+        """Return a video's best thumbnail and, if wanted, its widest storyboard. The pictures are not fetched.
 
         Raises:
             SourceError: the page could not be read.

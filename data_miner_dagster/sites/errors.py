@@ -189,7 +189,7 @@ def _message_of(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
-    """Return an error's kind, its message without secrets, and the wait in seconds that the server requests, or None.
+    """Return an error's (kind, message without secrets, wait in seconds), with None if the server requests no wait.
 
     `error` may be any exception that yt-dlp raises.
 

@@ -157,7 +157,7 @@ def fetched_video(
     described: Callable[[Mapping[str, Any]], VideoCandidate],
     promised_bytes: int | None,
 ) -> FetchedVideo:
-    """Rename the file that yt-dlp fetched to our naming scheme, and return it with the page's metadata.
+    """Rename the file that yt-dlp fetched according to our naming scheme, and return it with the page's metadata.
 
     Args:
         info: yt-dlp's metadata for the video, or None if the page has no video.

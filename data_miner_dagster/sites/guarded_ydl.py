@@ -147,7 +147,7 @@ def format_wanted(config: DownloadingConfig) -> str:
 
 
 def _argument(value: str) -> str:
-    """Return an extractor argument's value. A reference is resolved, and the tokens in its value become known secrets.
+    """Return an extractor argument's value. A reference is resolved, and its tokens are registered as secrets.
 
     Tokens have the form `CLIENT.CONTEXT+TOKEN`, separated by commas. yt-dlp uses the token part alone.
     """

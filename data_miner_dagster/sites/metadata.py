@@ -91,7 +91,7 @@ def _side(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where and when an entry was found: its source, its query, the time, and its position in the listing."""
+    """The source, query and time of the listing that found an entry, and the entry's position in it."""
 
     source: str
     query: str

@@ -17,10 +17,10 @@ class OptedOutError(RequestError):  # type: ignore[misc]
 
 
 def opt_out_of(headers: Any, html: str = "") -> str | None:
-    """Return the directive by which a page or its headers opt out of automated use, or None if they do not opt out.
+    """Return the directive in a page or its headers that opts out of automated use, or None if there is none.
 
-    Source: the directives that img2dataset honours (X-Robots-Tag noai, noimageai, noindex, noimageindex), the same
-    directives in a robots meta element, and the W3C's TDM Reservation Protocol.
+    Sources: the X-Robots-Tag directives that img2dataset honours (noai, noimageai, noindex, noimageindex), which are
+    also recognized in a robots meta element, and the W3C's TDM Reservation Protocol.
     """
     for name, value in headers.items():
         if name.lower() == "tdm-reservation" and value.strip() == "1":

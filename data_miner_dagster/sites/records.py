@@ -36,7 +36,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ListingLimits:
-    """The limits at which a listing may stop. Listings are read page by page, so stopping early saves requests."""
+    """Conditions for ending a listing early. Listings are read page by page, so this saves requests."""
 
     max_results: int | None = None
     known_keys: frozenset[str] = frozenset()  # stop after several consecutive videos with these keys

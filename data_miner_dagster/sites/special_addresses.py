@@ -1,7 +1,7 @@
 """Our own table of the IP addresses that do not belong to the public internet.
 
 The interpreter's tables (`ipaddress.is_global`) differ between patch versions of Python (CVE-2024-4032) and miss most
-ways in which an IPv6 address can wrap an IPv4 address.
+ways of wrapping an IPv4 address in an IPv6 address.
 
 Sources: the IANA IPv4 and IPv6 Special-Purpose Address Registries as of 2025, and the IPv6 Address Space registry
 (global unicast is only 2000::/3). The registries omit multicast (RFC 5771, RFC 4291), IPv4-compatible and site-local
