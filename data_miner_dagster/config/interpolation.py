@@ -134,7 +134,7 @@ class ShownSettings:
 
 
 def _filled(content: Any, text: str) -> Any:
-    """Return a copy of `content` in which `text` replaces every value except None."""
+    """Return a copy of `content` with every value except None replaced by `text`."""
     if isinstance(content, Mapping):
         return {key: _filled(value, text) for key, value in content.items()}
     if isinstance(content, list):

@@ -61,8 +61,8 @@ def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: Par
         parse: a function that replaces `parse_file`, for example to run it in another process.
 
     Raises:
-        ConfigError: the file, or the file that DATA_MINER_CONFIG names, is missing, empty, not YAML, or has invalid
-            settings; `path` refers to a variable that `limits` forbids; or DATA_MINER_CATALOG_URL is not a valid URL.
+        ConfigError: this file or the one that DATA_MINER_CONFIG names is missing or invalid, `limits` forbids a
+            variable in `path`, or DATA_MINER_CATALOG_URL is not a valid URL.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
     interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
@@ -82,8 +82,7 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
     names is read, if there is one.
 
     Raises:
-        ConfigError: the file is missing, empty, not YAML, or has invalid settings, or DATA_MINER_CATALOG_URL is not a
-            valid URL.
+        ConfigError: the file is missing or invalid, or DATA_MINER_CATALOG_URL is not a valid URL.
     """
     path = path if path is not None else _platform_path()
     content = _platform_content(path)

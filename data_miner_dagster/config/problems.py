@@ -224,7 +224,7 @@ def _tags(model: type[BaseModel]) -> tuple[object, ...]:
 
 
 def _unwrapped(annotation: Any) -> list[Any]:
-    """Return the members of a union except None, without `Annotated`. Any other annotation is its own only member."""
+    """Return the members of a union except None, or [annotation] for anything else. `Annotated` is removed."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _unwrapped(get_args(annotation)[0])

@@ -77,7 +77,7 @@ class ProjectLimits:
         return None
 
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
-        """Return a message if a file, after resolving links, is outside the allowed folders, and None otherwise."""
+        """Return a message if the real path of a file is outside the allowed folders, and None otherwise."""
         folders = self.text_folders if is_text else self.media_folders
         if folders is None:
             return None

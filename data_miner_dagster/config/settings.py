@@ -166,7 +166,7 @@ class ProjectConfig(ConfigModel):
 
     @classmethod
     def from_snapshot(cls, content: Mapping[str, Any]) -> Self:
-        """Return the settings in a snapshot that `as_snapshot` returned.
+        """Restore settings from a snapshot that `as_snapshot` returned.
 
         Raises:
             pydantic.ValidationError: an earlier version accepted the settings, but this version does not.

@@ -42,7 +42,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ConfigError: the path is a pipe, a device or a folder, or the file is too large, unreadable or not UTF-8.
+        ConfigError: the file is not a regular file, is too large, cannot be read or is not UTF-8.
     """
     try:
         # A normal open would block forever on a pipe without a writer.

@@ -45,8 +45,8 @@ def checked_names(content: Any) -> Any:
     """Strip blanks from a mapping's keys, and return anything else unchanged, for the field to check.
 
     Raises:
-        ValueError: a key is not text, is blank, or contains a line break, a control character or an invisible
-            character, or two keys differ only in case or surrounding blanks.
+        ValueError: a key is blank, is not text or contains a line break or a control or invisible character, or two
+            keys differ only in case or surrounding blanks.
     """
     if not isinstance(content, Mapping):
         return content
