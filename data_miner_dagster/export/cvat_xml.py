@@ -25,7 +25,7 @@ _SHAPES: Final = frozenset({"polygon", "polyline", "points", "cuboid", "ellipse"
 
 @dataclass(slots=True)
 class XmlBox:
-    """A `box` element: its label, its corners in pixels, whether it is rotated, and its attributes by name."""
+    """A `box` element: its label, corners in pixels and attributes by name, and whether it is rotated."""
 
     label: str
     corners: tuple[float, float, float, float]
@@ -35,7 +35,7 @@ class XmlBox:
 
 @dataclass(slots=True)
 class XmlImage:
-    """An `image` element, with its boxes, its tags, and the kinds of its other shapes."""
+    """An `image` element with its boxes, its tags and the kinds of its other shapes."""
 
     number: int
     name: str

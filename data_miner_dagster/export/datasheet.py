@@ -51,5 +51,5 @@ def gaps_changed(release: Mapping[str, Any]) -> list[str]:
 
 
 def cuts_of(videos: Sequence[ReleaseVideo]) -> dict[str, str]:
-    """Return {video key: its blocks as text} for the videos that are divided between splits by time."""
+    """Return {video key: blocks as text} for the videos that are divided between splits by time."""
     return {video.video_key: video.split for video in videos if cut_of(video.split)}

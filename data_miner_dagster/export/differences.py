@@ -63,7 +63,7 @@ def compare_releases(
     Args:
         before: the folder of the earlier release.
         before_content: the content of the earlier release's manifest.
-        after: the folder of the later release, in which the `data/` tables must exist.
+        after: the folder of the later release. Its `data/` tables must exist.
         after_content: the content of the later release's manifest, which may not be written yet.
         last_splits: the split of each video in the last release that contained it, which may be older than `before`. If
             it is None, the splits of `before` are used.

@@ -67,7 +67,7 @@ class FiftyOneWriter:
 
 
 def dataset_document(header: ReleaseHeader) -> dict[str, object]:
-    """Return the document in which FiftyOne stores a dataset's fields and classes."""
+    """Return the document that describes a dataset's fields and classes to FiftyOne."""
     detection = (
         _field("id", "ObjectIdField", db_field="_id"),
         _field("tags", "ListField", subfield="StringField"),

@@ -1,6 +1,6 @@
-"""The registry of formats: what a release contains, and what can be exported.
+"""Register the formats that a release contains or that can be exported.
 
-Its entries determine what is written and read back, `data-miner export --help`, messages, the table in
+The entries determine what is written and read back, `data-miner export --help`, messages, the table in
 docs/releases.md, and the kinds of the asset `dataset`. Belongs here: descriptions of formats. Does not belong here:
 their code, which is imported only when needed, so that `--help` is fast.
 """
@@ -24,7 +24,7 @@ MAX_KINDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format, which is in every release, exported on demand, or both.
+    """A format that is part of every release, exported on demand, or both.
 
     Attributes:
         name: the name that users write.

@@ -134,7 +134,7 @@ def _region(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
 
 
 def _meta(box: ReleaseBox) -> dict[str, str]:
-    """Return the id of a person's answer about a box, and the verifier's verdict on it, omitting what is None."""
+    """Return a box's `answer_id` and `verifier_verdict` by name, without those that are None."""
     said = {"answer_id": box.answer_id, "verifier_verdict": box.verifier_verdict}
     return {name: text for name, text in said.items() if text is not None}
 

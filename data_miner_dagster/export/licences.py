@@ -64,7 +64,7 @@ def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
 
 
 def forbidding(uses: Sequence[LicenceUse]) -> str | None:
-    """Return a sentence that lists the licences that forbid redistribution, or None if there are none."""
+    """Return a sentence listing the licences that forbid redistribution, or None if there are none."""
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None

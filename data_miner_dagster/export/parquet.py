@@ -137,7 +137,7 @@ def boxes_table(folder: Path) -> Path:
 
 
 def extra_columns_of(folder: Path) -> tuple[str, ...]:
-    """Return the columns of EXTRA_COLUMNS that a release's table of boxes has.
+    """Return the names in EXTRA_COLUMNS that are columns of a release's table of boxes.
 
     Raises:
         DataMinerError: the table is damaged.

@@ -65,7 +65,7 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
 
 
 def box_ids(image: ReleaseImage) -> tuple[str, ...]:
-    """Return a name for each of an image's boxes, determined by frame, class, position and confidence.
+    """Return a name for each box in an image, derived from its frame, class, position and confidence.
 
     Names are unique, since `-2`, `-3` and so on are appended to the names of equal boxes.
     """

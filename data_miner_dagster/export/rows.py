@@ -76,7 +76,7 @@ def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
 
 
 def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any]]:
-    """Return the rows of a release's table that have `value` in `column`. Only they and one batch are in memory.
+    """Return the rows of a release's table that have `value` in `column`. Memory holds only these rows and one batch.
 
     Raises:
         DataMinerError: the table is damaged.

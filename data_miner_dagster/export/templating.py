@@ -119,6 +119,6 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 
 def _pin(model: Mapping[str, str | None]) -> str:
-    """Return the revision of a model's weights, or else a text that says how, if at all, they are pinned."""
+    """Return the revision of a model's weights, or else a text about how they are pinned."""
     is_elsewhere = str(model["source"]).startswith("endpoint:")
     return model["revision"] or ("not pinned: it runs on a server" if is_elsewhere else "pinned by checksum")

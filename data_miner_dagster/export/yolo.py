@@ -3,7 +3,7 @@
 Source: https://docs.ultralytics.com/datasets/detect/. A label file's path is the image's path with `images` replaced
 by `labels`. A line is `class x_centre y_centre width height`, relative to the image size. An image without
 boxes has an empty file, which marks it as a negative rather than as unlabelled. YOLO has no regions to ignore, so
-unsure boxes have no line. If the project has masks, every line is a polygon, `class x y x y ...`, since Ultralytics
+unsure boxes have no line. If the project has masks, every line is a polygon (`class x y x y ...`), since Ultralytics
 refuses a mixture. The polygon of a box without a mask is its rectangle.
 
 Source: https://docs.ultralytics.com/datasets/segment/.
@@ -45,7 +45,7 @@ def fold_file(fold: str) -> str:
 
 
 class YoloWriter:
-    """Writes `labels/<split>/<image>.txt`, `data.yaml` and, with folds, a `data_<fold>.yaml` for each.
+    """Writes `labels/<split>/<image>.txt` and `data.yaml`. With folds, it also writes a `data_<fold>.yaml` for each.
 
     `data.yaml` has no `path`, so Ultralytics uses the file's own folder and a release can be moved.
     """
