@@ -1,4 +1,4 @@
-"""Compute how many more or fewer frames a release would hold back now, because of verdicts given or undone since."""
+"""Compute how verdicts given or undone since a release change the number of frames that it would hold back."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -18,9 +18,9 @@ from data_miner_dagster.storage.tables import read_batches
 
 
 def change_of_waiting(platform: Platform, project: str, version: str) -> int:
-    """Return the change in the number of frames that wait for review since a release, because of verdicts.
+    """Return how many more frames are waiting for review because of verdicts given or undone since a release.
 
-    The change is negative if fewer frames wait now. It is 0 if the inputs of the release are not stored.
+    The result is negative if fewer frames are waiting now, and 0 if the release's inputs are not stored.
 
     Raises:
         DataMinerError: a table cannot be read, or is out of date.
@@ -42,9 +42,9 @@ def change_of_waiting(platform: Platform, project: str, version: str) -> int:
 
 
 def _stored_verdicts(platform: Platform, project: str, version: str) -> Mapping[str, bool] | None:
-    """Return, by answer id, whether each verdict that existed at a release had been undone by then.
+    """Map the answer id of each verdict given before a release to whether the verdict had been undone by then.
 
-    Return None if the inputs of the release are not stored.
+    Return None if the release's inputs are not stored.
     """
     path = platform.layout.release_inputs(project, version)
     if not path.is_file():
@@ -58,7 +58,7 @@ def _stored_verdicts(platform: Platform, project: str, version: str) -> Mapping[
 
 
 def _frames_of(platform: Platform, verdicts: Collection[Verdict]) -> Mapping[str, Collection[int]]:
-    """Return the indices of the frames that verdicts are about, by video. Videos without frames are omitted."""
+    """Return the indices of the frames with verdicts, by video key. Videos without frames are omitted."""
     by_frame, frames = VerdictsByFrame(verdicts), {}
     for video_key in by_frame.video_keys:
         if not has_frames(platform.layout, video_key):  # the video was deleted, or is being extracted again

@@ -12,7 +12,7 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 class ReleaseCheck:
     """The result of `check_release`.
 
-    `problems` has one line for each missing or changed file, and one if the catalog does not contain the release.
+    `problems` has one line for each missing or changed file, and another if the release is not in the catalog.
     """
 
     version: str
@@ -22,7 +22,7 @@ class ReleaseCheck:
 
     @property
     def holds(self) -> bool:
-        """True if every file has the recorded sha256, and the catalog contains the release."""
+        """True if every file has the recorded sha256 and the release is in the catalog."""
         return not self.problems
 
     @property
@@ -34,7 +34,7 @@ class ReleaseCheck:
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
-    """Compare every file of a release with its recorded sha256. Every byte is read.
+    """Compare the sha256 of every file in a release with the recorded one. Every byte is read.
 
     Args:
         platform: the platform of one root.

@@ -1,6 +1,6 @@
-"""Compute the cost of a release in units that are the same on every machine, such as counts of videos and boxes.
+"""Compute the cost of a release in machine-independent units, such as the number of videos and boxes.
 
-The cost depends only on the project's rows and tables, rather than on the work done in this root, so a rebuilt release
+The cost depends only on the project's rows and tables, not on the work done in this root. A rebuilt release therefore
 states the same cost. Does not belong here: the measured time and bytes (operations/reporting/costs.py).
 """
 
@@ -30,8 +30,8 @@ def effort_of(
         platform: the platform of one root.
         config: the project's configuration.
         funnel: the counts after each stage.
-        replaced: the manifest of a release to reproduce byte for byte, or None for a new release. If it is given, the
-            result repeats its prices, and is None if the manifest states no cost.
+        replaced: the manifest of a release to reproduce byte for byte, or None for a new release. The result repeats
+            the manifest's prices, or is None if the manifest states no cost.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
         return None
@@ -63,7 +63,7 @@ def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[d
 
 
 def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:
-    """Return the largest number of additional pictures that tracking decodes and examines around the frames."""
+    """Return the maximum number of extra pictures around the frames that tracking decodes and examines."""
     frame_ids = (row["frame_id"] for row in read_rows(platform.layout.detected_frames_table(project), ["frame_id"]))
     number = 0
     for video_key, places in groupby(map(split_frame_id, frame_ids), key=lambda place: place[0]):

@@ -48,19 +48,18 @@ class ExportOutcome:
     folder: Path
     num_images: int
     num_boxes: int
-    left_out: Mapping[str, str]  # images and crops with an internal error, and the error in one line
+    left_out: Mapping[str, str]  # the one-line internal error of each image or crop that was left out
 
 
 def export_release(
     platform: Platform, project: str, *, format: str, to: Path, version: str | None = None
 ) -> ExportOutcome:
-    """Write a release, or one format of it, with copies of its images to a new folder.
+    """Export a release to a new folder, unchanged or in one format, with copies of its images.
 
     The folder appears completely or not at all.
 
-    The format `all` copies the release unchanged, except for files that are not part of it (files that `SHA256SUMS`
-    does not list). The other formats are defined in `export/formats.py`. In these, an image or crop that causes an
-    internal error is left out and reported.
+    The format `all` copies the release unchanged, without any files that `SHA256SUMS` does not list. The other formats
+    are defined in `export/formats.py`. They leave out and report each image or crop that causes an internal error.
 
     Args:
         platform: the platform of one root.
@@ -93,7 +92,7 @@ def export_release(
 
 
 def whole_release(platform: Platform, project: str, version: str) -> Path:
-    """Return the folder of a release after checking that the release was not withdrawn and is complete.
+    """Return the folder of a release after checking that the release is complete and was not withdrawn.
 
     Raises:
         DataMinerError: the release was withdrawn, or a file is missing or changed.
@@ -111,7 +110,7 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
 
 
 def names_in_release(release: Path) -> Iterator[str]:
-    """Yield the names of a release's files. The last one is the manifest, which marks a release as complete."""
+    """Yield the names of a release's files, ending with the manifest, which marks the release as complete."""
     yield from (name for name, _ in read_checksums(release))
     yield from (CHECKSUMS_FILE, MANIFEST_FILE)
 
@@ -167,7 +166,7 @@ def _export_format(
         left_out: the ids of frames whose images are not written, each with the reason.
 
     Returns:
-        The counts of the export, and, for each missing part of an image, its internal error by the name of the part.
+        The counts of the export, and the internal error of each missing part of an image, by the part's name.
 
     Raises:
         VideosLeftOutError: further images cannot be written. The error lists their frame ids, and nothing is exported.
@@ -224,7 +223,9 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
 
 @contextmanager
 def _export_folder(to: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill, which becomes `to` when the block ends. Leftovers of a kill are removed first.
+    """Yield a temporary folder that becomes `to` when the block ends.
+
+    A folder left behind by a killed export is removed first.
 
     Raises:
         ConfigError: another export is writing to `to`, or `to` exists and is not empty.

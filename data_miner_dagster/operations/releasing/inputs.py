@@ -1,4 +1,4 @@
-"""Store the inputs from which `data-miner rebuild` reproduces a release, beside the project's tables.
+"""Store, beside the project's tables, the inputs that `data-miner rebuild` needs to reproduce a release.
 
 The inputs are the catalog rows at the time of the release, the calibration of boxes, the fingerprint of each video's
 frames, and the versions of everything that affects the result. Images, videos and vectors are not copied: `rebuild`
@@ -50,7 +50,7 @@ DECIDING_PACKAGES: Final = (
     "transformers",
     "ultralytics",
 )
-"""The packages that affect the bytes of a release. Another version of one can produce different bytes."""
+"""The packages whose versions affect the bytes of a release."""
 VIDEO_TABLE: Final = "frames of a video"
 FILE_TABLE: Final = "file"
 _SCHEMA: Final = pa.schema(
@@ -85,8 +85,8 @@ class Recipe:
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
     """Return the recipe of a release that is built now.
 
-    Missing models, exemplars, and projects or releases to compare with are marked as missing, because only earlier
-    stages need them.
+    Any models, exemplars, projects or releases that are missing are marked as such, because only earlier stages need
+    them.
 
     Args:
         platform: the platform of one root.
@@ -107,7 +107,7 @@ def present_recipe(platform: Platform, config: ProjectConfig, version_name: str,
 
 @cache
 def versions_of_packages() -> dict[str, str]:
-    """Return the versions of those packages in DECIDING_PACKAGES that are installed, by name."""
+    """Return the version of each installed package in DECIDING_PACKAGES, by name."""
     found = {}
     for name in DECIDING_PACKAGES:
         try:
@@ -118,10 +118,10 @@ def versions_of_packages() -> dict[str, str]:
 
 
 def exemplar_hashes(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, ...]]:
-    """Return the sha256 of the exemplars of each prompt and class of a project, by `prompt TEXT` or `class NAME`.
+    """Return the sha256s of the exemplars of a project's prompts and classes, keyed by `prompt TEXT` or `class NAME`.
 
     Raises:
-        ConfigError: the file of an exemplar is missing or cannot be read.
+        ConfigError: an exemplar's file is missing or cannot be read.
     """
     sections: Mapping[str, PicturedConfig] = {"prompt": config.filtering, "class": config.detection}
     return {
@@ -173,7 +173,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
 
 
 def earlier_manifests(platform: Platform, project: str, version_name: str) -> dict[str, str]:
-    """Return the sha256 of the manifest of each release on disk that is older than `version_name`, by version."""
+    """Return the sha256 of the manifest of each release on disk before `version_name`, by version."""
     layout, number = platform.layout, version_number(version_name)
     return {
         name: sha256_of_file(layout.release_folder(project, name) / MANIFEST_FILE)
@@ -186,10 +186,10 @@ def earlier_manifests(platform: Platform, project: str, version_name: str) -> di
 def stored_inputs(
     platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]
 ) -> Iterator[None]:
-    """Store the inputs of a release that the block publishes, and remove them again if the block fails.
+    """Store the inputs of the release that the block publishes, and remove them if the block fails.
 
-    Inputs that were stored before are kept. The caller must hold the project's claim. Removing the inputs frees space:
-    otherwise the claim could not be released on a full disk.
+    Inputs that were already stored are kept. The caller must hold the project's claim. Removing the inputs also frees
+    the space that is needed to release the claim on a full disk.
     """
     path = platform.layout.release_inputs(config.name, version_name)
     is_new = not path.exists()
@@ -245,7 +245,7 @@ def _table(rows: Iterable[StoredRow]) -> pa.Table:
 def read_recipe(path: Path) -> Recipe | None:
     """Return the versions and fingerprints in a file of stored inputs.
 
-    Return None if the file does not exist or was written by a version of this package with another format.
+    Return None if the file does not exist or was written in another format by another version of this package.
     """
     content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
     if content.pop("format", None) != _FORMAT:
@@ -267,9 +267,9 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove those files of stored inputs in a folder that mention one of the given videos.
+    """Remove the stored inputs in a folder that mention any of the given videos.
 
-    The releases with these inputs can then no longer be rebuilt.
+    The corresponding releases can then no longer be rebuilt.
     """
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):

@@ -1,4 +1,4 @@
-"""Decide which boxes of a frame are released, from the table of detections and people's verdicts."""
+"""Decide which boxes of a frame are released, based on the table of detections and people's verdicts."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ WORDS_ON_BOXES: Final = BOX_WORDS | {VerdictWord.COMPLETE}
 
 
 class VerdictsByFrame:
-    """The verdicts on the boxes on a project's frames and on the frames' completeness, by video and time.
+    """People's verdicts on the boxes and completeness of a project's frames, by video and time.
 
     Other verdicts are ignored.
     """
@@ -43,7 +43,7 @@ class VerdictsByFrame:
             of_video.sort(key=_seconds)  # stable, so verdicts on one frame keep their order
 
     def of(self, place: FramePlace) -> list[Verdict]:
-        """Return the verdicts on one frame, in their original order. Times within SAME_FRAME_SECONDS are equal."""
+        """Return the verdicts on one frame, in their original order. Times within SAME_FRAME_SECONDS count as equal."""
         of_video = self._by_video.get(place.video_key, [])
         start = bisect_left(of_video, place.pts_seconds - SAME_FRAME_SECONDS, key=_seconds)
         stop = bisect_left(of_video, place.pts_seconds + SAME_FRAME_SECONDS, key=_seconds)
@@ -76,7 +76,7 @@ def _seconds(verdict: Verdict) -> float:
 
 
 def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
-    """Return the mask of a detected box, or None if the box has no mask or a person moved it.
+    """Return the mask of a detected box, or None if the box has no mask or was moved by a person.
 
     A change of class keeps the mask.
     """
@@ -88,7 +88,7 @@ def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
 class LabelledFrame:
     """The decision on one frame: its released boxes, or the reason why it is not released.
 
-    `unmet` are verdicts on the frame that match none of its boxes.
+    `unmet` contains the verdicts that match none of the frame's boxes.
     """
 
     outcome: FrameOutcome
@@ -117,7 +117,7 @@ class Labelling:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The inputs of the labels besides the tables and the configuration, as values that JSON supports.
+        """The inputs of the labels besides the tables and the configuration, as a JSON-compatible dict.
 
         They are part of a release's fingerprint.
         """

@@ -1,4 +1,4 @@
-"""Find all inputs of a release that are missing or have changed, before the release is rebuilt.
+"""Before a release is rebuilt, find its inputs that are missing or have changed.
 
 Belongs here: comparing the stored inputs of a release with the present state. Does not belong here: rebuilding the
 release (rebuilding.py).
@@ -36,10 +36,7 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return a line for each difference in package versions, Python's version and the kind of machine.
-
-    The present state is compared with the state in which the release was built.
-    """
+    """Return a line for each difference from the package versions, Python version and machine that built a release."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
@@ -78,7 +75,7 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
 
 
 def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line if a release's verifier is missing or has other settings, since its answers then do not apply.
+    """Yield a line if a release's verifier is missing or its settings have changed, which invalidates its answers.
 
     Args:
         platform: the platform of one root.
@@ -114,7 +111,7 @@ def lacking_files(
     Args:
         platform: the platform of one root.
         videos: the stored facts about each video with frames, by key.
-        left_out: the keys of videos and ids of frames that the release left out.
+        left_out: the video keys and frame ids that the release left out.
     """
     steps = Steps("rebuild: has examined", "videos", len(videos))
     encoder = _encoder_of(platform)
@@ -165,11 +162,11 @@ class FollowedVideo:
     sha256: str | None
     file_name: str | None
     pts_seconds: Sequence[float] = ()
-    """The times of the video's images in the release. Further frames can have been examined."""
+    """The times of the video's images in the release. Other frames may have been examined too."""
 
 
 def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
-    """Yield a line for each video without a file whose pictures around its images are missing or incomplete.
+    """Yield a line for each video whose file is missing and whose pictures around images are missing or incomplete.
 
     Args:
         platform: the platform of one root.
@@ -194,7 +191,7 @@ def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[
 
 
 def line_of_windows(project: str, video_key: str) -> str:
-    """Return the line for a video without a file whose pictures around its frames are missing or incomplete."""
+    """Return the line for a video whose file is missing and whose pictures around frames are missing or incomplete."""
     return (
         f"pictures around the frames of {video_key} are missing or incomplete, and its video file is missing; download "
         f"the video again with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or "
@@ -205,7 +202,7 @@ def line_of_windows(project: str, video_key: str) -> str:
 def lacking_releases(platform: Platform, project: str, version: str, recipe: Recipe) -> Iterator[str]:
     """Yield a line for each older release that is missing or has changed.
 
-    The manifest of the release to rebuild depends on the older releases, because it describes the changes since them.
+    The manifest of the release to rebuild lists the changes since the older releases, so it depends on them.
     """
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
@@ -216,9 +213,9 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield one line for exemplars and one for other projects and releases, if any of them are missing or have changed.
+    """Yield a line for changed or missing exemplars, and another for changed or missing projects and releases.
 
-    The other projects and releases are those that deduplication compares the project with.
+    The projects and releases are those that deduplication compares the project with.
     """
     for what, look in (
         ("exemplars of prompts or classes", lambda: _same_exemplars(platform, config, recipe)),

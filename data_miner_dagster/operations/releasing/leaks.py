@@ -1,7 +1,7 @@
-"""Find images in different splits of a release that look alike, by representations that did not determine the splits.
+"""Find similar images in different splits of a release, using representations that did not determine the splits.
 
-Every pair of images in different splits is compared, so the time grows with the square of the number of images. The
-memory used does not: two blocks are compared at a time, and the vectors of many images are in a temporary file.
+Every pair of images in different splits is compared, so the time grows with the square of the number of images.
+Memory use does not, because two blocks are compared at a time, and large sets of vectors are kept in a temporary file.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
-"""The largest distance between the perceptual hashes of similar images, in bits of 64. By default, deduplication
+"""The maximum distance between the perceptual hashes of similar images, in bits (of 64). By default, deduplication
 treats frames up to 4 bits apart as duplicates. Hashes of unrelated images differ in about 32 bits."""
 _COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "split")
 _PART: Final = 20_000  # vectors read at once; up to this many stay in memory
@@ -43,7 +43,7 @@ class LeakCheck:
     """The result of `check_leaks` for one release."""
 
     version: str
-    encoder: str | None  # the encoder that did not find the near-duplicates, or None if both roles have the same model
+    encoder: str | None  # the encoder that did not find the near-duplicates, or None if both roles use the same model
     limits: LeakLimits
     tally: LeakTally
     named: tuple[str, ...]  # the most similar pairs, as text
@@ -55,13 +55,13 @@ class LeakCheck:
 
     @property
     def limits_in_short(self) -> str:
-        """The limits within which two images look alike, in a few words."""
+        """The limits within which two images count as similar, in a few words."""
         cosine = "" if self.encoder is None else f"; cosine {self.limits.cosine:.3g} by {self.encoder}"
         return f"{self.limits.hash_distance} of 64 bits{cosine}"
 
     @property
     def limits_text(self) -> str:
-        """The limits within which two images look alike, as a phrase for a sentence."""
+        """The limits within which two images count as similar, as a phrase for a sentence."""
         text = f"perceptual hashes at most {self.limits.hash_distance} of 64 bits apart"
         if self.encoder is None:
             return text
@@ -69,7 +69,7 @@ class LeakCheck:
 
     @property
     def description(self) -> str:
-        """The number of leaks in one line for the user, with the most similar pairs and the remedy if there are any."""
+        """One line for the user: the number of leaks and, if there are any, the most similar pairs and the remedy."""
         line = (
             f"release {self.version}: {self.tally.num_leaks:,} of "
             f"{counted(self.tally.num_pairs, 'pair of images', 'pairs of images')} in "
@@ -109,7 +109,7 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
 
 def _other_encoder(platform: Platform, config: ProjectConfig) -> EncoderRole | None:
-    """Return the encoder that deduplication does not use for near-duplicates, or None if one model has both roles."""
+    """Return the encoder that deduplication does not use for near-duplicates, or None if both roles share a model."""
     by_role = {"filter": platform.models.filter_encoder, "dedup": platform.models.dedup_encoder}
     used = by_role.pop(config.deduplication.encoder)
     (other,) = by_role.values()
@@ -137,7 +137,7 @@ def _compared_images(
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return an (N,) array with a code for each value, numbered by first appearance.
+    """Return an (N,) array with an integer code for each value, assigned in order of first appearance.
 
     The codes ascend if equal values are adjacent.
     """

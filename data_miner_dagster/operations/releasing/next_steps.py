@@ -1,4 +1,4 @@
-"""Choose the advice for a project with nothing to release by the first step of the funnel whose count is 0."""
+"""Advise what to do about a project with nothing to release, based on the first funnel step whose count is 0."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,7 +13,7 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def next_step(platform: Platform, project: str, funnel: Funnel) -> str:
-    """Return the advice for a project with nothing to release, in one line."""
+    """Return one line of advice for a project with nothing to release."""
     for count in funnel.steps:
         if count.count == 0 and count.step in _REMEDIES:
             return _REMEDIES[count.step](platform, project)

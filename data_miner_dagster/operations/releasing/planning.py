@@ -1,4 +1,4 @@
-"""Define the plan of a release, which is complete before its first byte is written, and the content of its manifest.
+"""Define a release's plan, which is complete before the first byte is written, and the content of its manifest.
 
 Belongs here: records, and the manifest as a function of them. Does not belong here: writing files (writing.py).
 """
@@ -31,7 +31,7 @@ from data_miner_dagster.stages.splitting.blocks import gaps_fit
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The state of a project before a release. It is read once."""
+    """The state of a project before a release, read once."""
 
     config: ProjectConfig
     manifests: Manifests  # of the releases on disk
@@ -44,7 +44,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The images that a selection has chosen among all releasable images, and the selection's settings."""
+    """The images that a selection has chosen from all releasable images, and the selection's settings."""
 
     settings: Mapping[str, object]
     num_candidates: int
@@ -70,7 +70,7 @@ class FrameTally:
         self.num_verdicts += frame.num_verdicts
 
     def leave_between_blocks(self, number: int) -> None:
-        """Count `number` released images as images in a gap between two splits of their video instead."""
+        """Reclassify `number` released images as images in a gap between two splits of their video."""
         self.by_outcome[FrameOutcome.RELEASED] -= number
         self.by_outcome[FrameOutcome.BETWEEN_BLOCKS] += number
 
@@ -95,14 +95,14 @@ class ReleasePlan:
     choice: Choice | None  # None if every releasable image is released
     group_by_video: dict[str, str]  # the first video of each video's group
     divided_groups: list[tuple[str, ...]]  # groups whose videos are in different splits
-    videos_without_images: list[str]  # no frame of them is released, for example because all are duplicates
+    videos_without_images: list[str]  # for example because all their frames are duplicates
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
     duplicate_encoder: str
     duplicate_threshold: float
     left_out: Collection[str]  # keys of videos and ids of frames whose files are missing or unreadable
     frames: FrameTally
-    num_verdicts: int  # verdicts in force on boxes on the project's representatives
+    num_verdicts: int  # verdicts in force on the boxes of the project's representatives
     verification: VerificationCounts | None = None  # None if the project has no verifier
     not_followed: Collection[str] = ()  # keys of videos whose objects could not be followed
     effort: Mapping[str, Any] | None = None  # None if the plan reproduces a release that states no cost
@@ -133,7 +133,7 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
 
 @dataclass(frozen=True, slots=True)
 class WrittenImages:
-    """The counts of the images that were written, and the images that the manifest lists."""
+    """The counts of the written images, and the images that the manifest lists."""
 
     tally: ReleaseTally
     kept_by_hand: Sequence[str]  # ids of frames that are included because of a person's verdict
@@ -210,7 +210,7 @@ def _verdicts_content(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Any]:
 
 
 def _verifier_content(counts: VerificationCounts, config: ProjectConfig) -> dict[str, Any]:
-    """Return the counts of the verifier's verdicts on all detected boxes, and the rules for their effect."""
+    """Return the counts of the verifier's verdicts on all detected boxes, and the rules for applying the verdicts."""
     return {
         **{name: value for name, value in asdict(counts).items() if name not in ("asking", "num_tokens")},
         "line": counts.line,

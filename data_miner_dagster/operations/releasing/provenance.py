@@ -1,7 +1,7 @@
 """Trace a released image and its boxes to their origin, and state why the release contains them (`data-miner trace`).
 
-Facts about an image come from the release. Facts that a release does not contain, such as the similarity to each
-prompt, come from the project's tables if these still agree with the release about the image.
+Facts about an image come from the release. Facts that the release lacks, such as the similarity to each prompt, come
+from the project's tables if they still agree with the release about the image.
 """
 
 from collections.abc import Iterator, Mapping
@@ -58,9 +58,9 @@ class ImageProvenance:
     thresholds: Mapping[str, float]
     """The thresholds of the release, by class."""
     similarities: Mapping[str, float]
-    """The similarity to each prompt, highest first, or nothing if the project's tables no longer match the release."""
+    """The similarity to each prompt, highest first, or {} if the project's tables no longer match the release."""
     duplicates: tuple[Duplicate, ...]
-    """The duplicates of the image, or nothing if the project's tables no longer match the release."""
+    """The duplicates of the image, or () if the project's tables no longer match the release."""
     verdicts: tuple[Verdict, ...]
     """People's verdicts in force on the frame as a whole, on its boxes, and on whether it is a duplicate."""
     runs: tuple[RunOfItem, ...]
@@ -72,7 +72,7 @@ class ImageProvenance:
         return address_at(self.video.url, self.image.pts_seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the provenance as values that JSON supports."""
+        """Return the provenance as a JSON-compatible dict."""
         content = asdict(self) | {
             "address": self.address,
             "verdicts": [_verdict_as_json(verdict) for verdict in self.verdicts],
@@ -90,10 +90,11 @@ def trace_image(
 
     Args:
         platform: the platform of one root.
-        what: a file of a release or export (an image or a label file of an image), a frame id, or `image:N` or `box:N`
-            with the ids of COCO and Parquet.
-        project: the name of the project, or None for the project in the path, or else for all projects.
-        version: the version of the release, or None for the version in the path, or else for the current release.
+        what: an image file or label file of a release or export, a frame id, or `image:N` or `box:N` with an id from
+            COCO or Parquet.
+        project: the name of the project. If it is None, the path in `what` determines it, or all projects are searched.
+        version: the version of the release. If it is None, the path in `what` determines it, or the current release is
+            searched.
 
     Raises:
         ConfigError: no such release contains the image, or the releases of several projects contain it.
@@ -184,7 +185,7 @@ def _provenance(platform: Platform, project: str, version: str, image_id: int) -
 
 
 def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict[str, float]:
-    """Return the similarity to each prompt, highest first, or nothing if the tables no longer match the release."""
+    """Return the similarity to each prompt, highest first, or {} if the tables no longer match the release."""
     found = similarities_of_frame(platform.layout.similarities_table(project), image.frame_id)
     if abs(found.get(image.similar_prompt, 2.0) - image.similarity) > _ROUNDING:
         return {}
@@ -192,7 +193,7 @@ def _similarities(platform: Platform, project: str, image: ReleaseImage) -> dict
 
 
 def _duplicates(platform: Platform, project: str, image: ReleaseImage) -> tuple[Duplicate, ...]:
-    """Return the duplicates of the image, or nothing if the release states another number of them."""
+    """Return the duplicates of the image, or () if the release states a different number of duplicates."""
     columns = ["frame_id", "representative_frame_id", "is_representative", "similarity", "tier"]
     table = platform.layout.deduplicated_table(project)
     rows = rows_with(table, columns, pc.field("representative_frame_id") == image.frame_id)

@@ -70,7 +70,7 @@ def labelling_of(platform: Platform, config: ProjectConfig) -> Labelling:
 def quality_content(
     platform: Platform, config: ProjectConfig, *, boxes_by_verdict: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return the part of a release's manifest about the quality of its labels.
+    """Return the section of a release's manifest on the quality of its labels.
 
     Args:
         platform: the platform of one root.

@@ -1,7 +1,7 @@
 """Reproduce a release from its manifest, byte for byte, in a folder that the user names (`data-miner rebuild`).
 
-All stages after embedding run again in a temporary root inside the root of the release, on the stored files and the
-stored catalog rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it
+All stages after embedding run again in a temporary root inside the release's root, using the stored files and catalog
+rows. Nothing is downloaded, and no verifier is asked. The result is compared with the manifest before it
 is copied to the folder.
 
 Belongs here: checking the inputs of a rebuild, and rebuilding. Does not belong here: the temporary root, which stays if
@@ -77,7 +77,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 class InputsMissingError(DataMinerError):
-    """Raised if a release cannot be rebuilt because inputs are missing or have changed. `lacks` has a line for each."""
+    """Raised if inputs for rebuilding a release are missing or have changed. `lacks` has one line per input."""
 
     def __init__(self, title: str, lacks: Sequence[str]) -> None:
         super().__init__(f"{title} cannot be rebuilt: {'; '.join(lacks)}; nothing was written")
@@ -107,7 +107,7 @@ def plan_rebuild(
     manifest: Path | None = None,
     any_versions: bool = False,
 ) -> RebuildPlan:
-    """Return the inputs for rebuilding a release, and find those that are missing or have changed.
+    """Collect the inputs for rebuilding a release, and list those that are missing or have changed.
 
     Every image is read, and nothing is changed.
 
@@ -115,9 +115,9 @@ def plan_rebuild(
         platform: the platform of one root.
         project: the name of the project.
         version: the version of a release on disk, or None for the current one.
-        manifest: a copy of the `release.json` of a release, which need not be on disk. It takes precedence over
-            `version`.
-        any_versions: True to accept other versions of packages. The result is compared with the manifest in any case.
+        manifest: a copy of a release's `release.json`. The release itself need not be on disk. This argument takes
+            precedence over `version`.
+        any_versions: True to accept other package versions. The result is compared with the manifest either way.
 
     Raises:
         ConfigError: the project or release does not exist, or the file is not a manifest of this project.
@@ -183,7 +183,7 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
 
 
 def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
-    """Return a platform on the same root that uses the models of a release instead of those configured now."""
+    """Return a platform on the same root that uses a release's models instead of the currently configured ones."""
     models = platform.models
     wanted = {role: name for role, (name, _) in recipe.models.items()}
     names = {
@@ -200,7 +200,7 @@ def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
 
 
 def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOutcome:
-    """Rebuild a release in a new folder. The folder appears only if every byte equals that of the release.
+    """Rebuild a release in a new folder. The folder appears only if every byte matches the release.
 
     Args:
         platform: the platform of one root.
@@ -234,9 +234,9 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
 
 
 def _scratch_platform(platform: Platform, plan: RebuildPlan, root: Path) -> Platform:
-    """Return an offline platform on a temporary root, after adding the inputs of a release to that root.
+    """Add the inputs of a release to a temporary root, and return an offline platform on that root.
 
-    The stored rows are added to its catalog. Files are hard-linked or copied, and other releases are linked.
+    The stored rows are added to the root's catalog. Files are hard-linked or copied. Other releases are symlinked.
     """
     scratch = Platform(
         platform.config,
@@ -298,7 +298,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _release(scratch: Platform, plan: RebuildPlan) -> Path:
-    """Write the release into its folder under the temporary root, and return the path of the folder.
+    """Write the release to its folder in the temporary root, and return the folder's path.
 
     Raises:
         DifferentResultError: the recreated tables, the selection or the verdicts differ from those of the release.
@@ -329,9 +329,9 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 
 
 def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -> VerificationCounts | None:
-    """Return the counts of verdicts, with the counts of boxes over budget and waiting boxes taken from the manifest.
+    """Return `found` with the numbers of boxes that are over budget or waiting taken from the manifest.
 
-    Only the manifest records which of these two reasons applied. If their sum differs, `found` is returned unchanged.
+    Only the manifest records how many boxes were in each group. If the sums differ, `found` is returned unchanged.
     """
     then = plan.manifest.get("verifier")
     if found is None or then is None:
@@ -342,7 +342,7 @@ def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -
 
 
 def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
-    """Return the difference between a release and its rebuilt copy as text, or "" if every byte is the same."""
+    """Describe the difference between a release and its rebuilt copy, or return "" if every byte matches."""
     if (release / MANIFEST_FILE).read_bytes() == plan.manifest_bytes:
         return ""
     if (original / CHECKSUMS_FILE).is_file():

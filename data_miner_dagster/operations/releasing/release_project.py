@@ -56,9 +56,9 @@ def release_project(
 ) -> ProjectOutcome:
     """Publish the current state of a project as a new version, unless a release of exactly this state exists.
 
-    The release is read back, and then published with one rename. After that, its catalog row and its report are
-    written. Frames whose images are missing or unreadable are left out and counted. A release without them is a
-    separate version. Once they are available again, the next build publishes the complete release.
+    The release is read back and then published with a single rename. Its catalog row and report are written afterwards.
+    Frames whose images are missing or unreadable are left out and counted. A release without these frames is a separate
+    version. Once the images are available again, the next build publishes the complete release.
 
     Args:
         platform: the platform of one root.
@@ -119,14 +119,14 @@ def release_fingerprint(
 ) -> str:
     """Return the fingerprint of everything that the content of a release depends on.
 
-    Settings that are None are not included, so a new setting makes no existing release stale.
+    Settings that are None are excluded, so that adding a setting does not make existing releases stale.
 
     Args:
         config: the project's configuration.
         tables: the fingerprints of the project's tables, by name.
         missing: the keys of videos and ids of frames that are left out because their files are missing or unreadable.
         selection: the choice among all releasable images, or None to release all.
-        labelling: the labelling whose verdicts and calibration are included if there are any.
+        labelling: the labelling whose verdicts and calibration are included, or None to include neither.
     """
     return fingerprint_of(
         {
@@ -198,7 +198,7 @@ def _num_videos_considered(platform: Platform, project: str) -> int:
 
 
 def _num_left_out(platform: Platform, project: str, manifest: Mapping[str, Any]) -> int:
-    """Return the number of videos and frames that this build left out, plus the boxes that wait for the verifier."""
+    """Return how many videos and frames this build left out, plus the number of boxes waiting for the verifier."""
     layout = platform.layout
     num_videos = sum(len(read_left_out(layout.table_of(project, stage))) for stage in TABLE_STAGES)
     detected = layout.detected_frames_table(project)
@@ -219,7 +219,7 @@ def _num_unanswered(manifest: Mapping[str, Any]) -> int:
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
-    """Update the catalog and the report for a published release. Return the outcome of the stage."""
+    """Update the catalog and the report for a published release, and return the outcome of the stage."""
     config, project, version = standing.config, standing.config.name, manifest["version"]
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)

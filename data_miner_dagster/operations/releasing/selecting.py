@@ -36,10 +36,10 @@ _FRAMES_AT_ONCE: Final = 20_000
 
 
 class ProjectSelection:
-    """A choice among a project's releasable images, which implements `ImageSelection` (stages/releasing.py)."""
+    """An `ImageSelection` (stages/releasing.py) that chooses from a project's releasable images."""
 
     def __init__(self, platform: Platform, config: ProjectConfig, select: SelectionConfig) -> None:
-        """Create a selection with the settings `select`. If they limit images per channel, read the channels."""
+        """Create a selection with the settings `select`. Read the channels if the settings limit images per channel."""
         self._platform = platform
         self._config = config
         self._select = select
@@ -86,9 +86,9 @@ class ProjectSelection:
             yield GroupLimit(np.repeat(codes, lengths), self._select.max_per_channel)
 
     def _read_vectors(self, candidates: Candidates) -> Float32Array:
-        """Return (N, D) unit vectors of the candidates, projected to few dimensions.
+        """Return an (N, D) array of the candidates' unit vectors, projected to fewer dimensions.
 
-        Only a part of the stored vectors, which have more dimensions, is in memory at a time.
+        Only part of the stored vectors, which have more dimensions, is in memory at a time.
         """
         keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
         parts = []
@@ -108,7 +108,7 @@ def selection_of(platform: Platform, config: ProjectConfig) -> ProjectSelection 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The result of a selection among the images that the project can currently release."""
+    """The result of a selection from the images that the project can currently release."""
 
     num_candidates: int
     frame_ids: tuple[str, ...]
@@ -120,18 +120,18 @@ class Selected:
     most_of_a_video: int
     """The largest number of images chosen from one video."""
     covering_radius: float | None
-    """The greatest distance (1 minus the cosine) from any image to the nearest chosen image, by projected vectors. It
-    is None if the selection uses no distances or chooses no image."""
+    """The greatest distance (1 minus the cosine) from any image to its nearest chosen image, computed from projected
+    vectors. It is None if the selection uses no distances or chooses no image."""
     radius_of_random: float | None
     """The covering radius of an equal number of randomly chosen images. It is None if `covering_radius` is None."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the result as values that JSON supports."""
+        """Return the result as a JSON-compatible dict."""
         return asdict(self)
 
 
 def try_selection(platform: Platform, project: str, select: SelectionConfig) -> Selected:
-    """Return the result of a selection among the images that a project can currently release. Nothing is stored.
+    """Return the result of a selection from the images that a project can currently release. Nothing is stored.
 
     Raises:
         ConfigError: the project does not exist, or `releasing.fixed_splits` names an unknown video.
@@ -167,6 +167,6 @@ def try_selection(platform: Platform, project: str, select: SelectionConfig) -> 
 
 
 def _radii(vectors: Float32Array, is_chosen: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the covering radius of a choice, and the covering radius of a random choice of equal size."""
+    """Return the covering radii of a choice and of a random choice of equal size."""
     drawn = np.random.default_rng(0).permutation(len(is_chosen))[: int(np.count_nonzero(is_chosen))]
     return covering_radius(vectors, np.flatnonzero(is_chosen)), covering_radius(vectors, drawn)

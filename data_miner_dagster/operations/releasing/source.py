@@ -85,13 +85,13 @@ Attempt = Callable[[str, Callable[[], DecidedFrame]], DecidedFrame | None]
 
 @dataclass(frozen=True, slots=True)
 class ImagePlace:
-    """The split of a video's images, or the cut if the video is in several splits, and the id of its first image."""
+    """The split of a video's images (or the cut, if the video is in several splits), and the id of its first image."""
 
     split: str = ""
     first_image_id: int = 1
 
     def after(self, num_images: int) -> "ImagePlace":
-        """Return the place of the images that follow the first `num_images` images."""
+        """Return the place of the images after the first `num_images`."""
         return ImagePlace(self.split, self.first_image_id + num_images)
 
 
@@ -110,7 +110,7 @@ class ReleasedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _VideoRows:
-    """The rows of one video in the tables, by frame index, and the video's public address."""
+    """One video's rows in the tables, by frame index, and the video's public address."""
 
     video_key: str
     frames: Mapping[int, Mapping[str, Any]]
@@ -122,7 +122,7 @@ class _VideoRows:
 class ReleaseSource:
     """A reader of a project's representatives with their releasable boxes, in order of video and time.
 
-    Memory is bounded by the rows of one video, one row group of each table, and one number per duplicate group.
+    Memory use is bounded by the rows of one video, one row group of each table, and one number per duplicate group.
 
     Raises:
         NotReadyError: a stage has not run.
@@ -151,16 +151,16 @@ class ReleaseSource:
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]
         )
         self.extra_columns = tuple(name for name in EXTRA_COLUMNS if has_values(self._paths["detections"], name))
-        """The columns of boxes that only some projects have, if this project has them."""
+        """The optional columns of boxes that this project has."""
         self._detections = TableByVideo(self._paths["detections"], [*_BOX_COLUMNS, *self.extra_columns])
         self._num_duplicates = self._count_duplicates()
         self.kept_by_hand = kept_by_hand(read_metadata(self._paths["filtered_frames"]))
-        """Frames, by video and time, that are included because of a person's verdict."""
+        """The frames that are included because of a person's verdict, by video and time."""
         decided = read_metadata(self._paths["deduplicated_frames"])
         self._frames_fingerprints: dict[str, str] = json.loads(decided.get(FRAMES_KEY, "{}"))
         self.video_keys: list[str] = self._unique.video_keys
         self.left_out: Collection[str] = ()
-        """The keys of videos and ids of frames to leave out, because their files are missing or unreadable."""
+        """The video keys and frame ids to leave out because of missing or unreadable files."""
 
     def frames_of(
         self,
@@ -264,7 +264,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return pairs of video keys whose first video is a re-upload of the second, or duplicates frames of it."""
+        """Return pairs of video keys in which the first video is a re-upload of the second or duplicates its frames."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -283,12 +283,12 @@ class ReleaseSource:
         return {link for link in links if link[0] != link[1]}
 
     def channel_of(self, video_key: str) -> str | None:
-        """Return the id, or else the name, of a video's channel, or None if neither is known."""
+        """Return the id of a video's channel, or else its name, or None if neither is known."""
         video = find_video(self._platform.database, video_key)
         return (video.channel_id or video.channel) if video is not None else None
 
     def videos(self, released: Mapping[str, ReleasedVideo]) -> Iterator[ReleaseVideo]:
-        """Yield the released videos by key, or raise an OutOfDateError if one no longer belongs to the project."""
+        """Yield the released videos in key order, or raise an OutOfDateError if one has left the project."""
         members = {member.video_key: member for member in find_members(self._platform.database, self._project)}
         for video_key in sorted(released):
             video = find_video(self._platform.database, video_key)
@@ -302,7 +302,7 @@ class ReleaseSource:
         return table.filter(table["is_representative"])["frame_id"]
 
     def _places_of(self, unique: pa.ChunkedArray, video_keys: Collection[str]) -> Iterator[FramePlace]:
-        """Yield the places of the representatives (`unique`) of the given videos."""
+        """Yield the places of those representatives (`unique`) that belong to the given videos."""
         if not video_keys:
             return
         wanted = pa.array(sorted(video_keys), pa.string())

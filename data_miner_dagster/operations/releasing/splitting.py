@@ -24,9 +24,9 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """The counts of images and boxes of each video in a project.
+    """The numbers of images and boxes in each video of a project.
 
-    The times of images are stored only for videos that are cut or can be cut between splits.
+    The times of images are stored only for videos that are or can be cut between splits.
 
     Args:
         decided: the remembered or prescribed splits, by video key.
@@ -38,7 +38,7 @@ class FoundImages:
         self._cut_before = {key for key, split in decided.items() if cut_of(split)}
 
     def add(self, video_key: str, images: Sequence[ReleaseImage]) -> None:
-        """Add one video with its images, which are in order of time."""
+        """Add one video with its images, in order of time."""
         images_by_class = Counter(name for image in images for name in {box.class_index for box in image.labels})
         boxes_by_class = Counter(box.class_index for image in images for box in image.labels)
         self.by_video[video_key] = VideoContent(len(images), images_by_class, boxes_by_class)
@@ -48,8 +48,7 @@ class FoundImages:
     def cuts(self, releasing: ReleasingConfig, decided: Mapping[str, str]) -> dict[str, str]:
         """Return the cut of each new video with enough images to be divided between the splits, by video key.
 
-        No video is cut if there are more than MAX_VIDEOS_CUT videos, or if a video already belongs to a split as a
-        whole.
+        No video is cut if there are more than MAX_VIDEOS_CUT videos, or if any video already belongs to a single split.
         """
         is_whole = any(not cut_of(decided[key]) for key in self.by_video if key in decided)
         if len(self.by_video) > MAX_VIDEOS_CUT or is_whole:
@@ -60,7 +59,7 @@ class FoundImages:
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
     def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Return an (N,) bool array in the order of the added images: False for images in a gap between two splits."""
+        """Return an (N,) bool array, in order of adding, that is False for images in a gap between two splits."""
         parts = [np.ones(0, np.bool_)]
         for key, content in self.by_video.items():
             times = self._times.get(key) if cut_of(splits[key]) else None
@@ -92,9 +91,9 @@ def split_videos(
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the split of every video that was released before or that `releasing.fixed_splits` names, by video key.
+    """Return the splits of previously released videos and of those in `releasing.fixed_splits`, by video key.
 
-    Remembered cuts are given the currently configured gaps.
+    Remembered cuts get the currently configured gaps.
 
     Raises:
         ConfigError: `fixed_splits` names something that is not a video of the project.

@@ -52,7 +52,7 @@ class ReleaseSummary:
         return f"damaged: {self.problems[0]}" if self.problems else "whole"
 
     def as_json(self) -> dict[str, object]:
-        """Return the summary as values that JSON supports."""
+        """Return the summary as a JSON-compatible dict."""
         return {
             "version": self.version,
             "videos": self.num_videos,
@@ -72,7 +72,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
     Args:
         platform: the platform of one root.
-        project: the name of the project, which can have been deleted.
+        project: the name of the project, which may have been deleted.
         check: compare every file with its recorded sha256, and report the differences.
 
     Raises:
@@ -132,13 +132,13 @@ def release_header(release: Path) -> ReleaseHeader:
 
 
 def existing_version(platform: Platform, project: str, version: str | None) -> str:
-    """Return the version of a release on disk.
+    """Resolve the version of a release, and check that the release is on disk.
 
     Args:
         platform: the platform of one root.
-        project: the name of the project, which can have been deleted.
-        version: the wanted version, or None for the current release, or else for the latest one. If it is None, a
-            withdrawn release is returned only if there are no others.
+        project: the name of the project, which may have been deleted.
+        version: the wanted version. If it is None, the current release is used, or the latest one if none is current.
+            A withdrawn release is then used only if there are no others.
 
     Raises:
         ConfigError: the project does not exist, or the release is not on disk.

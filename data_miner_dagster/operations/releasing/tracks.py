@@ -1,4 +1,4 @@
-"""Read the whole-clip tracks of a project's released videos in the form in which a release contains them."""
+"""Read the whole-clip tracks of a project's released videos in the form that a release stores."""
 
 from collections.abc import Iterator, Mapping
 from itertools import groupby
@@ -28,10 +28,10 @@ def has_tracks(platform: Platform, project: str) -> bool:
 
 
 def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFrame]:
-    """Yield the tracked frames of the released videos, with the boxes at or above the threshold of their class.
+    """Yield the tracked frames of the released videos, with the boxes at or above their class's threshold.
 
     Frames in a gap between two splits of a video are left out. Verdicts of people and verifiers apply to images, so
-    they do not change tracks. The tables are read in step, so the memory used is bounded.
+    they do not change tracks. The tables are read in step, so memory use is bounded.
     """
     layout, project = platform.layout, plan.header.project
     classes = FrameClasses.of(plan.config)

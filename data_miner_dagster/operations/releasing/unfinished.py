@@ -1,8 +1,8 @@
-"""Provide the temporary root of a rebuild, and find and remove those that unfinished rebuilds left behind.
+"""Provide the temporary root of a rebuild, and find and remove the roots that unfinished rebuilds left behind.
 
 A rebuild that was killed, interrupted or ended by an error leaves its temporary root behind. The next rebuild of the
-same release reuses the results of models in it (parts of detections and vectors) and the pictures around frames. Their
-fingerprints tell the stages which of them are missing. Everything else is created again.
+same release reuses the root's model results (parts of detections and vectors) and pictures around frames. Fingerprints
+tell the stages which of these are missing. Everything else is created again.
 """
 
 import hashlib
@@ -32,18 +32,18 @@ REBUILD_CLAIM: Final = "rebuild"
 _WORK_NAME: Final = "rebuild"
 _WAIT_SECONDS: Final = 60.0
 _MARK_FILE: Final = "rebuild.json"
-"""The file in a temporary root that states which release is being rebuilt, and with which versions of packages."""
+"""The file in a temporary root that states which release is being rebuilt, and with which package versions."""
 
 logger = logging.getLogger(__name__)
 
 
 class DifferentResultError(DataMinerError):
-    """Raised if a release was rebuilt with other bytes. The results are not kept, since they would differ again."""
+    """Raised if a rebuilt release has different bytes. The results are not kept, since they would differ again."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildOf:
-    """The release that is rebuilt in a temporary root."""
+    """A release that is being rebuilt in a temporary root."""
 
     project: str
     version: str
@@ -55,7 +55,7 @@ class RebuildOf:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """The content of the mark file. A rebuild with other versions of packages does not continue the work."""
+        """The content of the mark file. A rebuild with other package versions starts from the beginning."""
         return {
             "project": self.project,
             "version": self.version,
@@ -67,9 +67,9 @@ class RebuildOf:
 def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
     """Yield a temporary root inside `root`, on the same file system, so that files can be linked into it.
 
-    It contains the results of models from an unfinished rebuild of the same release. Leftovers of other rebuilds are
-    removed. When the block ends, the temporary root is removed. If the block raises, the results of models stay for the
-    next rebuild, except after a DifferentResultError.
+    It contains the model results from an unfinished rebuild of the same release. Folders left behind by other rebuilds
+    are removed. The temporary root is removed when the block ends. If the block raises an exception other than
+    DifferentResultError, the model results stay for the next rebuild.
     """
     folder = work.folder_in(root)
     sweep_partials(root, _WORK_NAME, keep=folder)
@@ -103,21 +103,21 @@ def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedRebuild:
-    """A temporary root that a rebuild left behind. No rebuild is running."""
+    """A temporary root left behind by a rebuild that is no longer running."""
 
     path: Path
-    size_bytes: int  # that removing it frees
+    size_bytes: int  # bytes freed by removing it
     project: str
     version: str  # "", like `project`, if the release is unknown
     arguments: tuple[str, ...]
-    """The arguments of `data-miner rebuild`, without `--to`, that continue the work, or none if that is impossible."""
-    is_of_these_packages: bool  # False if a rebuild with the installed versions of packages starts from the beginning
+    """The `data-miner rebuild` arguments, except `--to`, that continue the work, or () if that is impossible."""
+    is_of_these_packages: bool  # False if a rebuild with the installed package versions starts from the beginning
 
 
 def find_unfinished_rebuilds(platform: Platform) -> list[UnfinishedRebuild]:
-    """Return the leftovers of rebuilds, ordered by path. Nothing is changed.
+    """Return the temporary roots left behind by rebuilds, ordered by path. Nothing is changed.
 
-    The list is empty while a rebuild is running, since that rebuild removes the leftovers of others.
+    The list is empty while a rebuild is running, since that rebuild removes the roots that others left behind.
     """
     if any(claim.resource == REBUILD_CLAIM for claim in live_claims(platform.database)):
         return []
@@ -146,7 +146,7 @@ def _unfinished_rebuild(platform: Platform, folder: Path) -> UnfinishedRebuild:
 
 
 def remove_unfinished_rebuild(platform: Platform, folder: Path) -> bool:
-    """Remove the leftover of one rebuild, unless a rebuild is running. Return whether it was removed."""
+    """Remove the folder left behind by one rebuild unless a rebuild is running. Return whether it was removed."""
     try:
         with hold_claim(platform.database, REBUILD_CLAIM, wait_seconds=0):
             shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +156,7 @@ def remove_unfinished_rebuild(platform: Platform, folder: Path) -> bool:
 
 
 def remove_unfinished_rebuilds(platform: Platform) -> None:
-    """Remove the leftovers of all rebuilds, because they contain frames and pictures of videos.
+    """Remove the folders left behind by all rebuilds, because they contain frames and pictures from videos.
 
     Raises:
         ClaimHeldError: a rebuild is still running after a minute.
@@ -182,7 +182,7 @@ def _names_release(mark: Mapping[str, Any]) -> bool:
 
 
 def _keep_examined(root: Path, project: str) -> None:
-    """Remove everything from a temporary root except the results of models and the pictures around frames."""
+    """Remove everything from a temporary root except model results and the pictures around frames."""
     layout = StorageLayout(root)
     kept = {
         root / _MARK_FILE,
@@ -205,7 +205,7 @@ def _keep_examined(root: Path, project: str) -> None:
 
 
 def _own_bytes(folder: Path) -> int:
-    """Return the number of bytes that removing a temporary root frees. Links to files in the root do not count."""
+    """Return the number of bytes that removing a temporary root would free. Linked files do not count."""
     size_bytes = 0
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):

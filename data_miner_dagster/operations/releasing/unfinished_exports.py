@@ -1,7 +1,7 @@
-"""The temporary folders of exports that are sent to a bucket or hub, and those that killed exports leave behind.
+"""Manage the temporary folders of exports to a bucket or hub, including those left behind by killed exports.
 
-An export in one format is written to a folder in the root before its files are sent. It is written beside that folder
-first, so that a killed process leaves one of the two folders. Both contain copies of frames.
+An export in one format is written to a partial folder in the root, which is renamed before the files are sent. A killed
+process can leave either folder behind. Both contain copies of frames.
 """
 
 import os
@@ -24,7 +24,7 @@ _WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedExport:
-    """A folder that a killed export to a bucket or hub has left behind."""
+    """A folder left behind by a killed export to a bucket or hub."""
 
     path: Path
     size_bytes: int
@@ -33,16 +33,16 @@ class UnfinishedExport:
 
 @contextmanager
 def export_work_folder(platform: Platform, project: str) -> Iterator[Path]:
-    """Yield the path of a folder in the root that does not exist yet, to write an export to.
+    """Yield the path for a new folder in the root to write an export to. The folder does not exist yet.
 
-    Leftovers of killed exports of the project are removed first. The folder is removed when the block ends.
+    Folders left behind by the project's killed exports are removed first. The folder is removed when the block ends.
 
     Raises:
         ClaimHeldError: another process is exporting a release of this project.
     """
     with hold_claim(platform.database, _claim_of(project), wait_seconds=0):
         _remove_leftovers(platform, project)
-        folder = platform.root / f"{_FOLDER_MARK}{project}"  # always the same name, so that leftovers are found
+        folder = platform.root / f"{_FOLDER_MARK}{project}"  # always the same name, so that it is found after a kill
         try:
             yield folder
         finally:
@@ -50,7 +50,7 @@ def export_work_folder(platform: Platform, project: str) -> Iterator[Path]:
 
 
 def find_unfinished_exports(platform: Platform) -> list[UnfinishedExport]:
-    """Return the leftovers of killed exports, ordered by path, without those of projects that are being exported."""
+    """Return the folders left behind by killed exports, ordered by path. Projects being exported are omitted."""
     claimed = {claim.resource for claim in live_claims(platform.database)}
     return [
         UnfinishedExport(path, _bytes_in(path), project)
@@ -67,7 +67,7 @@ def exported_project(platform: Platform, path: Path) -> str | None:
 
 
 def remove_unfinished_export(platform: Platform, path: Path) -> bool:
-    """Remove the leftover of one export. Return False, and remove nothing, if the project is being exported."""
+    """Remove the folder left behind by an export. Return False without removing it if the project is being exported."""
     project = exported_project(platform, path)
     if project is None:
         return False
@@ -80,10 +80,10 @@ def remove_unfinished_export(platform: Platform, path: Path) -> bool:
 
 
 def remove_unfinished_exports(platform: Platform) -> None:
-    """Remove the leftovers of all killed exports, because they contain frames.
+    """Remove the folders left behind by all killed exports, because they contain frames.
 
     Raises:
-        ClaimHeldError: a project with leftovers is still being exported after a minute.
+        ClaimHeldError: a project with such a folder is still being exported after a minute.
     """
     projects = {exported_project(platform, path) for path in platform.root.iterdir()} - {None}
     for project in sorted(str(name) for name in projects):

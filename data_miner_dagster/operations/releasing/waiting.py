@@ -1,4 +1,4 @@
-"""Count the frames of a project that wait for review, including the answers that no release contains yet."""
+"""Count a project's frames that are waiting for review, considering answers that no release contains yet."""
 
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.verdicts import last_said_at
@@ -9,11 +9,11 @@ from data_miner_dagster.stages.reviewing.waiting import WAITING
 
 
 def num_waiting_now(platform: Platform, row: ProjectRow) -> int:
-    """Return how many frames of a project's release still wait for review because of an unsure box.
+    """Return how many frames of a project's release are still waiting for review because of an unsure box.
 
-    Answers count as soon as they are stored: frames with other verdicts than at the time of the release are judged
-    again. If the release or its tables cannot be read, or are being rewritten, the result is the number of frames that
-    waited at the time of the release.
+    Answers count as soon as they are stored: frames whose verdicts have changed since the release are judged again. If
+    the release or its tables cannot be read or are being rewritten, the result is the number of frames that were
+    waiting at the time of the release.
     """
     num_released = row.counts.get(f"settled/lost/{WAITING}", 0)
     if row.released_version is None or last_said_at(platform.database, row.name) is None:

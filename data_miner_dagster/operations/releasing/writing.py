@@ -156,11 +156,11 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
 def videos_with_images(
     source: ReleaseSource, columns: CandidateColumns | None, tally: FrameTally, decided: Mapping[str, str]
 ) -> FoundImages:
-    """Return the videos that have an image to release, with the counts of their images.
+    """Return the videos that have an image to release, with their image and box counts.
 
     Args:
         source: the source of the project's representatives and their boxes.
-        columns: receives the images in compact form. It is None if no selection needs them.
+        columns: receives the images in compact form, or None if no selection needs them.
         tally: receives the outcome of every representative.
         decided: the remembered or prescribed splits, by video key.
 
@@ -198,8 +198,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     """Write a complete release into an empty folder, and read it back. The manifest is written last.
 
     Raises:
-        VideosLeftOutError: images are missing, or differ from the extracted ones. The error lists the keys of videos
-            and the ids of frames.
+        VideosLeftOutError: images are missing or differ from the extracted ones. The error lists video keys and frame
+            ids.
         DataMinerError: the release cannot be read back.
     """
     with closing(ChecksumWriter(folder)) as checksums:
@@ -244,7 +244,7 @@ def _write_images(
     """Write the images and labels of a release. Return the counts, and the images that the manifest lists.
 
     Raises:
-        VideosLeftOutError: images are missing, or differ from the extracted ones.
+        VideosLeftOutError: images are missing or differ from the extracted ones.
     """
     tally, kept, num_without_detections = ReleaseTally.of(plan.header), [], 0
     faults: dict[str, ItemFault] = {}
@@ -284,7 +284,7 @@ def _frames_and_files(
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The parts of a release that are written image by image: the folder, its formats and its checksums."""
+    """The folder, format writers and checksums of a release, to which images are added one by one."""
 
     folder: Path
     writers: Sequence[ReleaseWriter]
@@ -328,7 +328,7 @@ def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool)
     """Hard-link or copy one frame after checking the sha256 of its file.
 
     Raises:
-        DataMinerError: the file is missing, or differs from the extracted one.
+        DataMinerError: the file is missing or differs from the extracted one.
     """
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from the extracted one" if source.is_file() else "is missing"
