@@ -8,7 +8,7 @@ from data_miner_dagster.stages.costs import Cost
 
 
 def cost_of(session: Session, project: str, num_images: int, num_boxes: int) -> Cost:
-    """Return the cost of a project so far, with the counts from which its cost per image and per box is computed."""
+    """Return the cost of a project so far, with the counts needed to compute the cost per image and per box."""
     num_videos, num_projects = count_sharing(session, project)
     return Cost(spent_by_stage_in(session, project), num_images, num_boxes, num_videos, num_projects)
 

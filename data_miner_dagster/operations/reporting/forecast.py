@@ -52,12 +52,12 @@ class Plan:
     project: str
     listing: DryListing
     forecast: Forecast
-    num_given_up: int  # accepted videos that failed and are not retried, so the forecast excludes them
+    num_given_up: int  # accepted videos that failed and will not be retried, so the forecast excludes them
     prescreens: bool  # True if sourcing also rejects videos by their thumbnails, which a plan does not examine
     num_neighbours: int | None = None  # pictures around frames to decode and examine, or None without tracking
     follows_whole_clips: bool = False  # True if objects are followed through whole videos, not only through windows
     video_tracker: str | None = None  # the model that examines images and neighbours, or None if the detectors do
-    verification: VerificationBound | None = None  # the most that the verifier may be asked and cost, if there is one
+    verification: VerificationBound | None = None  # limits on the verifier's questions and cost, if there is a verifier
 
     @property
     def num_tracked(self) -> int:
@@ -69,11 +69,11 @@ class Plan:
 
     @property
     def neighbours_bytes(self) -> int:
-        """The expected size in bytes of the pictures around frames through which objects are followed."""
+        """The expected size, in bytes, of the pictures around frames that are used to follow objects."""
         return round((self.num_neighbours or 0) * self.forecast.rates.bytes_per_frame.value)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as values that JSON supports."""
+        """Return the plan as a JSON-compatible dict."""
         listing, forecast = self.listing, self.forecast.as_json()
         return {
             "project": self.project,
@@ -125,7 +125,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 
 def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos: bool) -> VerificationBound | None:
-    """Return the most that a project's verifier may be asked and cost, or None if the project has no verifier.
+    """Return upper bounds on the number and cost of questions to a verifier, or None if the project has no verifier.
 
     Raises:
         ConfigError: the verifier is not configured.
@@ -145,17 +145,17 @@ def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos
 
 
 def _num_open_boxes(platform: Platform, project: str, verifier: VerifierConfig, fingerprint: str | None) -> int | None:
-    """Return the largest number of boxes from the last build that the verifier may be asked about.
+    """Return the maximum number of boxes from the last build that the verifier may be asked about.
 
-    These are the boxes without an answer from the endpoint with this fingerprint. If they are unknown, because
-    questions are asked differently now, all boxes to ask about count. Return None if there are no boxes yet.
+    Boxes with an answer from the endpoint with this fingerprint are excluded. If questions are now asked differently,
+    these boxes are unknown, and none are excluded. Return None if there are no boxes yet.
     """
     try:
         counts = read_verification(platform.layout.detected_frames_table(project))
         if counts is not None and fingerprint and counts.asking == asking_fingerprint(verifier, fingerprint):
             return counts.waiting + counts.over_budget
         table = read_table(platform.layout.detections_table(project), ["confidence"])
-    except (FileNotFoundError, DamagedFileError):  # the next build makes the table
+    except (FileNotFoundError, DamagedFileError):  # the next build creates the table
         return None
     return sum(is_asked(confidence, verifier) for confidence in table["confidence"].to_pylist())
 
@@ -191,7 +191,7 @@ def _listed(candidate: VideoCandidate, row: VideoRow | None) -> ListedVideo:
 
 
 def _is_given_up(row: VideoRow | None) -> bool:
-    """Return whether a video has failed and is not retried automatically."""
+    """Return whether a video has failed and will not be retried automatically."""
     if row is None or row.status not in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         return False
     return due_at(row.error_kind, row.internal_error_version, row.retry_after) is None
@@ -216,8 +216,8 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 def rates_of(platform: Platform, project: str) -> Rates:
     """Return the rates for a forecast, each measured in the project or else in all projects of the root.
 
-    A rate that was not measured has its default. The default number of frames per second follows from the extraction
-    settings.
+    Rates that were not measured have their default values. The default number of frames per second follows from the
+    extraction settings.
     """
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")
@@ -250,10 +250,10 @@ def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
 
 
 def _sampling_rate(extraction: ExtractionConfig) -> Rate:
-    """Return the expected number of frames per second of video for the extraction settings.
+    """Return the number of frames per second of video that the extraction settings are expected to yield.
 
-    The strategy `interval` is converted for videos of 30 frames per second. Strategies whose number of frames depends
-    on the content have the default rate.
+    For the strategy `interval`, videos are assumed to have 30 frames per second. Strategies whose number of frames
+    depends on the content use the default rate.
     """
     if extraction.strategy == "time":
         return Rate(1 / extraction.every_seconds, "platform.extraction.every_seconds")

@@ -58,14 +58,14 @@ _NOT_RELEASED: Final[Mapping[FrameOutcome, str]] = {
     FrameOutcome.NOT_CHOSEN: "not chosen",
     FrameOutcome.BETWEEN_BLOCKS: "between two splits of their video",
 }
-"""The text for each reason why a release does not contain a frame whose boxes are decided."""
+"""The text for each reason why a frame whose boxes are decided is not in the release."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelCount:
     """One step: the number of items that remain, the losses by reason, and the remaining items by kind.
 
-    `count` is None if the project has not reached the step. `note` is additional text for people.
+    `count` is None if the project has not reached the step. `note` is an additional human-readable text.
     """
 
     step: FunnelStep
@@ -76,14 +76,14 @@ class FunnelCount:
 
     @property
     def remark(self) -> str:
-        """The losses, the kinds and the note as text for people."""
+        """The losses, the kinds and the note as human-readable text."""
         lost = [counted_phrase(number, reason) for reason, number in self.lost.items()]
         kinds = [f"{number:,} {kind}" for kind, number in self.kinds.items()]
         parts = (f"without {', '.join(lost)}" if lost else "", ", ".join(kinds), self.note)
         return "; ".join(filter(None, parts))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the step as values that JSON supports."""
+        """Return the step as a JSON-compatible dict."""
         return {
             "step": self.step.name.lower(),
             "label": self.step.value,
@@ -111,7 +111,7 @@ class Funnel:
 
     @property
     def waiting_warning(self) -> str | None:
-        """A warning, with the remedy, if many frames of the release wait for review, or None."""
+        """A warning with the remedy if many of the release's frames are waiting for review, or else None."""
         settled = self[FunnelStep.SETTLED]
         num_waiting = settled.lost.get(WAITING, 0)
         return waiting_warning(self.project, num_waiting, (settled.count or 0) + num_waiting)
@@ -139,7 +139,7 @@ class Funnel:
         return " → ".join(parts)
 
     def as_counts(self) -> dict[str, int]:
-        """Return all counts by `step`, `step/lost/reason` and `step/kind`, in a fixed order.
+        """Return all counts in a fixed order, keyed by `step`, `step/lost/reason` and `step/kind`.
 
         Steps that were not reached are omitted.
         """
@@ -154,7 +154,7 @@ class Funnel:
         return flat
 
     def as_json(self) -> dict[str, Any]:
-        """Return the funnel as values that JSON supports."""
+        """Return the funnel as a JSON-compatible dict."""
         return {
             "project": self.project,
             "release": self.release,
@@ -347,7 +347,7 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
 
 
 def _only_on_images(manifest: Mapping[str, Any]) -> str:
-    """Return why a release has fewer boxes than reach their thresholds, or an empty text if it has as many."""
+    """Return why a release has fewer boxes than reach their thresholds, or "" if it has all of them."""
     name = FunnelStep.BOXES_RELEASABLE.name.lower()
     num_releasable = next((step["count"] for step in manifest.get("funnel", ()) if step["step"] == name), None)
     is_less = num_releasable is not None and manifest["num_boxes"] < num_releasable

@@ -1,7 +1,7 @@
 """Draw previews of a stage's decisions for the UI, the report and the terminal. Equal results give equal images.
 
-A function that returns a preview returns None if the stage has not run or there is nothing to show. A function that
-returns tiles then returns an empty list.
+Functions that return a preview return None if the stage has not run or there is nothing to show. Functions that return
+tiles return an empty list in that case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ class Preview:
 
 
 def save_preview(preview: Preview, path: Path) -> None:
-    """Write the contact sheet to a file, unless the file already has the same bytes."""
+    """Write the contact sheet to a file, unless the file already contains the same bytes."""
     if path.is_file() and path.read_bytes() == preview.sheet:
         return
     with atomic_path(path) as partial:
@@ -79,10 +79,10 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of kept frames, followed by dropped frames.
+    """Return a preview of kept frames followed by dropped frames.
 
-    The kept frames are the most similar ones, then the least similar ones. The dropped frames alternate between the
-    reasons, beginning with the most similar frame of each reason.
+    The kept frames are the most similar ones followed by the least similar ones. The dropped frames cycle through the
+    drop reasons, beginning with the most similar frame of each reason.
     """
     half = max(1, num_tiles // 2)
     num_kept = max(half, num_tiles - len(dropped_tiles(platform, project, half)))
@@ -120,7 +120,7 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return a preview of frames with boxes at or above the release threshold.
 
-    The frames alternate between the classes, beginning with the most confident frame of each class.
+    The frames cycle through the classes, beginning with the most confident frame of each class.
     """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     return _preview(platform, tiles, _boxes_heading(platform, project, tiles))
@@ -129,8 +129,8 @@ def detections_preview(platform: Platform, project: str, *, num_tiles: int = TIL
 def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
     """Return a preview of frames with boxes at or above the release threshold.
 
-    The frames alternate between the classes, beginning with the most confident frame of each class. If there
-    are no such boxes, the preview shows representatives.
+    The frames cycle through the classes, beginning with the most confident frame of each class. If there are no such
+    boxes, the preview shows representatives.
     """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""
@@ -157,7 +157,7 @@ def _preview(platform: Platform, tiles: Sequence[Tile], heading: str = "") -> Pr
 
 
 def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num_narrow: int = 0) -> list[Tile]:
-    """Return tiles of kept frames, most similar first. The last `num_narrow` are the least similar kept frames."""
+    """Return tiles of kept frames, most similar first. The last `num_narrow` show the least similar kept frames."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept"]
     table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
@@ -179,7 +179,7 @@ def kept_tiles(platform: Platform, config: ProjectConfig, num_tiles: int, *, num
 
 
 def dropped_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]:
-    """Return tiles of dropped frames. They alternate between the drop reasons, most similar frames first."""
+    """Return tiles of dropped frames that cycle through the drop reasons, most similar frames first."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "drop_reason"]
     table = _read(platform.layout.filtered_table(project), columns)
     if table is None:
@@ -202,7 +202,7 @@ def _prompt(config: ProjectConfig, text: str) -> str:
 
 
 def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
-    """Return tiles of the least similar kept frames, then of the most similar frames dropped for low similarity."""
+    """Return tiles of the least similar kept frames, and of the most similar frames dropped for low similarity."""
     columns = ["frame_id", "pts_seconds", "positive_similarity", "positive_prompt", "is_kept", "drop_reason"]
     table = _read(platform.layout.filtered_table(config.name), columns)
     if table is None:
@@ -226,7 +226,7 @@ def narrow_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> l
 def duplicate_tiles(platform: Platform, project: str, num_tiles: int, *, per_group: int = COLUMNS) -> list[Tile]:
     """Return tiles of the largest duplicate groups: each representative, followed by its nearest duplicates.
 
-    Each group begins a row of `per_group` tiles. Empty tiles fill up the rows.
+    Each group starts a new row of `per_group` tiles. Rows are padded with empty tiles.
     """
     columns = ["frame_id", "is_representative", "representative_frame_id", "similarity", "tier"]
     table = _read(platform.layout.deduplicated_table(project), columns)
@@ -271,8 +271,8 @@ def unique_tiles(platform: Platform, project: str, num_tiles: int) -> list[Tile]
 def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -> list[Tile]:
     """Return tiles of frames with boxes at or above the release threshold.
 
-    A tile shows the most confident of these boxes (at most _MOST_BOXES_DRAWN) with their masks. The frames alternate
-    between the classes, beginning with the most confident frame of each class.
+    A tile shows the most confident of these boxes (at most _MOST_BOXES_DRAWN) with their masks. The frames cycle
+    through the classes, beginning with the most confident frame of each class.
     """
     limit = config.releasing.threshold_of
     class_names = list(config.detection.classes)
@@ -312,7 +312,7 @@ def detection_tiles(platform: Platform, config: ProjectConfig, num_tiles: int) -
 
 
 def _masks_by_box(path: Path, frame_ids: Sequence[str]) -> Mapping[tuple[object, ...], Mask]:
-    """Return the masks on the frames `frame_ids`, each keyed by its box's values of `_BOX_COLUMNS`."""
+    """Return the masks of the boxes on the given frames, keyed by the boxes' values in `_BOX_COLUMNS`."""
     if not has_values(path, "mask"):
         return {}
     rows = rows_of_frames(path, frame_ids, [*_BOX_COLUMNS, "mask"]).to_pylist()
@@ -346,9 +346,9 @@ def _spread(num_rows: int, num_wanted: int) -> pa.Array:
 
 
 def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | None = None) -> list[dict[str, Any]]:
-    """Return up to `num_wanted` rows that alternate between the values of `column`.
+    """Return up to `num_wanted` rows that cycle through the values of `column`.
 
-    Rows with the same value stay in the given order. Rows without a value are left out.
+    Rows with the same value keep their order. Rows without a value are left out.
 
     If `distinct` names a column, only the first row with each value of that column is returned.
     """

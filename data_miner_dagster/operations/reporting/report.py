@@ -1,4 +1,4 @@
-"""Write the report of a project's release, the page `reports/<name>/index.html`, which opens without a network."""
+"""Write the report on a project's release: the page `reports/<name>/index.html`, which can be viewed offline."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +62,7 @@ def write_report(
     withdrawn: str | None = None,
     rewrite: bool = False,
 ) -> Path:
-    """Write the report of a release unless it is current, and return the path of its page.
+    """Write the report on a release unless it is up to date, and return the path of the page.
 
     The caller must hold the project's claim.
 
@@ -71,7 +71,7 @@ def write_report(
         config: the project's current configuration.
         manifest: the release's manifest.
         withdrawn: the reason why the release was withdrawn, or None if it was not.
-        rewrite: write the page even if it is current.
+        rewrite: write the page even if it is up to date.
     """
     project, version = config.name, manifest["version"]
     folder = platform.layout.report_folder(project)
@@ -116,7 +116,7 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 
 
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
-    """Rewrite the report of the current release if it is out of date. The caller must hold the project's claim.
+    """Rewrite the report on the current release if it is out of date. The caller must hold the project's claim.
 
     A withdrawal, a new evaluation or a new version of the report makes it out of date.
 
@@ -136,7 +136,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 def _shown_mark(folder: Path) -> str | None:
     """Return the mark of the existing report, which identifies its inputs.
 
-    Return None if the mark is missing or unreadable, or if the page has been changed since.
+    Return None if the mark is missing or unreadable, or if the page has been modified.
     """
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
@@ -146,7 +146,7 @@ def _shown_mark(folder: Path) -> str | None:
 
 
 def _whole_funnel(manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return all steps of the funnel at the time of a release, from its manifest. The project can have grown since."""
+    """Return all funnel steps at the time of a release, from its manifest. The project may have grown since."""
     of_release = [count.as_json() for count in release_steps(manifest)]
     for step in of_release:
         step["kinds"] = {name: number for name, number in step["kinds"].items() if number}
@@ -201,7 +201,7 @@ def _galleries_of(platform: Platform, config: ProjectConfig, pictures: PictureRe
 
 
 _TILE_WH: Final = (640, 360)
-"""The size of a tile in pixels. The gallery shows tiles smaller, so they stay sharp when a reader enlarges them."""
+"""The size of a tile in pixels. The gallery shows tiles at a smaller size, so they stay sharp when enlarged."""
 _TILE_BYTES: Final = 24_000
 
 
@@ -222,7 +222,7 @@ def _report_tiles(platform: Platform, pictures: PictureReader, tiles: Sequence[T
 
 
 def _places(platform: Platform, frame_ids: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return (video and time as text, address of that time in the video) by frame id.
+    """Map each frame id to its video and time as text, and to the address of that time in the video.
 
     The address is "" for local files and for addresses that contain a secret. Frames whose video or folder of frames
     was deleted are omitted.
