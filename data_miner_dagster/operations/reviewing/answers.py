@@ -19,7 +19,7 @@ _MAX_ID: Final = 64
 
 
 class AnswerReader:
-    """Converts answers into verdicts, after checking that the project has the frames and classes of the answers."""
+    """Converts answers into verdicts after checking that the project has their frames and classes."""
 
     def __init__(self, project: str, index: ReviewIndex, frames: ShownFrames) -> None:
         self._project = project
@@ -81,9 +81,9 @@ class AnswerReader:
         return name
 
     def _shown(self, answer: Answer, shown: ShownBox) -> ShownBox:
-        """Return the box that a person saw, as it is stored. If it is no longer stored, return it as the page sent it.
+        """Return the stored box that a person saw, or the box as the page sent it if it is no longer stored.
 
-        For MISSING, the box was drawn by the person, so it has no detector, revision or confidence.
+        For MISSING, the person drew the box, so it has no detector, revision or confidence.
         """
         self._class_of(shown.class_name)
         if answer.word is VerdictWord.MISSING:
@@ -101,7 +101,7 @@ def _is_same(one: RelativeBox, other: RelativeBox) -> bool:
 
 
 def store_answer(platform: Platform, project: str, reader: AnswerReader, answer: Answer, *, who: str) -> Verdict:
-    """Store an answer as a verdict unless its id is already stored. Return the verdict that is stored under the id.
+    """Store an answer as a verdict unless its id is already stored. Return the verdict stored under that id.
 
     Raises:
         ConfigError: the answer is invalid (see `AnswerReader.verdict_of`).

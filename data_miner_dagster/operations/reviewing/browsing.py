@@ -38,9 +38,9 @@ def browsed_videos(platform: Platform, index: ReviewIndex) -> tuple[BrowsedName,
 def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wanted: QueueFilter) -> Ranking:
     """Rank the frames of a class or of a video.
 
-    The frames of a class are ranked by the distance of the nearest box from the class's threshold, smallest first, and
-    judged frames come last. They are limited to one video if `wanted` names one. The frames of a video without a class
-    are in order of time.
+    The frames of a class are ranked by the distance of their nearest box from the class's threshold, smallest first.
+    Judged frames come last. If `wanted` also names a video, only its frames are included. If `wanted` names only a
+    video, its frames are in order of time.
 
     Raises:
         ConfigError: neither a class nor a video is given, or the class or video does not exist.

@@ -1,4 +1,4 @@
-"""Give the review pages the questions of the filter's calibration, and the threshold computed from the answers.
+"""Provide the review pages with the filter's calibration questions, and the threshold computed from the answers.
 
 `data-miner calibrate` uses the same questions and calculations (operations/filtering/).
 """
@@ -34,7 +34,7 @@ class CalibrationQuestions:
 
 
 class CalibrationKeeper:
-    """A cache of one project's calibration questions, which are computed again if their inputs change."""
+    """A cache of one project's calibration questions, which are recomputed if their inputs change."""
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
@@ -80,7 +80,7 @@ class CalibrationKeeper:
         )
 
     def begin(self, config: ProjectConfig, codes: FrameCodes) -> None:
-        """Begin a round of questions, unless one has begun. Call this before the first answer is stored.
+        """Begin a round of questions, unless one has already begun. Call this before the first answer is stored.
 
         The strata are stored for all later rounds, and imported answers to an earlier calibration are deleted.
         """

@@ -1,7 +1,7 @@
-"""Encode the start of a queue's page as a cursor, which is the last question on the previous page.
+"""Encode the start of a queue's page as a cursor, which identifies the last question on the previous page.
 
-A cursor contains a position in the order of the queue, not a number of questions. Answers between two pages therefore
-cause neither gaps nor repetitions.
+A cursor is a position in the queue's order, not a number of questions. Answers that are given between two pages
+therefore cause neither gaps nor repetitions.
 """
 
 import base64
@@ -27,7 +27,7 @@ class Cursor:
 
     @classmethod
     def decoded(cls, text: str) -> "Cursor":
-        """Return the cursor from its encoded text.
+        """Return the cursor that `text` encodes.
 
         Raises:
             ConfigError: `text` does not encode a cursor.

@@ -22,7 +22,7 @@ from data_miner_dagster.storage.verdict_exchange import (
 class ImportOutcome:
     """The result of importing a file of verdicts.
 
-    `unmet` are imported verdicts that match nothing in the project at present. They are stored anyway.
+    `unmet` contains the imported verdicts that currently match nothing in the project. They are stored anyway.
     """
 
     num_lines: int
@@ -44,7 +44,7 @@ def export_verdicts(platform: Platform, project: str, path: Path) -> int:
 
 
 def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -> ImportOutcome:
-    """Store the verdicts in a file, with their authors and times. A verdict whose id is already stored is not replaced.
+    """Import verdicts from a file, with their authors and times. A verdict whose id is already stored is not replaced.
 
     A verdict that is undone in the file is undone in the project too. The lines of a CSV file with the columns
     `frame_id` and `answer` (keep or drop) become verdicts by `who` at the current time. If any line is invalid, nothing
@@ -54,11 +54,11 @@ def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -
         platform: the platform of one root.
         project: the name of the project.
         path: a CSV or Parquet file.
-        who: the author of verdicts that the file does not attribute, and of undoing verdicts.
+        who: the author to record for verdicts, and for undoing them, if the file names no author.
 
     Raises:
         ConfigError: the project or file does not exist, the file cannot be read, or a line is not a verdict.
-        NotReadyError: the file has answers about frames, and the project has not been filtered.
+        NotReadyError: the file has answers about frames, but the project has not been filtered.
     """
     platform.project_config(project)
     if path.suffix != PARQUET_SUFFIX and {"frame_id", "answer"} <= set(csv_columns(path)):

@@ -1,7 +1,7 @@
 """Read a project's examined representatives and their boxes into compact arrays of about 50 bytes per frame.
 
-The boxes are in temporary files that are memory-mapped (storage/spilled_columns.py), so the memory used does not grow
-with the number of boxes.
+The boxes are in memory-mapped temporary files (storage/spilled_columns.py), so memory use does not grow with the number
+of boxes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,17 +24,17 @@ from data_miner_dagster.storage.spilled_columns import SpilledColumns
 from data_miner_dagster.storage.tables import has_column, read_batches, read_table
 
 _INDEX_BITS: Final = 24
-"""Bits of the frame index in a code. They suffice for 16 million frames: half a year of video at one per second."""
+"""The number of bits for the frame index in a code: enough for half a year of video at one frame per second."""
 _BOX_BITS: Final = 16
 _BOX_COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", "num_agreeing_detectors")
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 
 class FrameCodes:
-    """The codes of the frames of known videos: one number per frame. Codes sort by video, then by frame index.
+    """Codes for the frames of known videos: one number per frame. Codes sort by video, then by frame index.
 
     Args:
-        video_keys: the keys of the known videos, in the order in which codes sort.
+        video_keys: the keys of the known videos, in the sort order of their codes.
     """
 
     def __init__(self, video_keys: Sequence[str]) -> None:
@@ -43,7 +43,7 @@ class FrameCodes:
         self._known = pa.array(self.video_keys, pa.string())
 
     def of_batch(self, batch: pa.RecordBatch | pa.Table) -> Int64Array:
-        """Return the code for the `video_key` and `frame_index` of each row, or -1 if the video is unknown."""
+        """Return an (N,) array with the code of each row's `video_key` and `frame_index`, or -1 for unknown videos."""
         keys = batch["video_key"]
         videos = pc.fill_null(pc.index_in(keys, value_set=self._known), -1).to_numpy().astype(np.int64)
         codes: Int64Array = (videos << _INDEX_BITS) | batch["frame_index"].to_numpy().astype(np.int64)
@@ -68,7 +68,7 @@ class FrameCodes:
         return make_frame_id(self.video_key(code), code & ((1 << _INDEX_BITS) - 1))
 
     def video_key(self, code: int) -> str:
-        """Return the key of the video that the frame with this code belongs to."""
+        """Return the video key of the frame with this code."""
         return self.video_keys[code >> _INDEX_BITS]
 
     def of_video(self, video_key: str) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -
 
 
 def code_and_box(row: int) -> tuple[int, int]:
-    """Return the code of the frame and the number of the box that a row from `rows_of_codes` stands for."""
+    """Return the frame code and the box number that a row from `rows_of_codes` encodes."""
     return row >> _BOX_BITS, row & ((1 << _BOX_BITS) - 1)
 
 
@@ -192,7 +192,7 @@ def read_examined_frames(
 
 
 def _verdict_codes(batch: pa.RecordBatch) -> npt.NDArray[np.uint8]:
-    """Return the verifier's verdict on each box as an index into VERDICT_CODES, or 0 without a verdict."""
+    """Return the verifier's verdict on each box as an index into VERDICT_CODES, or 0 if there is no verdict."""
     if VERDICT_COLUMN not in batch.schema.names:
         return np.zeros(batch.num_rows, np.uint8)
     words = pa.array([None if verdict is None else verdict.value for verdict in VERDICT_CODES], pa.string())

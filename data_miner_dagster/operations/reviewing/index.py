@@ -87,7 +87,7 @@ class ReviewIndex:
     num_duplicates: int
 
     def headroom_of(self, code: int) -> float | None:
-        """Return a frame's headroom if the index ranks the frame for the filter's threshold, or None."""
+        """Return a frame's headroom, or None if the index does not rank the frame for the filter's threshold."""
         where = np.flatnonzero(self.filter.rows == rows_of_codes(np.array(code)))
         return float(self.filter.keys[1][where[0]]) if len(where) else None
 
@@ -121,7 +121,7 @@ def mark_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def build_index(platform: Platform, project: str, config: ProjectConfig) -> ReviewIndex:
-    """Build an index from those tables of a project that exist.
+    """Build an index from the existing tables of a project.
 
     Raises:
         DamagedFileError: a table cannot be read.
@@ -197,7 +197,7 @@ def _parts(boxes: BoxArrays) -> list[BoxArrays]:
 
 
 def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
-    """Return the positions of the examined frames on which a detector found an object or unsure box of a class."""
+    """Return the positions of the examined frames on which a detector found an object or an unsure box of a class."""
     return distances_of_class(index, class_index)[0]
 
 
@@ -224,9 +224,9 @@ def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64
 
 
 def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
-    """Rank boxes near the threshold of their class. The ranking alternates between the classes.
+    """Rank boxes near their class's threshold. The ranking cycles through the classes.
 
-    The sort keys are the turn, which is drawn within strata of confidence, and the index of the class.
+    The sort keys are the turn, which is drawn within strata of confidence, and the class index.
     """
     boxes = examined.boxes.arrays
     rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
@@ -245,9 +245,9 @@ def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRu
 
 
 def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Array) -> tuple[dict[int, str], Ranking]:
-    """Return the kind of disagreement between the student and the labels by row, and a ranking of the rows.
+    """Return how the student disagrees with the labels, by row, and a ranking of the rows.
 
-    The frame with the most confident disputed box is first. Only examined frames are included.
+    The frame with the most confident disputed box comes first. Only examined frames are included.
     """
     path = _student_table(platform, project)
     if not path.is_file():
@@ -264,10 +264,10 @@ def _student(platform: Platform, project: str, codes: FrameCodes, rows: Int64Arr
 
 
 def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes: FrameCodes) -> tuple[Ranking, int]:
-    """Return a ranking of the frames whose decision depends on the positive threshold, and the count of all of them.
+    """Rank frames whose decision depends on the positive threshold. Return the ranking and the number of such frames.
 
-    The frames nearest to the threshold are first. At most `MOST_OF_A_KIND` kept and as many dropped frames are ranked.
-    The sort keys are the distance from the threshold and the headroom.
+    The frames nearest to the threshold come first. At most `MOST_OF_A_KIND` kept frames and the same number of dropped
+    frames are ranked. The sort keys are the distance from the threshold and the headroom.
     """
     encoder = platform.models.filter_encoder
     rules = resolve_rules(config.filtering, encoder.name, encoder.calibration)
@@ -291,7 +291,7 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 
 
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
-    """Return the least similar pairs, by the row of the duplicate, and the number of all pairs.
+    """Return the least similar pairs, by the duplicate's row, and the total number of pairs.
 
     At most `MOST_OF_A_KIND` pairs are returned. Duplicates of another project's frames are not included, because people
     cannot judge those frames in this project.

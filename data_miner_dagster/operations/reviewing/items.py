@@ -33,7 +33,7 @@ class ItemMaker:
         self._thresholds = dict(zip(index.config.detection.classes, index.rules.thresholds.tolist(), strict=True))
 
     def item(self, queue: ReviewQueue, row: int, standing: Standing) -> ReviewItem | None:
-        """Return the question with this row in a queue, or None if a frame of the question no longer exists."""
+        """Return the question with this row in a queue, or None if one of its frames no longer exists."""
         if queue is ReviewQueue.DUPLICATES:
             return self._pair(row, standing)
         code, box = code_and_box(row)
@@ -58,7 +58,7 @@ class ItemMaker:
     def _asked(self, queue: ReviewQueue, code: int, box: int, boxes: list[_PlacedBox]) -> tuple[list[_PlacedBox], str]:
         """Mark the boxes that the question is about. Return all boxes, and the reason for asking.
 
-        If there are marked boxes, the reason describes each of them.
+        If any boxes are marked, the reason describes each of them.
         """
         is_asked: Callable[[int | None, ReviewBox], bool] = lambda _position, _one: False  # noqa: E731
         why = "part of the random sample"
@@ -101,7 +101,7 @@ class ItemMaker:
         return f"{fate}, {abs(headroom):.3f} {side} the filter's threshold"
 
     def _fate(self, code: int) -> str:
-        """Return a phrase for the state of a frame, such as "kept by the filter". The reason for a drop is included."""
+        """Return a phrase for the state of a frame, such as "kept by the filter", with the reason if it was dropped."""
         frame_id = self._index.codes.frame_id(code)
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:

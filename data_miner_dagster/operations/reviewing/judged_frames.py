@@ -14,7 +14,7 @@ from data_miner_dagster.stages.reviewing.judging import FoundBox, JudgedBox, Jud
 from data_miner_dagster.stages.reviewing.states import BoxState
 
 CONFIDENCE_DECIMALS: Final = 4
-"""The number of decimals with which detection stores confidences."""
+"""The number of decimal places in the confidences that detection stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _corners(row: list[float]) -> BoxXyxy:
 def review_boxes(index: ReviewIndex, frame: JudgedFrame) -> list[tuple[int | None, ReviewBox]]:
     """Return the boxes to show on a frame, each with its position among the detected boxes.
 
-    Boxes that a person judged to be wrong come last. They and drawn boxes have the position None. Detected boxes that
+    Boxes that a person judged to be wrong come last. Wrong and drawn boxes have the position None. Detected boxes that
     lie outside the frame are left out.
     """
     names = index.classes.names

@@ -1,4 +1,4 @@
-"""Read the masks of a frame when a review page shows it, in the form that the page draws."""
+"""Read a frame's masks for a review page, in the form that the page draws."""
 
 from dataclasses import dataclass
 

@@ -32,7 +32,7 @@ QUEUES: Final = (
     ReviewQueue.FILTER,
     ReviewQueue.DUPLICATES,
 )
-"""The queues that are filled automatically, the most useful first."""
+"""The queues that are filled automatically, most useful first."""
 RANDOM_FRAMES: Final = 200
 """This many frames of the random sample are enough: the 95 % interval of a share of 5 % is then 6 points wide."""
 
@@ -42,7 +42,7 @@ NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
 
 @dataclass(frozen=True, slots=True)
 class QueueFilter:
-    """A restriction of a queue to a class, to a video, or to both. A field that is None restricts nothing."""
+    """A restriction of a queue to a class, to a video, or to both. A field that is None imposes no restriction."""
 
     class_name: str | None = None
     video_key: str | None = None
@@ -77,7 +77,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Return the counts of a queue's open and answered questions, and the number of answers that are enough.
+    """Return the counts of a queue's open and answered questions, and the number of answers that suffices.
 
     Open questions that the index does not hold in memory are counted too.
     """
@@ -106,7 +106,7 @@ def _goal_near_threshold(index: ReviewIndex) -> int:
 def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
     """Return the questions of a queue that match a filter.
 
-    A question about a whole frame matches a class if a detector found an object or unsure box of the class on the
+    A question about a whole frame matches a class if a detector found an object or an unsure box of the class on the
     frame.
 
     Raises:
@@ -167,7 +167,7 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
 
 
 def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
-    """Return the row of the question with the key `key`.
+    """Return the row of the question with this key.
 
     Raises:
         ConfigError: the key is invalid, its video is unknown, or the queue has no such pair of duplicates.

@@ -27,7 +27,7 @@ class ReviewBox:
 
 @dataclass(frozen=True, slots=True)
 class ReviewFrame:
-    """One frame with its boxes: first objects, then unsure boxes, then boxes that a release leaves out."""
+    """One frame with its boxes: objects, followed by unsure boxes and then boxes that a release leaves out."""
 
     frame_id: str
     place: FramePlace
@@ -69,7 +69,7 @@ class Page:
 class QueueCount:
     """The counts of a queue's open and answered questions.
 
-    `goal` is the number of answers that are enough, or None if there is no such number.
+    `goal` is the number of answers that suffices, or None if there is no such number.
     """
 
     queue: ReviewQueue

@@ -1,6 +1,6 @@
 """Serve the review of one project: the pages of its queues, and people's answers.
 
-Several threads can call all methods at the same time. Calls that read the project's tables are serialized.
+All methods are thread-safe. Calls that read the project's tables are serialized.
 """
 
 import threading
@@ -40,7 +40,7 @@ from data_miner_dagster.stages.reviewing_queues import Int64Array, Ranking
 
 MAX_PAGE_SIZE: Final = 1000
 _MOST_READS: Final = 3
-"""How many times reading the tables is attempted if a table disappears while it is being read."""
+"""The number of attempts to read the tables if one of them disappears while it is being read."""
 
 
 def open_review(platform: Platform, project: str) -> "Review":
@@ -118,7 +118,7 @@ class Review:
         class_name: str | None = None,
         video_key: str | None = None,
     ) -> Page:
-        """Return the next open questions of a queue, in order, without those about frames that no longer exist.
+        """Return a page of a queue's open questions, in order. Questions about frames that no longer exist are omitted.
 
         Args:
             queue: the queue. BROWSING requires a class or a video.
@@ -193,20 +193,20 @@ class Review:
             return CalibrationState(tables.index.config, found, "")
 
     def why_nothing(self) -> str:
-        """Return the reason why there are no calibration questions at present, or "" if there are any."""
+        """Return the reason why there are currently no calibration questions, or "" if there are any."""
         with self._lock:
             _, standing = self._current()
             return self._calibration.why_none if standing.calibration is None else ""
 
     def unmet(self) -> tuple[UnmetVerdict, ...]:
-        """Return the verdicts in force that match nothing in the project at present, each with the reason."""
+        """Return the verdicts in force that currently match nothing in the project, each with the reason."""
         with self._lock:
             tables, standing = self._current()
             verdicts = verdicts_in_force(self._platform.database, self._project)
             return unmet_verdicts(tables.index, tables.frames, standing, verdicts)
 
     def _read_tables(self) -> _Tables:
-        """Return the objects built from the project's tables. They are built again if a table or a setting has changed.
+        """Return the objects built from the project's tables. They are rebuilt if a table or a setting has changed.
 
         Raises:
             TransientError: the tables are being rewritten.
@@ -242,7 +242,7 @@ class Review:
     def _in_order(
         self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
     ) -> tuple[Ranking, Int64Array]:
-        """Return the open questions of a queue that match a filter, and their positions in order, and cache both."""
+        """Return and cache the open questions of a queue that match a filter, and their positions in order."""
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)

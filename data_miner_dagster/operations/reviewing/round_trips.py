@@ -1,4 +1,4 @@
-"""Import labels that were corrected in another annotation tool, as verdicts.
+"""Import labels that were corrected in another annotation tool, and store them as verdicts.
 
 Each returned image is compared with the boxes that were sent, as recorded beside an export or in a release.
 """
@@ -62,7 +62,7 @@ class ReturnedFile:
 
     path: Path
     tool: str  # one of READERS
-    who: str  # the annotator of images for which the file names none
+    who: str  # the annotator of images for which the file names no annotator
     all_reviewed: bool = False  # True if images count as examined by a person unless the file says otherwise
 
 
@@ -82,9 +82,9 @@ class RoundTripOutcome:
 def import_corrections(platform: Platform, project: str, file: ReturnedFile, sent: Sent) -> RoundTripOutcome:
     """Store the labels that an annotation tool returned as verdicts. Importing the same file again adds nothing.
 
-    For an image that a person has examined, there is a verdict on each sent box, one on each drawn box, and one that
-    the image is complete. If the file does not say whether an image was examined, only changes become verdicts. An
-    image that was not examined according to the file gives no verdicts.
+    An image that a person has examined gets a verdict on each sent box, one on each drawn box, and one that the image
+    is complete. If the file does not state whether an image was examined, only changes become verdicts. An image that
+    was not examined according to the file gets no verdicts.
 
     Args:
         platform: the platform of one root.
@@ -172,7 +172,7 @@ def _of_release(folder: Path) -> Sent:
 
 @dataclass(slots=True)
 class _Returned:
-    """The images of a returned file that have not been taken yet, by frame id or, if that is missing, by name."""
+    """The images of a returned file that have not been taken yet, by frame id, or by name if they have no frame id."""
 
     by_frame: dict[str, ReturnedImage] = field(default_factory=dict)
     by_name: dict[str, ReturnedImage] = field(default_factory=dict)
@@ -180,9 +180,9 @@ class _Returned:
 
     @classmethod
     def of(cls, images: Iterator[ReturnedImage]) -> "_Returned":
-        """Return the images of a file, each by its frame id or, if that is missing, by its name.
+        """Return the images of a file, by frame id, or by name if they have no frame id.
 
-        If an image occurs several times, examined ones take precedence, and among these the latest one.
+        If an image occurs more than once, examined versions take precedence, and then the latest version.
         """
         returned = cls()
         for image in images:
@@ -193,11 +193,11 @@ class _Returned:
         return returned
 
     def take(self, image: ReleaseImage) -> ReturnedImage | None:
-        """Remove and return the file's image for an image that was sent, or return None if the file lacks it."""
+        """Remove and return the file's version of an image that was sent, or return None if the file lacks it."""
         return self.by_frame.pop(image.frame_id, None) or self.by_name.pop(_stem(image.file_name), None)
 
     def finish(self) -> dict[str, str]:
-        """Return the reason why each unused image was left out, by name, once all sent images have been taken."""
+        """Return the reasons why images were left out, by name. Call this after all sent images have been taken."""
         foreign = (*self.by_frame.values(), *self.by_name.values())
         return self.left_out | {image.name: "it was not sent with this export" for image in foreign}
 
@@ -207,7 +207,7 @@ def _weight(image: ReturnedImage) -> tuple[bool, float]:
 
 
 def _stem(name: str) -> str:
-    """Return the name of an image file without its folders and its suffix."""
+    """Return the name of an image file without folders and suffix."""
     return _SUFFIX.sub("", name.replace("\\", "/").rpartition("/")[2])
 
 
@@ -223,7 +223,7 @@ def _why_left_out(image: ReleaseImage, found: ReturnedImage, members: set[str], 
 class _Verdicts:
     """A collection of the verdicts that follow from returned images.
 
-    `new` are verdicts to store. `words` counts these and the verdicts that are already in force.
+    `new` contains the verdicts to store. `words` counts them together with the verdicts already in force.
     """
 
     def __init__(self, sent: Sent, in_force: list[Verdict], who: str, now: datetime) -> None:

@@ -117,7 +117,7 @@ def _read(folder: Path) -> Iterator[ReleaseImage]:
 def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[ReviewFrame]:
     """Yield the first `limit` frames of a queue, or all frames if `limit` is None.
 
-    Each frame is yielded once, although a queue about boxes can ask several questions about it.
+    Each frame is yielded once, even if the queue asks several questions about it.
     """
     seen: set[str] = set()
     cursor = None

@@ -1,4 +1,4 @@
-"""Look up the image file, the size and the time of a frame, which a review page shows besides the boxes."""
+"""Look up a frame's image file, size and time, which a review page shows along with the boxes."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ from data_miner_dagster.storage.alignment import position_at
 from data_miner_dagster.storage.frames import frames_table_of, read_frames
 
 _MOST_AT_HAND: Final = 500_000
-"""The tables of recently used videos are cached until they have more frames than this, at 50 bytes per frame."""
+"""The maximum number of frames in the cached tables of recently used videos, at 50 bytes per frame."""
 _VIDEOS_AT_HAND: Final = 1000
 _COLUMNS: Final = ("frame_index", "file_name", "pts_seconds", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
 class _VideoFrames:
-    """The frames of one video in order, and the mark of the table that they were read from."""
+    """The frames of one video in order, and the mark of the table they were read from."""
 
     mark: tuple[int, int]
     indices: npt.NDArray[np.int32]

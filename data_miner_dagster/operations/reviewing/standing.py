@@ -1,4 +1,4 @@
-"""Determine which questions of an index the verdicts in force answer, and how they change the other questions."""
+"""Determine which of an index's questions the verdicts in force answer, and how the verdicts change the others."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,7 +129,7 @@ class StandingKeeper:
         return facts
 
     def _met_boxes(self) -> Int64Array:
-        """Return the rows of the detected boxes that verdicts decide."""
+        """Return the rows of the detected boxes that have a verdict."""
         found = [_NO_ROWS]
         for code, frame in self._judged.items():
             met = sorted(set(range(len(frame.found))) - frame.open_positions)

@@ -1,4 +1,4 @@
-"""Find the verdicts that match nothing in a project now. They stay stored, and apply if their subject returns."""
+"""Find verdicts that currently match nothing in a project. They stay stored, and apply if their subject returns."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from data_miner_dagster.operations.reviewing.standing import Standing
 
 
 class UnmetReason(StrEnum):
-    """The reason why a verdict matches nothing in the project. The values are texts for people."""
+    """The reason why a verdict matches nothing in the project. The values are human-readable."""
 
     NO_VIDEO = "the project has no frames of this video"
     NO_FRAME = "the video has no frame at this time"

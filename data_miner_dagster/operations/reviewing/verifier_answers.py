@@ -1,4 +1,4 @@
-"""Read a verifier's answers about the boxes of a frame when a review page shows the frame."""
+"""Read a verifier's answers about the boxes on a frame for a review page."""
 
 from dataclasses import dataclass
 
