@@ -32,7 +32,7 @@ BY_HAND = "by_hand"
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
     """Add all videos at an address or local path to a project. Return a (video key, is new) pair for each.
 
-    A member that a rule had rejected is restored.
+    A member that a rule rejected earlier is restored.
 
     Raises:
         ConfigError: the project or file does not exist, the address contains a secret or cannot be listed, or all of

@@ -38,7 +38,7 @@ class DryListing:
     num_by_rule: Mapping[RejectionRule, int]
     listings: Sequence[Listing]
     num_requests: int
-    rows: Mapping[str, VideoRow]  # the root's rows of the wanted videos, by key
+    rows: Mapping[str, VideoRow]  # the root's catalog rows for the wanted videos, by key
 
     @property
     def failed(self) -> Sequence[Listing]:
@@ -49,7 +49,7 @@ class DryListing:
 def list_without_keeping(platform: Platform, config: ProjectConfig, config_file: Path) -> DryListing:
     """List the sources of a project like `list_sources`, but without storing anything or fetching thumbnails.
 
-    The root's pauses between requests to a site, and its circuit breakers for sites, apply here too.
+    The root's pauses between requests to a site and its circuit breakers for sites apply here too.
 
     Args:
         platform: a platform with a catalog. If the catalog has a project of this name, its members count as known.

@@ -69,9 +69,9 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     is True.
 
     Returns:
-        An outcome with the status DONE if a membership changed, and REUSED if not. Its counts are the listed, repeated,
-        forgotten (removed on request earlier) and new candidates, the members, the candidates rejected by each rule,
-        the failed queries, and the members from sources that the project no longer has.
+        An outcome with the status DONE if a membership changed, or REUSED if not. It counts the listed, repeated,
+        forgotten, new and rejected candidates (the rejected ones by rule), the members, the failed queries, and the
+        members from sources that the project no longer has. Forgotten candidates were removed on request earlier.
 
     Raises:
         ConfigError: the project does not exist, a blocklist cannot be read, or every query failed and the project has
@@ -192,9 +192,9 @@ def _not_forgotten(platform: Platform, candidates: list[VideoCandidate], hashes:
 
 
 def _num_of_removed_sources(platform: Platform, project: str, queries: list[Query]) -> int:
-    """Return the number of members whose query the project no longer has, except rejected ones and those added by hand.
+    """Return the number of members whose query is no longer in the project, and log a warning if there are any.
 
-    If there are any, a warning is logged.
+    Rejected members and those added by hand are not counted.
     """
     present = {(query.source, query.text) for query in queries}
     num_left = sum(
@@ -232,9 +232,9 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
 def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Apply the rules to the known facts, then examine pictures of the candidates that pass if pre-screening is on.
+    """Apply the rules to the known facts, and then pre-screen the candidates that pass if pre-screening is enabled.
 
-    Return (candidate, rejection or None) for each candidate.
+    Return a (candidate, rejection or None) pair for each candidate.
     """
     rules = load_rules(platform, project)
     rows = {row.key: row for row in find_videos(platform.database, [candidate.video_key for candidate in candidates])}
@@ -266,7 +266,7 @@ def _decide(
 def by_rules(
     rules: ProjectRules, listed: VideoCandidate, row: VideoRow | None
 ) -> tuple[VideoCandidate, Rejection | None]:
-    """Return a candidate completed with facts from its row in the catalog, and its rejection, or None if it passes.
+    """Complete a candidate with facts from its catalog row. Return it with its rejection, or with None if it passes.
 
     An address with a secret is redacted in the returned candidate.
     """
@@ -296,7 +296,7 @@ def _as_reupload(platform: Platform, project: str, row: VideoRow) -> Rejection |
 
 
 def _forget_mended_entries(platform: Platform, project: str, listings: list[Listing]) -> None:
-    """Delete the members for entries that had a fault earlier and are missing from the new listing of their query."""
+    """Delete the members whose entry had a fault earlier and is missing from the new listing of its query."""
     listed = {(listing.source, listing.query) for listing in listings if listing.candidates}
     still_there = {candidate.video_key for listing in listings for candidate in listing.candidates}
     delete_faulty_entries(platform.database, project, listed, still_there)
@@ -312,9 +312,9 @@ def _record_members(
 ) -> dict[str, int]:
     """Apply the cap and store the memberships. Return the counts, with the number of changed memberships as `changed`.
 
-    A feed may have any number of entries, so memberships are written in several transactions, between which other
-    processes can write. The last transaction marks the queries as listed. If the process dies earlier, the queries are
-    repeated, and rows that exist stay unchanged.
+    A feed may have any number of entries, so memberships are written in several transactions, and other processes can
+    write between them. The last transaction marks the queries as listed. If the process dies before it, the queries are
+    repeated, and existing rows stay unchanged.
     """
     database = platform.database
     with database.reading() as session:

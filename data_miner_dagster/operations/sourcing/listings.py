@@ -39,7 +39,7 @@ class Listing:
 
     @property
     def problem(self) -> str:
-        """The query and its error, as text for people. An error that begins with the query does not repeat it."""
+        """The query and its error, as human-readable text. An error that begins with the query does not repeat it."""
         error = self.error or ""
         return error if error.startswith(self.query) else f"{self.query}: {error}"
 
@@ -104,7 +104,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings, with an error added to those with a candidate that had a fault after it was listed.
+    """Return the listings, adding an error to each one with a candidate that had a fault after it was listed.
 
     The error makes the next run repeat the query.
     """

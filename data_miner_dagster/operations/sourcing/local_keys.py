@@ -1,7 +1,7 @@
 """Assign keys to local files and folders. Content that the root already has keeps its key; new content gets a new one.
 
-A key identifies the content: a copy under another name is the same video. Roots of earlier versions have keys without a
-name, and keep them.
+A key identifies the content: a copy under another name is the same video. Roots from earlier versions keep their keys,
+which contain no name.
 """
 
 import os
@@ -50,7 +50,7 @@ class LocalKeys:
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
 
     def _present(self) -> Iterator[tuple[str, str]]:
-        """Yield (key, first digits of the content's sha256) for each local video in the root's files and catalog."""
+        """Yield the key and the first digits of the content's sha256 for each local video in the files and the catalog."""
         names: list[str] = []
         with suppress(FileNotFoundError):  # files first, since a new catalog does not know them yet
             names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))

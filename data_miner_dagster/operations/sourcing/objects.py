@@ -29,7 +29,7 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
     """Return the object at an address, or up to `most` videos below it, sorted by path.
 
     Raises:
-        SourceError: the address is invalid, the bucket cannot be listed, or it has no videos there.
+        SourceError: the address is invalid, the bucket cannot be listed, or it has no videos at the address.
     """
     try:
         url = bucket_url(address)

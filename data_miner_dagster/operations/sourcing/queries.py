@@ -49,7 +49,7 @@ from data_miner_dagster.stages.sourcing import list_entries
 from data_miner_dagster.storage.file_hashes import FileHashes
 
 _OF_SECRETS: Final = " #"
-"""Separates a query without its secrets from the digest that distinguishes it."""
+"""The separator between a query without its secrets and the digest that distinguishes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The candidates that a query lists. `passed_over` is a remark on the other entries, or empty."""
+    """The candidates that a query lists. `passed_over` is a remark on the other entries, or an empty string."""
 
     candidates: Sequence[VideoCandidate]
     passed_over: str = ""
@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """The folder where a project's relative paths start, and the limits on the files that they may access."""
+    """The folder to which a project's paths are relative, and the limits on the files that they may access."""
 
     path: Path
     limits: ProjectLimits
@@ -135,7 +135,7 @@ def _list_of_queries(
 
 
 def _masked(query: Query, text: str) -> Query:
-    """Return a query whose text is `text`, both in the query and in the candidates that it finds."""
+    """Return a query with the text `text`, which is also set in the candidates that the query finds."""
     if text == query.text:
         return query
 

@@ -29,7 +29,7 @@ class ProjectRules:
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
         """Return the rejection by the first rule that a candidate violates, or None if it violates none.
 
-        `is_complete` states that the video's page has been read, so a missing fact is one that the site does not give.
+        If `is_complete` is True, the video's page has been read, so the site does not provide any missing facts.
         """
         rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
         return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
@@ -92,7 +92,7 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
 
 
 def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidate:
-    """Return a candidate whose missing facts are filled in from its row in the catalog, if it has one."""
+    """Return a candidate with its missing facts filled in from its catalog row, if it has one."""
     if row is None:
         return candidate
     return replace(
