@@ -82,7 +82,7 @@ def _seen(
 ) -> Iterator[tuple[ReleaseImage, FrameLabels, FrameLabels]]:
     """Yield (image, its annotations, the student's detections) for each readable image of a release.
 
-    With `only_val`, only images in splits of the role `val` are read.
+    With `only_val`, only images in splits with the role `val` are read.
     """
     classes = [ClassPrompts(name, (name,)) for name in student.class_names]
     number = student.num_val_images if only_val else student.num_images

@@ -98,8 +98,8 @@ def train_check(
         settings: the settings of training, or None for the defaults.
         version: the version of the release, or None for the current one.
         force: train even if the student exists.
-        on_epoch: called after each epoch, and once before the first for the untrained network. An exception that it
-            raises ends the training.
+        on_epoch: called after each epoch, and once before the first epoch for the untrained network. If it raises an
+            exception, the training ends.
 
     Raises:
         ConfigError: the project, release or network does not exist; the release has no boxes, or no images to train on
@@ -246,8 +246,8 @@ def _write_data(release: _Release, folder: Path) -> Path:
 def _link(source: str, target: str) -> None:
     """Link an image, or copy it if a link is impossible.
 
-    A file without a JPEG's end marker is copied too, since Ultralytics rewrites such files, and a link would let it
-    change the release.
+    A file without a JPEG's end marker is copied too, since Ultralytics rewrites such files, and
+    would change the release through a link.
     """
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)
