@@ -1,7 +1,7 @@
-"""Compare the bases in the catalog with the files, when this version first opens a root and gradually afterwards.
+"""Compare the bases in the catalog with the files when this version first opens a root, and gradually afterwards.
 
-A basis identifies the inputs that a result was made from. Planners trust the bases in the catalog. Changes to files
-that bypass the catalog are detected here, or by the code that uses those files.
+A basis identifies the inputs that a result was made from. Planners trust the bases in the catalog. File changes that
+bypass the catalog are detected here, or by the code that uses the files.
 """
 
 import logging
@@ -56,10 +56,10 @@ class _Bases:
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Compare those of the given videos that are EXTRACTED with their files, and correct their bases in the catalog.
+    """Examine the files of those given videos that are EXTRACTED, and correct the videos' bases in the catalog.
 
-    Missing or stale results thereby become pending. A video stays as it is if its bases change in the meantime or its
-    files cannot be examined.
+    Missing or stale results then become pending. A video is left unchanged if its bases change in the meantime
+    or its files cannot be examined.
     """
     rows = [row for row in find_videos(platform.database, video_keys) if row.status is VideoStatus.EXTRACTED]
     changed: set[str] = set()
@@ -138,7 +138,7 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
     they are first read from the files.
 
     Returns:
-        False if reading the files took longer than `max_seconds`, so that the caller must call the function again;
+        False if reading the files took longer than `max_seconds` and the caller must call this function again;
             otherwise True. Nothing becomes pending until all files have been read.
     """
     bases = bases_in_force(platform)
@@ -155,9 +155,9 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
 
 
 def _keep_builds(platform: Platform) -> None:
-    """Mark the projects in a root of an earlier version as built if their last release has all their videos.
+    """In a root from an earlier version, mark as built the projects whose last release has all their videos.
 
-    Otherwise, updating this package would be enough to start builds.
+    Otherwise, merely updating this package would start builds.
     """
     rows = {row.name: row for row in find_projects(platform.database)}
     built: dict[str, str] = {}
@@ -170,7 +170,7 @@ def _keep_builds(platform: Platform) -> None:
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
-    """Record the bases of all extracted videos that have none. Return False if `max_seconds` ran out, else True."""
+    """Record the bases of all extracted videos that lack them. Return False if `max_seconds` ran out, or else True."""
     began_at = time.monotonic()
     after: str | None = None
     while keys := extracted_keys(platform.database, after=after, limit=_AT_ONCE, only_without_basis=True):

@@ -1,4 +1,4 @@
-"""Count the items that a removal would remove, and those that stay for other projects. Nothing is changed."""
+"""Count the items that a removal would remove, and those that would stay for other projects. Nothing is changed."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -26,7 +26,7 @@ class VideosCount:
     num_wanted: int  # how many of the videos at least one project wants
 
     def __str__(self) -> str:
-        """Return the counts as one line for people."""
+        """Return the counts as one human-readable line."""
         wanted = ", ".join(f"{name} ({count})" for name, count in sorted(self.num_wanted_by.items()))
         missing = f"{counted(self.num_unknown, 'key')} {'is' if self.num_unknown == 1 else 'are'} not in the catalog"
         unknown = f"; {missing}" if self.num_unknown else ""
@@ -41,7 +41,7 @@ class VideosCount:
 class ProjectCount:
     """The numbers of items that removing a project would delete, and of videos that would stay."""
 
-    num_videos: int  # its videos, which stay
+    num_videos: int  # the project's videos, which stay
     num_shared: int  # those of its videos that other projects want too
     num_files: int
     num_bytes: int
@@ -49,7 +49,7 @@ class ProjectCount:
     num_verdicts: int = 0  # people's verdicts removed with it
 
     def __str__(self) -> str:
-        """Return the counts as one line for people."""
+        """Return the counts as one human-readable line."""
         verdicts = f", {counted(self.num_verdicts, 'verdict')} by people" if self.num_verdicts else ""
         stay = "video stays" if self.num_videos == 1 else "videos stay"
         return (
@@ -93,6 +93,6 @@ def count_project(platform: Platform, name: str, *, with_files: bool, with_relea
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Return (number of files, size in bytes) for a folder or a single file."""
+    """Return the number of files in a folder (1 for a single file), and their size in bytes."""
     files: Sequence[Path] = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else [path]
     return len(files), sum(file.stat().st_size for file in files)

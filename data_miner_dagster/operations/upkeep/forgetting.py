@@ -1,7 +1,7 @@
 """Forget a video or channel: afterwards nothing under the root shows or names it, and no listing adds it again.
 
 Belongs here: deleting rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), or searching
-for leftovers (traces.py).
+for remaining traces (traces.py).
 """
 
 import json
@@ -70,7 +70,7 @@ _MOST_MEANT: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class HeldRelease:
-    """A release that contains images of videos to forget."""
+    """A release that contains images from videos to forget."""
 
     project: str
     version: str
@@ -78,7 +78,7 @@ class HeldRelease:
     num_all_videos: int
 
     def __str__(self) -> str:
-        """Return the release as one line for people."""
+        """Return the release as one human-readable line."""
         return f"{self.project} {self.version} ({self.num_videos} of its {counted(self.num_all_videos, 'video')})"
 
 
@@ -116,10 +116,10 @@ def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], l
 
 
 def _meant(platform: Platform, target: str) -> str:
-    """Return a hint for an error message: the keys that begin with `target`, or whose video has this name or title.
+    """Return a hint for an error message: keys that begin with `target`, and keys of videos with that name or title.
 
-    The keys are only suggested, because only a whole key identifies a video safely. If there are none, the hint is the
-    command that lists all keys.
+    The keys are only suggested, because only a complete key identifies a video safely. If there are none, the hint is
+    the command that lists all keys.
     """
     rows = find_videos(platform.database)
     keys = [row.key for row in rows if target in (name_of_video(row), row.title) or row.key.startswith(target)]
@@ -129,7 +129,7 @@ def _meant(platform: Platform, target: str) -> str:
 
 
 def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
-    """Return the releases on disk, of all projects, that contain images of any of the videos."""
+    """Return the releases on disk, from all projects, that contain images from any of the videos."""
     held = []
     for folder in _release_folders(platform):
         manifest = read_manifest(folder)
@@ -141,10 +141,10 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 
 
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
-    """Return the copies outside the root that show any of the videos, each with the command that removes it there.
+    """Describe the copies outside the root that may show any of the videos, each with the command that removes it.
 
-    The copies are publications of releases that contain one of the videos or are no longer under the root, and backups
-    made since the first of the videos was added.
+    Such copies are publications of releases that contain one of the videos or are no longer under the root. Backups
+    made since the first of the videos was added are included too.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -170,14 +170,14 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
     Releases that contain one of the videos are removed, but the splits and generations of their other videos are
     remembered. With `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their
-    manifest. In releases that only name a video among their changes, the name is replaced and nothing else changes.
+    manifest. In releases that only name a video among their changes, nothing but the name is replaced.
 
     After an interruption, the call can be repeated.
 
     Raises:
         ConfigError: `target` is neither a video nor a channel.
-        ClaimHeldError: a worker holds one of the videos or projects, or a release is being rebuilt,
-            or exported to a bucket or hub.
+        ClaimHeldError: a worker holds one of the videos or projects, or a release is being rebuilt or exported to a
+            bucket or hub.
     """
     videos, subjects = find_forgettable(platform, target)
     keys = [video.key for video in videos]
@@ -252,7 +252,7 @@ def _forget_in_releases(
 
 
 def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
-    """Replace the videos' keys in the texts of a release, and update the checksums. Nothing else is changed."""
+    """Replace the videos' keys in a release's text files, and update the checksums. Nothing else is changed."""
     texts = [path for path in sorted(folder.iterdir()) if path.suffix in (".md", ".json", ".txt")]
     naming = [path for path in texts if any(key in path.read_text(encoding="utf-8") for key in keys)]
     if not naming:
@@ -284,7 +284,7 @@ def _without(text: str, keys: Sequence[str]) -> str:
 
 
 def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[str]) -> None:
-    """Remove the detectors' results on the windows of the videos, including leftovers of an earlier call."""
+    """Remove the detectors' results on the videos' windows, including any that an earlier call left behind."""
     for name in projects:
         folders = paths_below(platform.layout.window_parts(name), "*")
         if found := [folder / key for folder in folders for key in keys if (folder / key).exists()]:
@@ -293,7 +293,10 @@ def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[
 
 
 def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Remove the videos from a project's derived files: delete files that are cheap to recreate, filter the others."""
+    """Remove the videos from a project's derived files.
+
+    Files that are cheap to recreate are deleted. In the others, only the rows about the videos are removed.
+    """
     folder = layout.project_folder(project)
     remove_files([path for path in (layout.report_folder(project), layout.project_previews(project)) if path.exists()])
     if not folder.is_dir():
@@ -323,7 +326,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
 
 
 def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Remove the answers about the videos, the reference file if it names one, and all questions with their pictures.
+    """Remove answers about the videos, the reference file if it names one of them, and all questions with pictures.
 
     `calibrate` writes the questions again.
     """

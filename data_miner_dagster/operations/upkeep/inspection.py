@@ -69,7 +69,7 @@ class Discrepancy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference. `remedy` states what `doctor --fix` does, or what a person must do if it is not fixable."""
+    """One difference. `remedy` states what `doctor --fix` does, or what a person must do if `is_fixable` is False."""
 
     drift: Discrepancy
     subject: str
@@ -103,7 +103,7 @@ class VideoFiles:
 
     @property
     def line(self) -> str | None:
-        """The number of videos whose files are missing, with the remedy, in one line, or None if there are none."""
+        """One line with the number of videos whose files are missing, and the remedy, or None if there are none."""
         if not self.num_missing:
             return None
         return (
@@ -247,7 +247,7 @@ def _entries(folder: Path) -> list[Path]:
 def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Finding]:
     """Yield a finding for each old partial file without a live writer, down to two levels below the root's folders.
 
-    An interrupted download of a video without a file is not included, because the next attempt continues it.
+    Interrupted downloads of videos without a file are not included, because the next attempt resumes them.
     """
     layout = platform.layout
     oldest = time.time() - PARTIAL_AGE_SECONDS
@@ -270,7 +270,7 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
 
 
 def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
-    """Yield a finding for each leftover of a rebuild that no command can continue. Others are not a difference."""
+    """Yield a finding for each folder left behind by a rebuild that can no longer be continued."""
     for unfinished in find_unfinished_rebuilds(platform):
         if not unfinished.arguments:
             yield Finding(
@@ -281,7 +281,7 @@ def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
 
 
 def _unfinished_exports(platform: Platform) -> Iterator[Finding]:
-    """Yield the leftovers of killed exports to buckets and hubs. An export of the project would remove them too."""
+    """Yield a finding for each folder left behind by a killed export. The project's next export would remove it too."""
     for unfinished in find_unfinished_exports(platform):
         yield Finding(
             Discrepancy.PARTIAL,

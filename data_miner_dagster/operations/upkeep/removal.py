@@ -67,7 +67,7 @@ def remove_videos(platform: Platform, video_keys: Iterable[str], *, force: bool 
 
 
 def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
-    """Return the number of bytes freed, or the reason why the video stays."""
+    """Remove one video. Return the number of bytes freed, or the reason why the video stays."""
     try:
         with platform.hold_video(key, wait_seconds=0):
             if not delete_videos(platform.database, [key], only_unwanted=not force):
@@ -80,7 +80,7 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
     """Remove videos from one project. Its next release is built without them, and no listing adds them again.
 
-    Other projects and existing releases keep them. Only `add-video` adds such a video again.
+    Other projects and existing releases keep them. Only `add-video` can add them again.
 
     Raises:
         ConfigError: the project does not exist.
@@ -104,9 +104,9 @@ def remove_unwanted_videos(platform: Platform) -> Removal:
 def remove_project(platform: Platform, name: str, *, with_files: bool, with_releases: bool = False) -> list[Path]:
     """Remove a project from the catalog. Its videos stay, for other projects or until `cleanup-orphans` removes them.
 
-    Its previews are deleted. Its file in the watched folder gets the suffix `.removed`, since it would restore the
-    project. `with_files` also removes its derived tables, its report, its students and people's verdicts on its frames.
-    `with_releases` removes its releases.
+    Its previews are deleted. Its file in the watched folder gets the suffix `.removed`, since it would otherwise
+    restore the project. `with_files` also removes its derived tables, its report, its students and people's verdicts on
+    its frames. `with_releases` removes its releases.
 
     Returns:
         The removed folders and the renamed file.
@@ -160,7 +160,7 @@ def video_files(layout: StorageLayout, video_key: str) -> list[Path]:
 
 
 def remove_files(paths: Sequence[Path]) -> int:
-    """Remove files and folders. Return their size in bytes. Other hard links to the files keep the content."""
+    """Remove files and folders, and return their total size in bytes. Other hard links to the files stay valid."""
     freed = 0
     for path in paths:
         if path.is_dir():

@@ -41,15 +41,15 @@ class Trace:
     where: str
 
     def __str__(self) -> str:
-        """Return the place as one line for people."""
+        """Return the place as one human-readable line."""
         return f"{self.path}: {self.where}"
 
 
 def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
     """Return the texts that identify `videos`: their keys, the identities in the keys, sha256s, addresses and titles.
 
-    A text that is short, or shared with one of the `others`, proves nothing and is omitted. Keys are always searched
-    for. A text that contains another of the texts is omitted, because the shorter one is found wherever it occurs.
+    Texts that are short or shared with one of the `others` prove nothing and are omitted, except for keys. A text that
+    contains another of the texts is omitted too, because the shorter text is found wherever the longer one occurs.
     """
     common = {text for other in others for text in (other.title, other.url) if text}
     needles: set[str] = set()
@@ -61,7 +61,7 @@ def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) 
 
 
 def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[Trace]:
-    """Yield the places under `folders` that name one of `needles`: names of files, and parts of files.
+    """Yield the places under `folders` that contain one of `needles`: file names and parts of files.
 
     Unreadable files are yielded too. Parquet, NumPy and SQLite files are read by format, all others as bytes. The
     contents of pictures and of video files are not read, because this package writes no names into them.
@@ -79,7 +79,7 @@ def find_traces(folders: Sequence[Path], needles: Collection[str]) -> Iterator[T
 
 
 def find_rows(connection: Connection, needles: Collection[str], tables: Collection[str] | None = None) -> Iterator[str]:
-    """Yield the names of the tables with a row that names one of `needles`. If `tables` is None, search all tables."""
+    """Yield the names of the tables with a row that contains one of `needles`. All tables are searched by default."""
     present = inspect(connection).get_table_names()
     for name in sorted(present if tables is None else set(present) & set(tables)):
         if any(rows_naming(connection, name, needles)):
@@ -87,13 +87,13 @@ def find_rows(connection: Connection, needles: Collection[str], tables: Collecti
 
 
 def tables_naming(database: Database, needles: Collection[str]) -> list[str]:
-    """Return the tables of the catalog with a row that names one of `needles`."""
+    """Return the catalog tables with a row that contains one of `needles`."""
     with database.reading() as session:
         return list(find_rows(session.connection(), needles, sorted(Base.metadata.tables)))
 
 
 def rows_naming(connection: Connection, table: str, needles: Collection[str]) -> Iterator[RowMapping]:
-    """Yield the rows of a table that name one of `needles` in any column.
+    """Yield the rows of a table that contain one of `needles` in any column.
 
     A table with an integer `id` is read page by page, and any other table in one query.
     """
@@ -126,7 +126,7 @@ def _is_media(path: Path) -> bool:
 
 
 def _where_inside(path: Path, needles: Sequence[str], forms: Sequence[bytes]) -> str | None:
-    """Return the part of a file that names one of the needles, or None if no part does.
+    """Return the part of a file that contains one of the needles, or None if no part does.
 
     For an unreadable file, return the reason why it cannot be read.
     """
@@ -204,9 +204,9 @@ class _Single:
 
 
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
-    """Return the part of a file that names one of the needles. The file must contain one of them.
+    """Return the part of a file that contains one of the needles. The file must contain at least one of them.
 
-    For an SQLite file, the text names the tables with such rows, or the space of deleted rows. For any other file, it
+    For an SQLite file, this text names the tables with such rows, or the space of deleted rows. For any other file, it
     is "its content".
     """
     with path.open("rb") as file:
