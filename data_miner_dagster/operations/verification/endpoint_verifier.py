@@ -6,8 +6,8 @@
 - The endpoint counts as unavailable after AWAY_AFTER boxes in a row without an answer, after a `Retry-After` above
   `max_pause_seconds`, or if it refuses every request (for example because the key is wrong). This run then asks no more
   questions.
-- A refusal of a single request (HTTP 400, 413, 415 or 422) is attributed to its crop, whose answer is then *cannot
-  tell*, but only once the endpoint has accepted another request. Otherwise the endpoint or its settings are at fault.
+- A refusal of a single request (HTTP 400, 413, 415 or 422) is attributed to its crop once the endpoint has accepted
+  another request. The answer is then *cannot tell*. Until then, the endpoint or its settings may be at fault.
 
 Belongs here: deciding when to ask. Does not belong here: sending requests (sites/chat_endpoints.py), or choosing the
 boxes to ask about (verify_boxes.py).
@@ -53,7 +53,7 @@ logger = logging.getLogger(__name__)
 
 
 def endpoint_fingerprint(config: EndpointConfig) -> str:
-    """Return the fingerprint of the settings that determine an endpoint's answers, which do not include its address."""
+    """Return the fingerprint of the settings that determine an endpoint's answers. The address is not included."""
     return fingerprint_of(
         {
             "model": config.model,
@@ -71,7 +71,7 @@ class EndpointVerifier:
         name: the endpoint's name in the settings.
         config: the settings of the endpoint.
         allowed_private_hosts: hosts that may be contacted although they are not public.
-        is_known: True if the endpoint has answered before. A refusal then does not mean a mistake in the settings.
+        is_known: True if the endpoint has answered before. A refusal then does not indicate wrong settings.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class EndpointVerifier:
             yield from self._left_over()
 
     def _settled(self, done: Iterable["Future[Reply | _Refused]"], keep: Keep) -> Iterator[Reply]:
-        """Yield the replies of finished requests, and stop asking if they show that the endpoint is unavailable.
+        """Yield the replies to finished requests, and stop asking if they show that the endpoint is unavailable.
 
         A refused request is held back until the endpoint accepts another one, which shows that its crop is at fault.
         """
@@ -148,7 +148,7 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """Yield the replies without answers to the refused requests, if no request was accepted.
+        """If no request was accepted, yield the replies to the refused requests, which have no answers.
 
         A later run asks these questions again. If there are at least AWAY_AFTER of them, the endpoint counts as
         unavailable.
@@ -224,7 +224,7 @@ def _cost_of(answer: ChatAnswer, config: EndpointConfig) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """The reply, without an answer, to a question whose request the endpoint refused."""
+    """A reply that has no answer, because the endpoint refused the request."""
 
     reply: Reply
 
@@ -234,7 +234,7 @@ class _Pause:
 
     def __init__(self, config: EndpointConfig) -> None:
         self.too_long: str | None = None
-        """The message of the error in which the server demanded a pause longer than `max_pause_seconds`, or None."""
+        """The error message if the server demanded a pause longer than `max_pause_seconds`, or else None."""
         self._config = config
         self._changed = threading.Condition()
         self._has_ended = False
@@ -252,9 +252,9 @@ class _Pause:
         return False
 
     def after(self, error: EndpointBusyError | NoAnswerError, number: int) -> None:
-        """Set the pause that follows a failed try of this thread. `number` is 1 for the first try of a question.
+        """Set the pause after a failed try in this thread. `number` is 1 for the first try of a question.
 
-        If the server demanded a pause, all threads wait for it. If it is too long, no more requests are sent.
+        If the server demanded a pause, all threads observe it. If that pause is too long, no more requests are sent.
         """
         delay = min(self._config.try_delay_seconds * 2.0 ** (number - 1), _LONGEST_DELAY_SECONDS)
         self._own.until = time.monotonic() + (delay if number < self._config.tries else 0.0)

@@ -31,7 +31,7 @@ class LocalVerifier:
 
         Raises:
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: the same internal error occurs on all crops (three or more), or on ten in a row.
+            SystematicFaultError: the same internal error occurs on all crops (at least three), or on ten in a row.
         """
         waiting = iter(crops)
         with item_guard("verification") as guard:

@@ -34,7 +34,7 @@ class Reply:
 
 
 Keep = Callable[[Sequence[Reply]], None]
-"""A function that stores answers. It is called with replies that have one, before they are yielded, in any thread."""
+"""A function that stores the answers in replies. It is called before the replies are yielded, in any thread."""
 
 
 class Verifier(Protocol):

@@ -11,7 +11,7 @@ from data_miner_dagster.operations.verification.replies import Verifier
 
 
 def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Verifier:
-    """Return the verifier that a project's settings for detection name. No model is loaded and no request is sent yet.
+    """Return the verifier named in a project's detection settings. No model is loaded and no request is sent yet.
 
     `config.verifier` must not be None.
 

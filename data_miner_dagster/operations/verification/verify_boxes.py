@@ -1,12 +1,12 @@
-"""Ask a project's verifier about the project's boxes, and write the answers into the rows of the boxes.
+"""Ask a project's verifier about the project's boxes, and write the answers into the boxes' rows.
 
-Each answer is stored in the catalog as it arrives (catalog/box_answers.py), so a kill loses only the answers to pending
-questions, and no answered question is asked again. The table of boxes depends only on the stored answers, not on the
-order in which they arrived.
+Each answer is stored in the catalog as it arrives (catalog/box_answers.py). A kill therefore loses only the answers to
+pending questions, and no answered question is asked again. The table of boxes depends only on the stored answers, not
+on the order in which they arrived.
 
-Belongs here: finding the open questions, keeping to the budget, and writing the columns. Does not belong here: sending
-questions (endpoint_verifier.py, local_verifier.py), wording them (stages/verification/), or applying the answers to a
-release (stages/reviewing/states.py).
+Belongs here: finding the open questions, staying within the budget, and writing the columns. Does not belong here:
+sending questions (endpoint_verifier.py, local_verifier.py), wording them (stages/verification/), or applying the
+answers to a release (stages/reviewing/states.py).
 """
 
 import hashlib
@@ -75,7 +75,7 @@ class FrameBoxes:
 
 @dataclass(frozen=True, slots=True)
 class VerificationCounts:
-    """Counts of a project's boxes by verification outcome, which the table of detected frames has as metadata."""
+    """The number of a project's boxes by verification outcome, stored as metadata of the table of detected frames."""
 
     verifier: str
     asking: str  # fingerprint of how questions are asked, without the boxes
@@ -103,7 +103,7 @@ class VerificationCounts:
 
 
 OUTCOMES: Final = ("confirmed", "rejected", "cannot_tell", "over_budget", "waiting")
-"""The names of the counts of `VerificationCounts`. Each box to verify is counted in exactly one of them."""
+"""The names of the counts in `VerificationCounts`. Each box to verify is included in exactly one of them."""
 
 
 def read_verification(detected_frames_table: Path) -> VerificationCounts | None:
@@ -160,7 +160,7 @@ class BoxVerification:
         """The answers in the completed rows."""
 
     def ask(self, videos: Iterable[Sequence[FrameBoxes]]) -> None:
-        """Ask about every box of `videos` that needs verification and has no answer, as far as the budget allows.
+        """Ask about every box in `videos` that needs verification and has no answer, within the budget.
 
         If the platform is offline, nothing is asked, and boxes without a stored answer stay without one.
 
@@ -169,9 +169,9 @@ class BoxVerification:
 
         Raises:
             VerifierAwayError: the verifier is unavailable, and the project waits for it.
-            ConfigError: the endpoint's settings are wrong, or a cost limit is set and the endpoint states no tokens.
+            ConfigError: the endpoint's settings are wrong, or it reports no token counts although a cost limit is set.
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: the same internal error occurs on all crops or frames (three or more), or on ten in a
+            SystematicFaultError: the same internal error occurs on all crops or frames (at least three), or on ten in a
                 row.
         """
         if self._platform.is_offline:
@@ -199,7 +199,7 @@ class BoxVerification:
         return f"{self._verifier.name} {self._budget.line}{away}"
 
     def complete(self, frames: Sequence[FrameBoxes]) -> None:
-        """Write the stored answers about a video's boxes into the rows of the boxes, and count them."""
+        """Write the stored answers about a video's boxes into the boxes' rows, and count them."""
         asked = [(row, question) for frame in frames for row, question in self._questions_of(frame)]
         keys = [question.key for _, question in asked]
         answers = find_answers(self._platform.database, keys)
