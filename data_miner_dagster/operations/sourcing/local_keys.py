@@ -50,7 +50,7 @@ class LocalKeys:
             return self._known.setdefault(f"{prefix}{sha256[:_MIN_DIGEST]}", key)
 
     def _present(self) -> Iterator[tuple[str, str]]:
-        """Yield the key and the first digits of the content's sha256 for each local video in the files and the catalog."""
+        """Yield the key and the first digits of the sha256 of each local video in the root's files and catalog."""
         names: list[str] = []
         with suppress(FileNotFoundError):  # files first, since a new catalog does not know them yet
             names += sorted(entry.name for entry in os.scandir(self._platform.layout.videos))
