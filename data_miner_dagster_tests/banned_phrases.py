@@ -63,6 +63,15 @@ BANNED: Final = (
     BannedPhrase(r"\n\s+\w+(?:Error|Exit): it\b", "an entry of Raises names its subject"),
     BannedPhrase(r"\b[Ii]n vain\b", "unsuccessfully; without effect"),
     BannedPhrase(r"\b[Ii]n the moment\b", "the moment; when; currently"),
+    BannedPhrase(r"\(None: ", "or None if ..."),
+    BannedPhrase(r"\b(?:Write|Remove|Store|Delete) nothing\.", "No file is written."),
+    BannedPhrase(r"\bReturn \([A-Z][A-Za-z]*,? ?[A-Za-z0-9]*\) (?:the|whether|sums|a)\b", "an (N,) array of"),
+    BannedPhrase(r"; known: ", "use one of ..."),
+    BannedPhrase(r'"""Decisions of\b', "Decide ...; Decisions about ..."),
+    BannedPhrase(r"\bof any sizes\b", "of any size"),
+    BannedPhrase(r"\b[Rr]etry date|\bdate of (?:its|the) (?:next )?(?:retry|attempt)\b", "the time of the next retry"),
+    BannedPhrase(r"\bthe time that the rest takes\b", "the remaining time"),
+    BannedPhrase(r"\bas far as the\b", "up to the; if the"),
 )
 
 

@@ -41,6 +41,10 @@ def test_banned_phrases__no_file_uses_one() -> None:
         ("it begins anew after a kill", "anew"),
         ("\n    ConfigError: it does not exist", " ConfigError: it"),
         ("the others go\n    # together with it", "go together"),
+        ("Return (N,) whether a frame is kept.", "Return (N,) whether"),
+        ("its next retry (None: not before it changes)", "(None: "),
+        ("the retry\n    date of a video", None),
+        ("its retry date", "retry date"),
     ],
 )
 def test_banned_phrases__are_found(tmp_path: Path, text: str, words: str | None) -> None:
