@@ -79,7 +79,7 @@ def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
             if line:
                 return " ".join(line.split())
     message = next((" ".join(event.message.split()) for event in events if event is not None and event.message), "")
-    return "its process ended without saying why" if message.startswith(_FROM_OUTSIDE) else message
+    return "its process ended without giving a reason" if message.startswith(_FROM_OUTSIDE) else message
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
@@ -230,7 +230,7 @@ def _reason(process: ProcessIdentity | None, state: RunState) -> str:
     if state is RunState.GONE:
         return f"{where} has died"
     if state is RunState.HANGING:
-        return f"{where} hangs: it has made no progress for longer than platform.runs allows"
+        return f"{where} has made no progress for longer than platform.runs allows"
     return f"{where} has not reported for {LEASE_SECONDS:.0f} s"
 
 

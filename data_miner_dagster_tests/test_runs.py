@@ -211,7 +211,7 @@ def test_end_dead_runs__a_hanging_process_that_was_launched_is_killed(
         set_row(database, run_id, progress_at=utc_now() - timedelta(minutes=61))
         assert end(instance, database) == [run_id]
         assert process.wait(60) == -signal.SIGKILL
-    assert "hangs" in messages_of(instance, run_id)
+    assert "has made no progress" in messages_of(instance, run_id)
 
 
 def test_end_dead_runs__what_finished_runs_left_behind_goes(instance: dg.DagsterInstance, database: Database) -> None:

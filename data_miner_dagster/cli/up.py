@@ -138,7 +138,7 @@ def _prepared(
     }
     console.print(f"root           {platform.root}{' (new)' if is_new else ''}")
     console.print(f"DAGSTER_HOME   {home}")
-    console.print(f"project files  {project_files} (drop a YAML file here)")
+    console.print(f"project files  {project_files} (put a YAML file here to run it)")
     _tell_doors(platform, doors, review_port)
     return {name: [sys.executable, "-m", *command] for name, command in commands.items()}, home, lock
 

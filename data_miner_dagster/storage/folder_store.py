@@ -93,7 +93,7 @@ class FolderStore:
     def _path(self, name: str) -> Path:
         path = self._folder / name
         if ".." in Path(name).parts or not path.is_relative_to(self._folder):
-            raise ObjectError(f"{name!r} leads outside {self._folder}")
+            raise ObjectError(f"{name!r} leads outside {self._folder}; use a name inside this folder")
         return path
 
     @contextmanager

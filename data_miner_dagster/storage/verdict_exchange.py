@@ -113,7 +113,7 @@ def read_verdicts(path: Path) -> list[ExchangedVerdict]:
         try:
             verdicts.append(_verdict(row))
         except (ConfigError, KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{place} of {path} is not a verdict ({error}); correct or remove it") from error
+            raise ConfigError(f"{place} of {path} is not a valid verdict ({error}); correct or remove it") from error
     return verdicts
 
 

@@ -38,7 +38,7 @@ def read_verdict_file(path: Path) -> list[Verdict]:
                     verdicts.append(_verdict(row))
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(
-                        f"line {reader.line_num} of {path} is not a verdict ({type(error).__name__}: {error}); "
+                        f"line {reader.line_num} of {path} is not a valid verdict ({type(error).__name__}: {error}); "
                         "correct or remove it"
                     ) from error
     except FileNotFoundError:

@@ -131,8 +131,8 @@ def test_failed_runs__of_a_process_that_was_killed(failed: FailedRuns, instance:
     run = instance.create_run_for_job(works)
     instance.report_run_failed(run)  # as Dagster's run monitoring does
     assert failed.look() == [
-        f"run {run.run_id[:8]} (works) failed: its process ended without saying why; Dagster starts it again; its log "
-        f"is at {ADDRESS}/runs/{run.run_id}"
+        f"run {run.run_id[:8]} (works) failed: its process ended without giving a reason; Dagster starts it again; "
+        f"its log is at {ADDRESS}/runs/{run.run_id}"
     ]
 
 

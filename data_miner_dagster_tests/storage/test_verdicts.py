@@ -45,7 +45,7 @@ def test_read_verdict_file__exactly_what_was_written(tmp_path: Path) -> None:
 def test_read_verdict_file__a_line_that_is_not_one_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "frames.csv"
     path.write_text(f"{HEADER}\n{line}\n")
-    with pytest.raises(ConfigError, match=r"line 2 of .*frames.csv is not a verdict"):
+    with pytest.raises(ConfigError, match=r"line 2 of .*frames.csv is not a valid verdict"):
         read_verdict_file(path)
 
 

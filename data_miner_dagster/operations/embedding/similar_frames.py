@@ -140,7 +140,7 @@ def _check_is_text(what: str) -> None:
             f"frame {what} does not exist, because the catalog has no video {what.rpartition('/')[0]}; correct the id"
         )
     if Path(what).suffix.lower() in _PICTURE_SUFFIXES:
-        raise ConfigError(f"there is no picture {what}; correct the path")
+        raise ConfigError(f"picture {what} does not exist; correct the path")
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:

@@ -93,7 +93,7 @@ def test_find_similar__a_picture_that_is_none(platform: Platform, tmp_path: Path
             "files-absent/000001",
             "frame files-absent/000001 does not exist, because the catalog has no video files-absent; correct the id",
         ),
-        ("/pictures/absent.JPG", "there is no picture /pictures/absent.JPG; correct the path"),
+        ("/pictures/absent.JPG", "picture /pictures/absent.JPG does not exist; correct the path"),
         ("  ", "the text to search for is empty; give a frame, the path of a picture, or words"),
     ],
 )

@@ -136,8 +136,8 @@ def test_filter_project__a_file_that_cannot_be_read_stops_its_project_alone(
     file.parent.mkdir(parents=True)
     file.write_text(f"{HEADER}\nlocal-a/000000,0.0,maybe,Ada,2026-01-02T03:04:05Z\n")
     adopt_verdict_files(platform.database, platform.layout)
-    assert "frames.csv is not a verdict" in caplog.text
-    with pytest.raises(ConfigError, match=r"line 2 of .* is not a verdict"):
+    assert "frames.csv is not a valid verdict" in caplog.text
+    with pytest.raises(ConfigError, match=r"line 2 of .* is not a valid verdict"):
         filter_project(platform, "pets")
     assert file.exists()
 

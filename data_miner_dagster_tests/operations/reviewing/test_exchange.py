@@ -111,8 +111,8 @@ def test_import_verdicts__keep_or_drop_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("word", "perhaps", "line 3 of .* is not a verdict \\('perhaps' is not a valid VerdictWord\\)"),
-        ("pts_seconds", "", "line 3 of .* is not a verdict \\(it has no value for pts_seconds\\)"),
+        ("word", "perhaps", "line 3 of .* is not a valid verdict \\('perhaps' is not a valid VerdictWord\\)"),
+        ("pts_seconds", "", "line 3 of .* is not a valid verdict \\(it has no value for pts_seconds\\)"),
         ("given_at", "2026-01-02T12:00:00", "line 3 .*has no time zone"),
         ("x_max", "", "line 3 .*its box has only 3 of 4 coordinates"),
         ("x_max", "1.5", "line 3 .*not four shares from 0 to 1"),
