@@ -53,7 +53,7 @@ CHANGES: Final = "changes"
 WAYS_ON: Final = (NEXT, "review", "preview")
 """The metadata entries that every asset shows, even if its counts are long."""
 RESULT: Final = "result"
-"""The metadata entry of a project's asset that states the result as one text."""
+"""The metadata entry of a project's asset that states the result as one string."""
 _IN_RESULT: Final = ("version", "warning")
 STATUS: Final = "status"
 """The metadata entry that says whether the result is new or reused. `data-miner run` uses it to count its tasks."""
@@ -317,7 +317,7 @@ def materialize_project(
 
 
 def _result(outcome: ProjectOutcome, changes: dg.MetadataValue | None) -> dg.MetadataValue:
-    """Return the result as one text (version, counts, changes and warning), since separate entries would not fit."""
+    """Return the result as one string (version, counts, changes and warning), since separate entries would not fit."""
     version, warning = outcome.metadata.get("version"), outcome.metadata.get("warning")
     counts = counts_words(main_counts(outcome.counts))
     parts = (f"{version}: {counts}" if version else counts, changes and changes.value, warning)

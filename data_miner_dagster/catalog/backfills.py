@@ -26,7 +26,7 @@ class Standing(StrEnum):
     EARLIER = "waits for an earlier stage"
     MISSING = "missing"  # never done
     FAILED = "failed"
-    STALE = "stale"  # done with other settings, another version or another model
+    STALE = "stale"  # done with different settings, another version or another model
     CURRENT = "current"
 
 

@@ -80,8 +80,8 @@ def check_claim(database: Database, claim: Claim) -> None:
         renew_now(database, [claim], _renew)
     if claim.is_lost:
         raise ClaimLostError(
-            f"{claim.resource} is no longer held by this process, which was suspended or whose run was ended; its work "
-            "continues in another process or run"
+            f"{claim.resource} is no longer held by this process, because the process was suspended or its run was "
+            "ended; another process or run continues the work"
         )
 
 

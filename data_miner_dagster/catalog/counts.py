@@ -44,7 +44,7 @@ class VideoCount:
 def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:
     """Return exact counts of videos by status and error kind, in the order of the statuses.
 
-    Only videos that `project` wants count, or all videos if it is None. A video with a transient failure counts as
+    Count only the videos that `project` wants, or all videos if it is None. A video with a transient failure counts as
     stuck after `stuck_after` attempts.
     """
     passing = [kind for kind in VideoErrorKind if kind.is_transient]

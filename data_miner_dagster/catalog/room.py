@@ -137,7 +137,7 @@ def _may_lose_source() -> ColumnElement[bool]:
 def removable_sources(session: Session) -> Sequence[StoredVideo]:
     """Return the videos whose files may be removed, in the order of removal, with the sizes of the files.
 
-    Videos with frames come before the others. Within each group, the longest unchanged come first.
+    Videos with frames come before the others. Within each group, the least recently changed come first.
     """
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.stored_bytes, _VIDEO.sha256)
@@ -158,7 +158,7 @@ def count_removable_sources(session: Session) -> tuple[int, int]:
 
 
 def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
-    """Return the unwanted videos that have frames, with the sizes of the frames, longest unchanged first."""
+    """Return the unwanted videos that have frames, least recently changed first, with the sizes of their frames."""
     rows = session.execute(
         select(_VIDEO.key, _VIDEO.frames_bytes, _VIDEO.sha256)
         .where(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes > 0, ~is_wanted())

@@ -38,7 +38,7 @@ class ReleaseHeader:
 
     @property
     def title(self) -> str:
-        """The project and version as one text."""
+        """The project and version as one string."""
         return f"{self.project} {self.version}"
 
 

@@ -1,7 +1,7 @@
 """Parse the first bytes of coded pictures, to find clean starting points and pictures that no other picture refers to.
 
-In case of doubt, `PacketInspector` answers no: unnecessary decoding costs only time, but a wrongly skipped picture
-yields wrong results.
+When in doubt, the methods of `PacketInspector` return False: unnecessary decoding costs only time, but a wrongly
+skipped picture yields wrong results.
 """
 
 from typing import Any, Final

@@ -61,7 +61,7 @@ def _wanted(names: Iterable[str]) -> list[str]:
 
 
 def _has_weights(find: Callable[[str], Path | None]) -> bool:
-    """Return whether the weights are in the cache, in one file or with all shards that the index names."""
+    """Return whether the weights are in the cache, either as one file or as all the shards that the index names."""
     if find(_WEIGHTS) is not None:
         return True
     index = find(_INDEX)

@@ -39,8 +39,8 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     The sampling settings are then stored in the root.
 
     Raises:
-        ConfigError: the root is not writable or was sampled with other settings, a model does not exist or may not be
-            used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
+        ConfigError: the root is not writable or was sampled with different settings, a model does not exist or may not
+            be used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
         ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them.
     """
     check_against_platform(platform, project)
@@ -84,7 +84,7 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
     Nothing is written, and no request is sent.
 
     Raises:
-        ConfigError: the root was sampled with other settings, a model does not exist or may not be used, a detector
+        ConfigError: the root was sampled with different settings, a model does not exist or may not be used, a detector
             does not know a class, or a project to compare with has not been deduplicated yet.
         ModelError: weights are missing, or a detector's classes cannot be read.
     """

@@ -80,7 +80,7 @@ class RoomUsage:
 
     @property
     def frames_per_byte(self) -> float:
-        """The ratio of the size of frames to the size of their video: measured, or else a usual value."""
+        """The size of a video's frames relative to the video: measured, or a typical ratio if nothing was measured."""
         return FRAMES_PER_BYTE if self.videos.frames_per_byte is None else self.videos.frames_per_byte
 
     @property

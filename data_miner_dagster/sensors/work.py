@@ -82,7 +82,7 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Make results from other settings or versions due again. Once that is done, check the next few videos."""
+        """Make results from different settings or versions due again. Once that is done, check the next few videos."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files of an earlier version are being checked")
         elif (audit := _audit_of(self._platform)).is_due:

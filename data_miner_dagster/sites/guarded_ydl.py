@@ -138,7 +138,7 @@ def javascript_runtime() -> str | None:
 
 
 def format_wanted(config: DownloadingConfig) -> str:
-    """Return yt-dlp's format selection, without formats that have to be merged, since merging requires ffmpeg."""
+    """Return the format selector for yt-dlp. It excludes formats that must be merged, since merging requires ffmpeg."""
     height = config.max_height
     kinds = ("b", "bv") if config.include_audio else ("bv", "b")
     fitting = [f"{kind}[height<={height}]" for kind in kinds]

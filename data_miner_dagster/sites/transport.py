@@ -119,7 +119,7 @@ class Deadlines:
             self._errands.pop(id(errand), None)
 
     def close(self) -> None:
-        """End the thread. Adding another errand starts a new one."""
+        """End the thread. The next call of `add` starts a new thread."""
         with self._changed:
             self._thread = None
             self._changed.notify()

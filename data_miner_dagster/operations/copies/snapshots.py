@@ -182,7 +182,6 @@ def checked_path(layout: StorageLayout, row: FileRow) -> Path:
         raise ObjectError(f"the backup contains the path {row.path!r}, which is not allowed; use another backup")
     if len(row.sha256) != _DIGEST_LENGTH or not set(row.sha256) <= set("0123456789abcdef"):
         raise ObjectError(
-            f"the backup states {row.sha256!r} as the sha256 of {row.path}, which is not a valid sha256; use another "
-            "backup"
+            f"the backup lists {row.sha256!r} for {row.path}, but this is not a valid sha256; use another backup"
         )
     return path

@@ -1,4 +1,4 @@
-"""Write a folder of frames: each picture's file and row, and the manifest that makes the folder valid."""
+"""Write a folder of frames: the file and row of each frame, and the manifest that makes the folder valid."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -122,7 +122,7 @@ def lacking_files(
             yield f"the frames of {key} are missing; extract them again if the video still exists"
             continue
         if found.fingerprint != then["frames"]:
-            yield f"the frames of {key} were extracted again since then, from another file or with other settings"
+            yield f"the frames of {key} were extracted again since then, from another file or with different settings"
             continue
         yield from _lacking_images(platform, key, left_out)
         if encoder is None or not then["is_embedded"]:

@@ -132,7 +132,7 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
 
 
 def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> bool:
-    """Mark results as pending if they were made with other settings, versions or weights than the current ones.
+    """Mark results as pending if they were made with settings, versions or weights that differ from the current ones.
 
     This is cheap if the catalog already records the current bases. A catalog from an earlier version has no bases, so
     they are first read from the files.

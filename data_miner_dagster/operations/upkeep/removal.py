@@ -37,7 +37,7 @@ class Removal:
 
     @property
     def in_use(self) -> list[str]:
-        """The videos that stayed because a worker holds them."""
+        """The videos that were not removed because a worker held their claims."""
         return [key for key, why in self.kept.items() if why == _IN_USE]
 
 

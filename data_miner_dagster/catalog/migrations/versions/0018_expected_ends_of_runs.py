@@ -1,4 +1,4 @@
-"""When a run is expected to finish."""
+"""The time at which each run is expected to finish."""
 
 import sqlalchemy as sa
 from alembic import op
