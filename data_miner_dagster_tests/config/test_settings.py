@@ -168,7 +168,7 @@ def test_invisible_characters__that_join_letters_stay(tmp_path: Path) -> None:
 
 
 def test_project_name__with_an_invisible_character_is_shown_escaped(tmp_path: Path) -> None:
-    assert r"project name 'bi\u202ekes' must be" in problem_of(tmp_path, "name: bikes", "name: bi\u202ekes")
+    assert r"project name 'bi\u202ekes' is not valid" in problem_of(tmp_path, "name: bikes", "name: bi\u202ekes")
 
 
 @pytest.mark.parametrize(

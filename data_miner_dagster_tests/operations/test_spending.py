@@ -98,7 +98,7 @@ def test_extract__cpu_is_what_the_kernel_counts_of_all_processes(tmp_path: Path)
     platform = ColourPlatform(tmp_path / "root")
     keys = ["file-a", "file-b"]
     for number, key in enumerate(keys):
-        clip = make_noise(tmp_path / f"{key}.mp4", seed=number, num_frames=120, size_wh=(640, 360))
+        clip = make_noise(tmp_path / f"{key}.mp4", seed=number, num_frames=480, size_wh=(640, 360))
         add_download(platform, key, clip.read_bytes())
     extract_frames(platform, keys)  # imports
     before, counted_before = spent_by_stage(platform.database)[WorkStage.EXTRACTION], tree_cpu_seconds()
@@ -109,4 +109,4 @@ def test_extract__cpu_is_what_the_kernel_counts_of_all_processes(tmp_path: Path)
     assert spent.num_items == 2 * before.num_items == 4
     measured = spent.cpu_seconds - before.cpu_seconds
     assert 0.8 * counted <= measured <= 1.05 * counted
-    assert counted > 0.3  # enough to tell
+    assert counted > 0.2  # enough to tell

@@ -42,11 +42,16 @@ def export_work_folder(platform: Platform, project: str) -> Iterator[Path]:
     """
     with hold_claim(platform.database, _claim_of(project), wait_seconds=0):
         _remove_leftovers(platform, project)
-        folder = platform.root / f"{_FOLDER_MARK}{project}"  # always the same name, so that it is found after a kill
+        folder = platform.root / _folder_name(project)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder_name(project: str) -> str:
+    """Return the name of the folder, which is always the same, so that it is found after a kill."""
+    return f"{_FOLDER_MARK}{project}"
 
 
 def find_unfinished_exports(platform: Platform) -> list[UnfinishedExport]:

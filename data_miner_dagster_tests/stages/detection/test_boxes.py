@@ -114,8 +114,8 @@ def test_detection_rows__rounded_and_sorted() -> None:
     ("row", "said"),
     [
         ((0.5, -1, (0, 0, 1, 1)), "a box has class -1, but the number of classes is 2"),
-        ((0.5, 0, (0, 0, float("inf"), 1)), "not finite numbers"),
-        ((float("nan"), 0, (0, 0, 1, 1)), "not finite numbers"),
+        ((0.5, 0, (0, 0, float("inf"), 1)), "must be finite numbers"),
+        ((float("nan"), 0, (0, 0, 1, 1)), "must be finite numbers"),
     ],
 )
 def test_detection_rows__what_no_detector_may_say(
