@@ -122,8 +122,8 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
     """Return when an item may be requested again at a stage.
 
-    The result is `AT_ONCE` if no failure counts, and None if the item waits for its inputs to change or for a person.
-    Failures with inputs other than `basis`, and faults of another version of this program, do not count.
+    Only its last failure counts. The result is `AT_ONCE` if there is none, if its inputs differ from `basis`, or if it
+    was a fault of another version of this program. It is None if the item waits for its inputs to change or a person.
     """
     return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
 

@@ -77,7 +77,8 @@ def choose_for_backfill(
         stage: downloading, extraction or embedding.
         project: the project that wants the videos.
         standings: the states of the videos to process, ignored if `video_keys` is given.
-        video_keys: the videos to process in any state, in this order, or None for all videos in one of `standings`.
+        video_keys: the videos to process, in this order and whatever their standing, or None for all videos in one of
+            `standings`. Videos that are held, in flight or waiting for an earlier stage are left out in both cases.
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
     with database.reading() as session:

@@ -171,7 +171,10 @@ class InProcessRunner:
             return is_project_settled(session, self.project, utc_now())
 
     def _wait_for_others(self) -> None:
-        """Wait while other runs hold all open work on this project's videos, and end runs whose process has died."""
+        """Wait while other runs process videos of this project and no other video can be taken.
+
+        Runs whose process has died are ended.
+        """
         is_said = False
         while True:
             for line in end_lost_work(lambda: self.instance, self.platform):

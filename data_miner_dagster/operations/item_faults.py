@@ -368,7 +368,7 @@ def _line(what: str, place: str) -> str:
 
 
 def _one_line(text: str, max_length: int = _MAX_LINE) -> str:
-    """Return a text on one line, shortened, without secrets, control characters or lone surrogates."""
+    """Return a string as one line of at most `max_length` characters, without secrets or unprintable characters."""
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * _MAX_LINE])
     line = redacted(" ".join(printable.split()))
     return line if len(line) <= max_length else f"{line[: max_length - 1]}…"

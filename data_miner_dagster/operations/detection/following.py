@@ -60,12 +60,12 @@ class TrackTables:
     _track_rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, number: int, followed: FollowedFrame[FrameToDetect], frame_id: str | None) -> None:
-        """Add one frame of a video, and the objects on it. Rows are written when enough are in memory.
+        """Add one frame of a video, and the objects in it. Rows are written when enough are in memory.
 
         Args:
             number: the position of the frame among the tracked frames of its video, counting from 0.
             followed: the frame and its boxes. Boxes without a track are left out.
-            frame_id: the id of the frame if it is a representative, or None if it is a picture around one.
+            frame_id: the id of the frame if it is a representative, or None if it is a neighbouring picture.
         """
         frame = followed.frame
         width, height = frame.resolution_wh

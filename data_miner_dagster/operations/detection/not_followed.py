@@ -12,7 +12,7 @@ NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
 
 
 def as_metadata(failed: Mapping[str, str]) -> dict[str, str]:
-    """Return metadata that records which videos could not be followed, and why. It is empty if there are none."""
+    """Return the metadata for `failed`, the reasons by video key. It is empty if `failed` is."""
     return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
 

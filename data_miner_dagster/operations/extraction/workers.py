@@ -1,4 +1,4 @@
-"""Decode each video in a separate worker process.
+"""Decode videos in worker processes, one video at a time in each.
 
 If a decoder crashes, hangs or uses too much memory, only its video fails.
 """

@@ -68,7 +68,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DecisionBasis:
-    """The inputs of the decisions on frames."""
+    """The inputs to the decisions to keep or drop frames."""
 
     header: SimilaritiesHeader
     rules: FilteringRules

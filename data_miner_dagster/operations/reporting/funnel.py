@@ -111,7 +111,7 @@ class Funnel:
 
     @property
     def waiting_warning(self) -> str | None:
-        """A warning with the remedy if many of the release's frames are waiting for review, or else None."""
+        """A warning with the remedy, or None unless many frames are left out of the release until they are reviewed."""
         settled = self[FunnelStep.SETTLED]
         num_waiting = settled.lost.get(WAITING, 0)
         return waiting_warning(self.project, num_waiting, (settled.count or 0) + num_waiting)

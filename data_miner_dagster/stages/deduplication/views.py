@@ -105,7 +105,7 @@ _INNER: Final = _Counted(_inner(LUMA_WH), _inner(CHROMA_WH))
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """Planes without the lighting: each pixel minus the mean of its surroundings, and the range of its neighbours."""
+    """Image planes with the lighting removed: each pixel minus its local mean, and the range of that in 3x3 pixels."""
 
     levels: Float32Array  # (N, H, W)
     ranges: Float32Array  # (N, H, W)

@@ -366,7 +366,10 @@ class Follower(Generic[Frame]):
 def follow(
     frames: Iterable[ObservedFrame[Frame]], config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]
 ) -> Iterator[FollowedFrame[Frame]]:
-    """Yield the wanted frames of one video, in time order, judged with their neighbours."""
+    """Yield the wanted frames of one video, in time order.
+
+    Their boxes are linked into tracks and corrected by the frames around them.
+    """
     follower: Follower[Frame] = Follower(config, new_tracker)
     for frame in frames:
         yield from follower.add(frame)

@@ -304,8 +304,7 @@ def overall_precision(
 ) -> Estimate | None:
     """Return the combined precision of all boxes at or above the thresholds of their classes.
 
-    The result is None if a class has too few answers, or if no class has a box that reaches its threshold. A class
-    without such boxes needs no answers.
+    The result is None if no class has a box at or above its threshold, or if a class that has one has too few answers.
     """
     right: Float64Array | None = None
     num_boxes = 0
