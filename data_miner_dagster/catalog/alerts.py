@@ -48,7 +48,7 @@ def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collect
     Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.
 
     Returns:
-        The titles of the queued messages. A message to several targets is listed once.
+        The titles of the messages, each listed once, however many targets there are.
     """
     with database.reading() as session:
         known = {(row.kind, row.subject): row for row in session.scalars(select(AlertRow))}

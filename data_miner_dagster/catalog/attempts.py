@@ -1,6 +1,7 @@
 """Failed attempts: which item failed at which stage, how many times in a row, and when it will be retried.
 
-There is one row per failure. When an item succeeds at a stage, its rows for that stage are deleted.
+There is one row per failure, and at most 20 rows per item and stage. When an item succeeds at a stage, its rows for
+that stage are deleted.
 
 Belongs here: the rows. Does not belong here: deciding what a failure concerns (operations/run_failures.py), outages of
 a whole stage (gates.py), items whose process died (deaths.py).
@@ -32,7 +33,7 @@ _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
 )
-"""Statements that clear an item's failures. They are built once because they are executed whenever a video succeeds."""
+"""Statements that clear an item's failures and deaths, built once because they run whenever a video succeeds."""
 
 
 def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failure, due_at: datetime | None) -> None:
@@ -69,7 +70,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update the due times of videos, which depend on their failed attempts. For a project, only flush the session."""
+    """Update the due times of videos, which depend on their failed attempts. For project stages, only flush."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -77,7 +78,7 @@ def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None
 
 
 def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failure, *, waits: bool = False) -> None:
-    """Record a failed attempt at an item, which is due again after a back-off of 30 s to 6 h.
+    """Record a failed attempt at an item, and schedule a retry after 30 s to 6 h unless the item has to wait.
 
     Args:
         session: the caller's transaction.
@@ -112,7 +113,7 @@ def forget_items(session: Session, items: Collection[str]) -> None:
 
 
 def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
-    """Count an item's consecutive failures at a stage. With `basis`, only failures with these inputs count."""
+    """Count an item's last failures at a stage, up to 20. With `basis`, only failures with these inputs count."""
     query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
     if basis is not None:
         query = query.where(AttemptRow.basis == basis)
@@ -122,8 +123,9 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
     """Return when an item may be requested again at a stage.
 
-    Only its last failure counts. The result is `AT_ONCE` if there is none, if its inputs differ from `basis`, or if it
-    was a fault of another version of this program. It is None if the item waits for its inputs to change or a person.
+    Only the item's last failure counts. The result is `AT_ONCE` if the item has not failed, if the inputs of the
+    failure differ from `basis`, or if the failure was a fault of another version of this program. It is None if the
+    item waits for a change of its inputs or for a person.
     """
     return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
 
@@ -174,7 +176,7 @@ def _is_of_program(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """The number of items whose last attempt at a stage failed in the same way, and the time of the earliest retry."""
+    """The number of items whose last attempt at a stage failed in the same way, their earliest retry, and a message."""
 
     stage: WorkStage
     scope: FailureScope

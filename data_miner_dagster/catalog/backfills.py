@@ -24,7 +24,7 @@ class Standing(StrEnum):
     """The state of a video at a stage."""
 
     EARLIER = "waits for an earlier stage"
-    MISSING = "missing"  # never done
+    MISSING = "missing"  # neither done nor failed
     FAILED = "failed"
     STALE = "stale"  # done with different settings, another version or another model
     CURRENT = "current"
@@ -32,7 +32,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedVideos:
-    """The number of videos that a backfill leaves out because they have failed at its stage or at an earlier one."""
+    """The videos that a backfill leaves out because they have failed at `stage`, its own stage or an earlier one."""
 
     stage: WorkStage  # at which they failed
     num_videos: int
@@ -79,6 +79,7 @@ def choose_for_backfill(
         standings: the states of the videos to process, ignored if `video_keys` is given.
         video_keys: the videos to process, in this order and whatever their standing, or None for all videos in one of
             `standings`. Videos that are held, in flight or waiting for an earlier stage are left out in both cases.
+            Videos that the project does not want are ignored.
     """
     rows = {row.key: row for row in find_videos(database, video_keys, project=project)}
     with database.reading() as session:

@@ -54,7 +54,7 @@ MAX_FRAMES: Final = 5000
 """The maximum number of frames in an embedding batch of several videos, so that no run receives several long videos."""
 
 WAIT_SECONDS: Final = 60
-"""A batch that is not full is assigned to a run once its oldest video has been ready for this long."""
+"""The default time for which a batch that is not full waits for more videos, since its oldest video became ready."""
 
 _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
@@ -129,8 +129,8 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 
     The videos are due, and neither held nor in flight. Projects take turns: the one that was served longest ago comes
     first. A batch is taken when it is full, when its oldest video has waited for a minute (or for
-    `must_be_full_until_seconds`), or when no earlier stage has work for its projects. Videos whose last batch died are
-    never mixed with others. Such videos are taken first, or last if the batch probes a closed stage.
+    `must_be_full_until_seconds`), or when no open earlier stage has work for the projects. Videos whose last batch died
+    are never mixed with others. They are taken first, or last if the batch probes a closed stage.
     """
     wish = _Wish(stage, **wishes)
     with database.reading() as session:  # usually no video is available, and finding that out needs no lock
@@ -146,7 +146,7 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 def take_project_batch(
     database: Database, stage: WorkStage, project: str, *, now: datetime | None = None
 ) -> Batch | None:
-    """Take a project as a batch for a run. Return None if it is in flight or held, or the stage is closed."""
+    """Take a project as a batch for a run. Return None if the project is in flight or held, or the stage is closed."""
     with database.transaction() as session:
         _take_turns(session, stage)
         present = now or database.now(session)
@@ -177,14 +177,14 @@ def end_batch(
     Args:
         database: the catalog.
         batch_id: the id of the batch.
-        reason: how the batch ended, in one human-readable line.
-        died: True if its process died for an unknown reason. The unfinished items become suspects: they are retried in
-            smaller batches, apart from other videos.
+        reason: how the batch ended, on one human-readable line.
+        died: True if its process died for an unknown reason. Unless an outage is blamed, the unfinished items become
+            suspects, which are retried in smaller batches, apart from other videos.
         failure: the failure that ended the run, or None. It is charged to the item, batch or stage that it concerns.
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
-        The items that are not done, sorted, or an empty tuple if the batch had already ended.
+        The unfinished items, sorted, except videos that are no longer due. Empty if the batch had already ended.
     """
     with database.transaction() as session:
         now = database.now(session)
@@ -261,7 +261,7 @@ def _take_turns(session: Session, stage: WorkStage) -> None:
 
 
 def _gate(session: Session, stage: WorkStage, now: datetime) -> bool | None:
-    """Return None if a stage is closed, True if a batch would probe it, and False if it is open."""
+    """Return False if a stage is open, True if it is closed but may be probed, and None if it must not be used."""
     if may_probe(session, stage, now):
         return True
     return False if gate_of(session, stage) is None else None
@@ -337,7 +337,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for a project's due rows at a stage, except those in flight, held or suspected, oldest first."""
+    """Return the query for a project's due rows at a stage, except those in flight, held or suspected, by due time."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (
@@ -369,7 +369,7 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
 
 
 def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
-    """Return whether any of these projects has work due or running at an earlier stage that is not closed."""
+    """Return whether a project has sources to list (for downloading), or due work at an earlier stage that is open."""
     if stage is WorkStage.DOWNLOADING:
         is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)

@@ -30,7 +30,7 @@ class GivenAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The number and the cost of the answers that a project has received so far."""
+    """The answers that a project has received so far: their number, their total cost, and the highest price."""
 
     num_answers: int
     num_priced: int  # answers with a known cost
@@ -50,7 +50,7 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
 
 
 def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tuple[int, int]:
-    """Return the total input and output tokens of the stored answers to these questions. Unknown counts count as 0."""
+    """Return an (input tokens, output tokens) pair of totals over the stored answers. Unknown counts count as 0."""
     sums = (func.sum(BoxAnswerRow.input_tokens), func.sum(BoxAnswerRow.output_tokens))
     found = [0, 0]
     with database.reading() as session:

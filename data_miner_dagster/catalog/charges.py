@@ -24,8 +24,9 @@ def charge_run(
 
     - If it concerns the stage, the stage's gate closes, and the failure counts against no item.
     - If it concerns the batch, and one item may be the cause, the unfinished items are retried in batches of half the
-      size, as if the process had died.
-    - If it concerns items, or is a fault of this program, each undone item is due again after a back-off.
+      size, as if the process had died. A run without a batch is not charged.
+    - Otherwise, each undone item is charged and retried after a back-off (`charge_failure`). A project with nothing to
+      release is not retried automatically.
 
     Args:
         session: the caller's transaction.

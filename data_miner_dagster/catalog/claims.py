@@ -86,7 +86,10 @@ def check_claim(database: Database, claim: Claim) -> None:
 
 
 def try_claim(database: Database, resource: str, *, run_id: str | None = None) -> Claim | None:
-    """Take a claim without waiting. Return None if a live worker, which may be in this process, holds it."""
+    """Take a claim without waiting. Return None if a live worker, which may be in this process, holds it.
+
+    The result may also be None if the claim is taken or released at the same time.
+    """
     holder = this_process()
     claim = Claim(resource, uuid.uuid4().hex)
 
@@ -168,7 +171,7 @@ def hold_claim(
         resource: the name of the claimed resource, such as "video/<key>".
         wait_seconds: the longest time to wait.
         run_id: the run that the claim belongs to, or None if it belongs to no run.
-        on_wait: a function that is called once, with a human-readable line, if another worker holds the claim.
+        on_wait: a function that is called once, with a human-readable line, before waiting for another worker.
         stopping: an event that ends the wait when it is set.
 
     Raises:

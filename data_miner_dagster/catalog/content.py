@@ -42,7 +42,7 @@ def lock_content(session: Session) -> None:
 
 
 def first_of_same_bytes(session: Session, video_key: str, sha256: str) -> SimilarVideo | None:
-    """Return the earliest other video with this checksum, or None if there is none.
+    """Return the other video with this sha256 that was added first, or None if no other video has it.
 
     Known duplicates of the video `video_key` are ignored.
     """

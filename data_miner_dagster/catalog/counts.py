@@ -37,15 +37,15 @@ class VideoCount:
     status: str
     reason: str
     count: int
-    num_stuck: int  # transient failures after many attempts
-    next_try: datetime | None  # time of the earliest retry, or None if none of the videos is retried automatically
+    num_stuck: int  # failed transiently in at least `stuck_after` attempts
+    next_try: datetime | None  # the earliest stored retry time, or None if no video has one
 
 
 def count_videos(database: Database, project: str | None = None, *, stuck_after: int = 1) -> list[VideoCount]:
     """Return exact counts of videos by status and error kind, in the order of the statuses.
 
-    Count only the videos that `project` wants, or all videos if it is None. A video with a transient failure counts as
-    stuck after `stuck_after` attempts.
+    Only videos that `project` wants are counted, or all videos if it is None. A video with a transient failure counts
+    as stuck after `stuck_after` attempts.
     """
     passing = [kind for kind in VideoErrorKind if kind.is_transient]
     is_stuck = and_(

@@ -121,8 +121,8 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
     """Rewrite an SQLite file and empty its log, so that no deleted data remains.
 
     Returns:
-        True if the file was rewritten and its log emptied, False if another process used it for longer than
-        `wait_seconds`.
+        True if the file was rewritten and its log emptied. False if not, usually because another process used it for
+        longer than `wait_seconds`.
     """
     KeptLog(path).put_back()
     with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
@@ -228,7 +228,7 @@ class Database:
 
         Raises:
             CatalogError: the database file is damaged.
-            TransientError: an SQLite file cannot be opened or read.
+            TransientError: the disk is full, or an SQLite file cannot be opened or read.
         """
         with one_line_failures(self.engine, is_read_only=True), self._reading_sessions.begin() as session:
             yield session
@@ -241,7 +241,7 @@ class Database:
         """Check that the database can be reached.
 
         Raises:
-            TransientError: the database does not respond. The message shows its URL without the password.
+            TransientError: the database cannot be opened. The message does not contain the password.
             CatalogError: the database is damaged.
         """
         try:

@@ -59,7 +59,7 @@ def concerns_database(error: BaseException) -> bool:
 
 
 def quick_check(path: Path) -> str | None:
-    """Return the problem that SQLite finds in a database file, or None if the file is intact, missing or locked."""
+    """Return the problem that SQLite finds in a database file, or None if it is intact, missing or not accessible."""
     if not path.is_file():
         return None
     KeptLog(path).put_back()

@@ -15,7 +15,7 @@ from data_miner_dagster.domain.records import VideoCandidate
 
 
 def without_forgotten(database: Database, candidates: Sequence[VideoCandidate]) -> list[VideoCandidate]:
-    """Return the candidates whose video and channel were not removed on request, in the given order."""
+    """Return the candidates in the given order, except those whose video or channel was removed on request."""
     with database.reading() as session:
         forgotten = _forgotten_of(session, candidates)
     return [candidate for candidate in candidates if candidate.video_key not in forgotten]
@@ -53,7 +53,7 @@ def is_forgotten(database: Database, subject: str) -> bool:
 
 
 def remember_forgotten(database: Database, subjects: Collection[str], reason: str) -> None:
-    """Record that these subjects (from `forgotten_subject`) were removed on request. Known ones do not change."""
+    """Record that these subjects (from `forgotten_subject`) were removed on request. Existing records are kept."""
     rows = [{"subject": subject, "reason": reason} for subject in sorted(set(subjects))]
     with database.transaction() as session:
         lock_topic(session, Topic.FORGOTTEN)

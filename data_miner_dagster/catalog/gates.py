@@ -1,8 +1,9 @@
 """The gates of the stages. A problem that affects every item (a full disk, a missing model) closes a stage's gate.
 
-While a gate is closed, no work of its stage is requested, and no failure is counted against an item. When the closing
-time is over, one batch is started as a probe. If any of its items succeeds, the gate opens. If none succeeds, the gate
-closes again for an eighth of the time since it first closed, but for at least 30 s and at most 6 h.
+While a gate is closed, no work of its stage is requested, and an outage is not counted against items. When the closing
+time is over, one batch is started as a probe. The gate opens if an item of the probe succeeds, or fails for a reason of
+its own. If the probe fails as a whole, the gate closes again for an eighth of the time since it first closed, but for
+at least 30 s and at most 6 h.
 
 Belongs here: the rows of gates. Does not belong here: sites that refuse requests (site_events.py).
 """
@@ -24,8 +25,8 @@ from data_miner_dagster.domain.work import WorkStage
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
     """Close the gate of a stage, or close it again after a failed probe. Return the gate.
 
-    A failure counts as a failed probe if `batch_id` is the probe. If `batch_id` is None, the failure counts as one if
-    the closing time is over and no probe is running. A batch that was running when the gate closed may fail for the
+    The failure counts as a failed probe if `batch_id` is the id of the probe. If `batch_id` is None, it does so if the
+    closing time is over and no probe is running. A batch that was running when the gate closed may fail for the
     same reason. Its failure neither extends the closure nor ends the probe of another batch.
     """
     now = now_of(session)

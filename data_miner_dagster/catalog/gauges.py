@@ -29,7 +29,7 @@ _BUSIEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class WaitingWork:
-    """The items that are waiting for one stage and are not assigned to a run."""
+    """The items that are waiting for one stage."""
 
     num_due: int = 0
     num_later: int = 0
@@ -37,7 +37,7 @@ class WaitingWork:
 
 
 def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork]:
-    """Return the work waiting for each stage, in stage order: videos, or projects between two stages."""
+    """Return the work waiting for each stage, in stage order: videos without a run, or projects between two stages."""
     is_free, is_due = _ITEMS.item.is_(None), _PENDING.due_at <= now
     since = case((_PENDING.due_at > _PENDING.since, _PENDING.due_at), else_=_PENDING.since)
     query = (
@@ -83,7 +83,7 @@ class VideoCounts:
     """The numbers of videos by status and reason, and the total sizes of their files in bytes."""
 
     by_status: Mapping[tuple[VideoStatus, str], int]
-    failed_downloads: Mapping[str, int]  # failed videos that were never downloaded, by reason
+    failed_downloads: Mapping[str, int]  # failed and unavailable videos without a file on record, by reason
     source_bytes: int
     frames_bytes: int
 
@@ -156,7 +156,7 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return a (number of downloads waiting for disk space, time at which the oldest began to wait) pair.
+    """Return a (number of downloads waiting for disk space, earliest time at which one was last postponed) pair.
 
     The time is None if no download is waiting.
     """

@@ -52,7 +52,7 @@ class WorkScope:
 class WorkWithin:
     """The amount of work in a scope, waiting and in flight."""
 
-    num_waiting: int  # pieces of work that would be requested, now or later: a video at a stage counts once
+    num_waiting: int  # pieces of pending work without a run: a video at a stage counts once
     num_in_flight: int  # pieces of work that are assigned to a run
     batches: Mapping[int, str | None]  # run id by batch id, for the open batches that contain work in flight
 
@@ -72,7 +72,7 @@ def hold_items(
         project: the project whose work is held, or None for every project.
         stage: the stage that is held, or None for every stage.
         video_keys: the videos that are held, or None for all videos and the project stages.
-        reason: the reason, in one human-readable line.
+        reason: the reason, on one human-readable line.
     """
     with database.transaction() as session:
         return hold_in(session, database.now(session), project, stage, video_keys, reason)

@@ -172,7 +172,7 @@ class KeptLog:
         """Create the missing hard links to the log files.
 
         Returns:
-            False if a log file is missing, or is not the one that other processes use.
+            False if a log file that SQLite needs is missing, or is not the one that other processes use.
         """
         for suffix in _SUFFIXES:
             link, path = self._link(suffix), self._path(suffix)

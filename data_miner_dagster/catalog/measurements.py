@@ -1,7 +1,7 @@
 """The resources that stages have used, with one row per subject, stage and run (domain/measurements.py).
 
-Rows are written by the holder of an item's claim, in the transaction that stores the item's outcome. When a process is
-killed, the amounts spent on its current item are lost with the outcome, and nothing is counted twice.
+Amounts are added in the transaction that stores the outcome of an item or a shard. When a process is killed, the
+amounts spent on its current work are lost with the outcome, and nothing is counted twice.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -96,7 +96,10 @@ def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]
 
 
 def spent_by_stage(database: Database, project: str | None = None) -> dict[WorkStage, Measured]:
-    """Return the resources used at each stage, in stage order: in total, or for `project` and its videos."""
+    """Return the resources used at each stage, in stage order: in total, or for `project` and its videos.
+
+    Stages without measurements are omitted.
+    """
     with database.reading() as session:
         return spent_by_stage_in(session, project)
 

@@ -78,7 +78,10 @@ def is_usable_member(session: Session, project: str, video_key: str) -> bool:
 
 
 def skipped_reuploads(session: Session, project: str) -> dict[str, str]:
-    """Return the keys of the videos that a project rejects as re-uploads, each mapped to the key of its original."""
+    """Return the keys of the videos that a project rejects as re-uploads, each mapped to the key of its original.
+
+    Videos without a known original are omitted.
+    """
     query = (
         select(VideoRow.key, VideoRow.duplicate_of)
         .join(ProjectVideoRow, ProjectVideoRow.video_key == VideoRow.key)
@@ -222,7 +225,9 @@ def _locked_members(session: Session, project: str, video_keys: Collection[str])
 
 
 def _decide_again(member: ProjectVideoRow, rejected_because: str | None, *, takes_back: bool) -> bool:
-    """Apply the current decision of the rules to a membership, unless a person removed the video.
+    """Apply the current decision of the rules to a membership.
+
+    A video that a person removed stays rejected unless `takes_back` is set.
 
     Returns:
         True if the project has begun or ceased to want the video.

@@ -117,7 +117,7 @@ def end_embedding(session: Session, video_key: str) -> None:
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
     """Record the bases of the frames of EXTRACTED videos, or of their embeddings.
 
-    A basis of None records that a video has no such files. Call this when the files are in place.
+    A basis of None clears the recorded one. Call this when the files are in place.
 
     Returns:
         The keys of the videos whose basis has changed, sorted. Their pending work and the content versions of their
@@ -176,9 +176,9 @@ def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
 
 
 def is_project_settled(session: Session, project: str, now: datetime) -> bool:
-    """Return whether no video of a project is due or in flight: each is embedded, failed, or not due yet.
+    """Return whether no video of a project is due, in flight, or waiting for disk space.
 
-    A project with a video that is waiting for disk space is not settled, even if that video is not due yet.
+    Videos that are not due yet do not count, unless they are waiting for disk space.
     """
     of_project = _PENDING.c.project_name == project
     # Compares the earliest due time instead of using EXISTS, for which PostgreSQL may choose to read all rows.
@@ -206,7 +206,7 @@ def project_basis(row: ProjectRow, *, models: str) -> str:
 
 
 def mark_built(database: Database, basis_by_project: Mapping[str, str]) -> None:
-    """Record the basis that each project was built from, unless it has one already. `updated_at` does not change."""
+    """Record the basis that each project was built from, unless one is already recorded. `updated_at` is kept."""
     with database.transaction() as session:
         for name, basis in sorted(basis_by_project.items()):
             is_unknown = _PROJECTS.c.name == name, _PROJECTS.c.built_basis.is_(None)

@@ -112,7 +112,7 @@ def admit_download(
     spacing_seconds: float,
     now: datetime | None = None,
 ) -> Admission:
-    """Reserve and count one download from a site, if the site's breaker and budgets allow it.
+    """Reserve and count one download from a site, if the site's budgets and all breakers that concern it allow it.
 
     Args:
         database: the catalog.
@@ -198,14 +198,14 @@ def postpone_video(
 ) -> None:
     """Postpone a video that was not tried, or whose download was stopped for a reason unrelated to the video.
 
-    The video becomes FAILED, unless it has a file.
+    The video becomes FAILED. A video that has a file does not change.
 
     Args:
         session: the caller's transaction.
         video_key: the key of the video.
         until: the earliest time of a retry.
         kind: the error kind to store.
-        message: the reason, in one line.
+        message: the reason, on one line.
         attempts: the number of attempts to store.
     """
     session.execute(

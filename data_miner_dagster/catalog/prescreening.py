@@ -1,4 +1,4 @@
-"""Stored similarities of candidates' pictures to prompts, so that each picture is compared only once."""
+"""Stored similarities of candidates' pictures to prompts, so that the same comparison is not repeated."""
 
 from dataclasses import asdict, dataclass
 

@@ -28,10 +28,10 @@ class ProcessIdentity:
 
     @classmethod
     def parse(cls, text: str) -> "ProcessIdentity":
-        """Parse an identity from the text that `str` returned for it.
+        """Parse an identity from the string that `str` returned for it.
 
         Raises:
-            ValueError: the text does not have this format.
+            ValueError: the string does not have this format.
         """
         pid, started, host = text.split("@", 2)
         return cls(host, int(pid), started)
@@ -43,7 +43,7 @@ def this_process() -> ProcessIdentity:
 
 
 def _process_started(pid: int) -> str | None:
-    """Return a stamp that differs between two processes with the same pid, or None if no process has this pid.
+    """Return a stamp that differs between two processes with the same pid, or None if no such process is running.
 
     On systems other than Linux, the stamp is the same for all processes.
 

@@ -37,7 +37,7 @@ class StoredRow:
 
     table: str
     video_key: str | None  # the video that the row concerns, if any
-    content: str  # a JSON object that maps each column to its value
+    content: str  # a JSON object that maps each column except `id` to its value
 
 
 def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:
@@ -85,7 +85,7 @@ def add_project_rows(database: Database, rows: Iterable[StoredRow]) -> int:
 
 
 def row_of_project(session: Session, project: str) -> Iterator[StoredRow]:
-    """Return an iterator over the project's own row. It is empty if the project does not exist."""
+    """Return an iterator that yields the project's own row, or nothing if the project does not exist."""
     return (row for row in rows_of_project(session, project) if row.table == ProjectRow.__tablename__)
 
 

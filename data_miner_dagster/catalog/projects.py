@@ -88,7 +88,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project is to retry the items that its build left out, or that no retry is due if there were none.
+    """Record when a project is to retry the items that its build left out, or that no retry is due if it left out none.
 
     The wait is the same as after a failure. It grows with every consecutive build that leaves something out.
     """
@@ -162,7 +162,7 @@ def project_progress(database: Database) -> list[ProjectProgress]:
 
 
 def delete_project(database: Database, name: str) -> bool:
-    """Delete a project with its memberships, holds and failures. Its videos and releases are kept.
+    """Delete a project with its memberships, holds, failures and measurements. Its videos and releases are kept.
 
     Returns:
         False if the project does not exist.

@@ -1,4 +1,4 @@
-"""Rows of releases: their projects, and whether they were withdrawn. The files are in `releases/`."""
+"""Rows of releases, including whether they were withdrawn. The files are in `releases/`."""
 
 from typing import Any, cast
 

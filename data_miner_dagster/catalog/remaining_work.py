@@ -20,7 +20,7 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 _SPENT: Final = cast("Table", MeasurementRow.__table__)
 _WINDOW: Final = timedelta(days=1)
 _GAP: Final = timedelta(minutes=5)
-"""Work from before a pause of this length belongs to an earlier run."""
+"""Work from before a pause of this length is not counted as recent."""
 _MOST_ROWS: Final = 20_000
 _FEW: Final = 200
 
@@ -40,7 +40,7 @@ class LeftVideo:
 
 @dataclass(frozen=True, slots=True)
 class WorkedVideo:
-    """The resources that a stage recently used for a video."""
+    """The resources that a stage used for a video in one run."""
 
     video_key: str
     stage: WorkStage

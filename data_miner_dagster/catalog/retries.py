@@ -44,11 +44,11 @@ class Retried:
 def retry_work(
     database: Database, scope: WorkScope, *, kinds: Collection[str] | None = None, is_dry_run: bool = False
 ) -> Retried:
-    """Clear the failures in a scope, so that the work is due immediately, and end its holds.
+    """Clear failures in a scope, so that the work is due immediately.
 
-    With `kinds`, only failures of these kinds are cleared, and no hold ends. Otherwise, work that is held because its
-    run was cancelled resumes, and work that a person held resumes if the scope names a video, project or stage. Closed
-    stages in the scope may then try one batch, unless the scope names a project or videos.
+    With `kinds`, only failures of these kinds are cleared. Without `kinds`, work that is held because its run was
+    cancelled also resumes, and work that a person held resumes if the scope names a video, project or stage. In
+    addition, closed stages in the scope may try one batch, unless the scope names a project or videos.
 
     Returns:
         The work that is retried. With `is_dry_run`, nothing is changed, and this is the work that would be retried.

@@ -41,10 +41,10 @@ class VideosRoom:
     promised: int  # reserved by running downloads
     to_extract: int  # files of videos that have no frames yet
     num_to_extract: int
-    typical_source: int  # the mean of the videos downloaded so far
-    # bytes of frames per byte of source, over the videos extracted so far; None if there are none
+    typical_source: int  # the mean size of the videos downloaded so far
+    # bytes of frames per byte of source, over the videos extracted so far; None if no video was extracted
     frames_per_byte: float | None
-    last_progress: datetime | None  # when a download or an extraction last changed something
+    last_progress: datetime | None  # when a video with a stored file last changed
 
 
 _SUMS: Final = select(
@@ -93,7 +93,7 @@ def promise_room(session: Session, video_key: str, size_bytes: int) -> None:
 def wait_for_room(session: Session, video_key: str, until: datetime, message: str, *, attempts: int) -> None:
     """Postpone a video for which there is not enough space. It becomes PENDING, so its projects wait for it.
 
-    A video that already has frames keeps its status, because a person has forced the new download.
+    An EXTRACTED or EXTRACTING video does not change, because a person has forced the new download.
     """
     has_no_frames = set(VideoStatus) - {VideoStatus.EXTRACTED, VideoStatus.EXTRACTING}
     move_video(session, video_key, VideoStatus.DOWNLOADING, only_from=has_no_frames)  # a status cannot follow itself
@@ -200,7 +200,7 @@ def record_frames_bytes(session: Session, size_by_key: dict[str, int]) -> None:
 
 
 def unmeasured_frames(session: Session) -> Sequence[str]:
-    """Return the keys of the videos whose frames were extracted by a version that did not record their size."""
+    """Return the keys of the EXTRACTED videos for whose frames no size is recorded."""
     is_unmeasured = and_(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes.is_(None))
     return session.scalars(select(_VIDEO.key).where(is_unmeasured).order_by(_VIDEO.key)).all()
 

@@ -272,7 +272,7 @@ class SiteRefusalRow(Base):
 
 
 class DownloadStartRow(Base):
-    """One started download, which counts towards the hourly and daily budgets. The row is kept for a day."""
+    """One started download, which counts towards the hourly and daily budgets. The row is kept for at least a day."""
 
     __tablename__ = "download_starts"
     __table_args__ = (Index(None, "site", "started_at"),)

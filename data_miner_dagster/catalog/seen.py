@@ -17,7 +17,7 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Sums over the videos of a root or project. Sums that are divided by each other cover the same videos."""
+    """Sums over the videos and latest releases of a root or project."""
 
     num_videos: int  # with a known duration
     seconds: float  # duration of these videos
@@ -32,7 +32,7 @@ class Seen:
     num_downloads: int  # successful ones
     num_requests: int  # of all downloads, including failed ones
     num_releases: int  # the latest release of each project
-    released_from_frames: int  # stored frames of the videos that these releases considered
+    released_from_frames: int  # frames of the filtered videos of the same projects
     num_images: int
     num_boxes: int
 
@@ -74,7 +74,7 @@ def _videos(project: str | None) -> Select[tuple[Any, ...]]:
 
 
 def _released(session: Session, project: str | None) -> tuple[int, int, int, int]:
-    """Return the numbers of releases, source frames, images and boxes, over the latest release of each project."""
+    """Return the numbers of releases, source frames, images and boxes, over each project's latest valid release."""
     latest = select(func.max(ReleaseRow.id)).where(ReleaseRow.withdrawn_reason.is_(None))
     if project is not None:
         latest = latest.where(ReleaseRow.project_name == project)

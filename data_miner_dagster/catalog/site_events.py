@@ -98,13 +98,13 @@ def note_refusal(
 def declare_event(
     database: Database, site: str, until: datetime, reason: str, *, since: datetime, kinds: Collection[VideoErrorKind]
 ) -> None:
-    """Close a site's gate because the whole site refuses requests, and reset the videos that failed because of it.
+    """Close a site's gate because the whole site refuses requests, and postpone the videos that failed because of it.
 
     Args:
         database: the catalog.
         site: the site.
         until: the time before which the site is not contacted.
-        reason: the reason, in one line.
+        reason: the reason, on one line.
         since: the time before which refusals are not changed.
         kinds: the error kinds of the videos that failed because the site refused them.
     """
@@ -158,7 +158,7 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
 def put_back_if_of_event(
     database: Database, site: str, video_key: str, kinds: Collection[VideoErrorKind]
 ) -> str | None:
-    """Reset a video that has just failed if its refusal belongs to an event.
+    """Postpone the failed videos of a site's event in progress, if the refusal of this video belongs to it.
 
     Returns:
         The reason for the event, or None if the refusal belongs to no event in progress.
@@ -178,7 +178,7 @@ def put_back_if_of_event(
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
     """Return whether serving this video would end any refusals recorded for its site.
 
-    If it would not, `note_served` changes nothing.
+    If it would not, `note_served` need not be called.
     """
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
@@ -187,7 +187,8 @@ def was_refused(session: Session, site: str, video_key: str, begun_at: datetime)
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
     """Record that a site served a video that was requested at `begun_at`, which ends the site's earlier refusals.
 
-    Refusals after `begun_at` are not ended, since a request that was already running proves nothing about them.
+    An event ends if it began before `begun_at`. Later refusals of a streak do not end, since a request that was already
+    running proves nothing about them.
 
     Returns:
         Whether this ended an event.

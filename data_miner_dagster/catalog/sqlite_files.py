@@ -1,6 +1,6 @@
 """Smaller pages and cheaper commits for SQLite files that other libraries create and open through SQLAlchemy.
 
-Belongs here: settings for such files. Does not belong here: the catalog's own file (database.py).
+Belongs here: settings for other libraries' files. Does not belong here: the catalog's own file (database.py).
 """
 
 import os

@@ -85,17 +85,17 @@ def record_internal_error(
     stage: WorkStage,
     may_pass: bool = False,
 ) -> bool:
-    """Set a video to FAILED with an internal error, unless a live worker holds its claim.
+    """Set a video to FAILED after an unexpected error, unless a live worker holds its claim.
 
     A video whose status is neither PENDING nor in `only_from` does not change, because another worker has since
-    advanced it. The video is due when another version of this package runs, or after `retry_videos`. With `may_pass`
-    (for an error of the system rather than of this program), the failure is transient, and the video is due after a
-    back-off.
+    advanced it. With `may_pass` (for an error of the system rather than of this program), the failure is transient, and
+    the video is due after a back-off. Without `may_pass`, it is an internal error, and the video is due when another
+    version of this package runs, or after `retry_videos`.
 
     Args:
         database: the catalog.
         video_key: the key of the video.
-        line: the error, in one line.
+        line: the error, on one line.
         only_from: the statuses, besides PENDING, that the video may currently have.
         stage: the stage that failed.
         may_pass: whether the error may disappear on its own.
@@ -143,7 +143,7 @@ def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:
 
 
 def delete_dead_claims(database: Database) -> list[str]:
-    """Delete claims whose holders are dead, and return their resources, sorted. Such claims block nobody."""
+    """Delete claims whose holders are dead, which block nobody. Return their resources, sorted."""
     dead = []
     with database.transaction() as session:
         now = database.now(session)

@@ -1,7 +1,8 @@
 """People's verdicts: adding, undoing and finding them.
 
-A verdict is in force unless it was undone, corrected by a person who saw it (`replaces`), or followed by a later
-verdict on the same subject. Every change raises the project's content version, so the project is rebuilt.
+A verdict is in force unless it was undone, replaced by a person who saw it (`replaces`), or followed by a later verdict
+on the same subject. A verdict on a box as an earlier verdict corrected it leaves the earlier one in force. Every change
+raises the project's content version, so the project is rebuilt.
 
 Belongs here: rows of verdicts. Does not belong here: applying verdicts (stages/), and choosing questions to ask
 (operations/reviewing/).
@@ -57,7 +58,7 @@ def add_verdicts(database: Database, project: str, verdicts: Collection[Verdict]
 
 
 def undo_verdict(database: Database, project: str, answer_id: str, *, who: str) -> bool:
-    """Undo a verdict, so that the previous one is in force again.
+    """Undo a verdict, so that a verdict that it superseded is in force again.
 
     Returns:
         False if the project has no such verdict or it was already undone.

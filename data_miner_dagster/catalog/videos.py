@@ -85,7 +85,7 @@ def find_videos_after(
     project: str | None = None,
     statuses: Collection[VideoStatus] | None = None,
 ) -> tuple[list[VideoRow], int]:
-    """Return up to `limit` videos with keys after `after`, sorted by key, and the number of all such videos.
+    """Return up to `limit` videos with keys after `after`, sorted by key, and how many keys after `after` there are.
 
     Only videos that `project` wants and whose status is in `statuses` count. If one of these is None, it sets no
     condition.
@@ -174,7 +174,7 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
 
 
 def unwanted_videos(database: Database) -> Sequence[VideoRow]:
-    """Return the videos that no project wants any longer, sorted by key."""
+    """Return the videos that no project wants, sorted by key."""
     with database.reading() as session:
         return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
 
@@ -203,7 +203,7 @@ def addresses_of(database: Database, video_keys: Collection[str]) -> dict[str, t
 def due_at(
     error_kind: VideoErrorKind | None, internal_error_version: str | None, retry_after: datetime | None
 ) -> datetime | None:
-    """Return when a failed video may be retried, or None if it waits for a person.
+    """Return when a failed video may be retried, or None if it waits for a person or for a new version of this package.
 
     A video whose internal error occurred in another version of this package is due immediately. So is a video with a
     transient failure for which an earlier version stored no retry time.

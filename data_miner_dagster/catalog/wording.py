@@ -33,7 +33,7 @@ _SAID: Final = (
 
 
 def reword_listings(database: Database, project: str, reword: Callable[[str], str]) -> None:
-    """Rewrite the texts in a project's memberships and listings with `reword`.
+    """Rewrite the queries, reasons and errors of a project's memberships and listings with `reword`.
 
     A listing whose query would change is deleted.
     """
@@ -51,7 +51,7 @@ def reword_listings(database: Database, project: str, reword: Callable[[str], st
 
 
 def reword_what_names(session: Session, name: str, reword: Callable[[str], str]) -> None:
-    """Rewrite all stored texts that contain `name` with `reword`. Listings that contain it are deleted."""
+    """Rewrite stored errors and reasons that contain `name` with `reword`. Listings that contain `name` are deleted."""
     listed = [column.contains(name, autoescape=True) for column in _OF_LISTINGS]
     session.execute(delete(SourceListingRow).where(or_(*listed)))
     for column in _SAID:

@@ -1,7 +1,8 @@
 """The catalog's tables as a chain of numbered Alembic revisions, applied by `initialize`.
 
-A change to catalog/schema.py needs a revision. `python -m data_miner_dagster.catalog.migrations "what it adds"` writes
-the next one from the difference between the chain and the tables. Review it before committing it.
+A change to the tables (catalog/schema.py, catalog/work_tables.py) needs a revision.
+`python -m data_miner_dagster.catalog.migrations "what it adds"` writes the next one from the difference between the
+chain and the tables. Review it before committing it.
 """
 
 import re
@@ -79,7 +80,7 @@ def initialize(database: Database) -> Migration | None:
     This is idempotent, and several processes may do it concurrently.
 
     Returns:
-        The migration of tables that an earlier version created, or None if no migration was needed.
+        The migration of tables that an earlier version created, or None if there were no tables or they are up to date.
 
     Raises:
         TransientError: the database cannot be opened.

@@ -1,4 +1,4 @@
-"""Write the next revision from the difference between the existing revisions and catalog/schema.py."""
+"""Write the next revision from the difference between the existing revisions and the tables."""
 
 import sys
 import tempfile
