@@ -100,7 +100,7 @@ class DetectionParts:
         frames: Iterable[Mapping[str, object]],
         name: PartName | None = None,
     ) -> None:
-        """Add one part: rows of DETECTIONS_SCHEMA and of DETECTED_FRAMES_SCHEMA, including frames without boxes.
+        """Add one part: rows of `boxes_schema` and of DETECTED_FRAMES_SCHEMA, including frames without boxes.
 
         Args:
             boxes: the boxes.
@@ -123,9 +123,10 @@ class DetectionParts:
         return found
 
     def found(self, sha256_by_frame: Mapping[str, str]) -> "FoundBoxes":
-        """Return the boxes on the given frames, which are passed as {frame id: sha256 of the current image}.
+        """Return a reader for the boxes in the given frames, passed as {frame id: sha256 of the current image}.
 
-        A frame that was examined with another image has no boxes. If several parts contain a frame, the latest counts.
+        Boxes that were found in an earlier image of a frame do not count. If several parts contain a frame with its
+        current image, the latest part counts.
         """
         name_by_frame: dict[str, PartName] = {}
         for name in reversed(self.names()):
@@ -146,7 +147,7 @@ class DetectionParts:
 
 
 class FoundBoxes:
-    """The boxes on many frames, read a few parts at a time, so memory use does not grow with the number of boxes."""
+    """The boxes in many frames, read a few parts at a time, so memory use does not grow with the number of boxes."""
 
     def __init__(
         self, folder: Path, name_by_frame: Mapping[str, PartName], schema: pa.Schema = DETECTIONS_SCHEMA
@@ -157,7 +158,7 @@ class FoundBoxes:
         self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
 
     def of(self, frame_ids: Iterable[str]) -> pa.Table:
-        """Return the boxes on some frames, sorted by frame. Each part is read once if frames are requested in order."""
+        """Return the boxes in some frames, sorted by frame id. The parts that were read last stay in memory."""
         frames_by_name: dict[PartName, list[str]] = {}
         for frame_id in frame_ids:
             if (name := self._name_by_frame.get(frame_id)) is not None:
@@ -185,8 +186,8 @@ def remove_other_parts(folder: Path, keep: Sequence[Path]) -> None:
 def remove_incomplete_parts(folder: Path) -> None:
     """Remove tables of boxes that killed writers left without a table of frames, anywhere below `folder`.
 
-    Otherwise, if a part with the same name were added from elsewhere, its table of frames could be paired with such a
-    table. Call this only while no process is writing parts there.
+    Otherwise, if a part with the same name were added from elsewhere, its table of frames could be paired with the
+    table of boxes that was left behind. Call this only while no process is writing parts there.
     """
     for boxes in folder.rglob(f"*{_BOXES_SUFFIX}"):
         if not boxes.with_name(boxes.name.removesuffix(_BOXES_SUFFIX) + _FRAMES_SUFFIX).exists():

@@ -60,7 +60,7 @@ class FileHashes:
             }
 
     def save(self) -> None:
-        """Store the hashes that were requested from this object, and forget all others.
+        """Store the hashes that were requested from this object and may be cached, and forget all others.
 
         Nothing is written if nothing has changed.
         """

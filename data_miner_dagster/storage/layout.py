@@ -74,7 +74,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def refused_files(self) -> Path:
-        """The file that lists the refused project files. It exists only if there are any."""
+        """The file that lists the refused project files. It exists only if a project file was refused."""
         return self.root / "refused_files.json"
 
     @property

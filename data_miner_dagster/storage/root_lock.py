@@ -65,7 +65,7 @@ def take_root_lock(path: Path, *, review_port: int | None = None) -> int:
 
     Raises:
         LockHeldError: another process holds the lock.
-        OSError: the file system does not support locks.
+        OSError: the file cannot be opened or written, or the file system does not support locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -105,7 +105,7 @@ def is_root_locked(path: Path) -> bool:
 
 
 def noted_review_port(path: Path) -> int | None:
-    """Return the port of the review pages that the latest holder of the lock recorded, or None if it recorded none.
+    """Return the port of the review pages that the latest holder of the lock recorded, or None if no port can be read.
 
     The holder may have ended since.
     """

@@ -39,7 +39,7 @@ class SpilledColumns:
             self._lengths[index] += len(values)
 
     def mapped(self) -> list[npt.NDArray[Any]]:
-        """Return all values of each column as read-only, memory-mapped arrays."""
+        """Return each column as a read-only, memory-mapped array, or as an ordinary array if the column is empty."""
         return [self._mapped(index) for index in range(len(self._files))]
 
     def _mapped(self, index: int) -> npt.NDArray[Any]:

@@ -95,7 +95,7 @@ def csv_columns(path: Path) -> tuple[str, ...]:
     """Return the names of the columns of a CSV file.
 
     Raises:
-        ConfigError: the file does not exist or is not text.
+        ConfigError: the file does not exist or is not UTF-8 text.
     """
     with _csv_lines(path) as reader:
         return tuple(reader.fieldnames or ())

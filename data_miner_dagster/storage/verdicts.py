@@ -81,7 +81,7 @@ def verdicts_fingerprint(said: Mapping[tuple[str, float], bool]) -> str:
 
 
 def as_table_metadata(said: Mapping[tuple[str, float], bool]) -> dict[str, str]:
-    """Return the table metadata that records the verdicts applied to the rows, or an empty dict if there are none."""
+    """Return the table metadata that records the verdicts applied to the rows, or an empty dict if `said` is empty."""
     rows = [[key, pts_seconds, kept] for (key, pts_seconds), kept in sorted(said.items())]
     return {_METADATA_KEY: json.dumps(rows)} if rows else {}
 

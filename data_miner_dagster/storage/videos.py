@@ -37,7 +37,7 @@ def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest of a video, or None if it is invalid or the video file does not have the recorded size.
+    """Return the manifest of a video, or None if it is missing or invalid, or the video file has another size.
 
     `file.file_name` is empty for a folder of frames, which has no video file.
     """
