@@ -1,7 +1,7 @@
 """Worker processes that handle untrusted bytes, with limits and without access to secrets.
 
-`pool.py` is the caller's side, and `serving.py` is the worker's. One process is started for each module of jobs. It
-imports the module and then only forks, so starting a worker takes milliseconds, and a killed one is soon replaced.
+`pool.py` is the caller's side, and `serving.py` is the worker's. A pool has one process that imports its module of jobs
+and then only forks, so starting a worker takes milliseconds, and a killed one is soon replaced.
 
 Belongs here: running jobs of any kind. Does not belong here: the jobs themselves.
 """

@@ -141,7 +141,7 @@ _changing_spare = threading.Lock()
 
 
 def nursery_of(module: str, names: Collection[str]) -> Nursery:
-    """Return a nursery for a module: the spare one if it has the same environment, otherwise a new one.
+    """Return a nursery for a module: the spare one if it is alive and has the same environment, otherwise a new one.
 
     Args:
         module: the module to run as `python -m module`.

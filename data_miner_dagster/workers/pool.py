@@ -89,7 +89,7 @@ class WorkerPool:
         self.live_nursery()
 
     def notify(self) -> None:
-        """Increase the number that `serving.num_notices` returns in every worker, immediately and without a message."""
+        """Increase the number that `serving.num_notices` returns in this pool's workers. No message is sent."""
         with self._lock:
             if not self._is_closed:
                 self._num_notices += 1
