@@ -74,7 +74,7 @@ class DagsterFiles:
         ]
 
     def run_ids(self) -> list[str]:
-        """Return the ids of all runs in order of creation, then those of unknown runs that have events, in order.
+        """Return the ids of all runs in order of creation, then the sorted ids of unknown runs that have events.
 
         The id "" stands for events without a run.
         """

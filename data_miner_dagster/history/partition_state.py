@@ -35,7 +35,7 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
     """Delete the events and check results of a run, except the state of partitions.
 
     Returns:
-        (num_deleted, num_kept): the number of deleted events and the number of kept events, without check results.
+        A (number of deleted events, number of kept events) pair, which does not count check results.
     """
     of_run = _EVENTS.c.run_id == run_id
     num_kept = 0
@@ -52,10 +52,10 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 
 
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
-    """Delete up to 2,000 events without a run that are no longer the state of a partition. Return their number.
+    """Delete up to 2,000 superseded events of `assets` that have no run. Return their number.
 
-    An event of `assets` is superseded if a newer one exists, or if its partition was deleted. All superseded check
-    results without a run are deleted too, but are not counted.
+    An event is superseded if a newer one exists, or if its partition was deleted. All superseded check results without
+    a run are deleted too, but are not counted.
     """
     ours = [key.to_string() for key in assets]
     is_state = or_(_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED]))

@@ -101,8 +101,9 @@ def prune_history(
     """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
 
     A run is kept if a run in flight is retrying it, if it belongs to an active backfill, or if it is the reason why a
-    partition counts as failed. Databases with much free space are rewritten. The call is idempotent: after a kill, the
-    next call continues. A run's events are removed first, then its files, and the row of the run last.
+    partition counts as failed. Files of runs that Dagster no longer knows are removed, too, and databases with much
+    free space are rewritten. The call is idempotent: after a kill, the next call continues. A run's events are removed
+    first, then its files, and the row of the run last.
 
     Args:
         instance: Dagster's instance, on SQLite or PostgreSQL.
