@@ -56,16 +56,16 @@ _BEGUN: Final = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 
 
 def innermost_message(error: SerializableErrorInfo) -> str:
-    """Return the root cause of an error in one line, without Dagster's wrapping."""
+    """Return the message of an error's root cause as a single line, without Dagster's wrapping."""
     while error.cause is not None:
         error = error.cause
     return " ".join(error.message.split())
 
 
 def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """Return why a run failed, according to its first failed step or else to Dagster.
+    """Return why a run failed: the reason of the first failed step that has one, or else Dagster's message.
 
-    The text is empty if no reason was recorded.
+    The result is a single line, which is empty if no reason was recorded.
     """
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds)]
@@ -107,7 +107,7 @@ def end_dead_runs(
     Args:
         instance: Dagster's instance.
         database: the catalog.
-        is_ours: returns whether a run belongs to this program. Runs without a lease are ended only if it does.
+        is_ours: returns whether a run belongs to this program. Only such runs are ended without having a lease.
         idle_limit: the time without progress after which a process counts as hanging.
     """
     # Leases are read before the runs, so that the list of runs has every run with a lease that is still executing.
@@ -141,7 +141,11 @@ def end_dead_runs(
 def _lost_while_starting(
     instance: dg.DagsterInstance, database: Database, starting: Sequence[dg.DagsterRun]
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the ids of starting runs that the launcher does not know, and why other starting runs failed, by id."""
+    """Return the ids of starting runs that the launcher does not know, and why other starting runs failed, by id.
+
+    Both are empty for Dagster's default launcher, and for one that does not support health checks. Any other run that
+    the launcher knows loses the provisional lease that an earlier call gave it.
+    """
     unknown: set[str] = set()
     failed: dict[str, str] = {}
     if not starting or not _is_launched_elsewhere(instance):
@@ -246,8 +250,8 @@ def end_unstarted_runs(instance: dg.DagsterInstance, database: Database) -> list
     """Fail launched runs whose process has never reported, and return their ids.
 
     Call this only while nothing launches runs. Without this call, such runs would occupy their pools until their start
-    times out. On a cluster, nothing is done, since such runs may still start at any moment. There, `end_dead_runs`
-    handles them.
+    times out. With any launcher other than Dagster's default one, nothing is done, since such runs may still start at
+    any moment. `end_dead_runs` handles them.
     """
     if not isinstance(instance.run_launcher, dg.DefaultRunLauncher):
         return []

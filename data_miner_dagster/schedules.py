@@ -27,7 +27,8 @@ _PRUNING_INTERVAL: Final = timedelta(days=1)
 def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResource) -> dg.RunRequest | dg.SkipReason:
     """Remove old ticks, and request a run of `prune_history` once a day if any run is older than a day.
 
-    The schedule is evaluated every hour, since a machine may be off at night.
+    The schedule is evaluated every hour, since a machine may be off at night. If `platform.storage.history_days` is
+    null, no tick is removed and no run is requested.
     """
     now = context.scheduled_execution_time
     days = platform.open().config.storage.history_days
@@ -49,9 +50,11 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     description="Lists every project's sources again to find new videos. Projects whose file was deleted are skipped.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-    """Request a run for each project that is not held, being listed, without a file, or waiting for its first listing.
+    """Request a run for each project whose sources can be listed again now.
 
-    A project whose settings have changed also waits for a first listing, which the sensor requests.
+    A project is left out if it is held or being listed, or if its project file was removed. So is a project that has
+    not been listed with its current settings, since the sensor requests that listing. No run is requested while the
+    stage is closed.
     """
     opened = PlatformResource().open()
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]

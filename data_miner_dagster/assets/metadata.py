@@ -39,7 +39,7 @@ _RARE: Final = _REASONS | {
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
     """Return the entries that fit into `MAX_METADATA_BYTES`, in their original order.
 
-    Control and invisible characters in texts are escaped, since names of files and videos may contain them. A text that
+    Control and invisible characters in text are escaped, since names of files and videos may contain them. A text that
     does not fit is shortened. Any other value that does not fit is omitted. Space is reserved for the entries named in
     `first`; the others share the remaining space in order.
     """
@@ -70,7 +70,7 @@ def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
 
 
 def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[str] = ()) -> str:
-    """Return figures in one line, such as `frames 120, kept 25`, except those named in `without`.
+    """Return figures as a single line, such as `frames 120, kept 25`, except those named in `without`.
 
     Counts of reasons are omitted if they are zero.
     """
@@ -84,7 +84,7 @@ def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def counts_words(counts: Mapping[str, int]) -> str:
-    """Return counts in one readable line, such as `120 frames, 25 kept`, without the `_RARE` counts that are zero."""
+    """Return counts as one readable line, such as `120 frames, 25 kept`, without the `_RARE` counts that are zero."""
     told = {name: count for name, count in counts.items() if count or name not in _RARE}
     return ", ".join(counted_phrase(count, name) for name, count in told.items())
 
@@ -104,7 +104,7 @@ def _as_stored(metadata: Mapping[str, dg.MetadataValue]) -> str:
 
 
 def _cut(name: str, value: dg.MetadataValue, room: int) -> dg.MetadataValue | None:
-    """Return a text shortened to `room` bytes, or None if the value is not text or nothing of it would remain."""
+    """Return a text entry shortened to `room` bytes, or None if `value` is not text or nothing of it would remain."""
     if not isinstance(value, dg.TextMetadataValue) or not value.text:
         return None
     left = room - stored_bytes({name: dg.MetadataValue.text(_CUT)})

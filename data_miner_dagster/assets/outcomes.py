@@ -47,7 +47,7 @@ StepContext: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 
 NEXT: Final = "next"
-"""The metadata entry of a project's asset that states the next step in one line."""
+"""The metadata entry of a project's asset that states the next step."""
 CHANGES: Final = "changes"
 """The metadata entry with the changes in a release. It is shown together with the counts."""
 WAYS_ON: Final = (NEXT, "review", "preview")
@@ -82,8 +82,8 @@ def _figures(
 ) -> dict[str, dg.MetadataValue]:
     """Return one entry with a line of figures, or an empty dict if there is none to show.
 
-    Figures that are zero, in `shown`, or about the work rather than the result are omitted. Separate entries would take
-    ten times as many bytes.
+    Figures that are zero or empty, in `shown`, or about the work rather than the result are omitted. Separate entries
+    would take ten times as many bytes.
     """
     told = {name: value for name, value in metadata.items() if value not in (0, "")}
     line = counts_line(told, without={*shown, *_OF_THE_WORK})
@@ -288,7 +288,7 @@ def materialize_project(
     work: Callable[[str], ProjectOutcome],
     metadata_of: Callable[[str], Mapping[str, dg.MetadataValue]],
 ) -> dg.MaterializeResult[None]:
-    """Run `work` on the project of this run, and return the project's materialization with the counts in one line.
+    """Run `work` on the project of this run, and return the project's materialization with the counts on one line.
 
     If an error occurs, the step fails and nothing is materialized. The step also fails if the project has to wait for
     an earlier stage.

@@ -20,7 +20,8 @@ def show_box_calibration(
 ) -> None:
     """Print thresholds, precision and missed objects, then print the settings or write them to the project file.
 
-    With `as_json`, one JSON object is printed instead.
+    With `as_json`, one JSON object is printed instead. In either case, `is_to_be_written` says whether the settings are
+    written.
     """
     if as_json:
         settings = settings_json(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)

@@ -1,4 +1,4 @@
-"""Find and delete rows in Dagster's storage that contain a given text, on any database that Dagster supports.
+"""Find and delete rows in Dagster's storage that contain a given string, on any database that Dagster supports.
 
 Belongs here: operations that Dagster's own API does not offer. Does not belong here: operations that it offers, such as
 those on runs, partitions and ticks (dagster_history.py).
@@ -40,7 +40,7 @@ def delete_dagster_rows(
 ) -> None:
     """Delete the rows of the runs in `gone`, and all other rows that contain one of `needles`.
 
-    The rows of the runs in `kept`, and everything that an active backfill needs, are kept.
+    Rows of the runs in `kept`, the rows of active backfills, and all rows of the tables in `_OF_DAGSTER` are kept.
     """
     for connection in _databases(instance):
         present = set(inspect(connection).get_table_names())

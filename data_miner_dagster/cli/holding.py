@@ -207,7 +207,7 @@ def _some(keys: list[str], most: int = 3) -> str:
 
 
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
-    """Hold the work in a scope and print the effect in one line; return the amount of work.
+    """Hold the work in a scope and print the effect on one line; return the amount of work.
 
     With `dry_run`, the effect is printed, but the work is not held.
     """

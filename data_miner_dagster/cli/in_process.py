@@ -90,9 +90,9 @@ class InProcessRunner:
         tags: Mapping[str, str] | None = None,
         config: Mapping[str, object] | None = None,
     ) -> DataMinerError | None:
-        """Run one job. Return None if it succeeded, otherwise an error for the caller to raise.
+        """Run one job. Return None if it succeeded and passed its checks, otherwise an error for the caller to raise.
 
-        The error has the failure's class and a one-line message.
+        The error has a one-line message, and the failure's class if that is in `_ERRORS`, else DataMinerError.
         """
         run_config: dict[str, object] = {**_QUIET, "ops": config_of(job, **config) if config else {}}
         result = defs.resolve_job_def(job).execute_in_process(

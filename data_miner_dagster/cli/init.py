@@ -111,7 +111,7 @@ def _source(kind: str, values: "list[str] | tuple[str, ...]", more: str = "") ->
 
 
 def _quoted(values: "list[str] | tuple[str, ...]") -> str:
-    """Return texts as a YAML list, quoted so that they can contain any characters."""
+    """Return strings as a YAML list, quoted so that they can contain any characters."""
     return json.dumps(list(values), ensure_ascii=False)
 
 
@@ -221,5 +221,8 @@ def _name_of(file: Path) -> str:
 
 
 def _with_article(word: str) -> str:
-    """Return a class with its article, because encoders match `a bicycle` better than `bicycle`."""
+    """Return a one-word class with its article, because encoders match `a bicycle` better than `bicycle`.
+
+    A class of several words is returned unchanged.
+    """
     return word if " " in word else f"{'an' if word[:1].lower() in _VOWELS else 'a'} {word}"

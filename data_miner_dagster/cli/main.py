@@ -120,7 +120,7 @@ def common(
 
 
 def main() -> None:
-    """Run the command line, and exit. An error from this package is printed to stderr in one line.
+    """Run the command line, and exit. An error from this package is printed to stderr as a single line.
 
     The exit status is 2 for mistakes in files, settings and options, and 1 for other errors.
     """

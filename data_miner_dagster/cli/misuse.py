@@ -1,4 +1,4 @@
-"""Report mistakes in options and arguments like every other error: in one line, with the value and the remedy."""
+"""Report mistakes in options and arguments like every other error: on one line, with the value and the remedy."""
 
 import re
 from typing import Any, Final

@@ -57,6 +57,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
 
 
 def shortened(text: str | None, length: int) -> str:
-    """Return the first line of a text, cut to at most `length` characters."""
+    """Return the first line of `text`, cut to at most `length` characters. If `text` is None, the result is empty."""
     first = (text or "").split("\n", 1)[0]
     return first if len(first) <= length else first[: length - 1] + "…"

@@ -48,10 +48,10 @@ def prune(
 
 
 def parse_age(text: str) -> timedelta:
-    """Return the duration that a text such as `30d`, `12h` or `2w` stands for.
+    """Return the duration that a string such as `30d`, `12h` or `2w` stands for.
 
     Raises:
-        ConfigError: the text is not a duration, or is more than a hundred years.
+        ConfigError: `text` is not a duration, or is more than a hundred years.
     """
     from data_miner_dagster.domain.errors import ConfigError
 

@@ -66,7 +66,10 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
 
 
 def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
-    """Return a row for each folder that an unfinished rebuild has left behind, with the command that continues it."""
+    """Return a row for each folder that an unfinished rebuild has left behind, with the command that continues it.
+
+    Folders whose command is unknown are omitted.
+    """
     from data_miner_dagster.domain.sizes import size_text
     from data_miner_dagster.operations.releasing.unfinished import find_unfinished_rebuilds
 

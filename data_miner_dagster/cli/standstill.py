@@ -61,9 +61,10 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
 
 
 def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
-    """Print the path of each project's report, and the most useful next command.
+    """For each project, print the path of its report if there is one, and the most useful next command.
 
-    Projects that have failed get no command here, because their own lines contain the remedy.
+    Projects that have failed get no command here, because their own lines contain the remedy. Without projects, the
+    command that starts one is printed.
     """
     from data_miner_dagster.catalog.projects import find_projects
 

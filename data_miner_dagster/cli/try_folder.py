@@ -204,7 +204,7 @@ def _try_like(
     """Detect objects that resemble those in the boxes `like` of a picture, but not those in `unlike`.
 
     Raises:
-        ConfigError: a text is not a box, or the picture is not a file.
+        ConfigError: an entry of `like` or `unlike` is not a box, or `picture` is not a file.
     """
     from data_miner_dagster.operations.detection.like_boxes import try_detect_like
 
@@ -218,7 +218,7 @@ def _box(text: str, option: str) -> tuple[float, float, float, float]:
     """Return the corners of a box given as `X,Y,WIDTH,HEIGHT`.
 
     Raises:
-        ConfigError: the text is not a box.
+        ConfigError: `text` is not a box.
     """
     try:
         x, y, width, height = (float(number) for number in text.split(","))

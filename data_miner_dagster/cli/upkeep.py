@@ -99,7 +99,10 @@ def delete_videos(
 
 
 def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
-    """Remove videos from one project. The exit status is 1 if any of them does not belong to it."""
+    """Remove videos from one project, or only count them with `dry_run`.
+
+    Without `dry_run`, the exit status is 1 if any of the videos does not belong to the project.
+    """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.upkeep.removal import take_out_of_project
 

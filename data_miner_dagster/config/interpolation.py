@@ -100,7 +100,7 @@ class ShownSettings:
         self._parts = sorted(parts.items(), key=lambda pair: (-len(pair[0]), pair))
 
     def text(self, text: str) -> str:
-        """Return a setting, or a text about settings, with values from the environment replaced by references."""
+        """Return a setting, or a string about settings, with values from the environment replaced by references."""
         if text in self._whole:
             return self._whole[text]
         for value, reference in self._parts:
@@ -168,7 +168,7 @@ def _is_long(text: str) -> bool:
 def _marked(content: Any, tokens: dict[str, str]) -> Any:
     """Replace every reference to a set variable in `content` with a token, and record the text of each token.
 
-    A text with another resolver or a nested reference is replaced as a whole.
+    A string with another resolver or a nested reference is replaced as a whole.
     """
     if isinstance(content, str):
         return _marked_text(content, tokens)

@@ -37,7 +37,7 @@ _WANTED_BY_KIND: Final[Mapping[str, str]] = {
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
-    """Describe up to three problems in one line, each with its dotted key, value and remedy, and count the rest.
+    """Describe up to three problems on one line, each with its dotted key, value and remedy, and count the rest.
 
     Args:
         error: the error raised by validating `model`.

@@ -25,7 +25,7 @@ def _bytes_of(value: object) -> object:
 
 
 SizeBytes = Annotated[int, BeforeValidator(_bytes_of)]
-"""A number of bytes, or a text such as `200GB`, `1.5TB` or `500MiB`."""
+"""A number of bytes, or a string such as `200GB`, `1.5TB` or `500MiB`."""
 
 
 class RoomConfig(ConfigModel):

@@ -151,7 +151,7 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
 
 
 def check_interpolations(content: object, num_characters: int) -> None:
-    """Refuse `${...}` references that could expand a text excessively. Call `check_yaml_shape` on the text first.
+    """Refuse `${...}` references that could expand a file excessively. Call `check_yaml_shape` on its text first.
 
     Raises:
         ConfigError: the references exceed a limit. The message does not name the file.

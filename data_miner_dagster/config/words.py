@@ -22,10 +22,10 @@ per line would read a name with one of these characters as two names."""
 
 
 def visible_text(text: str) -> str:
-    """Return a text unchanged after checking that no hidden character changes how it reads.
+    """Return `text` unchanged after checking that no hidden character changes how it reads.
 
     Raises:
-        ValueError: the text contains a bidirectional or invisible character.
+        ValueError: `text` contains a bidirectional or invisible character.
     """
     if problem := _hidden_in(text):
         raise ValueError(problem)
@@ -33,7 +33,7 @@ def visible_text(text: str) -> str:
 
 
 def _hidden_in(text: str) -> str:
-    """Return the end of a sentence about a bidirectional or invisible character in a text, or "" if there is none."""
+    """Return the end of a sentence about a bidirectional or invisible character in `text`, or "" if there is none."""
     character = hidden_character(text)
     if character is None:
         return ""
@@ -74,7 +74,7 @@ def _as_yaml(value: object) -> str:
 
 
 def is_read_as_other(value: object) -> bool:
-    """Return whether YAML read a number, a boolean, a date or null instead of text."""
+    """Return whether YAML read `value` as a number, a boolean, a date or null instead of text."""
     return value is None or isinstance(value, bool | int | float | date)
 
 

@@ -117,8 +117,8 @@ class ClusteredFaissIndex:
 class FaissHashIndex:
     """An index of 64-bit hashes that finds exactly the pairs within `max_distance` bits.
 
-    Hashes that differ in at most d bits agree on at least one of d + 1 bands, so only hashes that share a band are
-    compared.
+    Hashes that differ in at most d bits agree on at least one of d + 1 bands. Up to a `max_distance` of 7, only hashes
+    that share a band are therefore compared; beyond it, all are.
 
     Source: Norouzi et al., Fast Search in Hamming Space with Multi-Index Hashing (CVPR 2012), section 3.
     """
@@ -154,7 +154,10 @@ def _as_bytes(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 def num_clusters_for(num_vectors: int) -> int:
-    """Return the power of two nearest to 4 * sqrt(num_vectors), or a smaller one that leaves 39 vectors per cluster.
+    """Return the number of clusters to use for `num_vectors` vectors.
+
+    It is the power of two nearest to 4 * sqrt(num_vectors), or the largest one that leaves at least 39 vectors per
+    cluster if that is smaller. With fewer than 78 vectors, it is 1.
 
     Source: faiss wiki, "Guidelines to choose an index": 4 to 16 times the square root.
     """

@@ -22,7 +22,7 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check that Dagster sends runs to the configured cluster with requests for their resources.
+    """Check that Dagster launches runs where the settings say, with requests for resources if that is a cluster.
 
     Call this before any run is launched.
 

@@ -19,7 +19,7 @@ class PooledRunCoordinator(QueuedRunCoordinator):
     """Dagster's queue, extended to add the tags that `platform.cluster` sets for a run's pools."""
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Add the run's tags, put the run into the queue, and return it. Resource tags that a person set are kept.
+        """Add the run's tags, put the run into the queue, and return it. If a person set resource tags, none are added.
 
         Raises:
             ConfigError: the environment of this process does not say which settings apply, or the settings are invalid.

@@ -85,7 +85,7 @@ class RayRunLauncher(_RayRunLauncher):
         """Return the launcher that `run_launcher.config` describes.
 
         Raises:
-            ConfigError: the address is missing or is not an http address, or `env_vars` contains a secret.
+            ConfigError: the address is missing or is not an http or https address, or `env_vars` contains a secret.
         """
         return cls(inst_data=inst_data, waits_for_nodes=config_value[_WAITS], **config_value["ray"])
 
@@ -106,10 +106,10 @@ class RayRunLauncher(_RayRunLauncher):
         return False
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Submit a run to the cluster.
+        """Submit a run to the cluster. If this fails, the reason is stored in the run's tags.
 
         Raises:
-            ConfigError: no node has the requested resources.
+            ConfigError: no node has the requested resources, and the cluster is not set to add nodes.
             TransientError: the cluster does not answer, or refuses the run.
         """
         run = context.dagster_run
@@ -127,7 +127,10 @@ class RayRunLauncher(_RayRunLauncher):
 
     @contextmanager
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
-        """Store an error that the block raises as the reason why the run was not launched and its stage is closed."""
+        """Store the message of a ConfigError or TransientError from the block in the run's tags.
+
+        The error is raised again. The planner closes the run's stage for this reason.
+        """
         try:
             yield
         except (ConfigError, TransientError) as error:
@@ -213,7 +216,7 @@ class RayRunLauncher(_RayRunLauncher):
         run: dg.DagsterRun,
         include_container_logs: bool | None = True,  # noqa: ARG002 - dagster's signature
     ) -> str | None:
-        """Return Ray's information about the job of a run in one line, without the job's command and environment."""
+        """Return Ray's information about a run's job as a single line, without the job's command and environment."""
         try:
             details = self.client.get_job_info(_submission_of(run))
         except _errors() as error:

@@ -26,9 +26,9 @@ def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
 
 
 def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
-    """Return the resource tags for a run that uses several pools, with the largest amount of each resource among them.
+    """Return the resource tags for a run that uses several pools: of each resource, the largest amount among them.
 
-    The result is empty if runs are executed locally.
+    Node selectors and tolerations are combined. The result is empty if runs are executed locally.
     """
     if cluster.launcher == "local":
         return {}

@@ -1,4 +1,7 @@
-"""Read values about pools and the planning sensor from Dagster's own storage. The storage is never created here."""
+"""Read values about pools and the planning sensor from Dagster's own storage and the catalog's leases.
+
+Dagster's storage is never created here.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class DagsterValues:
-    """The metrics from Dagster's storage, for a `Collector`."""
+    """The metrics about Dagster's pools and the planning sensor, for a `Collector`."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -53,7 +56,7 @@ class DagsterValues:
     def _used(self) -> dict[str, int]:
         """Return the number of slots in use by pool, omitting pools without any.
 
-        Each run with a live lease uses one slot, since pools limit runs rather than steps.
+        Each run of a single stage with a live lease uses one slot, since pools limit runs rather than steps.
         """
         used: dict[str, int] = {}
         with self._platform.database.reading() as session:

@@ -99,7 +99,10 @@ class _ForReading:
 
 
 def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
-    """Return a web server for `registry` that is not started yet and will log no requests."""
+    """Return a web server for `registry` that is not started yet and will log no requests.
+
+    Uvicorn's own messages below level WARNING are turned off in this process.
+    """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     return uvicorn.Server(
         uvicorn.Config(

@@ -26,7 +26,9 @@ class VectorIndex(Protocol):
     def within(
         self, queries: Float32Array, minimum_similarity: float
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]:
-        """Return every indexed vector whose similarity to a query is at least `minimum_similarity`.
+        """Return the indexed vectors whose similarity to a query is at least `minimum_similarity`.
+
+        An exact index returns all of them. A clustered one may miss some.
 
         Returns:
             (offsets (Q+1,), ids, similarities): the half-open slice offsets[q]:offsets[q+1] of the other two arrays

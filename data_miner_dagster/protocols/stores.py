@@ -19,8 +19,8 @@ class StoredObject:
 class ObjectStore(Protocol):
     """A thread-safe store of objects by name, below one address.
 
-    An object appears completely or not at all. Every method retries transient failures. If it fails, it
-    raises ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
+    An object appears completely or not at all. Every method retries transient failures. A method that fails raises
+    ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
     message that names the object.
     """
 

@@ -24,14 +24,14 @@ class ObjectTracker(Protocol):
     ) -> npt.NDArray[np.int64]:
         """Return an (N,) array with the track number of each box of the next frame.
 
-        Boxes with equal numbers show the same object, on any frames of the video. The number -1 means that the object
+        Boxes with equal numbers show the same object, in any frames of the video. The number -1 means that the object
         is unknown.
 
         Args:
             boxes_xyxy: (N, 4) boxes of the next frame.
             confidences: (N,) confidences of the boxes.
             pts_seconds: the time of the frame in seconds, which is later than the time of the previous frame.
-            seen: the objects of the class that a video network found on the frame, or None if none examined it.
+            seen: the objects of the class that a video network found in the frame, or None if no network examined it.
             colours: the colours of each box, or None for a box whose colours are unknown; empty if all are unknown.
         """
         ...
@@ -41,7 +41,7 @@ class VideoSession(Protocol):
     """A video network that processes the consecutive frames of one video."""
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the objects on `image`, the next frame, with their numbers, which are valid only in this session.
+        """Return the objects in `image`, the next frame, with their numbers, which are valid only in this session.
 
         Raises:
             ModelError: the device does not have enough memory.
@@ -51,7 +51,7 @@ class VideoSession(Protocol):
 
 @runtime_checkable
 class VideoTracker(Protocol):
-    """Finds and follows objects on the frames of a video.
+    """Finds and follows objects in the frames of a video.
 
     `fingerprint` changes with the weights and the processing.
     """

@@ -37,7 +37,7 @@ _START_SECONDS: Final = 60.0
 
 
 def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Platform) -> list[str]:
-    """End dead runs and the batches of finished runs, and return one line for each.
+    """End dead runs and the batches that no run will finish, and return one line for each.
 
     Batches whose runs succeeded get no line. If no work is in progress, only the catalog is read.
     """
@@ -111,7 +111,9 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
 
 
 def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
-    """Return the failure from the events of a failed run, or None if its process died without reporting one.
+    """Return the failure that the events of a failed run report, or None if they report none.
+
+    For stages that work on videos, only a failure that this program described counts.
 
     The events are the only record of a failure if the catalog was unreachable, or if a check of the result failed.
     """

@@ -1,6 +1,7 @@
 """Register the project files in the watched folder.
 
-A file is read again only if its size, modification time or inode has changed.
+A registered file is read again only if its size, modification time or inode, or its project's entry in the catalog, has
+changed.
 """
 
 import json
@@ -180,5 +181,5 @@ def refused_files(platform: Platform) -> list[str]:
 
 @lru_cache(maxsize=4)
 def watched_folder(platform: Platform) -> WatchedFolder:
-    """Return the `WatchedFolder` of a platform, which is the same object for all callers in a process."""
+    """Return the `WatchedFolder` of a platform, which is cached so that callers in a process share it."""
     return WatchedFolder(platform)

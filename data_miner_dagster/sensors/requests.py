@@ -1,4 +1,4 @@
-"""Create run requests for batches: the configuration of the runs, and the tags that people see.
+"""Create run requests for batches and shards, and count how many more runs may be requested.
 
 Does not belong here: choosing batches (videos.py, projects.py).
 """
@@ -58,7 +58,7 @@ def request_of_share(plan: ShardPlan, number: int) -> dg.RunRequest:
 
 
 def named(names: Sequence[str]) -> str:
-    """Return up to five of the names as text, followed by the number of further names if there are any."""
+    """Return up to five of the names as one string, followed by the number of further names if there are any."""
     more = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
@@ -66,8 +66,8 @@ def named(names: Sequence[str]) -> str:
 class Room:
     """Keeps count of how many more runs may be requested for each stage.
 
-    This is the number of free slots in the stage's pool, plus one waiting run if the stage works on projects. A stage
-    without runs may always have one.
+    A stage may have as many runs as its pool has slots, even if other stages use the same pool, and one more if it
+    works on projects. A stage without runs may always have one.
     """
 
     def __init__(

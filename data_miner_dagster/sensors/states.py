@@ -58,7 +58,7 @@ def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[
 
 @dataclass(frozen=True, slots=True)
 class StoppedProject:
-    """A project that is stuck because a stage has failed."""
+    """A project that does not advance because a stage has failed."""
 
     name: str
     config_file: str | None
@@ -71,7 +71,7 @@ class StoppedProject:
 
 
 def stopped_projects(platform: Platform) -> list[StoppedProject]:
-    """Return the projects that are stuck, sorted by name."""
+    """Return the projects that do not advance because a stage has failed, sorted by name."""
     rows = find_projects(platform.database)
     failures = failures_by_project(platform, [row.name for row in rows])
     stopped = []

@@ -1,7 +1,8 @@
 """The sensor that requests runs for all due work that is not yet in flight.
 
 One sensor plans everything, because each tick costs Dagster more than our own queries. A tick reads the due work, the
-open batches and the leases of runs, but never all videos. It queries Dagster only for active runs.
+open batches and the leases of runs, but never all videos. It queries Dagster only if the catalog shows work in progress
+or work to request, or if a project file has changed.
 """
 
 import time
@@ -70,7 +71,7 @@ class _Tick:
             self._context.log.warning(line)
 
     def register_files(self) -> None:
-        """Register new and changed project files."""
+        """Register new and changed project files, and add their projects as partitions."""
         folder = watched_folder(self._platform)
         if folder.register():
             add_partitions(self._context.instance, PROJECTS, [state.name for state in project_states(self._platform)])
@@ -123,7 +124,7 @@ class _Tick:
 
 
 class _Audit:
-    """A slow check of all files. It notices within hours that a file was deleted by hand."""
+    """A slow check of all files, 25 videos a minute, which eventually notices that a file was deleted by hand."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

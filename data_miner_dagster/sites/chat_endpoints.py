@@ -98,7 +98,7 @@ class ChatEndpoint:
     """A thread-safe client for one chat endpoint, which it queries over persistent connections.
 
     Raises:
-        ConfigError: the endpoint's key cannot be resolved.
+        ConfigError: the endpoint's key cannot be resolved, or is not valid.
     """
 
     def __init__(self, name: str, config: EndpointConfig, client: GuardedHttp) -> None:
@@ -191,7 +191,7 @@ def _chat_answer(body: bytes) -> ChatAnswer:
 
 
 def _text_of(message: dict[str, Any]) -> str | None:
-    """Return the text of a message, which may be empty, or None if `message` is not a valid message."""
+    """Return the text or refusal in a message, which may be empty, or None if `message` is not a valid message."""
     if not isinstance(message, dict):
         return None
     content = message.get("content")

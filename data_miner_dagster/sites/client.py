@@ -65,9 +65,9 @@ class SiteClient:
         config: the `platform.downloading` section.
         may_request: called with the site before each request. If it returns False, the current operation fails.
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
-        on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing.
-            A download raises an error instead.
-        before_listing: called with the site before a listing or pictures are requested. It may sleep or raise.
+        on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing
+            or a request for pictures. A download raises an error instead.
+        before_listing: called with the site before a listing or the page of a video's pictures. It may sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """
 
@@ -151,7 +151,7 @@ class SiteClient:
 
         No request is sent for a direct video URL, or for a page whose extractor handles only single videos. The
         download reads its metadata. Playlists, channels, searches and feeds are listed flat. An entry with an
-        unacceptable address is returned with its `refusal`.
+        unacceptable address is returned with its `refusal`, and an unreadable entry with its `fault`.
 
         Args:
             address: an http or https address, or one from `sites.queries`. It may contain `{env:NAME}`.
@@ -161,7 +161,7 @@ class SiteClient:
             limits: when to stop. If None, only the configuration's limit on entries applies.
 
         Raises:
-            SourceError: the address has another scheme, cannot be listed, or lists no video and no keys are known.
+            SourceError: the address is refused, cannot be listed, or lists no video and `limits` has no known keys.
             ConfigError: the variable of an `{env:NAME}` is not set.
         """
         text = address.text.strip()
@@ -317,7 +317,7 @@ class SiteClient:
     # --- pictures ---
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Return a video's best thumbnail and, if wanted, its widest storyboard. The pictures are not fetched.
+        """Return a video's best thumbnail and, if wanted, its widest storyboard, if the site offers them.
 
         Raises:
             SourceError: the page could not be read.

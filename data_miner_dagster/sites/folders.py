@@ -35,7 +35,7 @@ def is_glob(entry: str) -> bool:
 
 
 def matches_of(entry: str, base_folder: Path) -> list[Path]:
-    """Return the absolute paths that a glob matches, sorted by name. Hidden files match only explicit patterns.
+    """Return the absolute paths that a glob matches, sorted. Hidden files match only explicit patterns.
 
     `**` descends into every folder, including symlinked ones, and visits each once. Wildcard characters in
     `base_folder` and in the expansion of `~` are literal.
@@ -100,7 +100,7 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     own path.
 
     Raises:
-        OSError: the folder itself cannot be read. Unreadable subfolders are treated as empty.
+        OSError: the folder itself cannot be read. Unreadable subfolders are left out.
     """
     seen: set[tuple[int, int]] = set()
     pending, linked = [folder], list[Path]()

@@ -74,7 +74,8 @@ class GuardedHttp:
         """Send `body` in a POST request, and return the complete response, whatever its status.
 
         Raises:
-            NoAnswerError: no complete response arrived in time, or the response has more than `max_bytes`.
+            NoAnswerError: the connection failed, no complete response arrived in time, or the response has more than
+                `max_bytes` bytes.
             PrivateAddressError: the host resolves to an address that is not allowed.
         """
         deadline = time.monotonic() + timeout_seconds

@@ -55,7 +55,7 @@ def order_of_asking(video_key: str) -> tuple[str, str, str]:
 
 
 def site_of_key(video_key: str) -> str | None:
-    """Return a video's site, or None if the key names only the generic extractor."""
+    """Return the first part of a key, which names the video's site, or None if it names the generic extractor."""
     extractor = video_key.partition("-")[0]
     return None if extractor == "generic" else extractor
 

@@ -45,7 +45,7 @@ class Found:
 
     @property
     def remark(self) -> str:
-        """A message such as `6 files were left out: .txt 5, .swf 1`, or an empty text if no file was left out."""
+        """A message such as `6 files were left out: .txt 5, .swf 1`, or an empty string if no file was left out."""
         total = sum(self.passed_over.values())
         if not total:
             return ""
@@ -121,13 +121,13 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
     """Return the absolute paths of the videos that an entry names, sorted and distinct, and count the files left out.
 
     Args:
-        entry: a file (always accepted), a folder (videos below it), or a glob (videos among its matches; `**`
-            descends). `~` is the home folder. Relative entries are relative to `base_folder`.
+        entry: a file (always accepted), a folder (videos below it), or a glob (videos among its matches, and below
+            matching folders; `**` descends). `~` is the home folder. Relative entries are relative to `base_folder`.
         base_folder: an absolute path.
 
     Raises:
-        SourceError: the entry does not exist, cannot be read, or is a folder or glob without videos. The message
-            always names the path.
+        SourceError: the entry does not exist, cannot be read, is a folder or glob without videos, or has a path that is
+            not UTF-8. The message names the entry.
     """
     try:
         path = located(entry, base_folder)
@@ -207,8 +207,8 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
     """Return the sorted folders with pictures that an entry names, and count the other files in them.
 
-    The entry is a path or a glob. If a folder that it names has pictures, that folder is returned. Otherwise, every
-    folder with pictures below it is returned.
+    The entry is a path or a glob. A named folder that has pictures is returned itself. For any other named folder,
+    every folder with pictures below it is returned.
 
     Raises:
         SourceError: the entry cannot be read, or does not name any folder with pictures.

@@ -19,8 +19,9 @@ class OptedOutError(RequestError):  # type: ignore[misc]
 def opt_out_of(headers: Any, html: str = "") -> str | None:
     """Return the directive in a page or its headers that opts out of automated use, or None if there is none.
 
-    Sources: the X-Robots-Tag directives that img2dataset honours (noai, noimageai, noindex, noimageindex), which are
-    also recognized in a robots meta element, and the W3C's TDM Reservation Protocol.
+    Sources: the X-Robots-Tag directives that img2dataset honours (noai, noimageai, noindex, noimageindex), and the
+    W3C's TDM Reservation Protocol. The directive `none`, which includes noindex, counts too. All directives are also
+    recognized in a robots meta element.
     """
     for name, value in headers.items():
         if name.lower() == "tdm-reservation" and value.strip() == "1":

@@ -30,7 +30,8 @@ def hashtag_address(tag: str) -> str:
 def channel_address(channel: str) -> str:
     """Return the address of a channel's videos, adding the `videos` tab to a bare `@handle` or YouTube channel URL.
 
-    Without the tab, yt-dlp lists a channel's tabs (videos, shorts, live) instead of videos.
+    Without the tab, yt-dlp lists a channel's tabs (videos, shorts, live) instead of videos. Any other address is
+    returned unchanged.
     """
     if channel.startswith("@"):
         return f"https://www.youtube.com/{channel}/videos"

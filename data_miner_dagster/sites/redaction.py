@@ -53,7 +53,7 @@ def redact_url(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Redact the URLs in a text, and replace the values that follow names of secrets with `***`."""
+    """Redact the URLs in `text`, and replace the values that follow names of secrets with `***`."""
     text = _URL.sub(lambda match: redact_url(match[0]), without_secrets(text))
     kept, end = [], 0
     for match in _NAME_AND_SIGN.finditer(text):

@@ -35,7 +35,7 @@ def _from_environment(name: str, asker: str = _ASKER) -> str:
 
 
 def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER) -> str:
-    """Return the value that `env:NAME` or `file:PATH` refers to. Other texts are returned unchanged.
+    """Return the value that `env:NAME` or `file:PATH` refers to. Any other string is returned unchanged.
 
     Args:
         text: the reference.

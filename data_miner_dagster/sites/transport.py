@@ -49,7 +49,7 @@ class QueueStoppedError(RequestError):  # type: ignore[misc]
 
 @dataclass(slots=True)
 class Errand:
-    """One listing or download, with its deadline and open sockets."""
+    """One listing, download or request for pictures, with its deadline and open sockets."""
 
     site: str  # a host or a site name, to which its requests are attributed
     deadline: float  # time.monotonic()
@@ -187,7 +187,7 @@ class Guard:
             DeadlineExceededError: the deadline has passed.
             QueueStoppedError: the circuit breaker has opened.
             AddressRefusedError: an address of the host is not allowed.
-            OSError: the proxy cannot be reached, or does not connect to the host.
+            OSError: a host name cannot be resolved, or the proxy cannot be reached or does not connect to the host.
         """
         proxy = make_socks_proxy_opts(socks_proxy)
         addresses = self.checked_behind_proxy(host, port, resolves_there=proxy["rdns"])

@@ -26,7 +26,10 @@ class ReviewLinks:
         self._address = address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Redirect a request for a review page to that page. Pass other requests on."""
+        """Redirect a GET or HEAD request for a review page to that page. Respond to other methods with 405.
+
+        Requests for anything else are passed on.
+        """
         if scope["type"] != "http" or not scope["path"].startswith(f"{REVIEW_LINKS}/"):
             await self._app(scope, receive, send)
             return

@@ -60,7 +60,10 @@ def set_cookie(response: Response, port: int, session: Session | None) -> None:
 
 
 class Gate:
-    """An ASGI application that admits only visitors with a session, and stores the session in `scope["session"]`."""
+    """An ASGI application that admits visitors with a session, and all visitors to the paths that need no login.
+
+    The session, or None without one, is stored in `scope["session"]`.
+    """
 
     def __init__(self, app: App, access: Access, port: int) -> None:
         self._app = app

@@ -24,7 +24,7 @@ def root_identity(root: Path) -> str:
 
 
 class LoginEndpoints:
-    """The routes for the visitor's session."""
+    """The routes for the visitor's session, and for the identity of the root."""
 
     def __init__(self, access: Access, *, root: Path, port: int) -> None:
         self._access = access

@@ -1,4 +1,7 @@
-"""The pages of the review server, and the pictures on them. A page is rendered from the data of its project's desk."""
+"""The pages of the review server, and the pictures on them.
+
+A project's pages are rendered from the data of its desk.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -224,7 +227,7 @@ class Pages:
         return HTMLResponse(html, headers={"content-security-policy": _REPORT_POLICY})
 
     def picture(self, request: Request) -> Response:
-        """Return the picture of a frame as a JPEG, reduced if the address contains `small`.
+        """Return the picture of a frame as a JPEG, at small size if the address contains `small`.
 
         Raises:
             HTTPException: the frame does not exist, or its file is missing or damaged (404).

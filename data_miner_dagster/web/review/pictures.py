@@ -1,8 +1,9 @@
 """The pictures of the review pages: frames by video key and index, at full or small size.
 
-Frames that extraction encoded are sent as stored, after comparing their bytes with the checksum in the table of frames.
-Untrusted pictures (operations/foreign/stored_pictures.py) are decoded by workers and re-encoded, never sent unchanged.
-No path is built from the text of an address: storage/layout.py checks the key, and the table provides the file name.
+At full size, frames that extraction encoded are sent as stored, after comparing their bytes with the checksum in the
+table of frames. Untrusted pictures (operations/foreign/stored_pictures.py) are decoded by workers and re-encoded, never
+sent unchanged. No path is built from the text of an address: storage/layout.py checks the key, and the table provides
+the file name.
 """
 
 import hashlib
@@ -106,7 +107,8 @@ class FramePictures:
     def picture(self, video_key: str, frame_index: int, *, is_small: bool) -> EncodedPicture | None:
         """Return the picture of a frame, with a longer side of at most `SMALL_SIDE` pixels if `is_small`.
 
-        Return None if the frame does not exist, or if its file is missing or damaged.
+        At full size, an untrusted picture is limited to 1280 pixels instead. Return None if the frame does not exist,
+        or if its file is missing or damaged.
         """
         image = self._tables.image(video_key, frame_index)
         if image is None:

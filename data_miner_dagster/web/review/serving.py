@@ -67,7 +67,10 @@ def listening(port: int, host: str = REVIEW_HOST) -> socket.socket:
 
 
 def review_server(platform: Platform, open_desk: OpenDesk, port: int) -> uvicorn.Server:
-    """Return a web server that is not started yet. It logs no requests, since answers do not belong in a log."""
+    """Return a web server that is not started yet. It logs no requests, since answers do not belong in a log.
+
+    Uvicorn's own messages below level WARNING are turned off in this process.
+    """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     application = review_application(platform, access_of(platform), open_desk, port=port)
     return uvicorn.Server(
