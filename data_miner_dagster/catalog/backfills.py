@@ -52,7 +52,7 @@ class BackfillChoice:
 
     @property
     def left_out(self) -> str:
-        """A description of the videos that are left out, or "" if there are none."""
+        """A description of the videos that are left out, or "" if no video is left out."""
         counts = {
             "already in progress": self.num_in_flight,
             "held (`data-miner resume`)": self.num_held,

@@ -26,7 +26,7 @@ _NEAR: Final = _OTHERS.where(
 
 @dataclass(frozen=True, slots=True)
 class SimilarVideo:
-    """A possible duplicate of a video. `duplicate_of` is the key of its original, or None if none is known."""
+    """A possible duplicate of a video. `duplicate_of` is the key of its known original, or None."""
 
     key: str
     duplicate_of: str | None

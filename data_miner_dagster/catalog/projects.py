@@ -68,7 +68,7 @@ def save_snapshot(
 
 
 def find_project(database: Database, name: str) -> ProjectRow | None:
-    """Return the project with this name, or None if there is none."""
+    """Return the project with this name, or None if it does not exist."""
     with database.reading() as session:
         return session.get(ProjectRow, name)
 

@@ -51,7 +51,7 @@ def keys_with_prefix(database: Database, prefix: str) -> list[str]:
 
 
 def find_video(database: Database, key: str) -> VideoRow | None:
-    """Return the video with this key, or None if there is none."""
+    """Return the video with this key, or None if it does not exist."""
     with database.reading() as session:
         return session.get(VideoRow, key)
 

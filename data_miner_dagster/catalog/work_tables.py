@@ -133,13 +133,13 @@ class AttemptRow(Base):
     version: Mapped[str] = mapped_column(String(64))  # the version of this package
     basis: Mapped[str | None] = mapped_column(
         String(64)
-    )  # fingerprint of the inputs: failures with other inputs are ignored
+    )  # fingerprint of the inputs: failures with different inputs are ignored
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not retried before something changes
 
 
 class StageGateRow(Base):
-    """The gate of a stage. Problems that affect every item close it, and a successful batch opens it."""
+    """The gate of a stage. Problems that affect every item close it, and a successful probe opens it."""
 
     __tablename__ = "stage_gates"
 

@@ -80,7 +80,7 @@ def initialize(database: Database) -> Migration | None:
     This is idempotent, and several processes may do it concurrently.
 
     Returns:
-        The migration of tables that an earlier version created, or None if there were no tables or they are up to date.
+        The migration of an earlier version's tables, or None if there were no tables or they were up to date.
 
     Raises:
         TransientError: the database cannot be opened.
@@ -101,7 +101,7 @@ def migrate(engine: Engine) -> Migration | None:
     up to date is fast and changes nothing.
 
     Returns:
-        The migration of tables that an earlier version created, or None if there were no tables or they are up to date.
+        The migration of an earlier version's tables, or None if there were no tables or they were up to date.
 
     Raises:
         ConfigError: the database was created by a newer version of this package.
