@@ -27,7 +27,7 @@ def read_answers(path: Path) -> dict[str, bool]:
     Empty answers are ignored, and the last answer for a frame counts.
 
     Raises:
-        ConfigError: the file is missing or is not UTF-8 text, lacks a column, or contains an invalid answer.
+        ConfigError: the file is missing, is a folder, is not UTF-8 text, lacks a column, or contains an invalid answer.
     """
     answers: dict[str, bool] = {}
     try:

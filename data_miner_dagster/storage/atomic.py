@@ -101,7 +101,7 @@ def partial_name(name: str, token: str | None = None) -> str:
 
 
 def is_partial_of(name: str, tokens: Iterable[str]) -> bool:
-    """Return whether `name` is the temporary name of a file that was written under a claim with one of `tokens`."""
+    """Return whether `name` is the temporary name of a file or folder written under a claim with one of `tokens`."""
     return name.removeprefix(PARTIAL_MARK).startswith(tuple(token[:_TOKEN_LENGTH] for token in tokens))
 
 

@@ -95,7 +95,7 @@ def csv_columns(path: Path) -> tuple[str, ...]:
     """Return the names of the columns of a CSV file.
 
     Raises:
-        ConfigError: the file does not exist or is not UTF-8 text.
+        ConfigError: the file does not exist, is a folder, or is not UTF-8 text.
     """
     with _csv_lines(path) as reader:
         return tuple(reader.fieldnames or ())
@@ -122,7 +122,7 @@ def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
     """Yield a reader of the rows of a CSV file as dicts. A byte order mark from a spreadsheet is ignored.
 
     Raises:
-        ConfigError: the file does not exist or is not UTF-8 text.
+        ConfigError: the file does not exist, is a folder, or is not UTF-8 text.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
