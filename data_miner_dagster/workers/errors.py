@@ -23,7 +23,7 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker could not be started, or ended during a job. The message says how, quoting the last line of output."""
+    """A worker could not be started, or ended during a job. The message says how, with the last line of any output."""
 
 
 class WorkersClosedError(TransientError):
