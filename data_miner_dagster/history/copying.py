@@ -89,7 +89,7 @@ class DagsterFiles:
         return [*known, *others]
 
     def longest_run(self) -> int:
-        """Return the largest number of events in the file of a run, or 0 if there is no such file."""
+        """Return the largest number of events in a run's file, or 0 if no run has a file."""
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
         most = 0
