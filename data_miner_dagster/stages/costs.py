@@ -24,7 +24,7 @@ class Cost:
 
     A video's download, frames and embeddings count in full for each project that contains the video.
     `num_shared_videos` is the number of videos that also belong to other projects, and `num_sharing_projects` is the
-    number of those projects.
+    number of those other projects.
     """
 
     by_stage: Mapping[WorkStage, Measured]
@@ -39,7 +39,7 @@ class Cost:
         return sum(self.by_stage.values(), Measured())
 
     def as_json(self) -> dict[str, Any]:
-        """Return the cost as JSON-compatible values. Seconds and rates are rounded to three decimal places."""
+        """Return the cost as JSON-compatible values, with all fractional numbers rounded to three decimal places."""
         total = self.total
         return {
             "num_images": self.num_images,
@@ -139,7 +139,7 @@ def _of(stage: WorkStage, spent: Measured) -> float | None:
 
 
 def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
-    """Return amounts as text. Requests and received bytes are included only if anything was received."""
+    """Return amounts as a string, without requests and bytes unless `received`, and without GPU time if it is 0."""
     parts = []
     if received:
         number = rates["num_requests"]

@@ -67,8 +67,9 @@ def embed_in_batches(
     """Yield every frame, in the given order, with its vector or its error. Closing the generator ends its threads.
 
     `frames` is read in the caller's thread, at most `PREFETCHED_BATCHES` batches ahead. `load` and the encoder's
-    `preprocess` run in threads. Memory holds at most `PREFETCHED_BATCHES + 1` batches of preprocessed images.
-    If a batch does not fit into device memory, the batch size is halved for this and all later batches.
+    `preprocess` run in threads. Memory holds at most `PREFETCHED_BATCHES + 1` batches of preprocessed images. If memory
+    runs out during a batch of several images, the batch is halved, and no later batch is larger than its half. Errors
+    that do not concern a single frame are raised.
 
     Args:
         encoder: the encoder that computes the vectors.
@@ -114,7 +115,7 @@ def embed_in_batches(
 
 
 class _PreparedAhead(Generic[Frame]):
-    """Frames, in order, whose images are being loaded and preprocessed by threads."""
+    """Frames, in order, whose images are loaded and preprocessed by threads ahead of the model."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class _PreparedAhead(Generic[Frame]):
             self.waiting.append((frame, self._submit(frame)))
 
     def take(self, runner: "_BatchRunner") -> list[tuple[Frame, npt.NDArray[Any] | Exception]]:
-        """Wait for the images of the next batch, and return the batch. Its frames belong to one group."""
+        """Wait for the next batch of one group, and return its frames, each with its preprocessed image or error."""
         taken: list[tuple[Frame, npt.NDArray[Any] | Exception]] = []
         group = self._group_of(self.waiting[0][0])
         while self.waiting and len(taken) < runner.batch_size and self._group_of(self.waiting[0][0]) == group:
@@ -172,7 +173,7 @@ class _BatchRunner:
             self.batch_size = max(1, min(self.batch_size, self._max_batch_bytes // array.nbytes))
 
     def run(self, arrays: list[npt.NDArray[Any]]) -> Iterator[Float32Array | Exception]:
-        """Yield, for each array in order, its vector or the error that concerns this array alone."""
+        """Yield, for each array in order, its vector or the error that concerns it alone. Other errors are raised."""
         start = 0
         while start < len(arrays):
             part = arrays[start : start + self.batch_size]

@@ -1,9 +1,10 @@
 """Estimate shares from stratified samples, with intervals that account for answers that are not independent.
 
 Each stratum of a population has an unknown share, whose Jeffreys posterior given the answers is
-Beta(yes + 1/2, no + 1/2). Many draws of these shares, and of the number of yes answers among the unanswered items,
-yield the distribution of any quantity computed from them. Medians are the estimates, and the central 95% are the
-intervals. A stratum without answers can contain anything and widens the intervals accordingly.
+Beta(yes + 1/2, no + 1/2), with the answers divided by the design effect. Many draws of these shares, and of the number
+of yes answers among the unanswered items, yield the distribution of any quantity computed from them. Medians are the
+estimates, and the central 95% are the intervals. A stratum without answers can contain anything and widens the
+intervals accordingly.
 
 Source of the interval: Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion", section 4.3.
 """
@@ -20,7 +21,7 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_ANSWERS: Final = 20
-"""With fewer answers, no threshold is suggested."""
+"""With fewer answers, no threshold is suggested, except for a class whose boxes have all been judged."""
 NUM_DRAWS: Final = 2000
 _CONFIDENCE: Final = 0.95
 
@@ -60,7 +61,7 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
 
     Args:
         residuals: (N,) each answer (1 or 0) minus its expected share.
-        clusters: (N,) the cluster of each answer, such as the frame it is on.
+        clusters: (N,) the cluster of each answer, such as its frame.
 
     Source: Kish 1965, "Survey Sampling", section 8.2: the variance of cluster totals divided by the variance of single
     answers.
@@ -74,9 +75,10 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
 
 
 def clustered_share(is_yes: BoolArray, clusters: Int64Array) -> Estimate | None:
-    """Return the share of yes answers in a cluster sample, such as objects by frame, or None if there are no items.
+    """Return the share of yes answers in a cluster sample, such as objects by frame, or None if there are no answers.
 
-    The estimate is the ratio of totals. Its interval is a Jeffreys interval for the effective number of answers.
+    The estimate is the ratio of totals. Its interval is a Jeffreys interval for the effective number of answers,
+    widened if necessary to contain the estimate.
     """
     if not len(is_yes):
         return None

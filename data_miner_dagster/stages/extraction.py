@@ -80,19 +80,23 @@ class RegularTimes:
 
 
 def spread(values: Int64Array, count: int | None) -> Int64Array:
-    """Return at most `count` evenly spread `values`: the middle of each equal share. Return all if `count` is None."""
+    """Return `count` evenly spread `values`, the middle of each equal share, or all if there are no more than `count`.
+
+    If `count` is None, all values are returned.
+    """
     if count is None or len(values) <= count:
         return values
     return values[(2 * np.arange(count) + 1) * len(values) // (2 * count)]
 
 
 def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Array | None = None) -> Int64Array:
-    """Return the distinct pts of the frames to take, ascending. The result is empty only if the video has no frames.
+    """Return the distinct pts of the frames to take, ascending.
 
     Args:
         index: the index of the video. Times count from its first frame.
         config: the strategy and its settings.
         cut_pts: the pts of the first frame of every shot except the first. Only the strategy `scene` uses it.
+            If None, the video counts as one shot.
     """
     if index.num_frames == 0:
         return np.zeros(0, np.int64)
@@ -220,7 +224,7 @@ def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int
 
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
-    """Return the chosen frames, with others added so that no gap exceeds the limit, even at the ends of the video."""
+    """Return the chosen frames, and frames at regular times in every gap longer than the limit, even at the ends."""
     added = [times.frames_on_screen(index) for times in _times_in_gaps(index, chosen, max_gap_seconds)]
     return np.union1d(chosen, np.concatenate(added)) if added else chosen
 
@@ -253,7 +257,7 @@ def find_cuts(
 ) -> Int64Array:
     """Return the pts of the first frame of every shot except the first.
 
-    A cut is a change that reaches the threshold and is at least 2.5 times the mean of the two changes on either side.
+    A cut is a change that reaches the threshold and is at least 2.5 times the mean of up to two changes on either side.
     The second condition excludes motion, flicker and fades, which change many neighbouring frames equally.
 
     Args:
@@ -284,7 +288,7 @@ def plan_through(target_pts: Int64Array) -> DecodePlan:
 
 
 def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
-    """Return the plan that decodes no unnecessary packets.
+    """Return the plan that decodes no unnecessary packets, or all packets if the index says nothing about packets.
 
     A target needs the packets from its governing keyframe up to itself in decode order, except unreferenced ones.
     Its governing keyframe is the last preceding one in decode order that is not shown after the target. Frames that
@@ -309,7 +313,10 @@ def plan_decoding(index: VideoIndex, target_pts: Int64Array) -> DecodePlan:
 
 
 def _worthwhile_seeks(index: VideoIndex, is_needed: BoolArray, restarts: Int64Array) -> frozenset[int]:
-    """Return the restarts where seeking is cheaper than reading through the gap."""
+    """Return the first needed packet, and the restarts where seeking is cheaper than reading through the gap.
+
+    The result is empty if the file is not seekable.
+    """
     if not index.is_seekable:
         return frozenset()
     needed = np.flatnonzero(is_needed)

@@ -25,7 +25,7 @@ class Rate:
 class Rates:
     """The rates from which the cost and results of videos are computed."""
 
-    seconds_per_video: Rate  # for videos without a listed duration
+    seconds_per_video: Rate  # for videos without a listed duration or size
     bytes_per_second: Rate  # of a video file, per second of video
     requests_per_video: Rate
     frames_per_second: Rate  # stored by extraction, per second of video
@@ -141,7 +141,7 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
 
 
 def seconds_of(video: ListedVideo, rates: Rates) -> float:
-    """Return a video's duration in seconds. If it is unknown, estimate it from the size, or use the average."""
+    """Return a video's duration in seconds. If it is not listed, it is estimated from the size, or else the average."""
     if video.duration_seconds is not None:
         return video.duration_seconds
     if video.size_bytes is not None:

@@ -32,8 +32,7 @@ DECIMALS: Final = 6
 """The number of decimal places of released float32 values: close to their precision, but easy to read."""
 
 _OF_A_SIGNATURE: Final = frozenset({"expires", "expire", "policy", "x-amz-expires"})
-"""Query parameters that are not secrets but belong to signed addresses, which expire before anyone reads the
-release."""
+"""Query parameters that are not secrets but belong to signed addresses, which expire."""
 
 
 class FrameOutcome(StrEnum):
@@ -41,7 +40,7 @@ class FrameOutcome(StrEnum):
 
     RELEASED = "released"
     HELD = "held"  # it has an unsure box, and waits until a person has reviewed it
-    WITHOUT_BOXES = "without_boxes"  # it has no boxes, and the project excludes such frames
+    WITHOUT_BOXES = "without_boxes"  # it has no objects, and the project excludes frames without objects
     LEFT_OUT = "left_out"  # its files are missing or unreadable
     NOT_CHOSEN = "not_chosen"  # a selection chose other frames
     BETWEEN_BLOCKS = "between_blocks"  # it is in the gap between two splits of one video
@@ -126,7 +125,7 @@ def releasable_boxes(
 
 
 def next_version(known_versions: Iterable[str]) -> str:
-    """Return the version after the highest known one, or `v001`. Version numbers are never reused."""
+    """Return the version after the highest known one, or `v001` if no version is known."""
     numbers = [int(match[1]) for match in map(_VERSION.fullmatch, known_versions) if match]
     return f"v{max(numbers, default=0) + 1:03d}"
 
@@ -185,7 +184,7 @@ class ImageSelection(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The inputs of the choice except the candidates, as JSON-compatible values.
+        """The inputs to the choice except the candidates, as JSON-compatible values.
 
         They are part of the release's fingerprint.
         """
@@ -201,7 +200,7 @@ class ConfidenceCalibration(Protocol):
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The inputs of the conversion, as JSON-compatible values. They are part of the release's fingerprint."""
+        """The parameters of the conversion, as JSON-compatible values. They are part of the release's fingerprint."""
         ...
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:

@@ -5,8 +5,8 @@ line is fitted by least squares and never goes below zero. Two times are compute
 pace so far, and one for the slowest stage on its own, with the observed number of parallel videos. While cores are
 idle, the estimate is the shorter of the two. Once the cores are busy, it is their mean: the stages share the cores, so
 a stage that later runs alone is faster than observed. The estimate is never below the remaining CPU time divided by the
-number of cores. Videos in progress are included with the time that they have taken so far. Otherwise long videos, which
-finish last, would be ignored.
+number of cores. Before any work has been done, it is the time for the slowest stage on its own. Videos in progress are
+included with the time that they have taken so far. Otherwise long videos, which finish last, would be ignored.
 
 Does not belong here: reading the figures (operations/progress.py).
 """
@@ -67,7 +67,7 @@ class StageWork:
     open_stands_for: float = 1.0
     """The number of videos that each item of `open` represents."""
     earlier: Sequence[DoneVideo] = ()
-    """Videos from other runs. They are used until the stage has finished a video in this run."""
+    """Videos from other runs. They are used until the stage has successfully finished a video in this run."""
 
 
 def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, num_cores: int) -> float | None:
@@ -75,7 +75,7 @@ def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, nu
 
     Args:
         stages: the stages in order. A video that is open at one stage is also open at later ones.
-        elapsed_seconds: time since the first stage started. More than 0 if anything is finished or in progress.
+        elapsed_seconds: time since the first stage started. It must be above 0 if anything is finished or in progress.
         num_cores: number of cores of this machine.
     """
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages if stage.open]
@@ -99,7 +99,10 @@ def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, nu
 
 
 def share_done(stages: Sequence[StageWork]) -> float:
-    """Return the finished fraction of all work, from 0 to 1, weighted by the time that it takes."""
+    """Return the finished fraction of all work, from 0 to 1, weighted by time.
+
+    Without any times, it is 1 if no video is open, and 0 otherwise.
+    """
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages]
     done = sum(outlook.busy_seconds for outlook in outlooks)
     left = sum(outlook.left_seconds for outlook in outlooks)
@@ -123,7 +126,7 @@ class _Line:
 
 
 def _line_through(points: Collection[tuple[float, float]]) -> _Line:
-    """Fit a line to (duration, time) points that neither falls nor goes below zero."""
+    """Fit a line that neither falls nor goes below zero to (duration, time) points."""
     number = len(points)
     if not number:
         return _Line()
@@ -151,7 +154,7 @@ class _Times:
 
 
 _Seen = tuple[float, str, float]
-"""Duration, group, time taken."""
+"""A video's duration in seconds, its group, and the time that it took in seconds."""
 
 
 def _times_from(seen: Sequence[_Seen]) -> _Times:
@@ -239,7 +242,10 @@ class _Outlook:
 
     @property
     def seconds_alone(self) -> float:
-        """The stage's remaining time if it waits for no other stage, with the observed number of parallel videos."""
+        """The stage's remaining time if it waits for no other stage.
+
+        The number of parallel videos is the observed one, or `most_at_once` if no video has taken any time yet.
+        """
         if not self._stage.open:
             return 0.0
         at_once = self.busy_seconds / self._stage.seen_seconds if self._stage.seen_seconds > 0 else 0.0

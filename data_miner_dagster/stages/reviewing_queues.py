@@ -61,13 +61,13 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class BoxRules:
-    """The rules that make a box an object or unsure. Arrays of values by class are in the order of the class list."""
+    """The rules that determine the state of a box. Arrays of values by class are in the order of the class list."""
 
     thresholds: Float32Array
     unsure_from: Float32Array
     num_detectors: int
     by_verdict: npt.NDArray[np.int8] = field(default_factory=lambda: _states_by_verdict(VerifierRules()))
-    """The state of a box after a verifier's verdict, indexed by the code of the verdict and the code of the state."""
+    """The code of a box's state after a verifier's verdict, indexed by the codes of verdict and earlier state."""
 
     @classmethod
     def of(cls, config: ProjectConfig) -> "BoxRules":
@@ -89,7 +89,10 @@ def _states_by_verdict(rules: VerifierRules) -> npt.NDArray[np.int8]:
 
 @dataclass(frozen=True, slots=True)
 class BoxArrays:
-    """N boxes of examined frames. `frames` are positions of frames, `classes` positions in the class list."""
+    """N boxes of examined frames. `frames` are positions of frames, `classes` positions in the class list.
+
+    `num_agreeing` is the number of detectors that agree on each box.
+    """
 
     frames: npt.NDArray[np.integer]
     classes: npt.NDArray[np.integer]
@@ -109,7 +112,7 @@ class BoxArrays:
 
 
 def box_states(boxes: BoxArrays, rules: BoxRules) -> npt.NDArray[np.int8]:
-    """Return the state of each box as if no person had judged it."""
+    """Return the code of each box's state as if no person had judged the box."""
     confidences = boxes.confidences
     could_be = confidences >= rules.unsure_from[boxes.classes]
     is_object = (confidences >= rules.thresholds[boxes.classes]) | (
@@ -130,8 +133,8 @@ class FrameFacts:
         self.distance = np.full(num_frames, np.inf, np.float32)
         """(N,) The smallest difference between the confidence of an unsure box and the threshold of its class."""
         self.disagreement = np.full(num_frames, -1, np.float32)
-        """(N,) The confidence of a frame's most confident box that not all detectors reported, or -1 without such a
-        box."""
+        """(N,) The confidence of a frame's most confident object or unsure box that not all detectors reported, or -1
+        if it has no such box."""
 
     def add(self, boxes: BoxArrays, rules: BoxRules, num_objects: Int64Array) -> None:
         """Add boxes. `num_objects` is the number of objects in the project, by class."""
@@ -165,7 +168,7 @@ def rank_unsure(facts: FrameFacts, rows: Int64Array) -> Ranking:
 
 
 def rank_disagreement(facts: FrameFacts, rows: Int64Array) -> Ranking:
-    """Rank the frames with boxes that not all detectors reported. `rows` are the rows of all frames."""
+    """Rank frames with objects or unsure boxes that not all detectors reported. `rows` are the rows of all frames."""
     where = np.flatnonzero(facts.disagreement >= 0)
     return Ranking(rows[where], (-facts.disagreement[where].astype(np.float64),))
 
@@ -176,12 +179,14 @@ def rank_random(numbers: UInt64Array, rows: Int64Array) -> Ranking:
 
 
 def rank_calibration(rows: Int64Array, turns: Float64Array) -> Ranking:
-    """Rank the frames of a calibration by their turns."""
+    """Rank the frames of a calibration by `turns`, their positions in the order of the questions."""
     return Ranking(rows, (turns,))
 
 
 def rank_duplicates(rows: Int64Array, representatives: Int64Array, similarities: Float64Array) -> Ranking:
-    """Rank pairs of a duplicate and its representative. Pairs with the same representative are adjacent.
+    """Rank pairs of a duplicate and its representative.
+
+    Pairs with the same representative are adjacent, least similar first.
 
     Args:
         rows: (N,) rows of the duplicates.
@@ -199,13 +204,13 @@ def draw_near_threshold(
 ) -> tuple[Int64Array, Float64Array]:
     """Choose the boxes of one class that are most informative about its threshold.
 
-    Each side of the threshold has strata of confidence, narrow near it and wide away from it. The nearest stratum gets
-    the most questions, as in the filter's calibration. Within a stratum, the lowest sampling numbers come first.
+    Each side of the threshold has strata of confidence, narrow near it and wide away from it. Questions are
+    divided among the strata as in the filter's calibration. Within a stratum, the lowest sampling numbers come first.
 
     Returns:
-        The chosen boxes, and the position of each in the order of the questions, as a fraction of `BOXES_PER_CLASS`.
-        However many questions are answered, they are spread over the strata in the same way as all questions. Positions
-        of at least 1 are for people who continue after `BOXES_PER_CLASS` questions.
+        The indices of the chosen boxes, and the position of each in the order of the questions, as a fraction of
+        `BOXES_PER_CLASS`. However many questions are answered, they are spread over the strata in the same way as all
+        questions. Positions of at least 1 are for people who continue after `BOXES_PER_CLASS` questions.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)
@@ -220,7 +225,7 @@ class NearestToZero:
         self.values = np.zeros(0, np.float64)
 
     def add(self, rows: Int64Array, values: Float64Array) -> None:
-        """Add rows with their values. If distances are equal, the lower row is kept."""
+        """Add rows with their values. Among rows whose values are equally near to zero, lower rows are preferred."""
         self.rows, self.values = np.concatenate([self.rows, rows]), np.concatenate([self.values, values])
         kept = np.sort(np.lexsort((self.rows, np.abs(self.values)))[: self._most])
         self.rows, self.values = self.rows[kept], self.values[kept]

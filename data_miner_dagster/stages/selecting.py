@@ -5,7 +5,7 @@ multiplies each image's distance to the nearest chosen image by 1 plus its prior
 greatest product. If priorities are equal and there are no limits or classes, the maximum Euclidean distance of an image
 to the nearest chosen one is at most twice the optimum. Without `vectors`, each step takes the image with the highest
 priority. Classes are served first, the rarest first, each up to an equal share of the budget. A class gets its share if
-enough of its images exist within the limits.
+enough of its images are still within the limits when its turn comes.
 
 Source: Gonzalez 1985, "Clustering to minimize the maximum intercluster distance".
 """
@@ -34,7 +34,7 @@ machines."""
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """N images to choose from."""
+    """N images to choose from, with B boxes."""
 
     priorities: Float32Array  # (N,) 0..1: the value of each image on its own
     box_offsets: IntArray  # (N+1,) the boxes of image i are the half-open slice offsets[i]:offsets[i+1]
@@ -98,9 +98,9 @@ def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
 def uncertainties(
     box_offsets: IntArray, box_classes: npt.NDArray[np.int32], box_confidences: Float32Array, thresholds: Float32Array
 ) -> Float32Array:
-    """Return the (N,) uncertainties of the images: 1 if a box is at its threshold, 0 if all have full confidence.
+    """Return the (N,) uncertainties of the images: 1 if a box is not above its class's threshold.
 
-    The least certain box of an image counts. The value of an image without boxes is 0.
+    The least certain box of an image counts. The value is 0 if all boxes have full confidence or there are no boxes.
     """
     room = np.maximum(np.float32(1) - thresholds[box_classes], np.float32(1e-6))
     closeness = (1 - (box_confidences - thresholds[box_classes]) / room).clip(0, 1)

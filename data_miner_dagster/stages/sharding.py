@@ -8,11 +8,11 @@ from data_miner_dagster.domain.work import ShardRange
 MOST_ITEMS: Final = 256
 FEWEST_ITEMS: Final = 32
 NUM_SHARDS: Final = 64
-"""The number of equal shards per project, provided that each has at least `FEWEST_ITEMS` and at most `MOST_ITEMS`
-items."""
+"""The maximum size of a shard is a project's number of items divided by this, but at least `FEWEST_ITEMS` and at most
+`MOST_ITEMS`, rounded up to whole batches."""
 _SHARE_OF_REST: Final = 4
-"""A shard has at most 1 / `_SHARE_OF_REST` of the remaining work, so workers of different speeds finish at about the
-same time."""
+"""A shard has at most 1 / `_SHARE_OF_REST` of the remaining work, rounded up to whole batches, so workers of
+different speeds finish at about the same time."""
 
 
 def cut_into_shards(items: Sequence[str], batch_size: int) -> list[ShardRange]:

@@ -17,12 +17,12 @@ _BLACK: Final = 16
 
 
 def fold(text: str) -> str:
-    """Return a text normalized for comparison: NFKC, case-folded, with single spaces."""
+    """Normalize a string for comparison: NFKC, case-folded, with single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def fold_hashtag(tag: str) -> str:
-    """Return a hashtag normalized for comparison: folded, without `#` or spaces."""
+    """Normalize a hashtag for comparison: folded, without leading `#` and without spaces."""
     return fold(tag).lstrip("#").replace(" ", "")
 
 
@@ -35,7 +35,7 @@ class Blocklists:
 
     @classmethod
     def of(cls, hashtags: Iterable[str], channels: Iterable[str]) -> "Blocklists":
-        """Return the lists with every entry folded."""
+        """Return the lists with every entry folded, and without leading `#` or `@`. Empty entries are omitted."""
         return cls(
             frozenset(folded for tag in hashtags if (folded := fold_hashtag(tag))),
             frozenset(folded for channel in channels if (folded := fold(channel).lstrip("@"))),
@@ -48,7 +48,7 @@ def reupload_rejection(original: str) -> Rejection:
 
 
 def list_entries(text: str) -> list[str]:
-    """Return the entries of a text, one per line. `# ` begins a comment, but `#tag` is an entry."""
+    """Return the entries of a list file's content, one per line. `# ` begins a comment, but `#tag` is an entry."""
     entries = []
     for line in text.removeprefix("\ufeff").splitlines():
         entry = re.split(r"(?:^|\s)#(?=\s|$)", line, maxsplit=1)[0].strip()
@@ -204,9 +204,9 @@ def apply_cap(
 
 
 def prescreening_rejection(similarity: float | None, prompt: str, threshold: float) -> Rejection | None:
-    """Return the rejection of a candidate whose best picture is below the threshold, or None if the candidate passes.
+    """Return the rejection of a candidate whose best picture has a similarity below the threshold.
 
-    A candidate without a similarity is not rejected.
+    The result is None if the similarity reaches the threshold, or if there is no similarity.
     """
     if similarity is None or similarity >= threshold:
         return None
@@ -217,12 +217,12 @@ def prescreening_rejection(similarity: float | None, prompt: str, threshold: flo
 
 
 def spread_over(total: int, num: int) -> list[int]:
-    """Return `num` evenly spaced positions out of `total`, from 0, or all positions if there are at most `num`."""
+    """Return `num` evenly spaced positions out of `total`, counting from 0, or all if there are at most `num`."""
     return [position * total // num for position in range(num)] if total > num else list(range(total))
 
 
 def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
-    """Return the tiles of a storyboard, row by row, without trailing black tiles."""
+    """Return the tiles of a storyboard, row by row, without trailing black tiles if there are several."""
     if rows * columns == 1:
         return [image]
     height, width = image.shape[0] // rows, image.shape[1] // columns

@@ -36,7 +36,9 @@ class Disagreement:
 
 
 def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
-    """Return the lowest threshold at which a student's boxes reach their highest F1 score against the labels.
+    """Return the threshold at which a student's boxes have the highest F1 score against the labels.
+
+    Thresholds from 0.05 to 0.90 in steps of 0.05 are tried. If scores are equal, the lowest threshold wins.
 
     Args:
         frames: the labels and the student's boxes for images that it was not trained on.
@@ -55,7 +57,7 @@ def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
 def find_disagreement(
     labels: FrameLabels, student: FrameLabels, class_names: Sequence[str], threshold: float
 ) -> Disagreement | None:
-    """Return the greatest disagreement between a student and an image's labels, or None if all boxes match.
+    """Return the most confident disagreement between a student and an image's labels, or None if they agree.
 
     Args:
         labels: the boxes of the release.
@@ -82,7 +84,9 @@ def find_disagreement(
 def _matched(
     labels: FrameLabels, student: FrameLabels, threshold: float
 ) -> tuple[list[int], npt.NDArray[np.bool_], npt.NDArray[np.intp]]:
-    """Return the student's confident boxes that match no label, the mask of matched labels, and the confident boxes.
+    """Return the student's confident boxes without a label, a mask of the matched labels, and all confident boxes.
+
+    The confident boxes are rows of `student`, and the boxes without a label are positions among the confident boxes.
 
     Boxes of one class with an IoU of at least `SAME_OBJECT_IOU` are the same object. The student's boxes are matched in
     order of descending confidence. A further box on an object that is already matched is ignored.

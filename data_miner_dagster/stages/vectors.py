@@ -15,7 +15,7 @@ def exact_cosines(left: Float16Array, right: Float16Array) -> Float64Array:
     A float16 of at most 1 is a multiple of 2^-24, so the product of two such numbers is a multiple of 2^-48. Sums of
     such products below 32 fit the 53 bits of a float64. Dot products and squared norms of unit vectors are therefore
     exact in any order of addition. The remaining operations (one product, one root, one division) round the same way
-    everywhere. Equal rows have a cosine of exactly 1. A row of zeros has a cosine of 0 with everything.
+    everywhere. Equal rows have a cosine of exactly 1, except that a row of zeros has a cosine of 0 with everything.
     """
     a, b = left.astype(np.float64), right.astype(np.float64)
     norms = np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b))

@@ -1,4 +1,4 @@
-"""Find frames that look alike without a model, by their files and perceptual hashes.
+"""Find frames that look alike by their files and perceptual hashes, without a model.
 
 Belongs here: deciding whether two frames look alike, and finding representatives that look like a frame. Does not
 belong here: computing a hash (`media/quality.py`), or the similarity of embeddings (`cosines.py`).

@@ -17,7 +17,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 ALIKE: Final = np.float32(np.inf)
-"""The value that replaces the cosine of a candidate pair that is within reach for another reason."""
+"""The value that replaces the cosine of a candidate pair with equal files or near hashes."""
 
 _EXACT_CHUNK_PAIRS: Final = 4096
 
@@ -32,7 +32,7 @@ class CandidatePairs:
 
     @property
     def are_alike(self) -> BoolArray:
-        """(P,) True where a pair is within reach regardless of its cosine."""
+        """(P,) True where a pair has equal files or near hashes, so its cosine does not matter."""
         return np.asarray(self.similarities == ALIKE)
 
     def chosen(self, is_chosen: BoolArray | IntArray) -> "CandidatePairs":
@@ -50,7 +50,7 @@ class CandidatePairs:
 
 @dataclass(frozen=True, slots=True)
 class VectorBlock:
-    """Consecutive newcomers that are processed together. The first one has id `first_id`."""
+    """`num_rows` of all `newcomers` that are processed together. They are consecutive, beginning with id `first_id`."""
 
     leaders: Float16Array
     newcomers: Float16Array

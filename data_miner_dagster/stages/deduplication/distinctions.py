@@ -24,7 +24,7 @@ class Distinctions:
 
     @property
     def is_empty(self) -> bool:
-        """True if no pair ever counts as different."""
+        """True if there are no rules, so no pair counts as different."""
         return self.thumbnails is None and not self.said_different
 
     def are_apart(self, ids: IntArray, others: IntArray) -> BoolArray:

@@ -28,13 +28,13 @@ _LISTED_PAIRS: Final = 20
 class GuaranteeReport:
     """The result of checking the two guarantees of deduplication.
 
-    Each list contains at most 20 pairs (id, id), with ids as in `Assignment`.
+    `too_close_pairs` and `unsupported_pairs` each contain at most 20 pairs of ids, as in `Assignment`.
     """
 
     num_representatives: int
     num_representatives_checked: int  # smaller if only a sample was compared
     num_duplicates: int
-    num_too_close: int  # checked representatives with another representative within reach
+    num_too_close: int  # checked representatives with an earlier representative within reach
     num_unsupported: int  # duplicates whose named frame is not an earlier representative or is not within reach
     too_close_pairs: tuple[tuple[int, int], ...]
     unsupported_pairs: tuple[tuple[int, int], ...]
@@ -64,7 +64,9 @@ def verify_guarantees(
     appearances: Appearances | None = None,
     sample_size: int | None = None,
 ) -> GuaranteeReport:
-    """Prove or refute the two guarantees of deduplication by comparing all pairs again, without an index.
+    """Check the two guarantees of deduplication by comparing pairs again, without an index.
+
+    With a sample, violations of the first guarantee may go unnoticed.
 
     Args:
         leaders: (L, D) vectors of previously known representatives. They are not compared with each other.

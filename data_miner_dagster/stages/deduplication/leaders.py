@@ -86,8 +86,8 @@ def quality_order(frames: pa.Table, chosen: Sequence[str] = ()) -> IntArray:
 def standing_prefix(decided: pa.Table, order: pa.ChunkedArray, *, unchanged_videos: Sequence[str]) -> pa.Table:
     """Return the rows of an earlier table that remain valid for the first frames of a new order, in that order.
 
-    The decision on a frame depends only on the frames before it, so decisions remain valid up to the first difference
-    between the orders. A duplicate that no longer exists represented no other frame, so it is ignored.
+    The decision on a frame depends only on the frames before it, so decisions remain valid until the orders differ or
+    a frame belongs to a changed video. A duplicate that no longer exists represented no other frame, so it is ignored.
 
     Args:
         decided: an earlier table, with `frame_id`, `video_key`, `quality_rank` and `is_representative`.
@@ -202,7 +202,7 @@ class _Known:
             self.alike.add(ids)
 
     def best_of(self, block: VectorBlock, units: Float32Array, reach: Reach) -> BestWithin:
-        """Return the most similar representative within reach of each row of a block."""
+        """Return the most similar representative within reach of each row of a block, if there is one."""
         offsets, positions, found = self.index.within(units, reach.threshold - reach.margin)
         rows = np.repeat(np.arange(block.num_rows), np.diff(offsets))
         pairs = CandidatePairs(rows, self.ids.values[positions], found)
@@ -244,10 +244,10 @@ def _choose_leaders(pairs: CandidatePairs, is_open: BoolArray, block: VectorBloc
 
 
 def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:
-    """Return the simplest comparison that matches each duplicate with the representative it names.
+    """Return the tier of each duplicate, which states why the duplicate matches the representative that it names.
 
-    The first that applies is returned: the representative comes from elsewhere (`foreign_tier`), the files are equal,
-    the perceptual hashes are near, or both frames come from one video. Otherwise they come from two videos.
+    It is the first that applies: the representative's `foreign_tier`, equal files, near perceptual hashes, or frames
+    from one video. Otherwise, the frames come from two videos.
 
     Args:
         frames: a table indexed by id, with `video_key` and `foreign_tier` (null for the project's own frames).

@@ -1,7 +1,7 @@
 """Find videos that are contained in other videos: the same pictures in the same order.
 
 Deduplication has decided which frames show the same picture: those in the same duplicate group. A video's frames in
-time order are then a sequence of groups. A video is a re-upload if most of its sequence occurs, in order, within
+time order are then a sequence of groups. A video is a re-upload if enough of its sequence occurs, in order, within
 another video's sequence. Cuts, other frame rates, added intros and slight speed changes do not prevent a match.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 _MAX_VIDEOS_PER_GROUP: Final = 50
-"""A picture in more videos than this (such as a channel's intro or a black frame) is not evidence of a re-upload."""
+"""A picture in more videos than this (such as a channel's intro or a black frame) does not suggest a re-upload."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,7 +48,7 @@ def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures:
         decided: the table of deduplicated frames, with `frame_id`, `video_key`, `frame_index`,
             `representative_frame_id`, `is_representative`. The order of the rows does not matter.
         minimum_share: minimum fraction of a video's kept frames that occur, in order, in the other video.
-        minimum_pictures: matches with fewer distinct pictures are ignored.
+        minimum_pictures: minimum number of pictures that the videos share, and that match in order.
     """
     decided = decided.sort_by([("video_key", "ascending"), ("frame_index", "ascending")])
     groups_by_video: dict[str, list[str]] = defaultdict(list)

@@ -105,7 +105,7 @@ _INNER: Final = _Counted(_inner(LUMA_WH), _inner(CHROMA_WH))
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """Image planes with the lighting removed: each pixel minus its local mean, and the range of that in 3x3 pixels."""
+    """Image planes with the lighting removed: pixels minus their local means, and the range of these in 3x3 pixels."""
 
     levels: Float32Array  # (N, H, W)
     ranges: Float32Array  # (N, H, W)
@@ -165,7 +165,7 @@ def _window_sums(planes: Float32Array, window: int) -> Float32Array:
 
 
 def _same_light(one: _Detail, other: _Detail) -> tuple[_Detail, _Detail]:
-    """Return both details, scaled to the same contrast.
+    """Return both details, scaled to the same contrast by factors of at most `_GREATEST_GAIN`.
 
     The contrast is measured where both details have the same sign, which is mainly in the unchanged parts.
     """

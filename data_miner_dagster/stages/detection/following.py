@@ -1,6 +1,6 @@
 """Follow objects along a video: decide which boxes show the same object, which flicker, and which are missing.
 
-Frames are taken and returned in time order. A frame is returned once the frames of the following seconds are known, so
+Frames are taken and returned in time order. A frame is returned once the frames of the next two windows are known, so
 memory does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which links
 each box to the next one (models/trackers/), and the source of frames.
 """
@@ -56,13 +56,17 @@ class ObservedFrame(Generic[Frame]):
     resolution_wh: tuple[int, int]
     found: FrameDetections
     is_wanted: bool = True
-    seen: Sequence[SeenObject] | None = None  # by a video network, or None if none has examined the frame
+    seen: Sequence[SeenObject] | None = None  # from a video network, or None if no network has examined the frame
     colours: Sequence[Colours | None] = ()  # of each box; empty if all are unknown
 
 
 @dataclass(frozen=True, slots=True)
 class FollowedFrame(Generic[Frame]):
-    """A frame judged with its neighbours: missing boxes are recovered, and flickering boxes lose confidence."""
+    """A frame whose boxes were compared with those of the frames around it.
+
+    Boxes of followed objects have tracks, flickering boxes have lost confidence, and missing boxes have been recovered
+    if the project wants that.
+    """
 
     frame: Frame
     pts_seconds: float
@@ -135,7 +139,7 @@ class Follower(Generic[Frame]):
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
-        """Store all objects on a frame. Return the object of each box, or `_NONE`, and the objects without a box."""
+        """Store all objects in a frame. Return the object of each box, or `_NONE`, and the objects without a box."""
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects, others = [_NONE] * len(boxes), list[int]()
@@ -202,9 +206,10 @@ class Follower(Generic[Frame]):
         self._numbers = {key: number for key, number in self._numbers.items() if number in self._tracks}
 
     def _judge(self, held: _Held[Frame]) -> None:
-        """Reassign the boxes of a frame, then accept those that are where their neighbours predict the objects to be.
+        """Reassign the boxes of a frame, then accept those that their objects' boxes on the frames around it support.
 
-        Boxes are not reassigned if a video network has examined the frame.
+        There must be enough such boxes, and they must predict the position of the accepted one. Boxes are not
+        reassigned if a video network has examined the frame.
         """
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()
@@ -239,7 +244,8 @@ class Follower(Generic[Frame]):
     def _places(self, class_index: int, pts_seconds: float) -> tuple[dict[int, Box], set[int]]:
         """Return the expected positions of a class's objects at a time, given the frames before and after.
 
-        The second result contains the objects that were seen before and after, but with too long a gap between.
+        The second result contains objects whose positions are uncertain, because they were seen before and after, but
+        the gap is too long and they do not move steadily.
         """
         places, unsure = dict[int, Box](), set[int]()
         for number, track in self._tracks.items():
@@ -283,10 +289,10 @@ class Follower(Generic[Frame]):
     def _missing(
         self, held: _Held[Frame], owner: list[int | None]
     ) -> Iterator[tuple[int, Seen, tuple[Sighting, Sighting]]]:
-        """Yield each object that is missing on a frame but seen before and after it, with its box and both sightings.
+        """Yield each object that is missing in a frame but seen before and after it, with its box and both sightings.
 
-        An object is not missing if a box without a track is where the object is expected. Such a box is assigned to the
-        object in `owner` instead.
+        An object is not missing if a box without a track is where the object is expected: that box is assigned to the
+        object in `owner`. Nor is it missing if another object of its class may hide it.
         """
         detections = held.observed.found.detections
         for number in sorted(self._tracks):

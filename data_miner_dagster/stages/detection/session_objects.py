@@ -1,7 +1,8 @@
 """Divide a video into sessions of limited length for a video network, and match the objects of different sessions.
 
-A session ends after a fixed number of frames, so memory stays bounded, and a killed run repeats only one session. The
-next session begins with the last frames of the previous one. Objects that match on these frames keep their numbers.
+A session has a maximum number of frames, so memory stays bounded, and a killed run repeats only one session. The next
+session of the same stretch begins with the last frames of the previous one. Objects that match on these frames keep
+their numbers.
 
 Belongs here: decisions about objects. Does not belong here: the network (models/trackers/), files.
 """
@@ -83,7 +84,7 @@ class ObjectNumbers:
         self._by_own: dict[int, int] = {}
 
     def repeat(self, seen: Sequence[SeenObject], before: Sequence[SeenObject]) -> None:
-        """Give new objects on a repeated frame the numbers of the matching objects in the previous session."""
+        """Give new objects in a repeated frame the numbers of the matching objects in the previous session."""
         taken = {self._by_own[each.number] for each in seen if each.number in self._by_own}
         pairs = [
             (-_overlap(one, other), one.number, other.number)
@@ -97,7 +98,7 @@ class ObjectNumbers:
                 taken.add(number)
 
     def numbered(self, seen: Sequence[SeenObject]) -> list[SeenObject]:
-        """Return the objects on a frame with their numbers in the video, ordered by number.
+        """Return the objects in a frame with their numbers in the video, ordered by number.
 
         If several objects have the same number, only the most confident of them is returned.
         """

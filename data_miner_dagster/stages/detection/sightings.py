@@ -115,6 +115,7 @@ def is_expected(own: Seen, near: Sequence[Seen], least_iou: float) -> bool:
     """Return whether a box is where at least one pair of its neighbours predicts the object to be.
 
     Up to two neighbours on either side are used, since each may be wrong. A single neighbour predicts its own position.
+    Without neighbours, the result is False.
     """
     before = [seen for seen in near if seen.pts_seconds < own.pts_seconds][-2:]
     after = [seen for seen in near if seen.pts_seconds > own.pts_seconds][:2]

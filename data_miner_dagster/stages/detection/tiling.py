@@ -17,7 +17,7 @@ def tile_windows(image_wh: tuple[int, int], *, side: int, overlap: float, includ
     """Return evenly spaced tiles that cover the image, row by row, each at most `side` wide and high.
 
     A tile is smaller only if the image is. Neighbours share at least `overlap` of a side. An image no larger than a
-    tile becomes a single tile. If `include_whole` is true, the whole image comes first.
+    tile becomes a single tile. If `include_whole` is true, the whole image is added in front of two or more tiles.
 
     Example:
         >>> tile_windows((1000, 600), side=640, overlap=0.2, include_whole=True)

@@ -1,4 +1,4 @@
-"""The times around a video's frames at which pictures are examined to follow objects, in whole microseconds."""
+"""The times in a video at which pictures are examined to follow objects, in whole microseconds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class WantedTimes:
 def wanted_times(pts_seconds: Iterable[float], config: TrackingConfig) -> WantedTimes:
     """Return the times at which to examine a video, given the times of its frames.
 
-    The times are multiples of the step, counted from the start of the video's clock rather than from a frame. The
-    windows of neighbouring frames, of other projects and of whole clips therefore share their pictures.
+    The times are multiples of the step, counted from the start of the video's clock rather than from a frame. With
+    equal steps, the windows of neighbouring frames, of other projects and of whole clips therefore share pictures.
     """
     step = step_us(config)
     if config.whole_clip:
@@ -60,7 +60,7 @@ def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, conf
 
 
 def expected_looks(num_frames: int, video_seconds: float, config: TrackingConfig) -> int:
-    """Return the expected number of pictures to examine to follow objects, given the total length of the videos."""
+    """Return the expected number of pictures to examine to follow objects, given the videos' frames and length."""
     of_all = video_seconds / config.every_seconds
     around = num_frames * 2 * config.window_seconds / config.every_seconds
     return round(of_all if config.whole_clip else min(of_all, around))

@@ -21,7 +21,7 @@ pairs of different scenes differ by at least 26 bits. Two moments of one still s
 Source: `python -m benchmarks.same_video`.
 """
 MAX_WAIT_SECONDS: Final = 24 * 3600.0
-"""The longest Retry-After that is respected, in seconds."""
+"""The longest Retry-After that is respected for a video, in seconds. Breakers may respect a longer or shorter one."""
 SAME_DURATION_SECONDS: Final = 0.5
 """The durations of two encodings of one video differ by less than this, in seconds."""
 
@@ -67,14 +67,14 @@ def decide_failure(
 
 
 def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
-    """Return the pause in seconds before the next try in this run, or None to stop after `tries` failed tries."""
+    """Return the pause in seconds after `tries` failed tries (at least 1) in this run, or None to try no more."""
     if tries >= config.tries_per_run:
         return None
     return float(config.try_delay_seconds * 2.0 ** (tries - 1))
 
 
 def granted_wait_seconds(asked_seconds: float | None, config: BreakerConfig) -> float:
-    """Return how much of a server's Retry-After is respected, in seconds.
+    """Return how much of a server's Retry-After is respected, in seconds, or 0 if the server sent no Retry-After.
 
     The limit is `max_open_seconds` if all sites are paused. If only one site is paused, the limit is at least a day.
     """
@@ -104,7 +104,8 @@ def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: 
 def is_same_content(one: str, other: str) -> bool:
     """Return whether two content fingerprints belong to the same video. Fingerprints are hex hashes joined by "-".
 
-    Hashes of the same video in two encodings differ in a few of 64 bits. Hashes of different videos differ in about 32.
+    Hashes of the same video in two encodings differ in a few of 64 bits. Hashes of different videos usually differ in
+    about 32.
     """
     ours, theirs = one.split("-"), other.split("-")
     if len(ours) != len(theirs) or not ours:

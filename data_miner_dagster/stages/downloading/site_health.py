@@ -63,13 +63,13 @@ def age_days(version: str, today: date) -> int | None:
 
 
 def age_text(version: str, today: date) -> str:
-    """Return a version with its age, if it is known, such as "yt-dlp 2025.10.22, 10 days old"."""
+    """Return a yt-dlp version with its age, if it is known, such as "yt-dlp 2025.10.22, 10 days old"."""
     days = age_days(version, today)
     return f"yt-dlp {version}" + ("" if days is None else f", {days} day{'' if days == 1 else 's'} old")
 
 
 def age_warning(version: str, today: date) -> str | None:
-    """Return the warning for a yt-dlp that is too old, or None if it is recent enough."""
+    """Return the warning for a yt-dlp that is too old, or None if it is recent enough or its age is unknown."""
     days = age_days(version, today)
     if days is None or days <= OLD_AFTER_DAYS:
         return None

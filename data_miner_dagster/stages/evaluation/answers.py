@@ -103,7 +103,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 
 
 def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
-    """Return the number of boxes at or above their class's threshold that were neither shown to a person nor drawn.
+    """Return the number of boxes at or above their class's threshold that match no box that a person was shown or drew.
 
     On a complete frame, such boxes (for example from a later detector) are wrong, since every object has a box.
     """

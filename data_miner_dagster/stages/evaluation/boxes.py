@@ -10,7 +10,7 @@ from data_miner_dagster.stages.evaluation.matching import UNMATCHED, match_boxes
 
 @dataclass(frozen=True, slots=True)
 class TruthBoxes:
-    """M objects of the ground truth, on frames identified by position, in absolute pixels."""
+    """M objects of the ground truth, in frames identified by position. Coordinates are absolute pixels."""
 
     frames: Int64Array  # (M,)
     classes: Int64Array  # (M,)
@@ -21,7 +21,7 @@ class TruthBoxes:
 
 @dataclass(frozen=True, slots=True)
 class FoundBoxes:
-    """N boxes that were detected on the same frames, in absolute pixels."""
+    """N boxes that were detected on the frames of the ground truth, in absolute pixels."""
 
     frames: Int64Array  # (N,)
     classes: Int64Array  # (N,)
@@ -32,7 +32,7 @@ class FoundBoxes:
 def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
     """Return the (N,) indices of the objects that the boxes match, or UNMATCHED or IN_CROWD.
 
-    A box and its object are on the same frame, have the same class, and overlap with an IoU of at least
+    A box and its object belong to the same frame, have the same class, and overlap with an IoU of at least
     `SAME_BOX_IOU`.
     """
     matches = np.full(len(found.frames), UNMATCHED, np.int64)

@@ -265,8 +265,8 @@ def _curve(population: Float64Array, judged: JudgedBoxes) -> tuple[ThresholdPrec
 def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
     """Return ascending (confidence, probability) pairs for `probabilities`, or () if there are too few answers.
 
-    The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum has a
-    smaller share than the stratum below, both get their combined share.
+    The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum's share is
+    not larger than that of the stratum below, both are merged.
 
     Source: Ayer et al. 1955, "An empirical distribution function for sampling with incomplete information"
     (pool adjacent violators).
@@ -291,7 +291,10 @@ def _share(block: tuple[float, float, float]) -> float:
 
 
 def probabilities(knots: Sequence[tuple[float, float]], confidences: Float64Array) -> Float64Array:
-    """Return the probability that a box of each confidence is right: linear between knots, constant beyond them."""
+    """Return the probability that a box of each confidence is right: linear between knots, constant beyond them.
+
+    There must be at least one knot.
+    """
     found: Float64Array = np.interp(confidences, [knot[0] for knot in knots], [knot[1] for knot in knots])
     return found
 

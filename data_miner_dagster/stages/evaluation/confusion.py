@@ -17,9 +17,9 @@ def confusion_matrix(
 ) -> ConfusionMatrix:
     """Return the number of objects by their class and the class of the box that covers them.
 
-    Objects and boxes are matched one to one, best overlaps first. The last row counts boxes without an object, and the
-    last column objects without a box. Boxes below the threshold of their class are not counted, and neither are
-    unmatched boxes in a crowd region of their class.
+    Objects outside crowd regions are matched with boxes one to one, best overlaps first (IoU of at least
+    `SAME_BOX_IOU`). The last row counts boxes without an object, and the last column objects without a box. Boxes below
+    the threshold of their class are not counted, and neither are unmatched boxes in a crowd region of their class.
     """
     counts = np.zeros((len(class_names) + 1, len(class_names) + 1), np.int64)
     is_taken = found.confidences.astype(np.float32) >= np.array(thresholds, np.float32)[found.classes]

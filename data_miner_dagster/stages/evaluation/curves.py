@@ -16,7 +16,7 @@ _GRID: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class MatchedClass:
-    """The N counted boxes and the M objects of one class, on frames identified by position."""
+    """The N counted boxes and the M objects of one class, in frames identified by position."""
 
     confidences: Float64Array  # (N,)
     is_right: BoolArray  # (N,)

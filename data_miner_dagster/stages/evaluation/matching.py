@@ -31,7 +31,7 @@ def match_boxes(
         confidences: (N,) confidences. Among equal ones, the first box takes precedence.
         truth_xyxy: (M, 4) boxes of the ground truth.
         is_crowd: (M,) whether each box of the ground truth is a region with many objects.
-        iou: the minimum overlap of a box with its object.
+        iou: the minimum IoU of a box with its object, and the minimum fraction of a box inside a crowd region.
     """
     matches = np.full(len(found_xyxy), UNMATCHED, np.int64)
     if not len(found_xyxy) or not len(truth_xyxy):

@@ -14,7 +14,7 @@ from data_miner_dagster.stages.estimates import clustered_share
 
 @dataclass(frozen=True, slots=True)
 class MissedShare:
-    """The number and share of objects without a box on randomly sampled frames. The sampling unit is the frame."""
+    """The numbers of all objects and of missed objects in randomly sampled frames, and the share of missed objects."""
 
     num_objects: int
     num_missed: int
@@ -22,10 +22,10 @@ class MissedShare:
 
 
 def missed_share(objects: Sequence[JudgedObject], thresholds: Mapping[str, float]) -> MissedShare | None:
-    """Return the share of objects without a box at their class's threshold, or None if there are no objects.
+    """Return the share of missed objects, or None if there are no objects of the classes in `thresholds`.
 
     Args:
-        objects: all objects on the sampled frames.
+        objects: all objects in the sampled frames.
         thresholds: thresholds by class name. Objects of other classes are ignored.
     """
     wanted = [found for found in objects if found.class_name in thresholds]

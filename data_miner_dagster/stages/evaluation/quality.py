@@ -41,7 +41,7 @@ class ThresholdOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """The measured quality of one class. Estimates are None if nothing was measured."""
+    """The measured quality of one class. Each estimate is None if it was not measured."""
 
     threshold: float
     origin: ThresholdOrigin
@@ -82,7 +82,7 @@ def release_quality(
         project: the project's name, for the commands in the remedies.
         releasing: the settings of the release.
         populations: confidences of all stored boxes by class, ascending.
-        calibration: the calibration from people's verdicts, or None if there are no verdicts.
+        calibration: the calibration from people's verdicts, or None if the project has no calibration.
         detection_fingerprint: fingerprint of the current detector and class list.
     """
     thresholds = {name: releasing.threshold_of(name) for name in populations}
@@ -163,7 +163,7 @@ def threshold_origin(
 def _unmeasured(
     populations: Mapping[str, Float64Array], judged: Mapping[str, JudgedBoxes], thresholds: Mapping[str, float]
 ) -> list[str]:
-    """Return the classes that have boxes in the release but too few verdicts."""
+    """Return the classes that have boxes at or above their thresholds but too few verdicts."""
     return [
         name
         for name, population in populations.items()

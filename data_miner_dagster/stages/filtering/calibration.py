@@ -41,7 +41,7 @@ def stratum_edges(headroom: Float64Array) -> Float64Array:
     """Return the (S+1,) ascending edges of half-open strata that cover all values.
 
     One edge is 0, the current threshold. Each side of 0 has up to STRATA_PER_SIDE strata, with frame counts in the
-    ratio 1 : 3 : 9 : 27 outwards.
+    approximate ratio 1 : 3 : 9 : 27 outwards.
     """
     inner: list[float] = [0.0]
     shares = np.cumsum([_GROWTH**i for i in range(STRATA_PER_SIDE - 1)]) / sum(
@@ -81,7 +81,7 @@ def questions_per_stratum(edges: Float64Array, sizes: Sequence[int], num_questio
 
 
 MOST_ROUNDS: Final = 4
-"""The number of drawn questions per wanted question, for people who continue after the wanted questions."""
+"""The maximum number of drawn questions per wanted question, for people who continue after the wanted questions."""
 
 
 def draw_in_strata(
@@ -96,9 +96,9 @@ def draw_in_strata(
         num_questions: number of wanted questions.
 
     Returns:
-        The chosen items, and the position of each in the order of the questions, as a fraction of the wanted questions.
-        However many questions are answered, they are spread over the strata in the same way as all questions. Positions
-        of at least 1 are for people who continue after the wanted questions.
+        The indices of the chosen items, and the position of each in the order of the questions, as a fraction of the
+        wanted questions. However many questions are answered, they are spread over the strata in the same way as all
+        questions. Positions of at least 1 are for people who continue after the wanted questions.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
@@ -173,10 +173,11 @@ class ThresholdQuality:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationResult:
-    """The threshold for a goal, or the reason why no threshold was found.
+    """The threshold for a goal, if one was found, and a remark about the result.
 
-    `chosen` is the threshold whose estimate meets the goal with the smallest loss in the other measure. `is_assured`
-    is true if the lower end of its interval also meets the goal. `in_force` is the effect of the current threshold.
+    `chosen` is the threshold whose estimate meets the goal with the smallest loss in the other measure. `is_assured` is
+    true if the lower end of its interval also meets the goal. `in_force` is the effect of the current threshold. Both
+    effects are None if there are too few answers, and `chosen` is also None if no threshold meets the goal.
     """
 
     goal: Goal

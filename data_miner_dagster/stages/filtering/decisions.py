@@ -6,12 +6,15 @@ A frame is dropped for the first reason that applies, in the order of `DropReaso
 1. extraction marked it with one of `drop_quality_flags`, or it could not be read;
 2. no positive prompt reaches its threshold;
 3. the similarity to a negative prompt reaches the prompt's threshold, and exceeds the positive similarity minus the
-prompt's margin; 4. the similarity to a junk prompt reaches the prompt's threshold (and the positive similarity plus the
-prompt's margin, if it has one); 5. a better kept frame of the same video is closer than `min_gap_seconds`; 6.
-`max_frames_per_video` other frames of the video are kept.
+   prompt's margin;
+4. the similarity to a junk prompt reaches the prompt's threshold (and the positive similarity plus the prompt's margin,
+   if it has one);
+5. a better frame of the same video, to which none of the reasons 0 to 5 applies, is closer than `min_gap_seconds`;
+6. `max_frames_per_video` other frames of the video are kept.
 
-A frame that a person kept is kept whatever the rules say, unless it could not be read. It does not displace other
-frames: gap and cap apply only to frames that the rules keep. A frame that a person dropped makes room for others.
+A frame that a person kept is kept whatever the rules say, unless it could not be read. The verdict does not make it
+displace other frames: gap and cap apply only to frames that the preceding rules keep. A frame that a person dropped
+makes room for others.
 
 If positive prompts have individual thresholds, the prompt with the most *headroom* (similarity minus threshold)
 counts, so that prompts with different ranges can be compared. "Better" means more headroom, then earlier.
@@ -51,7 +54,7 @@ class PromptRule:
 
     text: str
     threshold: float | None  # None if there is no minimum
-    margin: float | None  # None if the prompt is not compared with the positive similarity
+    margin: float | None  # None means 0 for a negative prompt; a junk prompt is then compared only with its threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
     """Return the rules with the values for one encoder.
 
     Raises:
-        ConfigError: a threshold is given per encoder, but not for this encoder.
+        ConfigError: a threshold or margin is given per encoder, but not for this encoder.
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:

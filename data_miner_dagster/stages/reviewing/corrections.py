@@ -60,9 +60,9 @@ def corrections(
     """Return the verdicts of a person who examined the whole image in another tool.
 
     Boxes are matched one to one: first by id, then by place (IoU of at least `SAME_BOX_IOU`), with boxes of the same
-    class first. A box that was returned unchanged is right, or keeps its verdict. If a box was returned with another
-    class and in another place, the exported box counts as wrong, and the returned one as missing. A box that the person
-    left undecided gets no verdict.
+    class first. A box that was returned unchanged is right, or keeps its verdict. A box that was not returned is wrong.
+    If a box was returned with another class and in another place, the exported box counts as wrong, and the returned
+    one as missing. A box that the person left undecided gets no verdict.
 
     Args:
         sent: the exported boxes of the image, each with a unique id.
@@ -81,7 +81,7 @@ def corrections(
 
 
 def _within(box: ReturnedBox) -> ReturnedBox | None:
-    """Return the part of a box inside the image, or None if the box is entirely outside."""
+    """Return the part of a box inside the image, or None if that part is empty."""
     x_min, y_min, x_max, y_max = (round(min(max(value, 0.0), 1.0), SHARE_DECIMALS) for value in box.box)
     if not (x_min < x_max and y_min < y_max):
         return None

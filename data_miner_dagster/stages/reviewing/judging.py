@@ -17,13 +17,13 @@ from data_miner_dagster.stages.detection.boxes import iou_matrix
 from data_miner_dagster.stages.reviewing.states import BoxState, FrameClasses
 
 UNCHANGED_BOX_IOU: Final = 0.9
-"""A later verdict replaces an earlier one if the box that it judges and the box that the earlier one stated have at
-least this IoU. Other tools round coordinates, so the IoU may be below 1, but neighbouring objects overlap less."""
+"""A later verdict replaces an earlier one if it judges the box that the earlier one drew or changed. The two boxes must
+have at least this IoU. It is below 1 because other tools round coordinates, but neighbouring objects overlap less."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBox:
-    """A box as stored by detection, in absolute pixels. It may extend beyond the frame. Confidence is a float32."""
+    """A box as stored by detection, in absolute pixels. It may extend beyond the frame. Confidences are float32."""
 
     class_index: int
     confidence: float
@@ -66,7 +66,7 @@ def judge_boxes(
     First, verdicts that state a resulting box are matched by that box. Then all verdicts are matched by the box that
     the person saw. A stated box replaces the box that its verdict matched, and absorbs every other detected box of its
     class in the same place. It is an object even if its verdict matched nothing. A verdict that states no box removes
-    the box that it matched.
+    the box that it matched. On a complete frame, unsure boxes without a verdict are not objects.
 
     Args:
         found: the boxes that were detected on the frame.
@@ -182,7 +182,7 @@ def _replaces_any(index: int, claims: Sequence[_Claim]) -> bool:
 
 
 def _replaces(later: _Claim, earlier: _Claim) -> bool:
-    """Return whether a verdict judges the box that an earlier one stated, or redraws a box that another person drew."""
+    """Return whether a verdict judges the box that an earlier one drew or changed, or redraws another person's box."""
     is_made = earlier.verdict.word in (VerdictWord.MISSING, VerdictWord.SHIFTED, VerdictWord.OTHER_CLASS)
     if later.verdict.word is VerdictWord.MISSING:
         by_another = later.verdict.who != earlier.verdict.who

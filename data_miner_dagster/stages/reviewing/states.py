@@ -43,7 +43,7 @@ class ConfidenceRange:
 
 @dataclass(frozen=True, slots=True)
 class VerifierRules:
-    """The rules for the state of a box, given a verifier's verdict and the state that follows from its confidence."""
+    """The rules for the state of a box, given a verifier's verdict and the state that the box had before it."""
 
     config: VerifierRulesConfig = field(default_factory=VerifierRulesConfig)
 

@@ -7,7 +7,7 @@ from typing import Final
 from data_miner_dagster.domain.splits import Block, cut_of, text_of_cut
 
 MAX_VIDEOS_CUT: Final = 2
-"""With at most this many videos, a project cannot fill its splits with whole videos."""
+"""With more videos than this, splits are filled with whole videos, and no video is newly cut."""
 DEFAULT_GUARD_SECONDS: Final = 5.0
 _LARGEST_GUARD: Final = 0.05  # fraction of the time that the images span, if no gap is set
 

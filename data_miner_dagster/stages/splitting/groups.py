@@ -30,7 +30,7 @@ def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) ->
 
 
 def channel_links(channels: Mapping[str, str | None]) -> set[tuple[str, str]]:
-    """Return links that join all videos of one channel. A video whose channel is unknown has no link.
+    """Return links that join all videos of each channel. A video whose channel is unknown has no link.
 
     Args:
         channels: the channel of each video, by video key.
@@ -51,8 +51,8 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
     """Return one split per video, merged from releases (oldest first) that may contradict each other.
 
     The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had,
-    in preference to any cut in time. The training split is first in `order`, so training data is never used for
-    testing.
+    in preference to any cut in time. The training split is first in `order`, so for these videos, training takes
+    precedence over testing.
     """
     rank = {split: position for position, split in enumerate(order)}
     merged: dict[str, str] = {}

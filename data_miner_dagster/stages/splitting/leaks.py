@@ -1,8 +1,8 @@
 """Find images of different splits that look alike, by comparing all pairs.
 
 Videos are grouped by near-duplicates that were found with one encoder and an index. Here every pair is compared with
-other representations: perceptual hashes, and vectors of another encoder. Does not belong here: reading these hashes and
-vectors.
+other representations: perceptual hashes, and vectors of another encoder, if there are any. Does not belong here:
+reading these hashes and vectors.
 """
 
 import heapq
@@ -23,6 +23,8 @@ MAX_NAMED: Final = 20
 @dataclass(frozen=True, slots=True)
 class LeakLimits:
     """The limits within which two images count as the same. Both must hold, and both are inclusive.
+
+    Without vectors, only the first applies.
 
     One limit alone is not proof: the vectors of two plain pictures are similar, and so are the hashes of two pictures
     with the same layout.
@@ -58,8 +60,8 @@ class LeakTally:
     """The result of comparing all images of different splits."""
 
     num_pairs: int = 0  # number of compared pairs
-    num_leaks: int = 0  # pairs from two videos
-    num_within_videos: int = 0  # pairs within one video that is cut in time: unavoidable in such a split
+    num_leaks: int = 0  # pairs that look alike and come from two videos
+    num_within_videos: int = 0  # pairs that look alike within one video that is cut in time: unavoidable
     closest: Sequence[Leak] = ()
 
 

@@ -33,7 +33,7 @@ def answer_of(text: str) -> BoxAnswer:
 
 
 def _objects(text: str) -> Iterator[object]:
-    """Yield the outermost JSON objects in a text."""
+    """Yield the outermost JSON objects in a string, after at most `_MAX_OBJECTS` attempts to parse one."""
     start = text.find("{")
     for _ in range(_MAX_OBJECTS):
         if start < 0:

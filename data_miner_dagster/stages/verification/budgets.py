@@ -77,13 +77,13 @@ class Budget:
     """The budget of one project, for all its questions.
 
     The cost of an answer is only known afterwards. A question is therefore asked only if it and the questions in flight
-    stay within the budget at the highest price seen so far. The first question is asked before any price is known.
+    stay within the budget at the highest price seen so far. Before any price is known, questions count as free.
 
     Args:
         config: the limits.
         num_before: the number of answers that were paid for in earlier runs.
-        cost_before: the cost of these answers.
-        top_price: the highest price of a single answer.
+        cost_before: the cost of the answers in earlier runs.
+        top_price: the highest known price of a single answer, or 0 if no price is known.
     """
 
     def __init__(self, config: VerifierConfig, num_before: int, cost_before: float, *, top_price: float = 0.0) -> None:
@@ -116,7 +116,7 @@ class Budget:
         return is_within
 
     def settle(self, *, is_answered: bool, cost: float | None) -> None:
-        """Record the outcome of a question. If there was no answer, release its reservation."""
+        """Record the outcome of a question, and release its reservation. An answer counts towards the budget."""
         self._num_open -= 1
         self.num_now += is_answered
         if is_answered and cost is not None:

@@ -19,7 +19,7 @@ PROMPT_VERSION: Final = 1
 """Increment this when the words around a question or the construction of its picture change. The questions about all
 boxes are then asked again."""
 MIN_SIDE_PIXELS: Final = 64
-"""A picture with a shorter side is enlarged, because several models reject smaller pictures."""
+"""A picture with a shorter side is enlarged, within `max_side`, because several models reject smaller pictures."""
 MAX_REASON_LENGTH: Final = 300
 
 _FORM: Final = """\
@@ -97,7 +97,7 @@ def question_key(image_sha256: str, shown: Shown, prompt: str, verifier_fingerpr
 
 
 def asking_fingerprint(config: VerifierConfig, verifier_fingerprint: str) -> str:
-    """Return a fingerprint of all inputs of the questions except boxes and classes.
+    """Return a fingerprint of all inputs to the questions except boxes and classes.
 
     While it does not change, the questions about the same boxes and classes do not change either.
     """
