@@ -1,4 +1,4 @@
-"""Compute how verdicts given or undone since a release change the number of frames that it would hold back."""
+"""Compute how verdicts given or undone since a release change the number of frames waiting for review."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ def change_of_waiting(platform: Platform, project: str, version: str) -> int:
     The result is negative if fewer frames are waiting now, and 0 if the release's inputs are not stored.
 
     Raises:
-        DataMinerError: a table cannot be read, or is out of date.
+        DataMinerError: a table is missing, cannot be read, or is out of date.
         FileNotFoundError: a table is being rewritten.
     """
     undone = _stored_verdicts(platform, project, version)
@@ -58,7 +58,7 @@ def _stored_verdicts(platform: Platform, project: str, version: str) -> Mapping[
 
 
 def _frames_of(platform: Platform, verdicts: Collection[Verdict]) -> Mapping[str, Collection[int]]:
-    """Return the indices of the frames with verdicts, by video key. Videos without frames are omitted."""
+    """Return the indices of the frames that `verdicts` are about, by video key. Videos without frames are omitted."""
     by_frame, frames = VerdictsByFrame(verdicts), {}
     for video_key in by_frame.video_keys:
         if not has_frames(platform.layout, video_key):  # the video was deleted, or is being extracted again

@@ -1,4 +1,4 @@
-"""Check the files of a release against its manifest. The asset check reports the result."""
+"""Check the files of a release against their recorded sha256. An asset check in Dagster reports the result."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 class ReleaseCheck:
     """The result of `check_release`.
 
-    `problems` has one line for each missing or changed file, and another if the release is not in the catalog.
+    `problems` describes the missing and changed files, and states if the release is not in the catalog. If the manifest
+    is missing, or the list of checksums is missing or has changed, the other files are not checked.
     """
 
     version: str
@@ -27,14 +28,14 @@ class ReleaseCheck:
 
     @property
     def description(self) -> str:
-        """The first problems and the remedy in one line, for the user."""
+        """The first problems and the remedy on one line, for the user."""
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         problems = f"{', '.join(self.problems[:3])}{more}"
         return f"release {self.version} is damaged ({problems}); run `data-miner run --force` to write it again"
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
-    """Compare the sha256 of every file in a release with the recorded one. Every byte is read.
+    """Compare the sha256 of every file in a release with the recorded one, and look the release up in the catalog.
 
     Args:
         platform: the platform of one root.
@@ -43,6 +44,7 @@ def check_release(platform: Platform, project: str, version: str | None = None) 
 
     Raises:
         ConfigError: the project or release does not exist.
+        DataMinerError: the manifest is damaged.
     """
     version = existing_version(platform, project, version)
     folder = platform.layout.release_folder(project, version)

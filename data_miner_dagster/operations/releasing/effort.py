@@ -1,7 +1,8 @@
 """Compute the cost of a release in machine-independent units, such as the number of videos and boxes.
 
-The cost depends only on the project's rows and tables, not on the work done in this root. A rebuilt release therefore
-states the same cost. Does not belong here: the measured time and bytes (operations/reporting/costs.py).
+Apart from prices, the cost depends only on the project's rows and tables, not on the work done in this root. A rebuilt
+release repeats the prices in its manifest, and therefore states the same cost. Does not belong here: the measured time
+and bytes (operations/reporting/costs.py).
 """
 
 from collections.abc import Mapping
@@ -63,7 +64,10 @@ def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[d
 
 
 def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:
-    """Return the maximum number of extra pictures around the frames that tracking decodes and examines."""
+    """Return the maximum number of pictures around detected frames that tracking decodes and examines.
+
+    Folders of pictures and videos without stored frames are not counted.
+    """
     frame_ids = (row["frame_id"] for row in read_rows(platform.layout.detected_frames_table(project), ["frame_id"]))
     number = 0
     for video_key, places in groupby(map(split_frame_id, frame_ids), key=lambda place: place[0]):

@@ -42,7 +42,7 @@ _ROOMS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """The result of an export: its counts, and the absolute path of its folder."""
+    """The result of an export: the version and counts, the absolute path of the folder, and what was left out."""
 
     version: str
     folder: Path
@@ -110,7 +110,7 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
 
 
 def names_in_release(release: Path) -> Iterator[str]:
-    """Yield the names of a release's files, ending with the manifest, which marks the release as complete."""
+    """Yield the relative paths of a release's files. The manifest, which marks the release as complete, is last."""
     yield from (name for name, _ in read_checksums(release))
     yield from (CHECKSUMS_FILE, MANIFEST_FILE)
 
@@ -169,8 +169,9 @@ def _export_format(
         The counts of the export, and the internal error of each missing part of an image, by the part's name.
 
     Raises:
+        ConfigError: another export is writing to `to`, or `to` exists and is not empty.
         VideosLeftOutError: further images cannot be written. The error lists their frame ids, and nothing is exported.
-        DataMinerError: the export cannot be read back.
+        DataMinerError: the export cannot be read back, or the disk is full.
     """
     part_faults: dict[str, ItemFault] = {}
     with _export_folder(to) as folder, item_guard("export", are_videos=False) as guard:
@@ -254,6 +255,8 @@ def _check_free(to: Path) -> None:
 
 def check_export_folder(platform: Platform, to: Path) -> None:
     """Ensure that a folder is new or empty, can be written, and is outside the root's own folders.
+
+    Its missing parent folders are created.
 
     Raises:
         ConfigError: the folder cannot be used for an export.

@@ -85,8 +85,8 @@ class Recipe:
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
     """Return the recipe of a release that is built now.
 
-    Any models, exemplars, projects or releases that are missing are marked as such, because only earlier stages need
-    them.
+    If any models, exemplars, compared projects or compared releases are missing, a placeholder replaces that part of
+    the recipe, because only earlier stages need it.
 
     Args:
         platform: the platform of one root.
@@ -141,7 +141,7 @@ def against_fingerprint(platform: Platform, config: ProjectConfig) -> str:
 
 
 def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
-    """Return the result of `look`, or `otherwise` if a setting is wrong or a file or model is missing."""
+    """Return the result of `look`, or `otherwise` if `look` raises a ConfigError or ModelError."""
     try:
         return look()
     except (ConfigError, ModelError):
@@ -149,12 +149,12 @@ def known_or(look: Callable[[], Known], otherwise: Known) -> Known:
 
 
 def python_and_machine() -> dict[str, str]:
-    """Return the version of Python (major and minor) and the kind of machine, by name."""
+    """Return Python's major and minor version and the machine type, under the keys `Python` and `machine`."""
     return {"Python": ".".join(machine.python_version_tuple()[:2]), "machine": machine.machine()}
 
 
 def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[str, tuple[str, str]]:
-    """Return the name and fingerprint of each model that a project uses, by role.
+    """Return the name and fingerprint of each model that a project uses, except its verifier, by role.
 
     Raises:
         ModelError: the folder of a model is missing.
@@ -188,8 +188,8 @@ def stored_inputs(
 ) -> Iterator[None]:
     """Store the inputs of the release that the block publishes, and remove them if the block fails.
 
-    Inputs that were already stored are kept. The caller must hold the project's claim. Removing the inputs also frees
-    the space that is needed to release the claim on a full disk.
+    If inputs were already stored, the new ones replace them and stay even if the block fails. The caller must hold the
+    project's claim. Removing the inputs also frees the space that is needed to release the claim on a full disk.
     """
     path = platform.layout.release_inputs(config.name, version_name)
     is_new = not path.exists()

@@ -43,7 +43,7 @@ class VerdictsByFrame:
             of_video.sort(key=_seconds)  # stable, so verdicts on one frame keep their order
 
     def of(self, place: FramePlace) -> list[Verdict]:
-        """Return the verdicts on one frame, in their original order. Times within SAME_FRAME_SECONDS count as equal."""
+        """Return the verdicts within SAME_FRAME_SECONDS of a frame, ordered by time and then as given."""
         of_video = self._by_video.get(place.video_key, [])
         start = bisect_left(of_video, place.pts_seconds - SAME_FRAME_SECONDS, key=_seconds)
         stop = bisect_left(of_video, place.pts_seconds + SAME_FRAME_SECONDS, key=_seconds)
@@ -76,9 +76,9 @@ def _seconds(verdict: Verdict) -> float:
 
 
 def _mask_of(row: Mapping[str, Any], box_xyxy: BoxXyxy) -> Mask | None:
-    """Return the mask of a detected box, or None if the box has no mask or was moved by a person.
+    """Return the mask of a detected box, or None if it has no mask or the mask does not fit `box_xyxy`.
 
-    A change of class keeps the mask.
+    A mask no longer fits if a person moved the box. A change of class keeps the mask.
     """
     mask = Mask.from_coco(row["mask"]) if row.get("mask") else None
     return mask if mask is not None and mask.is_of(box_xyxy) else None
@@ -117,9 +117,9 @@ class Labelling:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The inputs of the labels besides the tables and the configuration, as a JSON-compatible dict.
+        """The inputs to the labels besides the tables and the configuration, as a JSON-compatible dict.
 
-        They are part of a release's fingerprint.
+        These inputs are part of a release's fingerprint.
         """
         return {
             **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),
@@ -134,7 +134,7 @@ class Labelling:
         Args:
             place: the video and time of the frame.
             resolution_wh: the size (width, height) of the frame in pixels.
-            rows: the frame's rows in the table of detections. Their classes are in the project's class list.
+            rows: the frame's rows in the table of detections. Their classes must be in the project's class list.
         """
         found = [self._found_box(row) for row in rows]
         verdicts = self.verdicts.of(place)

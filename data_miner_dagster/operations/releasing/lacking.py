@@ -36,7 +36,7 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return a line for each difference from the package versions, Python version and machine that built a release."""
+    """Return a line for each package whose version differs from the release's, and for another Python or machine."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
@@ -48,7 +48,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 
 
 def changed_stages(recipe: Recipe) -> list[str]:
-    """Return a line for each stage whose version has changed since the release was built."""
+    """Return a line for each stage, except the report, whose version has changed since the release was built."""
     return [
         f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage)}"
         for stage, version in sorted(recipe.stages.items())
@@ -57,7 +57,7 @@ def changed_stages(recipe: Recipe) -> list[str]:
 
 
 def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
-    """Yield a line for each model of a release that is missing, is not on this machine, or has other weights."""
+    """Yield a line for each model of a release that is missing, is not on this machine, or has changed."""
     for role, (name, fingerprint) in sorted(recipe.models.items()):
         try:
             found = _role(platform, config, role)
@@ -75,7 +75,7 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
 
 
 def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line if a release's verifier is missing or its settings have changed, which invalidates its answers.
+    """Yield a line if a release's verifier is missing, or has changed so that its answers no longer apply.
 
     Args:
         platform: the platform of one root.
@@ -106,7 +106,9 @@ def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any
 def lacking_files(
     platform: Platform, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
 ) -> Iterator[str]:
-    """Yield a line for each video whose frames, images or embeddings are missing or have changed. Every image is read.
+    """Yield a line for each problem with a video's files: frames, images or embeddings are missing or have changed.
+
+    The images are read in full, unless the video's frames are missing or have changed.
 
     Args:
         platform: the platform of one root.
@@ -166,7 +168,7 @@ class FollowedVideo:
 
 
 def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
-    """Yield a line for each video whose file is missing and whose pictures around images are missing or incomplete.
+    """Yield a line for each video whose file is missing and whose pictures around frames are missing or unusable.
 
     Args:
         platform: the platform of one root.

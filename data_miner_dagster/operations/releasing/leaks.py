@@ -50,7 +50,7 @@ class LeakCheck:
 
     @property
     def holds(self) -> bool:
-        """True if no two images of different videos in different splits look alike."""
+        """True if no images from different videos and splits look alike, apart from pairs judged to be different."""
         return not self.tally.num_leaks
 
     @property
@@ -86,6 +86,8 @@ class LeakCheck:
 
 def check_leaks(platform: Platform, project: str, version: str | None = None) -> LeakCheck:
     """Compare every image of a release with the images in other splits, and count the pairs that look alike.
+
+    Pairs from one video, and pairs that people judged to be different, do not count as leaks.
 
     Args:
         platform: the platform of one root.

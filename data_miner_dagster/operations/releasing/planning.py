@@ -114,7 +114,7 @@ class ReleasePlan:
 
 
 def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseModel, ...]:
-    """Return the models that determine the content of a project's release, each with its role."""
+    """Return the models that a project's release lists, each with its role."""
     models = platform.models
     entries = [("frame filter", models.filter_encoder.entry)]
     if config.deduplication.encoder == "dedup":
@@ -133,7 +133,7 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
 
 @dataclass(frozen=True, slots=True)
 class WrittenImages:
-    """The counts of the written images, and the images that the manifest lists."""
+    """The counts of the written images, and the ids of those frames among them that a person's verdict kept."""
 
     tally: ReleaseTally
     kept_by_hand: Sequence[str]  # ids of frames that are included because of a person's verdict
@@ -141,9 +141,9 @@ class WrittenImages:
 
 
 def manifest_content(plan: ReleasePlan, written: WrittenImages, videos: Sequence[ReleaseVideo]) -> dict[str, Any]:
-    """Return the content of a release's manifest, except the parts that depend on written files.
+    """Return the content of a release's manifest, except the sections that `write_release` adds.
 
-    It contains no dates or absolute paths, so equal inputs give equal bytes.
+    The content does not depend on the time or place of the build, so equal inputs give equal bytes.
     """
     config, shown, choice, tally = plan.config, plan.config.shown, plan.choice, written.tally
     return {

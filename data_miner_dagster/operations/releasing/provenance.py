@@ -1,7 +1,7 @@
 """Trace a released image and its boxes to their origin, and state why the release contains them (`data-miner trace`).
 
 Facts about an image come from the release. Facts that the release lacks, such as the similarity to each prompt, come
-from the project's tables if they still agree with the release about the image.
+from the project's tables if they still agree with the release about the image. Verdicts and runs come from the catalog.
 """
 
 from collections.abc import Iterator, Mapping
@@ -60,7 +60,7 @@ class ImageProvenance:
     similarities: Mapping[str, float]
     """The similarity to each prompt, highest first, or {} if the project's tables no longer match the release."""
     duplicates: tuple[Duplicate, ...]
-    """The duplicates of the image, or () if the project's tables no longer match the release."""
+    """The duplicates of the image, or () if it has none or the project's tables no longer match the release."""
     verdicts: tuple[Verdict, ...]
     """People's verdicts in force on the frame as a whole, on its boxes, and on whether it is a duplicate."""
     runs: tuple[RunOfItem, ...]
@@ -97,7 +97,8 @@ def trace_image(
             searched.
 
     Raises:
-        ConfigError: no such release contains the image, or the releases of several projects contain it.
+        ConfigError: the project or release does not exist, `what` is not a valid id, no searched release contains the
+            image, or the releases of several projects contain it.
         DataMinerError: the release is damaged.
     """
     place = _place_in(platform, what)

@@ -21,9 +21,9 @@ from data_miner_dagster.storage.tables import read_batches
 
 @dataclass(frozen=True, slots=True)
 class BoxProbabilities:
-    """The stored calibration of a project's boxes.
+    """The stored calibration of a project's boxes, and the fingerprint of the current detector and class list.
 
-    If it belongs to another detector or class list, it gives no probabilities.
+    If the calibration belongs to another detector or class list, it gives no probabilities.
     """
 
     calibration: BoxCalibration
@@ -38,7 +38,7 @@ class BoxProbabilities:
         return {"boxes": quality_fingerprint(self.calibration)}
 
     def calibrated(self, class_name: str, confidence: float) -> float | None:
-        """Return the probability that a detected box with this confidence is right, or None if it is unknown."""
+        """Return the probability that a box with this class and confidence is right, or None if it is unknown."""
         found = self.calibration.classes.get(class_name)
         if found is None or not found.knots or self.calibration.detection_fingerprint != self.detection_fingerprint:
             return None

@@ -109,19 +109,19 @@ def plan_rebuild(
 ) -> RebuildPlan:
     """Collect the inputs for rebuilding a release, and list those that are missing or have changed.
 
-    Every image is read, and nothing is changed.
+    The images are read in full, and nothing is changed.
 
     Args:
         platform: the platform of one root.
         project: the name of the project.
         version: the version of a release on disk, or None for the current one.
-        manifest: a copy of a release's `release.json`. The release itself need not be on disk. This argument takes
-            precedence over `version`.
-        any_versions: True to accept other package versions. The result is compared with the manifest either way.
+        manifest: a copy of a release's `release.json`, or the folder that contains it. The release itself need not be
+            on disk. This argument takes precedence over `version`.
+        any_versions: True to accept different package versions, another Python version or another machine.
 
     Raises:
         ConfigError: the project or release does not exist, or the file is not a manifest of this project.
-        DataMinerError: the inputs of the release are not stored, or its settings are not valid in this version.
+        DataMinerError: the release's inputs are missing or unreadable, or its settings are not valid in this version.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
     file = file / MANIFEST_FILE if file.is_dir() else file
@@ -183,7 +183,10 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
 
 
 def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
-    """Return a platform on the same root that uses a release's models instead of the currently configured ones."""
+    """Return a platform on the same root with the encoders and the default detector of a release.
+
+    If they are already configured, the given platform is returned.
+    """
     models = platform.models
     wanted = {role: name for role, (name, _) in recipe.models.items()}
     names = {
@@ -208,10 +211,11 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
         to: a new or empty folder outside the root's own folders.
 
     Raises:
-        ConfigError: the folder is not empty, or is one of the root's own folders.
+        ConfigError: `to` cannot be used for an export.
         ClaimHeldError: another rebuild of this root is running.
         InputsMissingError: inputs are missing or have changed.
         DifferentResultError: the result differs from the release. The message names the differences.
+        DataMinerError: the disk is full.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"

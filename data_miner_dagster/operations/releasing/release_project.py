@@ -64,7 +64,7 @@ def release_project(
         platform: the platform of one root.
         project: the name of the project.
         force: compare every byte of an existing release with its manifest, and write the release again if it is
-            damaged.
+            damaged. The report is rewritten in any case.
         selection: the choice among all releasable images, or None for the project's `releasing.select`.
 
     Raises:

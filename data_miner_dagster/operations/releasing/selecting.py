@@ -46,7 +46,7 @@ class ProjectSelection:
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """The (N, D) unit vectors of the last choice's candidates, or None if the selection uses no distances."""
+        """The (N, D) unit vectors of the last choice's candidates. None before that, or if no distances are used."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -116,7 +116,7 @@ class Selected:
     num_videos: int
     """The number of videos with a chosen image."""
     images_by_class: Mapping[str, tuple[int, int]]
-    """For each class, the number of chosen images with an object of the class, and the number of all such images."""
+    """For each class, how many of the chosen images and how many of all candidates have an object of the class."""
     most_of_a_video: int
     """The largest number of images chosen from one video."""
     covering_radius: float | None

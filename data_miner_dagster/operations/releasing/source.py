@@ -170,17 +170,17 @@ class ReleaseSource:
         only: Collection[int] | None = None,
         attempt: Attempt = lambda _frame_id, work: work(),
     ) -> list[DecidedFrame]:
-        """Return the outcome of each examined representative of one video, ordered by time.
+        """Return the outcomes of a video's examined representatives, in order of time.
 
         Args:
             video_key: the video.
             place: the split of the video's images and the id of the first one.
-            only: the indices of the frames to decide on, or None for all frames.
-            attempt: called with (frame id, work) for each frame. It returns the result of `work`, or None to leave out
-                the frame.
+            only: the indices of the frames to decide on, or None for all. LEFT_OUT frames are always included.
+            attempt: called with (frame id, work) for each frame to decide on. It returns the result of `work`, or None
+                to leave out the frame.
 
         Raises:
-            DataMinerError: the frames are missing, or differ from those that were deduplicated.
+            DataMinerError: the frames are missing or differ from those that were deduplicated, or a table is stale.
         """
         unique = self._unique.rows_of(video_key)
         looked_at = candidate_frames(
@@ -264,7 +264,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return pairs of video keys in which the first video is a re-upload of the second or duplicates its frames."""
+        """Return pairs of keys of different videos: a video, and one that it re-uploads or duplicates a frame of."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -283,7 +283,7 @@ class ReleaseSource:
         return {link for link in links if link[0] != link[1]}
 
     def channel_of(self, video_key: str) -> str | None:
-        """Return the id of a video's channel, or else its name, or None if neither is known."""
+        """Return the id of a video's channel, the channel's name if the id is unknown, or None if both are unknown."""
         video = find_video(self._platform.database, video_key)
         return (video.channel_id or video.channel) if video is not None else None
 

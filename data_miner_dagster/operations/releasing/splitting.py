@@ -24,7 +24,7 @@ from data_miner_dagster.stages.splitting.groups import channel_links, group_vide
 
 
 class FoundImages:
-    """The numbers of images and boxes in each video of a project.
+    """The numbers of images and boxes in each video that has images.
 
     The times of images are stored only for videos that are or can be cut between splits.
 
@@ -59,7 +59,7 @@ class FoundImages:
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
     def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Return an (N,) bool array, in order of adding, that is False for images in a gap between two splits."""
+        """Return an (N,) bool array, in the order of `add` calls, that is False for images between two splits."""
         parts = [np.ones(0, np.bool_)]
         for key, content in self.by_video.items():
             times = self._times.get(key) if cut_of(splits[key]) else None
@@ -71,11 +71,11 @@ class FoundImages:
 def split_videos(
     releasing: ReleasingConfig, source: ReleaseSource, found: FoundImages, decided: Mapping[str, str]
 ) -> tuple[list[tuple[str, ...]], dict[str, str]]:
-    """Return the groups of videos that share a split, and the split of every video with an image.
+    """Return the groups of linked videos, and the split (or the cut) of every video with an image.
 
     Args:
         releasing: the project's settings of releasing.
-        source: the source of the links between videos that share a split.
+        source: the source of the links between videos, which should share a split.
         found: the images of each video.
         decided: the remembered or prescribed splits, by video key.
     """

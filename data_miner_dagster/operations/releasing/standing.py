@@ -27,7 +27,8 @@ class ReleaseSummary:
     """One release in a list.
 
     `folder` is None if the release is not on disk. `created_at` is None if the catalog does not contain the release.
-    `problems` is empty unless the files were checked. `changes` is empty for the first release.
+    `problems` is empty unless the files were checked. `changes` is empty for the first release, and if the release
+    is not on disk.
     """
 
     version: str
@@ -77,6 +78,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
     Raises:
         ConfigError: neither the project nor a release of it exists.
+        DataMinerError: the manifest of a release is damaged.
     """
     rows = {row.version: row for row in find_releases(platform.database, project)}
     on_disk = release_versions(platform, project)
@@ -111,7 +113,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
 
 def release_header(release: Path) -> ReleaseHeader:
-    """Return the header of the release in a folder: its name, classes, splits and extra columns.
+    """Return the header of the release in a folder, with its name, classes, splits and extra columns.
 
     Raises:
         DataMinerError: the folder does not contain a complete release.
@@ -141,7 +143,7 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
             A withdrawn release is then used only if there are no others.
 
     Raises:
-        ConfigError: the project does not exist, or the release is not on disk.
+        ConfigError: neither the project nor a release of it exists, or the wanted release is not on disk.
     """
     row = find_project(platform.database, project)
     known = release_versions(platform, project)

@@ -1,8 +1,8 @@
 """Provide the temporary root of a rebuild, and find and remove the roots that unfinished rebuilds left behind.
 
-A rebuild that was killed, interrupted or ended by an error leaves its temporary root behind. The next rebuild of the
-same release reuses the root's model results (parts of detections and vectors) and pictures around frames. Fingerprints
-tell the stages which of these are missing. Everything else is created again.
+A rebuild that was killed, interrupted or ended by an error can leave its temporary root behind. The next rebuild of
+the same release reuses the root's model results (parts of detections and vectors) and pictures around frames.
+Fingerprints tell the stages which of these are missing. Everything else is created again.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ class RebuildOf:
 
     @property
     def mark(self) -> dict[str, Any]:
-        """The content of the mark file. A rebuild with other package versions starts from the beginning."""
+        """The content of the mark file. A rebuild with different package versions starts from the beginning."""
         return {
             "project": self.project,
             "version": self.version,
@@ -67,9 +67,9 @@ class RebuildOf:
 def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
     """Yield a temporary root inside `root`, on the same file system, so that files can be linked into it.
 
-    It contains the model results from an unfinished rebuild of the same release. Folders left behind by other rebuilds
-    are removed. The temporary root is removed when the block ends. If the block raises an exception other than
-    DifferentResultError, the model results stay for the next rebuild.
+    Model results that an unfinished rebuild of the same release left in it are kept if the package versions are the
+    same. Folders left behind by other rebuilds are removed. The temporary root is removed when the block ends, unless
+    the block raises an exception other than DifferentResultError. Any model results then stay for the next rebuild.
     """
     folder = work.folder_in(root)
     sweep_partials(root, _WORK_NAME, keep=folder)
@@ -182,7 +182,7 @@ def _names_release(mark: Mapping[str, Any]) -> bool:
 
 
 def _keep_examined(root: Path, project: str) -> None:
-    """Remove everything from a temporary root except model results and the pictures around frames."""
+    """Remove everything from a temporary root except the mark, complete model results and pictures around frames."""
     layout = StorageLayout(root)
     kept = {
         root / _MARK_FILE,
@@ -205,7 +205,7 @@ def _keep_examined(root: Path, project: str) -> None:
 
 
 def _own_bytes(folder: Path) -> int:
-    """Return the number of bytes that removing a temporary root would free. Linked files do not count."""
+    """Return the bytes that removing a temporary root would free. Linked files and the mark file do not count."""
     size_bytes = 0
     for parent, _, names in os.walk(folder):
         for path in (Path(parent, name) for name in names):

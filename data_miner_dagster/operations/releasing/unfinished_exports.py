@@ -72,7 +72,7 @@ def exported_project(platform: Platform, path: Path) -> str | None:
 
 
 def remove_unfinished_export(platform: Platform, path: Path) -> bool:
-    """Remove the folder left behind by an export. Return False without removing it if the project is being exported."""
+    """Remove a folder left behind by an export unless the project is being exported. Return whether it was removed."""
     project = exported_project(platform, path)
     if project is None:
         return False

@@ -9,7 +9,7 @@ from data_miner_dagster.stages.reviewing.waiting import WAITING
 
 
 def num_waiting_now(platform: Platform, row: ProjectRow) -> int:
-    """Return how many frames of a project's release are still waiting for review because of an unsure box.
+    """Return how many frames of a project are still held back from its release because of an unsure box.
 
     Answers count as soon as they are stored: frames whose verdicts have changed since the release are judged again. If
     the release or its tables cannot be read or are being rewritten, the result is the number of frames that were

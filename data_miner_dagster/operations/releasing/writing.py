@@ -161,7 +161,7 @@ def videos_with_images(
     Args:
         source: the source of the project's representatives and their boxes.
         columns: receives the images in compact form, or None if no selection needs them.
-        tally: receives the outcome of every representative.
+        tally: receives the outcome of every examined representative.
         decided: the remembered or prescribed splits, by video key.
 
     Raises:
@@ -200,7 +200,7 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
     Raises:
         VideosLeftOutError: images are missing or differ from the extracted ones. The error lists video keys and frame
             ids.
-        DataMinerError: the release cannot be read back.
+        DataMinerError: the release cannot be read back, or one of its videos has left the project.
     """
     with closing(ChecksumWriter(folder)) as checksums:
         with StoredPictures(platform.config.extraction) as pictures:
