@@ -99,7 +99,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
     """List a project's sources, and forecast its time, sizes and results. No video is fetched and nothing is stored.
 
     Raises:
-        ConfigError: no source could be listed, or a blocklist cannot be read.
+        ConfigError: no source could be listed, a blocklist cannot be read, or the verifier is not configured.
     """
     with _with_catalog(platform) as asked:
         listing = list_without_keeping(asked, config, config_file)
@@ -147,8 +147,8 @@ def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos
 def _num_open_boxes(platform: Platform, project: str, verifier: VerifierConfig, fingerprint: str | None) -> int | None:
     """Return the maximum number of boxes from the last build that the verifier may be asked about.
 
-    Boxes with an answer from the endpoint with this fingerprint are excluded. If questions are now asked differently,
-    these boxes are unknown, and none are excluded. Return None if there are no boxes yet.
+    If the last build asked its questions in the current way, boxes with an answer are excluded. Otherwise, all boxes
+    that need verification are counted. Return None if the table is missing or damaged.
     """
     try:
         counts = read_verification(platform.layout.detected_frames_table(project))
@@ -214,10 +214,9 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return the rates for a forecast, each measured in the project or else in all projects of the root.
+    """Return the rates for a forecast. Each is measured in the project or else in the whole root, or else a default.
 
-    Rates that were not measured have their default values. The default number of frames per second follows from the
-    extraction settings.
+    The default number of frames per second follows from the extraction settings.
     """
     of_project = _rates_seen(seen(platform.database, project), f"project {project}")
     of_root = _rates_seen(seen(platform.database), "this root")
@@ -228,7 +227,7 @@ def rates_of(platform: Platform, project: str) -> Rates:
 
 
 def _rates_seen(known: Seen, what: str) -> dict[str, Rate | None]:
-    """Return the rates computed from sums of measurements, by name. A rate is None if it was not measured."""
+    """Return the rates computed from sums of measurements, by name. A rate is None if it was not measured or is 0."""
 
     def rate(amount: float, number: float, sample: str) -> Rate | None:
         return Rate(amount / number, f"{what}: {sample}") if number and amount else None

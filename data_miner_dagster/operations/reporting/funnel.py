@@ -96,7 +96,7 @@ class FunnelCount:
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """All steps of one project, in order. `release` is the version that the last steps describe, or None."""
+    """The steps of one project, in order. `release` is the version that the last steps describe, or None."""
 
     project: str
     steps: tuple[FunnelCount, ...]
@@ -129,7 +129,7 @@ class Funnel:
         return "\n".join(["| step | count | reasons |", "|---|---:|---|", *lines])
 
     def as_line(self) -> str:
-        """Return the steps that were reached as one line of text. A step with losses includes its remark."""
+        """Return the steps that were reached as a single line. A step with losses includes its remark."""
         parts = []
         for count in self.steps:
             if count.count is not None:
@@ -347,7 +347,7 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
 
 
 def _only_on_images(manifest: Mapping[str, Any]) -> str:
-    """Return why a release has fewer boxes than reach their thresholds, or "" if it has all of them."""
+    """Return why a release has fewer boxes than reach their thresholds, or "" if no boxes are known to be missing."""
     name = FunnelStep.BOXES_RELEASABLE.name.lower()
     num_releasable = next((step["count"] for step in manifest.get("funnel", ()) if step["step"] == name), None)
     is_less = num_releasable is not None and manifest["num_boxes"] < num_releasable

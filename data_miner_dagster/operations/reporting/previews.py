@@ -45,14 +45,14 @@ _MOST_BOXES_DRAWN: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A contact sheet (WebP, at most MAX_SHEET_BYTES bytes) and its number of tiles."""
+    """A WebP image, such as a contact sheet, and the number of tiles or points that it shows."""
 
     num_shown: int
     sheet: bytes
 
 
 def save_preview(preview: Preview, path: Path) -> None:
-    """Write the contact sheet to a file, unless the file already contains the same bytes."""
+    """Write a preview's image to a file, unless the file already contains the same bytes."""
     if path.is_file() and path.read_bytes() == preview.sheet:
         return
     with atomic_path(path) as partial:
@@ -93,7 +93,7 @@ def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILE
 
 
 def _filtering_heading(platform: Platform, project: str, num_shown: int) -> str:
-    """Return a heading with the number of frames, the number kept, and the range of the thresholds."""
+    """Return a heading with the numbers of frames and the range of thresholds, or "" if filtering has not run."""
     table = _read(platform.layout.filtered_table(project), ["is_kept"])
     if table is None:
         return ""
@@ -138,7 +138,7 @@ def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_
 
 
 def _boxes_heading(platform: Platform, project: str, tiles: Sequence[Tile]) -> str:
-    """Return a heading with the number of frames shown, and the range of the classes' release thresholds."""
+    """Return a heading with the numbers of frames and the range of thresholds, or "" if detection has not run."""
     table = _read(platform.layout.detected_frames_table(project), ["num_boxes"])
     if table is None:
         return ""

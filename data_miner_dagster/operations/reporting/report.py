@@ -118,7 +118,7 @@ def _cost_section(platform: Platform, project: str, version: str) -> CostSection
 def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
     """Rewrite the report on the current release if it is out of date. The caller must hold the project's claim.
 
-    A withdrawal, a new evaluation or a new version of the report makes it out of date.
+    For example, a withdrawal, a new evaluation or a new version of the report makes it out of date.
 
     Returns:
         The path of the page, or None if no release is current or its manifest is missing.
@@ -315,7 +315,7 @@ def _floats(column: pa.Array) -> "np.ndarray[Any, np.dtype[np.float64]]":
 
 
 def _range_of(path: Path) -> tuple[float, float]:
-    """Return the range of the similarities, slightly widened, or (0, 1) if there are none.
+    """Return the range of the similarities, slightly widened, or (0, 1) if the table is missing or has no similarities.
 
     The axis needs this range, because similarities differ by an order of magnitude between encoders.
     """
