@@ -18,7 +18,7 @@ from data_miner_dagster.stages.reviewing_queues import Ranking
 def browsed_classes(index: ReviewIndex) -> tuple[BrowsedName, ...]:
     """Return the classes in the order of the project, each with its number of frames.
 
-    A frame counts for a class if a detector found an object or an unsure box of the class on it.
+    A frame counts for a class if one of its detected boxes is an object or an unsure box of the class.
     """
     names = list(index.config.detection.classes)
     return tuple(
@@ -39,8 +39,8 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
     """Rank the frames of a class or of a video.
 
     The frames of a class are ranked by the distance of their nearest box from the class's threshold, smallest first.
-    Judged frames come last. If `wanted` also names a video, only its frames are included. If `wanted` names only a
-    video, its frames are in order of time.
+    Frames with people's verdicts come last, and only those that still have a box of the class. If `wanted` also names a
+    video, only its frames are included. If `wanted` names only a video, its frames are in order of time.
 
     Raises:
         ConfigError: neither a class nor a video is given, or the class or video does not exist.

@@ -42,7 +42,7 @@ class CalibrationKeeper:
         self._frames: tuple[object, OpenFrames] | None = None
         self._questions: tuple[object, CalibrationQuestions | None] | None = None
         self.why_none = ""
-        """The reason why `questions` last returned None, in one line."""
+        """The reason why `questions` last returned None, on one line."""
 
     @property
     def mark(self) -> object:
@@ -80,9 +80,10 @@ class CalibrationKeeper:
         )
 
     def begin(self, config: ProjectConfig, codes: FrameCodes) -> None:
-        """Begin a round of questions, unless one has already begun. Call this before the first answer is stored.
+        """Begin a round of questions, unless one has already begun or there are no questions.
 
-        The strata are stored for all later rounds, and imported answers to an earlier calibration are deleted.
+        Call this before the first answer is stored. The strata are stored for all later rounds, and imported
+        answers to an earlier calibration are deleted.
         """
         questions = self.questions(config, codes)
         if questions is not None:

@@ -21,7 +21,7 @@ class Cursor:
     box: int
 
     def encoded(self) -> str:
-        """Return the cursor as text that needs no escaping in a URL."""
+        """Return the cursor as a string that needs no escaping in a URL."""
         content = json.dumps([[key.hex() for key in self.keys], self.frame_id, self.box], separators=(",", ":"))
         return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 

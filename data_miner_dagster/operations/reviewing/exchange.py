@@ -22,7 +22,8 @@ from data_miner_dagster.storage.verdict_exchange import (
 class ImportOutcome:
     """The result of importing a file of verdicts.
 
-    `unmet` contains the imported verdicts that currently match nothing in the project. They are stored anyway.
+    `unmet` contains the imported verdicts that are stored but currently match nothing in the project. It is empty for a
+    file with the columns `frame_id` and `answer`.
     """
 
     num_lines: int
@@ -59,6 +60,7 @@ def import_verdicts(platform: Platform, project: str, path: Path, *, who: str) -
     Raises:
         ConfigError: the project or file does not exist, the file cannot be read, or a line is not a verdict.
         NotReadyError: the file has answers about frames, but the project has not been filtered.
+        TransientError: the verdicts were stored, but the project's tables are being rewritten.
     """
     platform.project_config(project)
     if path.suffix != PARQUET_SUFFIX and {"frame_id", "answer"} <= set(csv_columns(path)):

@@ -1,4 +1,4 @@
-"""Build the index of a project: all possible questions about it, read from its tables.
+"""Build the index of a project: the possible questions about its frames and boxes, read from its tables.
 
 Belongs here: questions regardless of people's verdicts. Does not belong here: applying verdicts (standing.py), or
 deciding when to read the tables again (review.py).
@@ -63,9 +63,11 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class ReviewIndex:
-    """All possible questions about a project. Each row identifies a frame or box (`rows_of_codes` in frames.py).
+    """The possible questions about a project, except those of the filter's calibration.
 
-    Before detection, `examined` is None, and the fields computed from it are empty.
+    Each row identifies a frame or box (`rows_of_codes` in frames.py). `filter` and `pairs` hold a limited number of
+    questions (MOST_OF_A_KIND), whose total is in `num_filter` and `num_duplicates`. Before detection, `examined` is
+    None, and the fields computed from it are empty.
     """
 
     config: ProjectConfig
@@ -197,7 +199,7 @@ def _parts(boxes: BoxArrays) -> list[BoxArrays]:
 
 
 def positions_of_class(index: ReviewIndex, class_index: int) -> Int64Array:
-    """Return the positions of the examined frames on which a detector found an object or an unsure box of a class."""
+    """Return the positions of the examined frames with a detected box that is an object or an unsure box of a class."""
     return distances_of_class(index, class_index)[0]
 
 

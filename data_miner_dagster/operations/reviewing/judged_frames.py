@@ -71,7 +71,7 @@ def _corners(row: list[float]) -> BoxXyxy:
 
 
 def review_boxes(index: ReviewIndex, frame: JudgedFrame) -> list[tuple[int | None, ReviewBox]]:
-    """Return the boxes to show on a frame, each with its position among the detected boxes.
+    """Return the boxes to show on a frame, each with its position among the detected boxes or None.
 
     Boxes that a person judged to be wrong come last. Wrong and drawn boxes have the position None. Detected boxes that
     lie outside the frame are left out.

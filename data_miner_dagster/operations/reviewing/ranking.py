@@ -77,7 +77,7 @@ def ranking_of(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> Ra
 
 
 def count_questions(index: ReviewIndex, standing: Standing, queue: ReviewQueue) -> QueueCount:
-    """Return the counts of a queue's open and answered questions, and the number of answers that suffices.
+    """Return the counts of a queue's open and answered questions, and the number of answers that suffices, if any.
 
     Open questions that the index does not hold in memory are counted too.
     """
@@ -106,8 +106,8 @@ def _goal_near_threshold(index: ReviewIndex) -> int:
 def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
     """Return the questions of a queue that match a filter.
 
-    A question about a whole frame matches a class if a detector found an object or an unsure box of the class on the
-    frame.
+    A question about a whole frame matches a class if one of the frame's detected boxes is an object or an unsure box of
+    the class.
 
     Raises:
         ConfigError: the class does not exist, or the project has no frames of the video.

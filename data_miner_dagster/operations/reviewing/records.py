@@ -57,7 +57,7 @@ class ReviewItem:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a queue: consecutive open questions."""
+    """A page of a queue: consecutive open questions, or frames to browse."""
 
     queue: ReviewQueue
     items: tuple[ReviewItem, ...]

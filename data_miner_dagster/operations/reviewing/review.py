@@ -141,7 +141,7 @@ class Review:
             return _page(tables, standing, queue, ranking, order, size)
 
     def item(self, queue: ReviewQueue, key: str) -> ReviewItem | None:
-        """Return the current state of the question with this key, or None if its frame no longer exists.
+        """Return the current state of the question with this key, or None if one of its frames no longer exists.
 
         Raises:
             ConfigError: the queue has no question with this key.
@@ -169,7 +169,7 @@ class Review:
     def undo(self, answer_id: str, *, who: str) -> bool:
         """Undo an answer, which puts the previous answer about the same subject in force again.
 
-        Return False if there is no answer with this id, or if it is already undone.
+        Return True if the answer was undone, or False if its id is unknown or it was already undone.
         """
         return undo_verdict(self._platform.database, self._project, answer_id, who=who)
 

@@ -83,8 +83,8 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
     """Store the labels that an annotation tool returned as verdicts. Importing the same file again adds nothing.
 
     An image that a person has examined gets a verdict on each sent box, one on each drawn box, and one that the image
-    is complete. If the file does not state whether an image was examined, only changes become verdicts. An image that
-    was not examined according to the file gets no verdicts.
+    is complete. If the file does not state whether an image was examined, only changes become verdicts, unless
+    `file.all_reviewed` is set. An image that was not examined according to the file gets no verdicts.
 
     Args:
         platform: the platform of one root.
@@ -93,8 +93,8 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
         sent: the images and boxes that were sent (see `find_sent`).
 
     Raises:
-        ConfigError: the project or tool does not exist, the export belongs to another project, or the file does not
-            come from the tool.
+        ConfigError: the project or tool does not exist, the export belongs to another project, or the file cannot be
+            read as a file of the tool.
     """
     platform.project_config(project)
     if file.tool not in READERS:
@@ -223,7 +223,7 @@ def _why_left_out(image: ReleaseImage, found: ReturnedImage, members: set[str], 
 class _Verdicts:
     """A collection of the verdicts that follow from returned images.
 
-    `new` contains the verdicts to store. `words` counts them together with the verdicts already in force.
+    `new` contains the verdicts to store. `words` counts them together with equal verdicts already in force.
     """
 
     def __init__(self, sent: Sent, in_force: list[Verdict], who: str, now: datetime) -> None:

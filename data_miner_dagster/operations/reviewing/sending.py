@@ -65,7 +65,7 @@ def send_frames(
         project: the name of the project.
         tool: one of `ROUND_TRIP_FORMATS`.
         queue: one of `SENT_QUEUES`.
-        to: a new or empty folder outside the root.
+        to: a new or empty folder outside the root's own folders.
         limit: the largest number of frames, taken from the start of the queue, or None for all frames.
 
     Raises:
@@ -133,7 +133,7 @@ def _frames(review: Review, queue: ReviewQueue, limit: int | None) -> Iterator[R
 
 
 def _image_of(frame: ReviewFrame, image_id: int, classes: tuple[str, ...]) -> ReleaseImage:
-    """Return a frame as an image of an export. Fields that only a release fills are empty or 0."""
+    """Return a frame as an image of an export. Fields that only a release fills have placeholder values."""
     video_key, frame_index = split_frame_id(frame.frame_id)
     path = frame.image.path
     width, height = frame.resolution_wh
