@@ -30,9 +30,9 @@ BY_HAND = "by_hand"
 
 
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
-    """Add all videos at an address or local path to a project. Return a (video key, is new) pair for each.
+    """Add the videos at an address or local path to a project. Return a (video key, is new) pair for each.
 
-    A member that a rule rejected earlier is restored.
+    Unusable entries, and videos removed on request, are left out. A member that a rule rejected earlier is restored.
 
     Raises:
         ConfigError: the project or file does not exist, the address contains a secret or cannot be listed, or all of
@@ -63,7 +63,7 @@ def _listed(platform: Platform, address: str, shown: str) -> list[VideoCandidate
 
 
 def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
-    """Return the candidates that can become members, and log the others.
+    """Return the candidates that can become members, and log a warning about the others.
 
     Raises:
         ConfigError: no candidate can become a member, or the address of one contains a secret.

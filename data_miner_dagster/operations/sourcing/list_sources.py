@@ -65,8 +65,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
 
     A query that fails does not affect the others, and its members from earlier listings stay. Members that a source no
     longer lists stay too, because a search returns different results every day. Local sources are listed every time.
-    Sources on the network are listed only if the project's configuration changed, their last listing failed, or `force`
-    is True.
+    Sources on the network are listed only if the project's configuration changed, their last listing failed or is
+    missing, or `force` is True.
 
     Returns:
         An outcome with the status DONE if a membership changed, or REUSED if not. It counts the listed, repeated,

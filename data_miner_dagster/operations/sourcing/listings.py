@@ -22,7 +22,7 @@ from data_miner_dagster.operations.sourcing.queries import Query
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The result of one query: candidates, an error, or both if only some of its entries had a fault."""
+    """The result of one query: candidates, an error, or both if entries had a fault."""
 
     source: str
     query: str
@@ -49,7 +49,8 @@ def list_all(
 ) -> list[Listing]:
     """Run the local queries and the network queries that are due, and return their results in order.
 
-    A network query is due if `force` is set, the project's configuration changed, or its last listing failed.
+    A network query is due if `force` is set, the project's configuration changed, or the query's last listing failed or
+    is missing.
     """
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
@@ -104,7 +105,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings, adding an error to each one with a candidate that had a fault after it was listed.
+    """Return the listings, adding an error to each one that has a candidate with a fault but no error yet.
 
     The error makes the next run repeat the query.
     """

@@ -19,7 +19,7 @@ from data_miner_dagster.sites.local_files import VIDEO_ENDINGS, Found
 
 @dataclass(frozen=True, slots=True)
 class ObjectListing:
-    """The videos at one address, and a remark on the other entries, which is empty if there are none."""
+    """The videos at one address, and a remark on the other entries, or "" if all entries are videos."""
 
     candidates: Sequence[VideoCandidate]
     remark: str

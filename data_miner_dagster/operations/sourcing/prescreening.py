@@ -80,7 +80,7 @@ def threshold_of(platform: Platform, config: ProjectConfig) -> float:
 def fingerprint_of_prescreening(
     platform: Platform, config: ProjectConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> str:
-    """Return the fingerprint of a stored similarity's inputs: encoder, prompts, exemplars and choice of pictures."""
+    """Return the fingerprint of the inputs to a stored similarity: encoder, prompts, exemplars and picture choice."""
     return fingerprint_of(
         {
             "encoder": platform.models.filter_encoder.fingerprint,

@@ -36,7 +36,7 @@ class ProjectRules:
 
 
 def load_rules(platform: Platform, project: str) -> ProjectRules:
-    """Return the rules of a project in the catalog.
+    """Return the rules of a registered project.
 
     Raises:
         ConfigError: the project does not exist, or a blocklist file cannot be read. Without the blocklist, unwanted
