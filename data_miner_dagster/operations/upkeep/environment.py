@@ -59,7 +59,7 @@ class Part:
 
 
 def inspect_environment(platform: Platform) -> list[Part]:
-    """Examine the parts of the environment in order. A part that cannot be examined counts as a problem."""
+    """Return the parts of the environment, in a fixed order. A part that cannot be examined counts as a problem."""
     looks: dict[str, Callable[[], Iterator[Part]]] = {
         "root": partial(_root, platform),
         "disk": partial(_disk, platform),

@@ -1,4 +1,4 @@
-"""Forget a video or channel: afterwards nothing under the root shows or names it, and no listing adds it again.
+"""Forget a video or channel: remove what shows or names it under the root, and prevent listings from adding it again.
 
 Belongs here: deleting rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), or searching
 for remaining traces (traces.py).
@@ -141,7 +141,7 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 
 
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
-    """Describe the copies outside the root that may show any of the videos, each with the command that removes it.
+    """Describe the copies outside the root that may show any of the videos, each with the way to remove it.
 
     Such copies are publications of releases that contain one of the videos or are no longer under the root. Backups
     made since the first of the videos was added are included too.
@@ -170,7 +170,8 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
     Releases that contain one of the videos are removed, but the splits and generations of their other videos are
     remembered. With `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their
-    manifest. In releases that only name a video among their changes, nothing but the name is replaced.
+    manifest. In releases that only name a video among their changes, the name is replaced and the
+    checksums are updated.
 
     After an interruption, the call can be repeated.
 

@@ -103,7 +103,7 @@ class VideoFiles:
 
     @property
     def line(self) -> str | None:
-        """One line with the number of videos whose files are missing, and the remedy, or None if there are none."""
+        """The number of videos whose files are missing, and the remedy, or None if no files are missing."""
         if not self.num_missing:
             return None
         return (
@@ -113,7 +113,7 @@ class VideoFiles:
 
 
 def look_for_files(platform: Platform) -> dict[WorkStage, VideoFiles]:
-    """Count, for each stage, the videos that should have its files and those that lack them. Nothing is changed."""
+    """Return the `VideoFiles` of downloading, extraction and embedding, by stage. Nothing is changed."""
     videos = find_videos(platform.database)
     claimed = {claim.resource for claim in live_claims(platform.database)}
     embedded = bases_in_force(platform).get(WorkStage.EMBEDDING)

@@ -25,7 +25,7 @@ from data_miner_dagster.catalog.schema import Base, VideoRow
 from data_miner_dagster.domain.keys import VIDEO_STEM
 
 MIN_NEEDLE_LENGTH: Final = 10
-"""Shorter texts are not searched for, because they also occur in unrelated texts (for example, "one")."""
+"""Shorter strings, except keys, are not searched for, because they also occur in unrelated text (such as "one")."""
 
 _CHUNK_BYTES: Final = 8 << 20
 _ROWS_A_PAGE: Final = 500
@@ -46,10 +46,10 @@ class Trace:
 
 
 def needles_of(videos: Collection[VideoRow], others: Collection[VideoRow] = ()) -> tuple[str, ...]:
-    """Return the texts that identify `videos`: their keys, the identities in the keys, sha256s, addresses and titles.
+    """Return the strings that identify `videos`: their keys, the identities in the keys, sha256s, addresses and titles.
 
-    Texts that are short or shared with one of the `others` prove nothing and are omitted, except for keys. A text that
-    contains another of the texts is omitted too, because the shorter text is found wherever the longer one occurs.
+    Strings that are short or shared with one of the `others` prove nothing and are omitted, except for keys. A string
+    that contains another one is omitted too, because the shorter one is found wherever the longer one occurs.
     """
     common = {text for other in others for text in (other.title, other.url) if text}
     needles: set[str] = set()
@@ -112,7 +112,7 @@ def rows_naming(connection: Connection, table: str, needles: Collection[str]) ->
 
 
 def _as_text(value: object) -> str:
-    """Return the full text of a value in a row. A compressed value, such as some of Dagster's, is decompressed."""
+    """Return a value in a row as a string. A compressed value, such as some of Dagster's, is decompressed."""
     if isinstance(value, bytes | memoryview):
         content = bytes(value)
         with suppress(zlib.error):
@@ -206,7 +206,7 @@ class _Single:
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
     """Return the part of a file that contains one of the needles. The file must contain at least one of them.
 
-    For an SQLite file, this text names the tables with such rows, or the space of deleted rows. For any other file, it
+    For an SQLite file, the result names the tables with such rows, or the space of deleted rows. For any other file, it
     is "its content".
     """
     with path.open("rb") as file:
