@@ -25,9 +25,10 @@ class LocalVerifier:
         self._batch_size = batch_size
 
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
-        """Yield a reply to each crop, in order. If a batch fails, its crops are retried one by one.
+        """Yield a reply to each crop, in order. The crops of a batch that fails are retried one by one.
 
-        A crop that causes an internal error gets a reply without an answer.
+        A batch is not retried if the error concerns all crops or memory has run out. A crop that causes an internal
+        error gets a reply without an answer.
 
         Raises:
             ModelError: the model is missing or cannot be loaded.

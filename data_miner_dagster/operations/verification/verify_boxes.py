@@ -92,7 +92,7 @@ class VerificationCounts:
 
     @property
     def line(self) -> str:
-        """The counts as one line of text."""
+        """The counts as a single line."""
         told = f"{self.verifier} confirmed {counted(self.confirmed, 'box', 'boxes')}, rejected {self.rejected:,}"
         told += f" and could not judge {self.cannot_tell:,}"
         if self.waiting:
@@ -194,7 +194,7 @@ class BoxVerification:
 
     @property
     def line(self) -> str:
-        """The verifier's name, the number and cost of its answers, and why it is unavailable, in one line."""
+        """The verifier's name, the number and cost of its answers, and why it is unavailable, on one line."""
         away = f"; unavailable: {self._verifier.why_away}" if self._verifier.why_away is not None else ""
         return f"{self._verifier.name} {self._budget.line}{away}"
 
