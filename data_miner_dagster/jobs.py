@@ -1,7 +1,7 @@
 """The jobs that sensors and the CLI launch: one for each stage, and a few more.
 
 A job for videos processes a batch, which is a list of keys in any order. A job for projects materializes one partition
-of an asset.
+of an asset. A job for shards helps another run with one project.
 
 Belongs here: the names of jobs and of their ops. Other modules import the names from here.
 """

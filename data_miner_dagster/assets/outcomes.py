@@ -182,7 +182,10 @@ class VideoEvents:
         self._metadata_of = metadata_of
 
     def log(self, outcome: VideoOutcome) -> None:
-        """Log a video's event and its progress line, and keep the metadata in `materialized` if its result exists."""
+        """Log a video's event and its progress line, and keep the metadata in `materialized` if its result exists.
+
+        If `is_of_single` is True, the materialization is left to the step.
+        """
         with working_on(video=outcome.video_key):
             self._log(outcome)
 

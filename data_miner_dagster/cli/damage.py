@@ -5,7 +5,7 @@ import traceback
 
 
 def damage_behind(error: Exception) -> str | None:
-    """Return one line about the damaged database that caused an error, or None if no database is damaged.
+    """Return one line about the damaged database that caused an error, or None if the error has no such cause.
 
     The databases are checked only if the traceback passes through a database library, so that a bug in this program is
     not mistaken for damage.

@@ -173,7 +173,7 @@ def keys_in_file(path: Path) -> list[str]:
 
 
 def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> list[str]:
-    """Return the distinct keys in the given order, after checking that their videos exist.
+    """Return the distinct keys in the given order, after checking that their videos exist, in `project` if it is given.
 
     Raises:
         ConfigError: a key belongs to no video, or its video does not belong to the project.

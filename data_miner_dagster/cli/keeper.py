@@ -46,7 +46,7 @@ def end_groups(groups: Iterable[int]) -> None:
 
 
 def is_there(group: int) -> bool:
-    """Return whether a process group has any process, including zombies."""
+    """Return whether a process group has any process that this program may signal, including zombies."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):

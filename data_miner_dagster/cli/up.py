@@ -194,7 +194,8 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
 def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> int | None:
     """Take the lock of a root and return its file descriptor. If the file system has no locks, warn and return None.
 
-    `review_port` is stored with the lock, so that `data-miner review` finds the pages.
+    `review_port` is stored with the lock, so that `data-miner review` finds the pages. If the holder of the lock was
+    killed, this function waits up to 10 s for its processes to end.
 
     Raises:
         ConfigError: another process holds the lock.

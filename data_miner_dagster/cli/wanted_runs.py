@@ -60,7 +60,7 @@ def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> It
 
 
 def has_daemon(instance: "dg.DagsterInstance") -> bool:
-    """Return whether a daemon is taking runs from the queue."""
+    """Return whether the daemon that takes runs from the queue has sent a heartbeat in the last 90 s."""
     beat = instance.get_daemon_heartbeats().get(_QUEUE_DAEMON)
     return beat is not None and time.time() - beat.timestamp < _BEATS_WITHIN_SECONDS
 

@@ -39,7 +39,7 @@ def host_name(text: str) -> str | None:
 
 
 def changes_something(query: str) -> bool:
-    """Return whether a GraphQL document contains anything but queries.
+    """Return whether a GraphQL document contains an operation other than a query.
 
     A document that is too long or too deeply nested to be examined counts as a change. Invalid GraphQL does not.
     """
