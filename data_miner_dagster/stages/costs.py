@@ -81,7 +81,7 @@ def cost_line(cost: Mapping[str, Any]) -> str:
 
 
 def sharing_line(cost: Mapping[str, Any]) -> str:
-    """Return a sentence about videos that also belong to other projects, or "" if there are no such videos."""
+    """Return a sentence about the videos shared with other projects, or "" if no video is shared."""
     number, projects = cost["num_shared_videos"], cost["num_sharing_projects"]
     if not number:
         return ""
@@ -153,7 +153,7 @@ def _rates_text(rates: Mapping[str, int | float], received: bool) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    """Return a duration as text in seconds, minutes or hours, depending on its length."""
+    """Return a duration as a string in seconds, minutes or hours, depending on its length."""
     if not seconds:
         return "0 s"
     if seconds < 60:

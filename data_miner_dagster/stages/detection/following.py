@@ -208,7 +208,7 @@ class Follower(Generic[Frame]):
     def _judge(self, held: _Held[Frame]) -> None:
         """Reassign the boxes of a frame, then accept those that their objects' boxes on the frames around it support.
 
-        There must be enough such boxes, and they must predict the position of the accepted one. Boxes are not
+        An object needs enough boxes around a box, and they must predict the box's position. Boxes are not
         reassigned if a video network has examined the frame.
         """
         while self._times[0] + self._window < held.pts_seconds:

@@ -60,7 +60,7 @@ def num_looks(pts_seconds: Iterable[float], duration_seconds: float | None, conf
 
 
 def expected_looks(num_frames: int, video_seconds: float, config: TrackingConfig) -> int:
-    """Return the expected number of pictures to examine to follow objects, given the videos' frames and length."""
+    """Return the expected number of pictures to examine in videos of this total length with `num_frames` frames."""
     of_all = video_seconds / config.every_seconds
     around = num_frames * 2 * config.window_seconds / config.every_seconds
     return round(of_all if config.whole_clip else min(of_all, around))

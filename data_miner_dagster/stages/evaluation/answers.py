@@ -105,7 +105,7 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
 def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
     """Return the number of boxes at or above their class's threshold that match no box that a person was shown or drew.
 
-    On a complete frame, such boxes (for example from a later detector) are wrong, since every object has a box.
+    On a complete frame, unjudged boxes (for example from a later detector) are wrong, since every object has a box.
     """
     found = frame.found
     thresholds = np.array([found_range.threshold for found_range in classes.ranges], np.float32)

@@ -1,7 +1,8 @@
 """Match detected boxes with objects of the ground truth on one frame.
 
 Source: the matching of the COCO evaluation, https://github.com/cocodataset/cocoapi (`evaluateImg`). By descending
-confidence, each box takes the unmatched object that it overlaps most. Crowd regions take any number of boxes.
+confidence, each box takes the unmatched object that it overlaps most, if the overlap suffices. Crowd regions take any
+number of boxes.
 """
 
 from typing import Final

@@ -20,7 +20,7 @@ def count_similarities(similarities: npt.NDArray[np.floating]) -> npt.NDArray[np
 
 
 def histogram_line(counts: npt.NDArray[np.int64]) -> str:
-    """Return a histogram as text between its bounds, such as `0.05 ▁▃█▂ 0.61`, or "" if nothing was counted."""
+    """Return a histogram as a string between its bounds, such as `0.05 ▁▃█▂ 0.61`, or "" if nothing was counted."""
     filled = np.flatnonzero(counts)
     if not len(filled):
         return ""

@@ -22,9 +22,9 @@ MAX_NAMED: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LeakLimits:
-    """The limits within which two images count as the same. Both must hold, and both are inclusive.
+    """The inclusive limits within which two images count as the same.
 
-    Without vectors, only the first applies.
+    Both limits must hold. Without vectors, only `hash_distance` applies.
 
     One limit alone is not proof: the vectors of two plain pictures are similar, and so are the hashes of two pictures
     with the same layout.
