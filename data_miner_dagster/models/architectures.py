@@ -49,7 +49,7 @@ class Architecture:
     """The supported networks: names of transformers' classes, by the `model_type` in a checkpoint's `config.json`.
     If this is empty, a checkpoint's network is not checked."""
     takes_boxes: bool = False  # whether its detectors implement BoxPrompted
-    video_tracker: str | None = None  # the architecture that follows objects through videos, using the same checkpoints
+    video_tracker: str | None = None  # the architecture that uses the same checkpoints to follow objects through videos
     licence: str = "unknown"  # licence of the software that runs the model, for entries that state none
     terms: tuple[str, ...] = ()  # the names of the licences in `licence`, if that also contains other words
 

@@ -13,8 +13,8 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
     """Return `run(batch)`. If memory runs out, halve the batch and run both halves, recursively down to one image.
 
     Args:
-        run: a function that takes a batch and returns one result per image, in order.
-        batch: the images. It may be empty.
+        run: a function that takes a batch and returns one result per item, in order.
+        batch: one item per image, such as the image or its index. It may be empty.
         model: the model's registry name, for the error message.
 
     Raises:
@@ -32,7 +32,7 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
                 f"model {model}: the device does not have enough memory for one image; "
                 "use a smaller model, or `platform.models.device: cpu`"
             ) from error
-    # Outside the except block, where the traceback would keep the tensors of the failed pass alive.
+    # Not inside the except block, where the traceback would keep the tensors of the failed pass alive.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(batch) // 2

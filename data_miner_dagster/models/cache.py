@@ -1,4 +1,4 @@
-"""The folder of fetched models on this machine."""
+"""The folder on this machine for fetched models, except hub models, and for files that are derived from models."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weight files and their checksums, which identify a user's own model."""
+"""The files of a model and their checksums, which identify a user's own model."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +10,7 @@ from data_miner_dagster.domain.fingerprints import sha256_of_file
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """One weight file and its checksum."""
+    """One file of a model and its checksum."""
 
     path: str
     sha256: str
@@ -19,10 +19,10 @@ class ModelFile:
 def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
     """Return every file below `folder` with its sha256, ordered by path. If `folder` is a file, return only that file.
 
-    Unchanged files are read once per process.
+    Checksums are cached, so a file is normally read again only if its size or modification time has changed.
 
     Raises:
-        ModelError: there is no file or folder at this path, or the folder is empty.
+        ModelError: there is no file or folder at this path, or the folder contains no files.
     """
     if folder.is_file():
         return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)

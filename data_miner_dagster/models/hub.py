@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: the location of their files, and clear errors when they are unavailable."""
+"""Locate, check and fetch models from the Hugging Face hub, with clear errors when they are unavailable."""
 
 import json
 import logging
@@ -19,11 +19,11 @@ from data_miner_dagster.models.registry import BUILT_IN, PROFILES, ModelEntry
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 3.0
-_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of the models that a hub has offered
+_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of the models that passed
 
 
 def check_obtainable(entry: ModelEntry) -> None:
-    """Ensure that a hub model is completely cached or can be downloaded, without using the network.
+    """Ensure that a hub model is cached or that nothing on this machine prevents its download. No request is sent.
 
     Raises:
         ModelError: the model is not completely cached, and either HF_HUB_OFFLINE is set, or the model is gated and
@@ -43,13 +43,14 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def check_reachable(entry: ModelEntry) -> None:
-    """Ensure that the hub serves a model, if it has to be fetched from the hub.
+    """Ensure that a model can probably be fetched from the hub, if it has to be.
 
     At most one request is sent, with a short timeout. Without this check, the hub's own client would retry the request
-    for each file for half a minute.
+    for each file for half a minute. A hub that reports that it is overloaded or failing passes.
 
     Raises:
-        ModelError: the model is not completely in the cache, and the hub does not answer or does not serve it.
+        ModelError: the model is not completely in the cache, and the hub does not answer, does not have the model, or
+            refuses access to it.
     """
     from huggingface_hub import constants
 
@@ -84,7 +85,7 @@ def fetching_command(entry: ModelEntry) -> str:
 
 
 def profile_of_models(entries: Sequence[ModelEntry]) -> str | None:
-    """Return the name of a profile that contains all these models, or None. One command fetches a whole profile."""
+    """Return the name of a profile that contains all `entries`, or None if no profile does."""
     wanted = {(entry.source, entry.revision) for entry in entries}
     return next(
         (name for name, profile in PROFILES.items() if wanted <= {(e.source, e.revision) for e in profile.entries}),
@@ -93,10 +94,10 @@ def profile_of_models(entries: Sequence[ModelEntry]) -> str | None:
 
 
 def _problem_of_hub(entry: ModelEntry) -> str | None:
-    """Return why a model cannot be fetched from the hub, or None if the hub serves it.
+    """Return why a model cannot be fetched from the hub, or None if it can probably be fetched.
 
     Raises:
-        ModelError: the model is gated, and the token does not give access to it.
+        ModelError: the model is gated, and no token gives access to it.
     """
     found: list[str | ModelError | None] = []
     # The request is sent in a thread, since name resolution has no timeout.
@@ -110,10 +111,11 @@ def _problem_of_hub(entry: ModelEntry) -> str | None:
 
 
 def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
-    """Ask the hub for a model's `config.json`, as its client does before it fetches the file.
+    """Request the metadata of a model's `config.json`, as the hub's client does before it fetches the file.
 
     Returns:
-        What is wrong, as a ModelError if the model is gated, or None if the model can probably be fetched.
+        A description of the problem, a ModelError if access to the model is gated, or None if the model can probably
+            be fetched.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import (
@@ -155,8 +157,8 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
         may_fetch: whether to download `config.json` if it is not in the cache. If False, such a checkpoint passes.
 
     Raises:
-        ModelError: the checkpoint contains a network that the entry's architecture does not load, or its configuration
-            cannot be read.
+        ModelError: the checkpoint contains a network that the entry's architecture does not load, its configuration
+            cannot be fetched or read, or the model's source is unsupported or unavailable.
     """
     family = ARCHITECTURES.get(entry.architecture)
     if family is None or not family.networks:
@@ -229,8 +231,8 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     continued. The revision is None for a folder.
 
     Raises:
-        ModelError: the model's source is not the hub, a folder or a bucket, the model has not been fetched from its
-            bucket, the model is neither cached nor downloadable, or the download fails.
+        ModelError: the model's source is not the hub, a folder or a bucket, the files from its bucket are missing or do
+            not match their pins, the model is neither cached nor downloadable, or the download fails.
     """
     location = _location_of(entry)
     if entry.scheme == "hf" and not is_cached(entry):
@@ -239,10 +241,11 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
 
 
 def configuration_location(entry: ModelEntry) -> tuple[str, str | None]:
-    """Return the arguments of `pretrained_location` for reading only a model's configuration. No weights are fetched.
+    """Return the result of `pretrained_location` without downloading anything, for reading a model's configuration.
 
     Raises:
-        ModelError: as for `pretrained_location`, except that nothing is downloaded.
+        ModelError: the model's source is not the hub, a folder or a bucket, the files from its bucket are missing or do
+            not match their pins, or the model is neither cached nor downloadable.
     """
     location = _location_of(entry)
     check_reachable(entry)

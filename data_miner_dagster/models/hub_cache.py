@@ -1,4 +1,4 @@
-"""Determine which files of a hub model are in the hub's own cache, without using the network.
+"""Determine whether a hub model is completely in the hub's own cache, without using the network.
 
 A download can be killed between two files, or within one. `config.json` alone therefore does not show that a model is
 complete.
@@ -21,7 +21,7 @@ _INDEX: Final = "model.safetensors.index.json"
 
 
 def is_cached(entry: ModelEntry) -> bool:
-    """Return whether all files of a hub model are in the hub's cache.
+    """Return whether all needed files of a hub model are in the hub's cache.
 
     The hub's client stores the list of a model's files before it fetches them. Models that another program fetched file
     by file have no such list. They count as cached if their configuration and weights are there and no download is
@@ -41,7 +41,7 @@ def is_cached(entry: ModelEntry) -> bool:
 
 
 def is_partly_cached(entry: ModelEntry) -> bool:
-    """Return whether the configuration of a hub model, but not every file, is in the hub's cache."""
+    """Return whether the configuration of a hub model, but not every needed file, is in the hub's cache."""
     return _finder(entry)(_CONFIGURATION) is not None and not is_cached(entry)
 
 

@@ -17,7 +17,7 @@ from data_miner_dagster.domain.errors import ConfigError
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _HEADS: Final = ("Detect", "v10Detect")
-"""The last layers of networks that detect boxes without a text. Other files describe, for example, classifiers."""
+"""The last layers of networks that detect objects without a prompt. Other files describe, for example, classifiers."""
 _FAMILY: Final = re.compile(r"yolov?\d+")
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is installed
 
@@ -43,7 +43,7 @@ def network_of(name: str) -> str:
 
 
 def network_file(name: str) -> Path | None:
-    """Return the absolute path of the YAML file that describes a network, or None for one of Ultralytics' own names.
+    """Return the absolute path of a network's YAML file, or None if `name` is not the path of a YAML file.
 
     A leading `~` is expanded, and the file need not exist.
     """

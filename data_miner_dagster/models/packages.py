@@ -46,7 +46,7 @@ def package_folder(pin: PackagePin) -> Path:
     """Return the folder of a fetched package. Its files are checked against their checksums once per process.
 
     Raises:
-        ModelError: the package has not been fetched, or a file does not match its pin.
+        ModelError: the package is missing or incomplete, or a file does not match its pin.
     """
     folder = model_cache_folder() / pin.folder
     if missing_packages([pin]):
@@ -103,14 +103,17 @@ def fetch_models(entries: Sequence[ModelEntry], progress: Progress = _silent) ->
 
 
 def fetched_line(entries: Sequence[ModelEntry]) -> str:
-    """Return one line that lists which of these models are completely on this machine and which are not."""
+    """Return one line that lists which of these models have been fetched and which have not, as in `is_fetched`."""
     fetched = [entry.name for entry in entries if is_fetched(entry)]
     missing = [entry.name for entry in entries if entry.name not in fetched]
     return f"fetched: {', '.join(fetched) or 'none'}; not fetched: {', '.join(missing) or 'none'}"
 
 
 def is_fetched(entry: ModelEntry) -> bool:
-    """Return whether all files of a model are on this machine. Only their names and sizes are compared."""
+    """Return whether a model's files are on this machine, without reading the weights.
+
+    For the user's own files and for files from a bucket, only the existence of the file or folder is checked.
+    """
     if entry.scheme == "hf":
         # Imported here because only hub models need the hub's client.
         from data_miner_dagster.models.hub_cache import is_cached
@@ -134,7 +137,7 @@ def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> 
     """Fetch the missing packages. After an interruption, the next call continues with those still missing.
 
     Raises:
-        ModelError: an archive cannot be downloaded, or does not match its pin.
+        ModelError: an archive cannot be downloaded, lacks a pinned file, or does not match its pin.
     """
     missing = missing_packages(pins)
     sizes = [sum(file.size_bytes for file in pin.files) for pin in missing]

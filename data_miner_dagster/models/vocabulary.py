@@ -52,8 +52,8 @@ _ARTICLE: Final = re.compile(r"^(?:a|an|the|some)\s+")
 def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: Collection[str] = ()) -> None:
     """Ensure that a detector knows every class, before any work starts and without loading weights.
 
-    A detector that accepts any phrase passes. If only the weights contain the names, the check is repeated after they
-    are loaded.
+    A detector passes if it accepts any phrase, or if only its weights contain its names. In the latter case, `detect`
+    checks the classes.
 
     Args:
         entry: the detector.
@@ -127,7 +127,7 @@ def match_vocabulary(
     """Return {index of a known name: (index of the requested class, phrase that matched)}.
 
     Phrases without a match are ignored if another phrase of their class matches, so prompts written for an
-    open-vocabulary detector remain usable. The order of phrases only determines which match of a class is returned.
+    open-vocabulary detector remain usable. If several phrases of a class match a name, the first one is returned.
 
     Args:
         known_names: the detector's names, in the order of its outputs.
@@ -169,7 +169,7 @@ def match_vocabulary(
 
 
 def _what_is_missing(wanted: ClassPrompts, known_names: Sequence[str]) -> str:
-    """Return why a class matches no name, with the most similar name if there is one."""
+    """Return why a class matches no name, with a suggestion if there is one."""
     name = wanted.class_name
     if list(wanted.prompts) == [name]:
         lacking = f"{name!r} is not one of them"

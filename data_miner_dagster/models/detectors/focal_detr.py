@@ -1,7 +1,7 @@
 """RT-DETR, RT-DETRv2, D-FINE, DEIMv2 and RF-DETR through transformers: the DETR family that is trained with focal loss.
 
-These networks share an output format. Each has an image processor that resizes images to the network's square without
-keeping the aspect ratio, so boxes are relative to width and height.
+These networks share an output format. The image processors of the published checkpoints resize images to the network's
+square without keeping the aspect ratio, so boxes are relative to width and height.
 
 Source: Zhao et al. 2023, "DETRs Beat YOLOs on Real-time Object Detection"; Lv et al. 2024, "RT-DETRv2"; Peng et al.
 2024, "D-FINE"; Huang et al. 2025, "Real-Time Object Detection Meets DINOv3" (DEIMv2); Robinson et al. 2025, "RF-DETR".

@@ -42,7 +42,7 @@ class Owlv2Detector(SeparatePhraseDetector, BestPhraseDetector):
         self._seen: dict[ExemplarImage, torch.Tensor] = {}
 
     def length_of(self, phrase: Phrase) -> int:
-        """Return the number of tokens in a phrase. Exemplars count as a phrase of full length."""
+        """Return the number of tokens to reserve for a phrase. All exemplars of a class count as one phrase."""
         return self.context_length if phrase.exemplars else super().length_of(phrase)
 
     def candidates_of_phrases(

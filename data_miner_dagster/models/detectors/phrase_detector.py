@@ -91,7 +91,7 @@ class PhraseDetector(HubDetector):
 
     @abstractmethod
     def num_tokens(self, prompt: str) -> int:
-        """Return the number of tokens that a phrase takes, including its separator."""
+        """Return the number of tokens that a phrase takes, including any separator."""
 
     @property
     @abstractmethod
@@ -102,7 +102,7 @@ class PhraseDetector(HubDetector):
     def candidates_of(
         self, images: Sequence[RgbImage], prompts: Sequence[str], *, confidence_floor: float
     ) -> list[Candidates]:
-        """Return, for each image, the candidates at or above `confidence_floor`, from one forward pass.
+        """Return, for each image, the candidates at or above `confidence_floor`.
 
         All phrases together must not have more than `max_tokens` tokens.
         """

@@ -65,7 +65,7 @@ class Sam3Detector(SeparatePhraseDetector):
         *,
         confidence_floor: float,
     ) -> ImageDetections:
-        """Return the objects on an image that resemble the boxes `like` but not `unlike`. See `BoxPrompted`."""
+        """Return the objects in an image that resemble those in `like` but not those in `unlike`. See `BoxPrompted`."""
         import torch
 
         height, width = image.shape[:2]
@@ -96,7 +96,7 @@ class Sam3Detector(SeparatePhraseDetector):
     def _decode(
         self, seen: Any, prompt: str, features: "torch.Tensor", num_images: int, **boxes: "torch.Tensor"
     ) -> Any:
-        """Return the network's outputs for one phrase on every image, given the backbone's features."""
+        """Return the network's outputs for one phrase and every image, given the backbone's features."""
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
         return self.network(

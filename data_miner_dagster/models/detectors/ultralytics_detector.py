@@ -2,9 +2,9 @@
 
 An entry's source is one of the user's own files, such as `ultralytics:/models/yolo26n.onnx`. A `.pt` file is a pickle,
 which can run any code when it is opened. It is opened only if the entry pins its sha256 (`options: {sha256: ...}`), and
-then with Ultralytics' restricted loader. Export to `.onnx` if you can. YOLO-World and YOLOE accept any phrase. They
-need the text encoder in the option `text_model` (yolo_phrases.py). A segmentation network returns masks if the entry's
-options contain `output: masks` (yolo_masks.py).
+then with Ultralytics' restricted loader. Export to `.onnx` if you can. The `.pt` files of YOLO-World and YOLOE, except
+prompt-free ones, accept any phrase and need a text encoder in the option `text_model` (yolo_phrases.py). A segmentation
+network returns masks if the entry's options contain `output: masks` (yolo_masks.py).
 
 Ultralytics' software and weights are licensed under AGPL-3.0 or a licence bought from Ultralytics.
 """
@@ -63,7 +63,10 @@ class FixedInput:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The inputs and outputs of a network. `phrases` is None if the network has fixed class names."""
+    """How to use a network: with which phrases, with which fixed input sizes, and whether for masks.
+
+    `phrases` is None if the network has fixed class names.
+    """
 
     phrases: PhraseSetter | None = None
     fixed: FixedInput = FixedInput()
@@ -71,7 +74,7 @@ class Usage:
 
 
 class UltralyticsDetector:
-    """Implements ObjectDetector. Each image is letterboxed to the model's square, independently of its batch."""
+    """Implements ObjectDetector. Each image is letterboxed to the model's input size, independently of its batch."""
 
     def __init__(
         self,
@@ -174,9 +177,9 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the file is missing or of an unsupported type, a pickle is not pinned or does not match its pin, the
-            text encoder cannot be used, the option `output` is invalid, or it requests masks from a network without
-            masks.
+        ModelError: the file is missing, of an unsupported type or not a checkpoint, a pickle is not pinned, does not
+            match its pin or cannot be opened with the restricted loader, the text encoder cannot be used, or the option
+            `output` is invalid or requests masks from a network without masks.
     """
     path = entry.folder
     if not path.is_file():
@@ -240,7 +243,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names stored in an entry's `.onnx` file, or None if the file or the names are missing."""
+    """Return the class names stored in an entry's `.onnx` file, or None if there is no such file or it has no names."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
     metadata = _metadata_of(entry.folder)

@@ -158,8 +158,8 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the text encoder is missing, is not the one that the detector was trained with, or is an unpinned
-            script.
+        ModelError: the text encoder is missing or damaged, the detector was trained with an unsupported one, or the
+            script of the text encoder is not pinned or does not match its pin.
     """
     import torch
     from transformers import AutoTokenizer, CLIPTextModelWithProjection

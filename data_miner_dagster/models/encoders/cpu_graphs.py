@@ -29,10 +29,10 @@ ForwardPass = Callable[[npt.NDArray[np.uint8]], Float32Array]
 
 
 def check_installed(backend: CpuBackend) -> None:
-    """Ensure that the packages of a backend are installed, without importing them.
+    """Ensure that the optional package that a backend needs, if any, is installed, without importing it.
 
     Raises:
-        ModelError: a package is missing.
+        ModelError: the package is not installed.
     """
     if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
         raise ModelError(

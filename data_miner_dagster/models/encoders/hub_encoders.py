@@ -205,8 +205,8 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the checkpoint cannot be loaded or has another architecture, or its tokenizer does not match its
-            network.
+        ModelError: the checkpoint cannot be loaded, has another architecture or has unsupported image settings, or its
+            tokenizer does not match its network.
     """
     family = _FAMILIES[entry.architecture]
     checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
@@ -231,7 +231,8 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the checkpoint cannot be loaded or has another architecture, or the pooling is unknown.
+        ModelError: the checkpoint cannot be loaded, has another architecture or has unsupported image settings, or the
+            pooling is unknown.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
     checkpoint = _open_checkpoint(entry, device, model_types=types)

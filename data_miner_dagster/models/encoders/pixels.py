@@ -146,7 +146,7 @@ class PixelPreparation:
 
 
 def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
-    """Copy the batch to the device as uint8, and return it."""
+    """Return the batch as a uint8 tensor on the device."""
     import torch
 
     pixels = torch.from_numpy(np.ascontiguousarray(batch))

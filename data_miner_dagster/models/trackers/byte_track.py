@@ -20,8 +20,8 @@ from data_miner_dagster.models.trackers.colour_matching import ColourMatching, S
 _BUFFER_RATE: Final = 30.0
 """The rate, in frames per second, at which the library measures how long an object may be lost."""
 _LEAST_OVERLAP: Final = 0.1
-"""The minimum IoU between a box and the expected position of its object. It is low because each box is judged later,
-based on the boxes before and after it."""
+"""The minimum IoU between a box and the expected position of its object. It is low because each box is compared
+later with the boxes before and after it."""
 
 
 def check_installed() -> None:
@@ -70,7 +70,7 @@ class ByteTracker:
         seen: Sequence[SeenObject] | None = None,  # noqa: ARG002 - part of the protocol; only boxes are used
         colours: Sequence[Colours | None] = (),
     ) -> npt.NDArray[np.int64]:
-        """Return the (N,) numbers of the objects that the boxes show, or -1 where the object is unknown."""
+        """Return an (N,) array with the number of the object that each box shows, or -1 if the object is unknown."""
         confident = np.flatnonzero(confidences >= self._start_confidence).tolist()
         known = [colours[row] if colours else None for row in confident]
         sight = Sight(pts_seconds, boxes_xyxy[confident].reshape(-1, 4), known)

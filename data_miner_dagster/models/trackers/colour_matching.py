@@ -1,9 +1,9 @@
 """Tell objects of one class apart by their colours, where motion alone is not enough.
 
 The tracker matches boxes with tracks by overlap. This module remembers the colours of each track and changes the
-overlaps before the matching: a box that looks like one track cannot continue another one, and a track that was lost can
-continue in a box beside its expected position. Objects that look alike are matched by overlap, as they would be without
-colours.
+overlaps before the matching. A box that looks like one track is less likely, or unable, to continue a track that looks
+different. A lost track can continue in a box beside its expected position. Objects that look alike are matched by
+overlap, as they would be without colours.
 
 Only confident boxes are considered. A track keeps the mean of its colours, so memory does not grow.
 """
@@ -24,20 +24,20 @@ _ALIKE: Final = 0.3
 below 0.1."""
 _MARGIN: Final = 0.2
 """A box belongs to the track that it looks like rather than to a second track if the distance to the second is greater
-by at least this."""
+by more than this."""
 _DIFFERENT: Final = 0.4
-"""The minimum distance at which a box does not look like a track."""
+"""A box that is farther than this from a track does not look like the track."""
 _LEAST_OVERLAP: Final = 0.11
 """The overlap that is assumed between a lost track and a box that match only by colour. It is just above the tracker's
 minimum."""
 _REJOINING: Final = 0.5
-"""The weight of colours where a box looks like one track only."""
+"""The weight of colours if a box looks like only one track."""
 _NEW_BOXES: Final = 2
 _NEW_FACTOR: Final = 0.6
 """A track with at most `_NEW_BOXES` boxes is often a false detection. An older track that looks like a box takes
 precedence: the new track's overlap is multiplied by this factor."""
 _COVERED: Final = 0.05
-"""The minimum share of a box that an object must cover to count as in front of it."""
+"""An object counts as in front of a box if it covers more than this share of the box."""
 _GROWTH: Final = 0.3
 """The share by which expected positions are enlarged on each side, because they are not exact."""
 _FOUND_OVERLAP: Final = 0.3
@@ -60,7 +60,10 @@ was matched wrongly or is behind an object of another class."""
 
 @dataclass(slots=True)
 class _Known:
-    """A track: its mean colours, and how much of its box an undetected object may have covered."""
+    """A track: its last box and the time of that box, the number of its boxes, and its mean colours.
+
+    `covered` is the share of the box with these colours that an undetected object may have covered.
+    """
 
     box: Matrix
     last_seconds: float
@@ -173,13 +176,12 @@ class ColourMatching:
         return track.num_boxes > _NEW_BOXES and pts_seconds - track.last_seconds <= _RECENT_SECONDS
 
     def see(self, numbers: Sequence[int], sight: Sight, alive: Mapping[int, object]) -> None:
-        """Remember the colours of a frame's boxes.
+        """Remember a frame's boxes and their colours, and forget the tracks that are not in `alive`.
 
         Args:
             numbers: the number of each box's track, or -1 if it has none.
             sight: the confident boxes of the frame, with their colours.
-            alive: a mapping whose keys are the numbers of the tracks that the tracker still follows. Other tracks are
-                forgotten.
+            alive: a mapping whose keys are the numbers of the tracks that the tracker still follows.
         """
         self._known = {number: known for number, known in self._known.items() if number in alive}
         unseen = [
@@ -210,7 +212,7 @@ def _plain_distances(tracks: Sequence[_Known], sight: Sight) -> Matrix:
 
 
 def _covered_shares(box: Matrix, others: Matrix) -> Matrix:
-    """Return the (N,) share of a box that each of the (N, 4) other boxes covers."""
+    """Return an (N,) array with the share of a box that each of the (N, 4) other boxes covers."""
     low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
     shares: Matrix = np.clip(high - low, 0, None).prod(axis=1) / max(float((box[2:] - box[:2]).prod()), 1e-9)
     return shares
@@ -233,7 +235,10 @@ def _may_be_found(track: _Known, overlaps: Matrix, colours: Sequence[Matrix | No
 
 
 def _mixed_distance(seen: Matrix, own: Matrix, mixtures: Sequence[tuple[Matrix | None, float]]) -> float:
-    """Return the distance of `seen` from the nearest of a track's colours and their mixtures with hiding objects."""
+    """Return the distance of `seen` from the nearest of a track's colours and their mixtures with hiding objects.
+
+    The distance from a mixture is increased by `_HIDING_COST` times the hidden share.
+    """
     nearest = colour_distance(seen, own)
     for other, share in mixtures:
         if other is not None:
@@ -250,7 +255,7 @@ for each `_REACH_SECONDS`, but at least half and at most twice that."""
 
 
 def _within_reach(tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> npt.NDArray[np.bool_]:
-    """Return a (tracks, boxes) mask of the boxes to which each track's object can have moved."""
+    """Return a (tracks, boxes) bool array that is True where the track's object may have moved to the box."""
     sides = (sight.boxes[:, 2:] - sight.boxes[:, :2]).mean(axis=1)
     last = np.array([track.box for track in tracks])
     middles = (sight.boxes[:, :2] + sight.boxes[:, 2:]) / 2

@@ -89,7 +89,7 @@ class Sam3VideoSession:
         self._num_frames = 0
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the objects on the next frame with their numbers, except those without a visible pixel.
+        """Return the objects in the next frame with their numbers, except objects without a visible pixel.
 
         Each box is the bounds of its mask. An object keeps the confidence of its first detection.
 
