@@ -39,7 +39,7 @@ class Destination:
         release: the folder with the images below `images/`; equal to `folder` while a release is written.
         pictures: decodes the images.
         attempt: called with (name, work) for each file by writers that write several files per image. It runs
-            `work`, and skips the file if that fails.
+            `work`, and either skips the file or raises the error if `work` fails.
     """
 
     folder: Path
@@ -57,8 +57,9 @@ class Expected:
         header: the header of the release.
         tally: the counts of the folder's contents.
         read_images: yields the images. Each call starts from the first.
-        missing_parts: the parts that were not written.
-        release: the folder of the exported release, which contains its tracks. Empty if no verifier reads tracks.
+        missing_parts: the names, as passed to `Destination.attempt`, of the files that were not written.
+        release: the folder of the exported release, which contains its tracks, or an empty path if no
+            verifier reads tracks.
     """
 
     header: ReleaseHeader

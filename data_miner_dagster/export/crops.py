@@ -23,13 +23,14 @@ from data_miner_dagster.protocols.pictures import PictureReader
 
 CROP_QUALITY: Final = 92
 MAX_NAME_BYTES: Final = 240
-"""The maximum length of a class name in a folder name. File systems allow 255 bytes for the whole name."""
+"""The maximum number of bytes of a class name in a folder name. File systems allow 255 bytes for the whole name."""
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
     """Return the path of label `number`'s crop: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
-    Class names are free text, so every character except letters, digits and '-' becomes '_'. The id keeps paths unique.
+    Class names are free text, so every character except letters, digits and '-' becomes '_', and long names are cut
+    off. The id keeps paths unique.
     """
     box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
@@ -55,13 +56,13 @@ def crop_name(image: ReleaseImage, number: int) -> str:
 
 
 class CropsWriter:
-    """Writes one JPEG or PNG per box, from the images of a release.
+    """Writes one JPEG or PNG per box, except unsure boxes, from the images of a release.
 
     Args:
         folder: the folder to write to.
         release: the folder of the release.
         pictures: decodes the images.
-        attempt: called with (crop name, work) for each crop. It runs `work`, and skips the crop if that fails.
+        attempt: called with (crop name, work) for each crop. It runs `work`, and may skip the crop if `work` fails.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ def _alpha_of(mask: Mask, box: ReleaseBox) -> npt.NDArray[np.uint8]:
 
 
 def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the crops: each must decode, and have the size and the mask of its box."""
+    """Yield the problems with the crops: each must exist, decode, and have the size and the mask of its box."""
     num_crops = {".jpg": 0, ".png": 0}
     for image in expected.read_images():
         for number, box in enumerate(image.labels):

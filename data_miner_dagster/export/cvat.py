@@ -74,7 +74,10 @@ class CvatWriter:
 
 
 def cvat_labels(header: ReleaseHeader) -> list[dict[str, object]]:
-    """Return the labels for CVAT's label constructor: a rectangle for each class, and a tag for reviewed images."""
+    """Return the labels for CVAT's label constructor: a rectangle for each class, and a tag for reviewed images.
+
+    There is no such tag if a class has its name.
+    """
     attributes = [
         {"name": name, "input_type": "text", "mutable": False, "default_value": "", "values": [""]}
         for name in _attributes(header)
@@ -120,7 +123,7 @@ def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTre
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return a box's attribute values, in the order of `_attributes`. Exports without verdicts omit the last one."""
+    """Return a box's attribute values, in the order of `_attributes`. The last one is not used without verdicts."""
     return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 

@@ -19,7 +19,7 @@ _SAID_TWICE = ("config.filtering.positive", "config.filtering.negative", "config
 
 @dataclass(frozen=True, slots=True)
 class ReleaseDifference:
-    """The exact differences between the releases `before` and `after`. Lists are sorted."""
+    """The differences between the releases `before` and `after`. Videos and settings are sorted."""
 
     before: str
     after: str
@@ -35,7 +35,7 @@ class ReleaseDifference:
 
     @property
     def as_line(self) -> str:
-        """The difference in one line, without changes to settings."""
+        """The differences as a single line, without the settings and the added and removed videos."""
         boxes = sum(after - before for before, after in self.boxes_by_class.values())
         num_changed = self.num_images_added + self.num_images_removed + self.num_images_relabelled
         if not (num_changed or boxes or self.videos_moved):
@@ -58,7 +58,7 @@ def compare_releases(
     *,
     last_splits: Mapping[str, str] | None = None,
 ) -> ReleaseDifference:
-    """Return the differences between two releases, reading both as streams.
+    """Return the differences between two releases, reading their images as streams.
 
     Args:
         before: the folder of the earlier release.

@@ -1,7 +1,7 @@
 """Describe the cost of a release in units that are the same on every machine, such as videos, frames and bytes.
 
 Belongs here: the key in the manifest, and the rows of the card and the datasheet. Does not belong here: counting
-(operations/releasing/effort.py), and time and money, which depend on the machine (stages/costs.py).
+(operations/releasing/effort.py), and costs that depend on the machine (stages/costs.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _MILLION: Final = 1_000_000
 
 
 def effort_rows(release: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the cost in a release's manifest as (name, text) rows, or no rows for an older release."""
+    """Return the cost in a release's manifest as (name, text) rows, or an empty list if the manifest has no cost."""
     effort = release.get(EFFORT_KEY)
     if effort is None:
         return []

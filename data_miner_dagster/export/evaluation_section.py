@@ -12,12 +12,12 @@ _TICKS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart, as the points of an SVG polyline."""
+    """One line of a chart: its label, its colour, the points of an SVG polyline, and the position of its mark."""
 
     label: str
     colour: str
     points: str
-    mark: tuple[float, float] | None  # the point at the threshold in force
+    mark: tuple[float, float] | None  # at the threshold in force, or None if there is no such point
 
 
 @dataclass(frozen=True, slots=True)

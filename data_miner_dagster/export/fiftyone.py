@@ -198,7 +198,7 @@ def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
         path: the folder, or the JSON file in it.
 
     Raises:
-        ConfigError: the file is missing, or is not an export by FiftyOne in one of these formats.
+        ConfigError: the file is missing, too large, or not an export by FiftyOne in one of these formats.
     """
     names = (SAMPLES_FILE, LABELS_FILE)
     file = next((path / name for name in names if (path / name).is_file()), path) if path.is_dir() else path

@@ -1,8 +1,8 @@
 """Register the formats that a release contains or that can be exported.
 
-The entries determine what is written and read back, `data-miner export --help`, messages, the table in
-docs/releases.md, and the kinds of the asset `dataset`. Belongs here: descriptions of formats. Does not belong here:
-their code, which is imported only when needed, so that `--help` is fast.
+Releases, exports, the help of `data-miner export`, messages, the table in docs/releases.md and the kinds of the asset
+`dataset` are all based on these entries. Belongs here: descriptions of formats. Does not belong here: the code of the
+formats, which is imported only when needed, so that `--help` is fast.
 """
 
 import importlib
@@ -35,7 +35,8 @@ class Format:
         in_exports: whether `data-miner export` offers it.
         has_images_beside: whether it refers to files below `images/`, so that an export contains the images too.
         comes_back: whether it belongs to an annotation tool whose corrected labels `data-miner review import` reads.
-        needs: the import name of the package that the extra named after the format installs, or None.
+        needs: the import name of the package that the extra named after the format installs, or None if
+            the format needs no extra.
     """
 
     name: str
@@ -122,13 +123,13 @@ def asset_kinds() -> set[str]:
 
 
 def export_help() -> str:
-    """Return the help text of `--format`, in one line."""
+    """Return the help text of `--format` as a single line."""
     names = {WHOLE: WHOLE_HELP} | {name: format.help for name, format in EXPORT_FORMATS.items()}
     return "; ".join(f"{name}: {help}" for name, help in names.items()) + "."
 
 
 def formats_table() -> str:
-    """Return the table of formats for docs/releases.md."""
+    """Return the Markdown table of formats for docs/releases.md."""
     lines = ["| format | what | in every release | `data-miner export` |", "|---|---|---|---|"]
     for format in FORMATS:
         exported = "yes, with `images/`" if format.has_images_beside else "yes"

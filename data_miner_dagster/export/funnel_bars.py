@@ -19,7 +19,7 @@ class FunnelBar:
 
 
 def funnel_bars(steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[FunnelBar]]]:
-    """Return (unit, bars) for videos, frames and boxes. Steps that were not reached are omitted.
+    """Return (unit, bars) pairs for videos, frames and boxes. Steps that were not reached are omitted.
 
     Args:
         steps: the steps that `Funnel.as_json` returns.

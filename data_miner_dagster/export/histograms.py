@@ -41,8 +41,8 @@ class Histogram:
 class HistogramCounts:
     """Counts of values in bins of equal width between two bounds, with one row per series.
 
-    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. They occur
-    if, for example, both the threshold and the largest cosine are 1.0.
+    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. Bounds
+    are equal if, for example, both the threshold and the largest cosine are 1.0.
     """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:
@@ -71,7 +71,7 @@ def draw_histogram(
     marks: Sequence[tuple[float, str]] = (),
     legend: Sequence[tuple[str, str]],
 ) -> Histogram:
-    """Draw a histogram as rectangles. Series are stacked in order, and the tallest bin fills the drawing.
+    """Draw a histogram as rectangles. Series are stacked in order, and the tallest bin almost fills the height.
 
     `marks` contains (value, label) pairs, and `legend` contains a (kind, text) pair for each series.
     """

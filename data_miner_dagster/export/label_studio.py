@@ -134,7 +134,7 @@ def _region(image: ReleaseImage, number: int, box_id: str) -> dict[str, object]:
 
 
 def _meta(box: ReleaseBox) -> dict[str, str]:
-    """Return a box's `answer_id` and `verifier_verdict` by name, without those that are None."""
+    """Return a box's `answer_id` and `verifier_verdict` by name, omitting values that are None."""
     said = {"answer_id": box.answer_id, "verifier_verdict": box.verifier_verdict}
     return {name: text for name, text in said.items() if text is not None}
 
@@ -143,7 +143,7 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images in a file that Label Studio exported as `JSON`.
 
     An image is reviewed if a person submitted an annotation and did not skip it. Among several annotations, the one
-    marked as ground truth is used, or else the last one.
+    marked as ground truth is used, or else the latest one.
 
     Raises:
         ConfigError: the file is missing, too large, or not a JSON export by Label Studio.

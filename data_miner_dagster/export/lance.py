@@ -16,7 +16,7 @@ from data_miner_dagster.export.records import ReleaseImage
 from data_miner_dagster.export.shards import ShardedWriter
 
 MAX_FRAGMENT_BYTES: Final = 64_000_000
-"""A fragment is full when its images reach this size. The library holds a fragment's rows in memory."""
+"""A fragment is full when its images reach this size. The rows of a fragment are held in memory until it is full."""
 _ROWS_AT_ONCE: Final = 32
 
 

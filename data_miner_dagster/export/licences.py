@@ -19,7 +19,7 @@ _YOUTUBE: Final = "youtube"
 
 
 class Redistribution(StrEnum):
-    """Whether pictures from a video may be redistributed. Users see the value."""
+    """Whether pictures from a video may be redistributed. Users see the values."""
 
     FORBIDDEN = "no"
     NO_DERIVATIVES = "only unchanged: labels and crops need the author's consent"
@@ -29,7 +29,7 @@ class Redistribution(StrEnum):
 
     @property
     def is_forbidden(self) -> bool:
-        """True if the licence, as stated, forbids redistributing this release."""
+        """True if the licence forbids redistributing this release."""
         return self in (Redistribution.FORBIDDEN, Redistribution.NO_DERIVATIVES)
 
 
@@ -64,7 +64,7 @@ def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
 
 
 def forbidding(uses: Sequence[LicenceUse]) -> str | None:
-    """Return a sentence listing the licences that forbid redistribution, or None if there are none."""
+    """Return a sentence listing the licences that forbid redistribution, or None if no licence forbids it."""
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None
@@ -73,13 +73,16 @@ def forbidding(uses: Sequence[LicenceUse]) -> str | None:
 
 
 def source_of(video: ReleaseVideo) -> str:
-    """Return the origin of a video: the host of its address, or "local files"."""
+    """Return the origin of a video: the host of its address without `www.`, or "local files"."""
     host = urlsplit(video.url).hostname if "://" in video.url else None
     return (host or "").removeprefix("www.") or "local files"
 
 
 def redistribution_of(video: ReleaseVideo) -> Redistribution:
-    """Return whether pictures from a video may be redistributed under the licence that its source states."""
+    """Return whether pictures from a video may be redistributed under the licence that its source states.
+
+    A YouTube video without a stated licence is under YouTube's standard licence.
+    """
     stated = " ".join((video.licence or "").casefold().split())
     if not stated:
         is_standard = video.video_key.partition("-")[0] == _YOUTUBE

@@ -1,7 +1,7 @@
 """Write and read a release's manifest (`release.json`, written last) and the checksums of its files (`SHA256SUMS`).
 
 `sha256sum -c SHA256SUMS` checks a release on machines where this package is not installed. Since `release.json`
-contains the checksum of `SHA256SUMS`, it covers every file.
+contains the checksum of `SHA256SUMS`, it covers every file that `SHA256SUMS` lists.
 """
 
 import json
@@ -67,7 +67,7 @@ class ChecksumWriter:
         self.num_files += 1
 
     def add_all_but_images(self) -> None:
-        """Hash every existing file except images, and write their lines in path order."""
+        """Hash every existing file except images and `SHA256SUMS` itself, and write their lines in path order."""
         for name in _file_names(self._folder):
             if name != CHECKSUMS_FILE:
                 self.add(name, sha256_of_file(self._folder / name))
@@ -78,7 +78,7 @@ class ChecksumWriter:
 
 
 def size_of_all_but_images(folder: Path) -> int:
-    """Return the size in bytes of a release's labels and tables. Call this before the card is written."""
+    """Return the size in bytes of a release's labels and tables. Call this before other files are written."""
     return sum((folder / name).stat().st_size for name in _file_names(folder) if name != CHECKSUMS_FILE)
 
 
@@ -106,7 +106,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a release, or None if the folder contains no complete release.
 
     Raises:
-        DataMinerError: the manifest exists but cannot be read.
+        DataMinerError: the manifest is damaged.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():
@@ -166,7 +166,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the files below a folder except images, in path order. Only one folder's names are read at a time."""
+    """Yield the paths of the files below a folder except images, in order, reading the names folder by folder."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

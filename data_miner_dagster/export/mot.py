@@ -1,9 +1,9 @@
 """Write the layout of the MOT Challenge for TrackEval and CVAT, with one sequence per video and split.
 
 Source: https://motchallenge.net/instructions, and for `labels.txt`
-https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are in pixels counted from 0. A box that a
-person drew, or that the detector is unsure of, has no known identity. Its line has confidence 0, so evaluation ignores
-it.
+https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are in pixels counted from 0. The identity of
+a box that a person drew is unknown, and a box that the detector is unsure of may show no object. The lines of both have
+confidence 0, so evaluation ignores them.
 """
 
 import configparser

@@ -15,11 +15,11 @@ from data_miner_dagster.domain.masks import Mask, MaskPixels, mask_iou
 MIN_IOU: Final = 0.99
 """The minimum IoU between a mask and its outline as the format's own library reads it."""
 _WANTED_IOU: Final = 0.995
-"""The minimum IoU between a mask and a simplified polygon."""
+"""The minimum IoU between a mask and the polygons that replace it."""
 _TOLERANCES: Final = (1.0, 0.5)
 """Tolerances in pixels for removing corners from a polygon. The coarsest is tried first."""
 _FEW_CORNERS: Final = 32
-"""A polygon with at most this many corners is not simplified."""
+"""For COCO, an outline with at most this many corners is tried unchanged before it is simplified."""
 _MAX_RINGS: Final = 64
 """The maximum number of parts in a YOLO polygon, and of holes in each part. The smallest are left out as noise."""
 _MARGIN: Final = 0.02
@@ -33,10 +33,10 @@ Ring = npt.NDArray[np.int32]
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
     """Convert a mask to COCO's `segmentation`: polygons if they represent the mask well, or else run lengths.
 
-    Polygons follow the edges of pixels. The mask that pycocotools reads from them usually equals the
-    original, and always has an IoU of at least 0.995 with it. Run lengths are used if the mask has significant holes,
-    which COCO's polygons cannot have, or if polygons would be longer. As is usual in COCO, they are always used for
-    regions to ignore.
+    Polygons with few corners follow the edges of pixels, and longer ones are simplified. The mask that pycocotools
+    reads from them has an IoU of at least 0.995 with the original. Run lengths are used if the mask has significant
+    holes, which COCO's polygons cannot have, or if polygons would be longer. As is usual in COCO, run lengths are
+    always used for regions to ignore.
     """
     if is_crowd:
         return mask.as_coco()
@@ -69,7 +69,7 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
     """Convert a mask to a single polygon for a YOLO label line: a (K, 2) array of at least three points in pixels.
 
     Ultralytics truncates coordinates and fills the polygon including its edge. Therefore, points lie within the pixels
-    of the outline, close to the outer edges of the outermost pixels. Their bounding box equals the mask's. Holes and
+    of the outline, close to the outer edges of the outermost pixels. Holes and
     parts of an object are joined by lines that are traversed twice. Such a line changes nothing inside the object, but
     adds a line of pixels between parts, so a part that is smaller than the line to it is omitted.
     """
@@ -123,13 +123,16 @@ def _without_repeats(ring: Ring) -> Ring:
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
-    """Remove the points of a ring that lie within `tolerance` of the line between their neighbours."""
+    """Remove points from a ring such that the rest deviates from it by at most `tolerance`."""
     simple: Ring = cv2.approxPolyDP(ring.reshape(-1, 1, 2).astype(np.int32), tolerance, True).reshape(-1, 2)
     return simple
 
 
 def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
-    """Return the parts of a mask, largest first: the ring around each part, then the rings around its holes."""
+    """Return the parts of a mask, largest first: the ring around each part, then the rings around its holes.
+
+    At most `_MAX_RINGS` parts, and holes per part, are returned.
+    """
     contours, hierarchy = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     by_outer: dict[int, list[Ring]] = {}
     parents = hierarchy[0, :, 3].tolist()
@@ -143,14 +146,14 @@ def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
 
 
 def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
-    """Join all parts of a mask into one closed line that excludes their holes."""
+    """Join the parts of a mask, except small distant ones, into one closed line that excludes their holes."""
     loops = [_with_rings(outer, holes) for outer, *holes in parts]
     sizes = [cv2.contourArea(outer) + cv2.arcLength(outer, True) / 2 + 1 for outer, *_ in parts]  # roughly, in pixels
     return _with_rings(loops[0], loops[1:], sizes[1:])
 
 
 def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] | None = None) -> Ring:
-    """Extend a closed line to visit each ring. The nearest ring comes first, so that no path crosses another ring.
+    """Extend a closed line to visit rings. The nearest ring comes first, so that no path crosses another ring.
 
     A ring is left out if the path to it is longer than its entry in `max_lengths`.
     """
@@ -170,7 +173,7 @@ def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] 
 
 
 def _way(loop: Ring, ring: Ring) -> tuple[float, Ring, Ring]:
-    """Return the (length, start, end) of the shortest path between points of two rings."""
+    """Return the (length, start, end) of the shortest path from a point of `loop` to a point of `ring`."""
     distances = ((loop[:, None].astype(np.float32) - ring[None].astype(np.float32)) ** 2).sum(axis=2)
     start, stop = np.unravel_index(distances.argmin(), distances.shape)
     return float(distances[start, stop]) ** 0.5, loop[start], ring[stop]

@@ -1,7 +1,7 @@
-"""Write a release's flat Parquet tables, for pandas and similar tools. All other formats are written from them.
+"""Write a release's flat Parquet tables, for pandas and similar tools. All other formats can be written from them.
 
 `data/images.parquet` has one row per image, `data/boxes.parquet` one per box, and `data/videos.parquet` one per video
-with at least one image. `images/<split>/metadata.parquet` has the same data in Hugging Face's layout
+with at least one image. `images/<split>/metadata.parquet` has most of the data in Hugging Face's layout
 (huggingface.py).
 """
 

@@ -21,7 +21,7 @@ PERSON: Final = "person"
 
 @dataclass(frozen=True, slots=True)
 class ReleaseHeader:
-    """Facts shared by all images. A class id is an index into `class_names`. `splits` starts with `train`."""
+    """Facts shared by all images. A class id is an index into `class_names`. A split `train` is always first."""
 
     project: str
     version: str
@@ -63,8 +63,8 @@ class ReleaseBox:
     verifier_verdict: str | None = None  # a `VerifierVerdict`; None if not queried or not answered yet
     mask: Mask | None = None  # at the image's size; its bounds equal the box to within a pixel
     track_id: int | None = None  # counts from 1 within a video; None if not followed or seen only once
-    recovered: bool | None = None  # no detector reported the box on this frame; None if objects are not followed
-    recovered_from: tuple[Sighting, ...] | None = None  # the detections on other frames that it was recovered from
+    recovered: bool | None = None  # no detector reported the box in this frame; None if objects are not followed
+    recovered_from: tuple[Sighting, ...] | None = None  # the detections in other frames that it was recovered from
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,10 @@ class ReleaseModel:
 
 @dataclass(slots=True)
 class ReleaseTally:
-    """Running counts of images and boxes. Regions to ignore are not boxes, and are counted separately."""
+    """Running counts of images and boxes, and the total size of the images.
+
+    Regions to ignore do not count as boxes, but are counted separately.
+    """
 
     num_images: int = 0
     num_boxes: int = 0

@@ -90,7 +90,7 @@ class ReportContent:
 
 
 def render_report(content: ReportContent) -> str:
-    """Render the page as HTML. The same content yields the same bytes."""
+    """Render the page as HTML. The same content yields the same page."""
     videos, reuploads = content.videos, content.reuploads
     return render(
         "report.html.j2",

@@ -1,4 +1,4 @@
-"""Share code among the annotation tools' formats: names of boxes, tables of the sent boxes, and returned files.
+"""Code shared by the formats of annotation tools: names of boxes, tables of the sent boxes, and returned files.
 
 People edit the labels in the tool's own file. `shown/` beside it records the labels that were sent, for comparison
 with those that come back.
@@ -23,7 +23,7 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 REVIEWED: Final = "reviewed"
 """The tag that marks an image as examined by a person."""
 MAX_RETURNED_BYTES: Final = 512 << 20
-"""The maximum size of a returned file, which is read into memory."""
+"""The maximum size of a returned file in bytes. JSON files are read into memory."""
 RELATIVE_DECIMALS: Final = 8
 """The number of decimals in coordinates from 0 to 1. Even in the largest images, this is exact to a ten-thousandth of a
 pixel."""
@@ -49,9 +49,7 @@ def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None
 
 
 def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
-    """Return the header of an export for an annotation tool, and the detectors' revision.
-
-    The revision is None if there are several.
+    """Return the header of an export for an annotation tool, and the detectors' revision, or None if none was recorded.
 
     Raises:
         ConfigError: the header cannot be read.

@@ -1,6 +1,6 @@
 """Build sequences of frames with persistently numbered objects, from which the tracking formats are written.
 
-A release with whole-clip tracks provides every frame on which objects were followed, although few of these frames are
+A release with whole-clip tracks provides every frame in which objects were followed, although few of these frames are
 released as images. Other releases provide their images. Belongs here: the frames, and the numbers of their objects.
 Does not belong here: files (mot.py, youtube_vis.py).
 """
@@ -37,9 +37,10 @@ class Numbering:
     _num_lone: int = 0
 
     def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
-        """Return the objects on the next frame. No two of them have the same number.
+        """Return the objects in the next frame. No two of them have the same number.
 
-        A box that was seen only once counts as a separate object. A box that a person drew may be any object.
+        A box without a track, or with the track of an earlier box in the frame, gets a number of its own. A box that a
+        person drew is not certain, since it may show any object.
         """
         objects: list[FollowedObject] = []
         seen: set[int] = set()
@@ -60,7 +61,7 @@ class OpenSequence(Protocol):
     """A sequence that is being written."""
 
     def add_frame(self, frame: TrackedFrame) -> int:
-        """Write the objects on the next frame, and return the frame's number, counting from 1."""
+        """Write the objects in the next frame, and return the frame's number, counting from 1."""
         ...
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
@@ -100,7 +101,11 @@ class SequencesWriter:
         self._numbers: dict[str, int] = {}  # frame numbers in whole-clip tracks, by frame id
 
     def add(self, image: ReleaseImage) -> None:
-        """Write one image. Before a video's first image, write the video's whole-clip tracks."""
+        """Write one image.
+
+        If the release has whole-clip tracks, a video's tracks are written before its first image, and an image is
+        written only if its frame is in the tracks.
+        """
         if image.video_key != self._video_key:
             self._finish_video()
             self._video_key = image.video_key

@@ -16,7 +16,7 @@ MAX_SHARD_IMAGES: Final = 10_000
 
 
 class Shard(Protocol):
-    """One file of a split."""
+    """One file or Lance fragment of a split."""
 
     def add(self, image: ReleaseImage, content: bytes) -> None:
         """Write one image, given the bytes of its file."""

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 
 def as_line(value: object) -> str:
-    """Convert a value to JSON in one line."""
+    """Convert a value to JSON on one line."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

@@ -83,7 +83,7 @@ def _estimate(estimate: Mapping[str, float] | None, unknown: str = "–") -> str
 
 
 def _code(text: str) -> Markup:
-    """Convert a text to HTML, with text between backticks as code."""
+    """Convert a string to HTML, with the parts between backticks as code."""
     parts = (escape(printable(part)) for part in text.split("`"))
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
@@ -103,7 +103,7 @@ def _prose(text: str) -> str:
 
 
 def _literal(text: str) -> str:
-    """Escape a one-line text so that Markdown shows it literally."""
+    """Escape one line of text so that Markdown shows it literally."""
     text = text.replace("\\", "\\\\")
     for character in "|`*_[]<>":
         text = text.replace(character, f"\\{character}")
@@ -119,6 +119,6 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 
 def _pin(model: Mapping[str, str | None]) -> str:
-    """Return the revision of a model's weights, or else a text about how they are pinned."""
+    """Return the revision of a model's weights, or else a phrase that says whether they are pinned."""
     is_elsewhere = str(model["source"]).startswith("endpoint:")
     return model["revision"] or ("not pinned: it runs on a server" if is_elsewhere else "pinned by checksum")

@@ -1,6 +1,6 @@
-"""Write and read a release's whole-clip tracks: the frames on which objects were followed, with their objects.
+"""Write and read a release's whole-clip tracks: the frames in which objects were followed, with their objects.
 
-`data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object on a frame. Only releases
+`data/tracked_frames.parquet` has one row per frame, and `data/tracks.parquet` one per object in a frame. Only releases
 of projects that follow objects along whole clips have these tables. Most of the frames are not images of the release.
 Frames that are stored, such as released images, have a `frame_id`. Belongs here: both tables. Does not belong here: the
 formats written from them.
@@ -82,7 +82,7 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, slots=True)
 class TrackedFrame:
-    """A frame on which objects were followed. In whole-clip tracks, each of its boxes has a different `track_id`."""
+    """A frame in which objects were followed. In whole-clip tracks, each of its boxes has a different `track_id`."""
 
     video_key: str
     split: str
@@ -147,7 +147,7 @@ def add_tracks(to: Destination, tally: ReleaseTally) -> None:
 
 
 def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the tables of tracks, if the release has them."""
+    """Yield the problems with the tables of tracks, if the folder has them."""
     if not has_tracks(folder):
         return
     of_frames, before = read_rows(tracked_frames_table(folder)), ("", -1)

@@ -21,10 +21,12 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return the problems with a release that was just written. Only a bug or a faulty disk can cause one."""
+    """Return the problems with a release that was just written. Only a bug or a faulty disk can cause one.
+
+    The other formats are compared with the tables, so they are checked only if the tables have no problems.
+    """
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
-    # The other formats are compared with the tables.
     return _problems(TABLES.codec.verifiers, folder, whole) or _problems((picture_problems, *others), folder, whole)
 
 
@@ -66,7 +68,7 @@ def _unreadable(verify: Verifier, folder: Path, error: Exception) -> str:
 
 
 def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the files below `images/`: wrong sizes in bytes or pixels, or a wrong number of files."""
+    """Yield the problems with the files below `images/`: missing files, wrong sizes, or a wrong number of files."""
     for image in expected.read_images():
         path = folder / image.path_in_release
         if not path.is_file():

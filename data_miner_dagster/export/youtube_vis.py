@@ -1,4 +1,4 @@
-"""Write YouTube-VIS, with one JSON file per split. Each object in a video has an entry with its outline on every frame.
+"""Write YouTube-VIS, with one JSON file per split. Each object in a video has an entry with its outline in every frame.
 
 Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
 lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
@@ -133,14 +133,14 @@ class _VisSequence:
 def gather_tracks(
     tracks: dict[tuple[int, int], dict[int, FollowedObject]], frame_number: int, objects: list[FollowedObject]
 ) -> None:
-    """Add the objects on a frame, except unsure ones, to the tracks with the same number and class."""
+    """Add the objects in a frame, except unsure ones, to the tracks with the same number and class."""
     for found in objects:
         if not found.box.is_unsure:
             tracks.setdefault((found.number, found.box.class_index), {})[frame_number] = found
 
 
 def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Return lists of an object's outlines, boxes and areas with one entry per frame, or None where it is absent."""
+    """Return an object's outlines, boxes and areas as lists with one entry per frame, None where it is absent."""
     entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
     for number, found in objects.items():
         left, top, right, bottom = found.box.box_xyxy
