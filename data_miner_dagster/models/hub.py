@@ -19,7 +19,7 @@ from data_miner_dagster.models.registry import BUILT_IN, PROFILES, ModelEntry
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 3.0
-_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of the models that passed
+_served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of models that hubs serve
 
 
 def check_obtainable(entry: ModelEntry) -> None:

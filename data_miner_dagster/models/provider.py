@@ -176,7 +176,8 @@ class ModelProvider:
         """The image-text encoder for filtering.
 
         Raises:
-            ConfigError: the configured name is unknown, or its model cannot compare images with text.
+            ConfigError: the user's registry is invalid, the configured name is unknown, or its model cannot compare
+                images with text.
         """
         name = self.config.filter_encoder or PROFILES[self.config.profile].filter_encoder
         return self._role("platform.models.filter_encoder", name, Capability.IMAGE_TEXT_ENCODER)
@@ -186,7 +187,7 @@ class ModelProvider:
         """The image encoder for deduplication, which may be the same as the filter encoder.
 
         Raises:
-            ConfigError: the configured name is unknown, or its model is not an encoder.
+            ConfigError: the user's registry is invalid, the configured name is unknown, or its model is not an encoder.
         """
         name = self.config.dedup_encoder or PROFILES[self.config.profile].dedup_encoder
         return self._role(
@@ -198,7 +199,7 @@ class ModelProvider:
         """The platform's detector.
 
         Raises:
-            ConfigError: the configured name is unknown, or its model is not a detector.
+            ConfigError: the user's registry is invalid, the configured name is unknown, or its model is not a detector.
         """
         name = self.config.detector or PROFILES[self.config.profile].detector
         return self._role("platform.models.detector", name, Capability.DETECTOR)
@@ -208,7 +209,8 @@ class ModelProvider:
         """The filter encoder, the dedup encoder and the platform's detector.
 
         Raises:
-            ConfigError: a configured name is unknown, or its model does not fit the role.
+            ConfigError: the user's registry is invalid, a configured name is unknown, or its model does not fit the
+                role.
         """
         return (self.filter_encoder, self.dedup_encoder, self.detector)
 
@@ -216,7 +218,8 @@ class ModelProvider:
         """Return the role of the encoder that a value of `deduplication.encoder` chooses.
 
         Raises:
-            ConfigError: the encoder's configured name is unknown, or its model does not fit the role.
+            ConfigError: the user's registry is invalid, the encoder's configured name is unknown, or its model does
+                not fit the role.
         """
         return self.filter_encoder if choice == "filter" else self.dedup_encoder
 
@@ -224,7 +227,7 @@ class ModelProvider:
         """Return the roles of a project's own detectors, in order, or of the platform's detector if `names` is empty.
 
         Raises:
-            ConfigError: a name is unknown, or its model is not a detector.
+            ConfigError: the user's registry is invalid, a name is unknown, or its model is not a detector.
         """
         return tuple(self._detector(name) for name in names) if names else (self.detector,)
 
@@ -235,7 +238,7 @@ class ModelProvider:
         """Return the role of the model that a project's `detection.tracking.tracker_model` names.
 
         Raises:
-            ConfigError: the name is unknown, or the model does not follow objects.
+            ConfigError: the user's registry is invalid, the name is unknown, or the model does not follow objects.
         """
         able = (Capability.DETECTOR, Capability.VIDEO_TRACKER)
         role = self._role("detection.tracking.tracker_model", name, *able)
@@ -245,7 +248,7 @@ class ModelProvider:
         """Return the role of the model that a project's `detection.verifier.model` names, if that is not an endpoint.
 
         Raises:
-            ConfigError: the name is unknown, or the model does not examine crops.
+            ConfigError: the user's registry is invalid, the name is unknown, or the model does not examine crops.
         """
         return self._role("detection.verifier.model", name, Capability.VERIFIER)
 
@@ -288,8 +291,8 @@ class ModelProvider:
             detectors: a project's own detectors, which replace the platform's.
 
         Raises:
-            ConfigError: a configured name is unknown, or its model lacks the required capability or has a licence that
-                is not allowed.
+            ConfigError: the user's registry is invalid, a configured name is unknown, or its model lacks the required
+                capability or has a licence that is not allowed.
             ModelError: a package, a folder or the CPU backend is missing, a hub model is neither cached nor
                 downloadable, or a checkpoint does not fit its architecture.
         """
@@ -302,7 +305,8 @@ class ModelProvider:
         """Ensure that the network that follows a project's objects is allowed, and available or downloadable.
 
         Raises:
-            ConfigError: the name is unknown, or the model does not follow objects or has a licence that is not allowed.
+            ConfigError: the user's registry is invalid, the name is unknown, or the model does not follow objects or
+                has a licence that is not allowed.
             ModelError: the model is neither available nor downloadable.
         """
         role = self.video_tracker(name)
@@ -313,7 +317,8 @@ class ModelProvider:
         """Ensure that a project's verifier is allowed, and available or downloadable.
 
         Raises:
-            ConfigError: the name is unknown, or the model does not examine crops or has a licence that is not allowed.
+            ConfigError: the user's registry is invalid, the name is unknown, or the model does not examine crops or
+                has a licence that is not allowed.
             ModelError: the model is neither available nor downloadable.
         """
         role = self.verifier(name)

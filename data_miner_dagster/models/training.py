@@ -124,7 +124,7 @@ def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch
 
 
 def refuse_connections() -> None:
-    """Make this process raise PermissionError if it opens a connection or resolves a host name. This is permanent."""
+    """Make this process raise PermissionError from now on if it opens a network connection or resolves a name."""
     sys.addaudithook(_refuse)
 
 

@@ -63,7 +63,7 @@ class FixedInput:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How to use a network: with which phrases, with which fixed input sizes, and whether for masks.
+    """The phrases and the fixed input sizes of a network, and whether it returns masks.
 
     `phrases` is None if the network has fixed class names.
     """
