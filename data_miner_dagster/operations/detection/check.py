@@ -28,7 +28,7 @@ class BoxCounts:
     num_misplaced: int  # outside their frame, without area, or on a frame that does not exist
     num_unknown_class: int  # of a class that is not in the class list
     num_bad_confidence: int  # with a confidence outside 0 to 1
-    num_wrong_masks: int = 0  # that differ from the bounds of their mask by more than a pixel
+    num_wrong_masks: int = 0  # with an empty mask, or one whose bounds differ from the box by over a pixel
 
     @property
     def holds(self) -> bool:
@@ -37,7 +37,7 @@ class BoxCounts:
 
     @property
     def description(self) -> str:
-        """The counts in one line, for the user."""
+        """The counts as a single line, for the user."""
         return (
             f"{counted(self.num_boxes, 'box', 'boxes')}: {self.num_misplaced:,} outside their frame or empty, "
             f"{self.num_unknown_class:,} of a class that the project does not have, {self.num_bad_confidence:,} with a "
@@ -51,7 +51,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
     Raises:
         ConfigError: the project does not exist.
-        NotReadyError: no detector has examined the project's frames.
+        NotReadyError: the project's detection has not run yet.
     """
     require_table(platform, project, ProjectStage.DETECTION)
     layout = platform.layout
@@ -79,9 +79,9 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
 
 
 def _count_wrong_masks(detections_table: Path) -> int:
-    """Count the boxes that differ from the bounds of their masks by more than a pixel.
+    """Count the boxes whose masks are empty or have bounds that differ from the box by more than a pixel.
 
-    The result is 0 for a table of an earlier version, which has no masks.
+    The result is 0 for a table that an earlier version wrote without masks.
     """
     if not has_column(detections_table, "mask"):
         return 0

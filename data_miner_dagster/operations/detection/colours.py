@@ -1,8 +1,8 @@
-"""Measure, store and read the colours in boxes, for projects with tracking.
+"""Measure, store and read the colours in boxes, for projects whose tracking links boxes by colour.
 
-Colours are measured while a detector examines a picture, because it is decoded then anyway. They are stored with the
-detector's boxes. Boxes that were stored by an earlier version, or without tracking, lack colours. Their colours are
-measured on the stored picture, if it still exists.
+Colours are measured while a detector examines a picture, because the picture is decoded then anyway. The colours are
+stored with the detector's boxes. Boxes that were stored by an earlier version, or without such tracking, lack colours.
+Missing colours are measured on the stored picture, if it still exists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,9 +31,9 @@ _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 class StoredBoxes:
     """One detector's boxes on one frame, with the colours in each box.
 
-    A box's colours are empty bytes if other boxes mostly cover it, and None if they are unknown. `boxes` is (N, 4), in
-    pixels. Coordinates and confidences are rounded as in stored tables, so colours that are measured later on the
-    stored picture have the same bytes.
+    A box's colours are empty bytes if the box has no area or other boxes mostly cover it, and None if they are unknown.
+    `boxes` is (N, 4), in pixels. Coordinates and confidences are rounded as in stored tables, so colours that are
+    measured later on the stored picture have the same bytes.
     """
 
     boxes: npt.NDArray[np.float64]
@@ -57,7 +57,10 @@ def with_colours(rows: Sequence[DetectionRow], image: RgbImage) -> list[Detectio
 
 
 def stored_boxes(table: pa.Table) -> Mapping[str, StoredBoxes]:
-    """Return the boxes in a table of COLOURED_DETECTIONS_SCHEMA, by frame id. Each frame's rows must be adjacent."""
+    """Return the boxes in a table of COLOURED_DETECTIONS_SCHEMA, by frame id. The column `mask` may be missing.
+
+    Each frame's rows must be adjacent.
+    """
     boxes = np.stack([table[name].to_numpy() for name in _CORNERS], axis=1).astype(np.float64)
     confidences = table["confidence"].to_numpy().astype(np.float64)
     names, colours = table["class_name"].to_pylist(), table[COLOURS_COLUMN].to_pylist()
@@ -92,8 +95,8 @@ def colours_of(
 ) -> list[Colours | None]:
     """Return the colours in each box on a frame, taken from the stored box of the same class that overlaps it most.
 
-    An entry is None if no stored box overlaps enough, or if the stored box has unknown colours or is mostly covered by
-    other boxes.
+    An entry is None if no stored box of the class overlaps enough, or if the stored box has unknown colours, has no
+    area, or is mostly covered by other boxes.
     """
     best: list[Colours | None] = [None] * len(found.detections.prompts)
     overlaps = np.full(len(best), np.nextafter(_SAME_BOX_IOU, 0))

@@ -73,10 +73,12 @@ class Decisions:
     def videos(self) -> Iterator[list[FrameBoxes]]:
         """Yield the frames of one video at a time, with the rows of their boxes.
 
-        Frames that not all detectors have examined, and frames with an internal error, are left out.
+        Frames that not all detectors have examined, and frames with an internal error, are left out. If comparing the
+        boxes along a video causes an error, the whole video is left out.
 
         Raises:
             SystematicFaultError: the same internal error occurs on all videos (three or more), or on ten in a row.
+            OutageError: the same error, which may pass, occurs on all videos (three or more), or on ten in a row.
         """
         readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
         with item_guard("detections") as guard:
@@ -97,7 +99,7 @@ class Decisions:
     def _decide(self, video: Sequence[FrameToDetect], guard: ItemGuard) -> list[tuple[FrameToDetect, FrameDetections]]:
         """Return the frames of one video, each with its final boxes. Frames that cause an internal error are left out.
 
-        Boxes are compared along the whole video. If the comparison causes an error, the whole video is left out.
+        If comparing the boxes along the video causes an error, the result is empty.
         """
         video_key, add = video[0].video_key, self._faults.add
         by_frame = [boxes_by_frame(boxes.of(frame.frame_id for frame in video), self._config) for boxes in self._found]

@@ -70,7 +70,7 @@ from data_miner_dagster.storage.tables import (
 )
 
 ROW_GROUP_BOXES: Final = 50_000
-"""Boxes are written when at least this many are in memory. Readers of a single video also read this many at once."""
+"""Boxes are written when at least this many are in memory, each time as one row group."""
 ROW_GROUP_MASK_BYTES: Final = 64 << 20
 """Boxes are also written when their masks reach this size. Masks with noisy outlines take 100 times the usual space."""
 _DECIDED_APART: Final = {"batch_size", "decode_threads", "verifier", "tracking"}
@@ -89,8 +89,8 @@ def detect_project(
 ) -> ProjectOutcome:
     """Detect the project's classes on the representatives of `deduplicated.parquet`, and write the tables of detection.
 
-    A detector examines only frames that it has not yet examined with the current class list and settings. A killed run
-    resumes after its last part, and writes the same bytes as an uninterrupted run.
+    Current tables are reused. A detector examines only frames that it has not yet examined with the current class list
+    and settings. A killed run resumes after its last part, and writes the same bytes as an uninterrupted run.
 
     Args:
         platform: the platform of one root.
@@ -99,8 +99,8 @@ def detect_project(
         not_followed: the keys of videos whose objects must not be followed, to reproduce earlier tables.
 
     Returns:
-        An outcome with the exact counts of frames, frames with boxes, boxes, and boxes by class. If there are
-        unreadable frames, left-out videos, verdicts of the verifier, or tracks, they are counted too.
+        An outcome with the counts of frames, frames with boxes, boxes, and boxes by class. If the project has a
+        verifier or tracking, verdicts or tracks are counted too, as are any unreadable frames and left-out videos.
 
     Raises:
         ConfigError: the project does not exist, a detector does not know a class, or a setting or exemplar is invalid.
@@ -147,7 +147,7 @@ def detect_project(
 
 
 def _usable_detectors(platform: Platform, config: DetectionConfig) -> Sequence[DetectorRole]:
-    """Return a project's detectors, after checking that they know its classes and that objects can be followed."""
+    """Return a project's detectors, after checking that they know its classes and that requested tracking can run."""
     detectors = platform.models.detectors(config.detectors)
     check_can_follow(platform, config)
     for detector in detectors:
@@ -162,7 +162,7 @@ def _forget_found(platform: Platform, project: str) -> None:
 
 
 def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mapping[str, DetectionParts]) -> str:
-    """Return the fingerprint of everything that boxes depend on, except the frames and the verifier's answers."""
+    """Return the fingerprint of everything that boxes depend on, except the frames and the verifier."""
     return fingerprint_of(
         {
             "detection": _deciding_settings(config),
@@ -174,7 +174,7 @@ def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mappi
 
 
 def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
-    """Return the settings that affect boxes.
+    """Return the settings that affect boxes, except those that another part of the fingerprint covers.
 
     The paths of exemplars are omitted, because the fingerprints of the parts cover the bytes of the files.
     """
@@ -187,7 +187,7 @@ def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
 def _current_fingerprint(
     platform: Platform, project: str, fingerprint: str, verification: BoxVerification | None
 ) -> str | None:
-    """Return the fingerprint of the stored tables, or None if they are not current.
+    """Return the fingerprint of the stored tables, or None if they are missing or not current.
 
     Tables are not current if their inputs have changed, frames were unreadable, videos were not followed, or boxes are
     waiting for the verifier's answer. With a verifier, the fingerprint depends on its answers.
@@ -214,7 +214,7 @@ def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _MadeFrom:
-    """The fingerprints of the tables' inputs, and the representatives that are left out."""
+    """The fingerprints of the tables' inputs, and the number and errors of representatives that are left out."""
 
     deduplicated_fingerprint: str
     found_fingerprint: str
@@ -327,7 +327,7 @@ def _with_answers(fingerprint: str, verification: BoxVerification) -> str:
 
 
 def num_unreadable_frames(detected_frames_table: Path) -> int:
-    """Return the number of representatives that are missing from the table because they could not be examined."""
+    """Return the number of representatives that are missing from the table because of an error."""
     return int(read_metadata(detected_frames_table).get(NUM_UNREADABLE_KEY, "0"))
 
 

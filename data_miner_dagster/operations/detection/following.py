@@ -121,10 +121,10 @@ class VideoFollower:
         coloured: FrameColours,
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Create a follower that writes no whole-clip tracks.
+        """Create a follower, which writes whole-clip tracks only while `tables` is set.
 
         Args:
-            neighbours: the pictures around the frames, and the detectors' boxes on them.
+            neighbours: the pictures around the frames, with the stored results on these pictures.
             config: the settings of detection.
             coloured: the colours in the detectors' boxes on the frames.
             sessions: the results of the network that follows objects. If it is None, ByteTrack links the detectors'
@@ -142,7 +142,7 @@ class VideoFollower:
         """Return the boxes on the frames of one video after following its objects.
 
         Objects are followed through these frames and the pictures around them. If the video cannot be followed,
-        `decided` is returned unchanged. Whole-clip tracks are written if they are requested.
+        `decided` is returned unchanged. Otherwise, tracks are added to `tables` if that is not None.
 
         Args:
             frames: the frames of one video, ordered by time.
@@ -269,7 +269,7 @@ def following(
     parts: Mapping[str, DetectionParts],
     not_followed: Collection[str] = (),
 ) -> Iterator[VideoFollower | None]:
-    """Decode the pictures around a project's frames, then yield a follower of its objects.
+    """Decode the pictures around a project's frames, then yield a follower of the project's objects.
 
     If the settings do not request tracking, nothing is decoded, and None is yielded.
 
@@ -343,10 +343,10 @@ def are_tracks_current(platform: Platform, project: str, config: DetectionConfig
 
 
 def forget_other_tracks(platform: Platform, project: str, follower: VideoFollower | None) -> None:
-    """Remove the tracks, pictures and results that are no longer needed.
+    """Remove whole-clip tracks that are not requested, and outdated results on the pictures around frames.
 
-    These are whole-clip tracks that are not requested, the pictures around frames unless the settings keep them, and
-    outdated results on such pictures.
+    If `follower` is not None, the pictures around the frames of followed videos are also removed, unless the settings
+    keep them.
 
     Args:
         platform: the platform of one root.
@@ -375,7 +375,7 @@ def track_counts(platform: Platform, project: str) -> dict[str, int]:
 
 
 def tracking_settings(platform: Platform, config: DetectionConfig) -> Mapping[str, object]:
-    """Return the tracking settings that are part of a table's fingerprint, or an empty mapping without tracking.
+    """Return the settings and versions of tracking that a fingerprint covers, or an empty mapping without tracking.
 
     Raises:
         ModelError: the folder of the tracking model's `file:` source is missing.

@@ -1,4 +1,4 @@
-"""Detect the objects on a picture that resemble those in given boxes (`data-miner try detect PICTURE --like BOX`)."""
+"""Detect the objects in a picture that resemble those in given boxes (`data-miner try detect PICTURE --like BOX`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def check_takes_boxes(role: DetectorRole) -> None:
 def try_detect_like(
     role: DetectorRole, picture: Path, like: Sequence[BoxXyxy], unlike: Sequence[BoxXyxy], *, threshold: float
 ) -> Trial:
-    """Detect the objects on a picture that resemble those in `like` and do not resemble those in `unlike`.
+    """Detect the objects in a picture that resemble those in `like` and do not resemble those in `unlike`.
 
     Args:
         role: the detector.

@@ -1,6 +1,6 @@
 """Decode, store and examine the pictures around a project's frames, so that objects can be followed.
 
-The pictures are stored in `windows/`, in one folder per video that all projects share. If a video's pictures are
+The pictures are stored in `windows/`, in one folder per video, which all projects share. If a video's pictures are
 unavailable, its objects are not followed, and its boxes remain as detected.
 
 Belongs here: decoding and examining pictures, the expensive part. Does not belong here: following the objects
@@ -81,7 +81,7 @@ class Neighbours:
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: each detector's results on the frames. Each fingerprint identifies a detector and its classes.
+            parts: each detector's results on the frames. Each fingerprint covers the classes and settings.
             sessions: the network that follows objects and examines the pictures, or None if the detectors examine them.
         """
         self.config = config
@@ -118,10 +118,13 @@ class Neighbours:
         return self._open.__exit__(kind, error, trace)
 
     def prepare(self) -> None:
-        """Log the maximum number of missing pictures, and decode them. Missing video files are downloaded again.
+        """Decode the pictures of each video that lacks some. Missing video files are downloaded again.
+
+        The maximum number of pictures is logged first.
 
         Raises:
             SourcesMissingError: a video file is missing, and the platform is offline.
+            OutageError: an error of the network, the disk or memory affects all videos.
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
         """
         rows, keys = dict[str, VideoRow](), iter(self._times)
@@ -171,8 +174,8 @@ class Neighbours:
     def _lacks_pictures(self, row: VideoRow) -> bool:
         """Return whether a video must be decoded.
 
-        This is the case if its list of pictures is missing, stale or incomplete, or if its pictures were removed
-        before all of them were examined.
+        This is the case if its list of pictures is missing, stale or incomplete, or if its pictures were removed and
+        some of them have not been examined with the current settings.
         """
         video_key = row.key
         stored = read_stored_windows(self._platform.layout, video_key)
@@ -199,7 +202,8 @@ class Neighbours:
     def _make(self, video_key: str, room: Room, why_gone: str) -> None:
         """Decode the pictures around a video's frames, and replace its folder of pictures atomically.
 
-        The new folder also has the pictures that other projects requested, if the video file has not changed.
+        The new folder also has the pictures that other projects requested, unless the video file or the image settings
+        have changed. If the video's file is missing, the video is added to `failed` instead.
         """
         layout, config = self._platform.layout, self._platform.config.extraction
         with self._platform.hold_video(video_key) as claim:
@@ -229,7 +233,9 @@ class Neighbours:
                 room.remove_source_held(row)
 
     def frames_of(self, video_key: str) -> Iterator[FrameToDetect]:
-        """Yield the pictures that this project needs around a video's frames, ordered by time. Frames are omitted.
+        """Yield the pictures that this project needs around a video's frames, ordered by time.
+
+        Pictures at the times of the frames themselves are omitted.
 
         Raises:
             DamagedFileError: the list of pictures cannot be read.
@@ -305,9 +311,13 @@ class Neighbours:
         return Steps(f"detection: to follow objects, {what}", "videos", num_videos, self._platform)
 
     def follow_objects(self) -> None:
-        """Have the network follow the objects in videos whose results are incomplete. Without one, nothing happens.
+        """Have the network follow the objects in videos whose results are incomplete.
+
+        If the detectors examine the pictures instead, nothing happens.
 
         Raises:
+            ConfigError: a phrase is too long for the network.
+            ModelError: the network cannot be loaded, or there is too little memory.
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
         """
         if self._sessions is None:

@@ -18,7 +18,7 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def representatives(platform: Platform, project: str, faults: DetectionFaults) -> tuple[list[FrameToDetect], int]:
-    """Return the representatives with their images, ordered by frame id, and the number of unavailable ones.
+    """Return the representatives with their images, ordered by frame id, and the number of unavailable representatives.
 
     All representatives of a video are unavailable if the video's frames cannot be read, or if one representative no
     longer exists because frames were extracted again. The errors are added to `faults`.

@@ -39,8 +39,8 @@ from data_miner_dagster.storage.detection_parts import DetectionParts, PartName
 
 PART_FRAMES: Final = 256
 PART_SECONDS: Final = 60.0
-"""Results are written after `PART_FRAMES` frames or this time, whichever comes first. A killed run loses only
-unwritten results."""
+"""Results are written after `PART_FRAMES` frames or this many seconds, at the end of a batch. A killed run loses
+only unwritten results."""
 
 logger = logging.getLogger(__name__)
 
@@ -67,21 +67,21 @@ _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 class DetectionFaults:
     """The first internal error in each frame and video during one build, one line each.
 
-    An error in a frame is also recorded for its video. If no frame of the video remains, this error is the reason for
-    leaving out the video. An error in one box or tile counts for the whole frame, since an image that lacks a box would
-    be labelled wrongly.
+    An error in a frame is also recorded for its video. If no frame of the video remains, the video's first error is the
+    reason for leaving it out. An error in one box or tile counts for the whole frame, since an image that lacks a box
+    would be labelled wrongly.
     """
 
     by_video: dict[str, str] = field(default_factory=dict)
     by_frame: dict[str, str] = field(default_factory=dict)
 
     def add(self, frame: FrameToDetect, fault: ItemFault) -> None:
-        """Record the error that prevented a frame from being examined."""
+        """Record an error because of which a frame is left out, for the frame and its video."""
         self.by_frame.setdefault(frame.frame_id, fault.line)
         self.add_video(frame.video_key, fault)
 
     def add_video(self, video_key: str, fault: ItemFault) -> None:
-        """Record the error that prevented all frames of a video from being examined."""
+        """Record an error because of which a video or one of its frames is left out."""
         self.by_video.setdefault(video_key, fault.line)
 
 
@@ -89,7 +89,7 @@ class Looker:
     """Examines frames with one detector, and stores the results. The detector is loaded when it is first used.
 
     An unreadable frame stays unexamined. So does a frame with an internal error, for example in one of its tiles or
-    boxes. The error is added to `faults`.
+    boxes. Internal errors are added to `faults`.
     """
 
     def __init__(
@@ -199,13 +199,13 @@ class _CarefulDetector:
         self._faults = faults
         self._proven: RgbImage | None = None  # an image on which the detector succeeded
         self.measures_colours = False
-        """Whether to store the colours in each box. The picture is already decoded here."""
+        """Whether to measure the colours in each box while the picture is decoded anyway."""
 
     def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
         """Return the frames of a batch, each with the rows of its boxes.
 
         Frames that cannot be read or that cause an internal error are left out. If the batch fails, its frames are
-        examined one by one.
+        examined one by one. An error that concerns all frames, or a lack of memory, is raised.
         """
         decoded = [(frame, self._attempt(frame, image.result, proves=False)) for frame, image in batch]
         readable = [(frame, image) for frame, image in decoded if image is not None]

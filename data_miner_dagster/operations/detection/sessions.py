@@ -97,7 +97,7 @@ class VideoSessions:
     def look_at(self, video_key: str, frames: Callable[[], Iterable[FrameToDetect]]) -> None:
         """Run the network for the incomplete sessions of a video, and store the results.
 
-        A killed run loses at most one session. Results of sessions with other frames are removed.
+        A killed run loses at most one session. Results of sessions whose frames have changed are removed.
 
         Args:
             video_key: the key of the video.
@@ -132,9 +132,9 @@ class VideoSessions:
         return is_resized or are_apart(one.pts_seconds, other.pts_seconds, self._window_seconds)
 
     def _follow(self, run: FrameRun[FrameToDetect], name: PartName, parts: DetectionParts) -> None:
-        """Run one session, and write the objects on its new frames.
+        """Run one session, and write the objects in its new frames.
 
-        Objects on the frames that are repeated from the previous session are matched with that session's objects.
+        Objects in the frames that are repeated from the previous session are matched with that session's objects.
         """
         session = self._tracker.start(self._config.class_prompts)
         numbers = ObjectNumbers(run.ordinal)
@@ -173,7 +173,7 @@ class VideoSessions:
         return rows
 
     def objects_on(self, parts: DetectionParts, frames: Collection[FrameToDetect]) -> Mapping[str, list[SeenObject]]:
-        """Return the stored objects on the given frames, by frame id. Frames without objects are omitted."""
+        """Return the stored objects in the given frames, by frame id. Frames without objects are omitted."""
         found = parts.found({frame.frame_id: frame.sha256 for frame in frames})
         return self.objects_of(found.of(frame.frame_id for frame in frames))
 

@@ -114,10 +114,10 @@ def look_at_unseen(
 
 
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-    """Examine shards of a project's frames alongside the run that leads its detection. Return how many were examined.
+    """Examine shards of a project's frames alongside the run that leads its detection. Return the number of shards.
 
-    No frame is examined if the project has no plan of shards, or if the plan was made with settings that differ from
-    this run's settings.
+    No frame is examined if the project has no plan of shards, or if the plan was made from different frames or with
+    different settings.
 
     Args:
         platform: the platform of one root.

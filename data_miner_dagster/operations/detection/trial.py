@@ -26,7 +26,7 @@ def try_detect(
     limit: int | None = None,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Detect the classes on the images in a folder. Boxes are not compared along a video.
+    """Detect the classes in the images of a folder. Boxes are not compared along a video.
 
     The rows of the result are ordered by path.
 
@@ -39,8 +39,8 @@ def try_detect(
         exemplar_folder: the folder against which relative exemplar paths are resolved.
 
     Raises:
-        ConfigError: the folder has no images, a detector does not have one of the classes, or an exemplar cannot be
-            read.
+        ConfigError: the folder does not exist or has no images, a detector does not have one of the classes, or an
+            exemplar cannot be read.
         ModelError: a detector is missing or cannot be loaded.
     """
     paths = folder_images(folder, limit=limit)
