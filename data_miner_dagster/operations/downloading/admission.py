@@ -28,7 +28,7 @@ class NoRoomYetError(TransientError):
 
 
 def check_head_room(platform: Platform, row: VideoRow) -> None:
-    """Raise if too little disk space is free for a download to start.
+    """Raise if too little disk space is free for a download to start. Local files that are not copied need no space.
 
     Raises:
         PostponedError: the disk has less than `min_free_bytes` free.
@@ -72,10 +72,10 @@ def postpone_if_not_its_own(
     error: VideoPermanentError | VideoTransientError,
     config: DownloadingConfig,
 ) -> None:
-    """Raise if a failure must not count against its video. A rate limit or bot check also opens the site's breaker.
+    """Raise if a failure must not count against its video. After a rate limit or bot check, the site's breaker is open.
 
     Raises:
-        PostponedError: something other than the video caused the failure, so it does not count as an attempt.
+        PostponedError: something other than the video caused the failure, so the download does not count as an attempt.
     """
     if error.kind is VideoErrorKind.DISK_FULL:
         until = utc_now() + timedelta(seconds=backoff_seconds(attempts, config))

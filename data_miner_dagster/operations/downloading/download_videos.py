@@ -106,7 +106,9 @@ def download_videos(
 ) -> list[VideoOutcome]:
     """Download missing videos, several at a time. Return one outcome per key, in the given order.
 
-    A video whose manifest and file exist is REUSED. A failure is recorded with its kind and does not stop other videos.
+    Without `force`, a video is REUSED if its manifest and file exist, or if it has frames and its file was removed to
+    free space. A failure is recorded with its kind and does not stop other videos. `report` is called with each
+    outcome, even if a later try replaces the outcome.
     A video that failed before is retried once its retry time has passed, or with `force`. While a circuit breaker is
     open or a budget is used up, videos are postponed, and downloaded automatically later.
 
@@ -306,7 +308,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return `outcome`, or a refusal by the video's site if the whole site refuses requests."""
+    """Return `outcome`, or cancel the failure and return a refusal by the site if the whole site refuses requests."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))

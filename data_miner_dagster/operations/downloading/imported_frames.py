@@ -15,7 +15,7 @@ from data_miner_dagster.storage.videos import VideoInfo, write_video_info
 
 
 def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | None:
-    """Return the sorted paths of a video's pictures if it is a folder, or None if it is a file.
+    """Return the sorted paths of a video's pictures if the video is a folder of pictures, or None otherwise.
 
     Raises:
         VideoPermanentError: (MISSING_FILE) the folder is missing, or its pictures differ from those that were listed.

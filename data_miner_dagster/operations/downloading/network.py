@@ -17,7 +17,10 @@ from data_miner_dagster.domain.work import FailureKind, WorkStage
 from data_miner_dagster.operations.platform import Platform
 
 _NUM_SITES: Final = 2
-"""The network counts as down once this many sites have failed without any answer in between."""
+"""The network counts as down once this many sites have failed without any answer in between.
+
+On a host without a default route, a single failed site is enough.
+"""
 _ROUTES: Final = (Path("/proc/net/route"), Path("/proc/net/ipv6_route"))
 _IS_UP: Final = 0x1
 
@@ -39,7 +42,7 @@ class NetworkWatch:
         """Note a failed download. `row` is the video's row from before the attempt.
 
         Raises:
-            OutageError: the network is down. The rows of videos that failed because of the outage are restored.
+            OutageError: the network is down. Videos that failed because of the outage are set back to PENDING.
         """
         if not error.is_of_network:
             self.note_answer()
@@ -63,7 +66,7 @@ class NetworkWatch:
 
 
 def has_default_route() -> bool:
-    """Return whether this host has a default route, or True if the system does not list its routes."""
+    """Return whether this host has a default route, or True if no routes are listed or they cannot be read."""
     try:
         ipv4, ipv6 = (path.read_text(encoding="ascii").splitlines() if path.exists() else [] for path in _ROUTES)
     except OSError:

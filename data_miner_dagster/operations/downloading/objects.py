@@ -1,4 +1,4 @@
-"""Fetch a video from a bucket into an attempt's folder. A later attempt can continue from the bytes in it."""
+"""Fetch a video from a bucket into an attempt's folder. A later attempt can continue from the bytes there."""
 
 import time
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def bucket_of(address: str) -> str:
 def fetch_object(
     platform: Platform, row: VideoRow, url: ObjectUrl, folder: Path, *, check: Callable[[], None]
 ) -> FetchedVideo:
-    """Download an object into `folder` as `video.<ext>`, continuing from the bytes of an earlier attempt.
+    """Download an object into `folder` as `video.<ext>`, continuing from any bytes of an earlier attempt.
 
     Args:
         platform: the platform of one root.
@@ -44,8 +44,10 @@ def fetch_object(
         check: called between two requests. It raises if the claim on the video is lost.
 
     Raises:
-        VideoPermanentError: the object is missing, forbidden, empty or too large.
-        VideoTransientError: the bucket does not answer or takes too long, or a setting for it is missing.
+        VideoPermanentError: the object is missing, forbidden, empty or too large, or the bucket reports another
+            permanent error.
+        VideoTransientError: the bucket does not answer or takes too long, or a setting for it is missing or invalid.
+        ClaimLostError: `check` raised it.
     """
     config = platform.config.downloading
     deadline = time.monotonic() + config.max_wall_seconds

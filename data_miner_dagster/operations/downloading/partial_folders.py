@@ -42,10 +42,11 @@ def _copy(earlier: Path, own: Path) -> None:
 
 
 def begin_partial_folder(folder: Path, claim: Claim) -> Path:
-    """Create and return the folder for this attempt at a video, with the bytes of the last interrupted attempt.
+    """Return the folder for this attempt at a video. A new folder starts with the latest attempt's bytes, if any.
 
     If the process that wrote those bytes may still be running, they are copied, so that two processes never write to
-    the same file. The folders of all other attempts at the video are removed.
+    the same file. If copying fails, the folder starts empty. The folders of all other attempts at the video are
+    removed.
     """
     own = folder / partial_name(_NAME, claim.token)
     if not own.exists():

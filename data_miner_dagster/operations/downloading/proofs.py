@@ -21,6 +21,7 @@ def prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetched
 
     Raises:
         VideoPermanentError: a check failed. The error's `is_of_file_alone` is False if the site may be the cause.
+        VideoTransientError: the worker that read the file died.
     """
     try:
         return _prove(media, config, row, fetched)

@@ -1,4 +1,4 @@
-"""Record downloads in the catalog, in transactions that start once the files are in place."""
+"""Record the results of downloads in the catalog. A finished download is recorded once its file is in place."""
 
 import shutil
 from collections.abc import Collection, Mapping
@@ -43,7 +43,7 @@ def _rejection_text(rejections: Mapping[str, Rejection]) -> str:
 def record_done(
     session: Session, info: VideoInfo, rejections: Mapping[str, Rejection], skipping: Collection[str] = ()
 ) -> None:
-    """Mark a video DOWNLOADED, link it to the first identical video, and record the projects' `rejections`.
+    """Mark a video DOWNLOADED, link it to the first identical video, if any, and record the projects' `rejections`.
 
     Projects in `skipping` also reject the video if they already have an identical one.
     """
@@ -67,7 +67,8 @@ def record_done(
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
     """Return the key of the first other video with the same content, or None if there is no such video.
 
-    The bytes are compared first. If no video has the same bytes, pictures and durations are compared.
+    The bytes are compared first. If no video has the same bytes, pictures and durations are compared,
+    unless this video has no content fingerprint.
     """
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
     alike = first_of_same_bytes(session, info.video_key, info.file.sha256)
@@ -118,7 +119,8 @@ def record_failure(
 ) -> VideoOutcome:
     """Mark a video FAILED or UNAVAILABLE, and store the kind of failure, its message and the time of the next attempt.
 
-    If an earlier download exists, the video stays downloaded instead. Return the outcome FAILED or UNAVAILABLE.
+    If the file or the frames of an earlier download exist, the video keeps them instead. Return the
+    outcome FAILED or UNAVAILABLE.
     """
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)

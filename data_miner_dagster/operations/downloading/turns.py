@@ -19,7 +19,7 @@ from data_miner_dagster.sites.keys import site_of_key
 
 @dataclass(slots=True)
 class _Line:
-    """The waiting videos of one site, with their positions among all videos."""
+    """The queue and the limits of one site. Each waiting video has its position among all videos."""
 
     most_at_work: float
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
@@ -49,7 +49,7 @@ class Turns:
         self._places = {key: place for place, key in enumerate(self._site_by_key)}
 
     def take(self) -> str | None:
-        """Wait until a video's site is free, and return the key of the first such video.
+        """Wait until a site with waiting videos is free, and return the key of the first waiting video of a free site.
 
         Return None once no video is waiting.
         """
@@ -81,7 +81,7 @@ class Turns:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Discard the waiting videos. From now on, `take` returns None."""
+        """Discard the waiting videos. `take` then returns None unless a video is put back."""
         with self._changed:
             for line in self._lines.values():
                 line.waiting.clear()
