@@ -1,7 +1,7 @@
 """Embed all frames of videos, and store the vectors in files that all projects share.
 
-Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Claims are
-always taken in the order of the keys, so two callers cannot deadlock.
+Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Videos
+that repeat the bytes of others come last. Both groups are claimed in the order of the keys, so callers cannot deadlock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,12 +40,14 @@ def embed_frames(
 ) -> list[VideoOutcome]:
     """Embed every frame of each video with the filter encoder. Return one outcome per key, in the given order.
 
-    A video with current embeddings is REUSED, and one without frames is BLOCKED. A frame whose image is damaged is left
-    out and counted. A video without any readable frame is FAILED, and its frames are recreated after a back-off.
+    A video with current embeddings is REUSED unless `force` is set, and a video whose frames are missing is BLOCKED. A
+    frame whose image is damaged is left out and counted. If none of a video's frames can be read, the video is FAILED,
+    and its frames are recreated after a back-off.
 
     Raises:
         ConfigError: the configured encoder is unknown.
         ModelError: the encoder is missing, or differs from the pinned one.
+        SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     # One meter for all: a batch belongs to one video, but images are decoded ahead and one model serves all videos.
     meter = Meter(WorkStage.EMBEDDING, run_id=platform.run_id, with_libraries=True)
@@ -163,7 +165,8 @@ def _plan_whole_video(
 ) -> EmbeddingTask | VideoOutcome:
     """Return the task of embedding a whole video, or the video's outcome if it cannot or need not be embedded.
 
-    The caller must hold the video's claim.
+    Current embeddings of a video with the same bytes are copied. If frames are missing, extraction is requested. The
+    caller must hold the video's claim.
     """
     video = find_video(platform.database, video_key)
     if video is None:

@@ -1,7 +1,7 @@
-"""Find the stored frames most similar to a frame, a picture or a text, for `data-miner similar`.
+"""Find the stored frames most similar to a frame, a picture or a phrase, for `data-miner similar`.
 
-Each search reads and compares all embeddings from the filter encoder, one video at a time on each core, so there is no
-index that could become stale.
+Each search reads and compares all the searched videos' embeddings from the filter encoder, one video at a time on each
+core, so there is no index that could become stale.
 """
 
 import logging
@@ -48,7 +48,7 @@ class SimilarFrame:
     cosine: float
     video_name: str
     pts_seconds: float | None
-    """The frame's time in its video, or None if the video's frames are missing."""
+    """The frame's time in its video, or None if the table of frames is missing or damaged."""
     address: str
     """The address of the video, at the frame's second if the site supports that."""
     picture: PictureFile | None
@@ -60,7 +60,7 @@ class SimilarFrames:
     """The frames that a search found, most similar first, and facts about the videos that were searched."""
 
     query: str
-    """A description of the frame, picture or text that was searched for."""
+    """A description of the frame, picture or phrase that was searched for."""
     encoder: str
     frames: tuple[SimilarFrame, ...]
     num_videos: int
@@ -72,17 +72,18 @@ class SimilarFrames:
 
 
 def find_similar(platform: Platform, what: str, *, count: int = 100, project: str | None = None) -> SimilarFrames:
-    """Return the frames most similar to a stored frame, to the picture in a file, or to a text.
+    """Return the frames most similar to a stored frame, to the picture in a file, or to a phrase.
 
     Args:
         platform: the platform with the frames and the filter encoder.
-        what: a frame id, the path of a picture, or a text.
+        what: a frame id, the path of a picture, or a phrase.
         count: the maximum number of frames to return.
         project: the project whose videos are searched, or None to search all videos.
 
     Raises:
         ConfigError: the project does not exist, no video has embeddings from the filter encoder, or `what` is blank or
             names a frame or picture that does not exist or cannot be read.
+        PermanentError: the stored frame `what` has no current embedding.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:
@@ -114,7 +115,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
 
 
 def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Float32Array]:
-    """Return a description of the frame, picture or text to search for, and its (D,) vector."""
+    """Return a description of the frame, picture or phrase to search for, and its (D,) vector."""
     key, _, ordinal = what.rpartition("/")
     if ordinal.isdecimal() and key and find_video(platform.database, key) is not None:
         return f"the frame {what}", load_vectors(platform, encoder, key, [split_frame_id(what)[1]])[0]
@@ -128,10 +129,10 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
 
 
 def _check_is_text(what: str) -> None:
-    """Check that a text is neither blank nor a mistyped frame id or path. A search for such a text is meaningless.
+    """Check that a phrase to search for is neither blank nor a mistyped frame id or picture path.
 
     Raises:
-        ConfigError: the text is blank, or has the form of a frame id or of a picture's path.
+        ConfigError: the phrase is blank, or has the form of a frame id or of a picture's path.
     """
     if not what.strip():
         raise ConfigError("the text to search for is empty; give a frame, the path of a picture, or words")
@@ -144,7 +145,7 @@ def _check_is_text(what: str) -> None:
 
 
 def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest) -> str | None:
-    """Offer a video's frames to `nearest`. Return None, or the reason why that is impossible."""
+    """Offer a video's frames to `nearest`. Return None, or the reason why they cannot be read."""
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, key))
     except DamagedFileError as error:

@@ -1,4 +1,4 @@
-"""Compute the missing vectors of chosen frames. A project embeds only the frames that it needs.
+"""Compute the missing vectors of chosen frames, for encoders that a project needs for only some of its frames.
 
 Does not belong here: embedding whole videos (embed_frames.py).
 """
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
     """Compute and store the missing vectors of frames. Return how many were computed.
 
-    `frames` has frame indices by video key. The vectors of other frames in these videos are kept. Only videos with
+    `frames` has frame indices by video key. Current vectors of other frames in these videos are kept. Only videos with
     missing vectors are claimed.
 
     Raises:

@@ -57,7 +57,7 @@ class EmbeddingTask:
             self.problems.append(log_fault("embedding", make_frame_id(self.video_key, frame_index), error).line)
 
     def stored(self, embedding_dim: int) -> StoredEmbeddings:
-        """Return the new content of the video's file: the known vectors and the new ones."""
+        """Return the new content of the video's file: the known and the new vectors, by ascending frame index."""
         vectors = np.stack(self.vectors) if self.vectors else np.zeros((0, embedding_dim), np.float16)
         indices = np.asarray(self.frame_indices, np.int32)
         if self.known is not None:
@@ -69,7 +69,9 @@ class EmbeddingTask:
 
 
 def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) -> list[FrameToEmbed]:
-    """Return the frames of a task's video, by ascending index. If `only` is given, other indices are omitted.
+    """Return the frames of a task's video, by ascending index.
+
+    If `only` is given, frames with other indices are omitted.
 
     Raises:
         PermanentError: a frame with an index in `only` does not exist.

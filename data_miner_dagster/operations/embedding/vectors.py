@@ -1,4 +1,4 @@
-"""Read the stored vectors of chosen frames, and the image encoder's threshold for near-duplicates."""
+"""Return the vectors of chosen frames, computed if necessary, and an encoder's threshold for near-duplicates."""
 
 from collections.abc import Sequence
 from functools import partial
