@@ -28,8 +28,8 @@ FIGURES: Final = (
 )
 """The names of the figures, in the order of COCO's summary.
 
-AP_small and AR_small count objects with an area below 32 x 32 pixels, AP_large and AR_large those above 96 x 96, and
-AP_medium and AR_medium those in between.
+AP_small and AR_small count objects with an area of at most 32 x 32 pixels, AP_large and AR_large those with at least
+96 x 96, and AP_medium and AR_medium those in between, both limits included.
 """
 
 
@@ -37,7 +37,7 @@ AP_medium and AR_medium those in between.
 class ClassPrecision:
     """The figures of one class: mean AP over IoU .5 to .95, AP at IoU .5, and AR.
 
-    A figure is None if the ground truth has no object of the class.
+    A figure is None if the ground truth has no object of the class other than crowds.
     """
 
     ap: float | None
@@ -62,7 +62,7 @@ def average_precision(
     """Return COCO's figures for detected boxes.
 
     Args:
-        truth: the ground-truth objects on the frames.
+        truth: the ground-truth objects in the frames.
         found: the detected boxes on the same frames.
         resolutions_wh: the size (width, height) of each frame in pixels, by position.
         num_classes: the number of classes.

@@ -51,7 +51,8 @@ class CalibratedBoxes:
 def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> CalibratedBoxes:
     """Find the threshold at which each class reaches a wanted precision, from all verdicts on boxes.
 
-    The calibration is stored under the root if it differs from the stored one.
+    A class that does not reach the precision gets no threshold. The calibration is stored under the root if it differs
+    from the stored one.
 
     Args:
         platform: the platform of one root.
@@ -61,6 +62,8 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
     Raises:
         ConfigError: the project does not exist, or `wanted` is not between 0 and 1.
         NotReadyError: detection has not run yet.
+        OutOfDateError: a stored box belongs to a class that the project no longer has.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     if not 0 < wanted < 1:
         raise ConfigError(f"a precision of {wanted:g} is not possible; give a number between 0 and 1, such as 0.9")
@@ -119,7 +122,7 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The judged boxes and stated objects on all reviewed frames, collected frame by frame."""
+    """The judged boxes on all reviewed frames, and the stated objects in complete frames of the random sample."""
 
     classes: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)

@@ -51,7 +51,7 @@ class EvaluationOutcome:
 def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str | None = None) -> EvaluationOutcome:
     """Compare a project's stored detections, or the boxes of one release, with ground truth.
 
-    The figures are stored, and the project's report is rewritten.
+    The figures are stored, and the report on the current release, if there is one, is rewritten.
 
     Args:
         platform: the platform of one root.
@@ -65,6 +65,8 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
             images is a frame of the project; none of its classes is a class of the project; or no frame was judged
             completely.
         NotReadyError: detection has not run yet.
+        OutOfDateError: a stored box belongs to a class that the project no longer has.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)
     with platform.hold_project(project):
@@ -94,6 +96,7 @@ def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[
     Raises:
         ConfigError: no frame has been judged completely.
         NotReadyError: detection has not run yet.
+        OutOfDateError: a stored box belongs to a class that the project no longer has.
     """
     classes = FrameClasses.of(config)
     frames = reviewed_frames(platform, project, stored_detections(platform, project, config))
@@ -182,7 +185,7 @@ def _columns(
     predictions: Predictions,
     names: Sequence[str],
 ) -> _Columns:
-    """Return the ground-truth objects and the detected boxes on the frames as arrays, in pixels.
+    """Return the ground-truth objects in the frames and the detected boxes on them as arrays, in pixels.
 
     Classes are numbered by their position in `names`. Objects and boxes of other classes are left out.
     """

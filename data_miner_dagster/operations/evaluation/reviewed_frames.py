@@ -86,7 +86,11 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
 def reviewed_frames(platform: Platform, project: str, detections: StoredDetections) -> Iterator[ReviewedFrame]:
     """Yield the examined frames that have verdicts on boxes or are marked complete, in order of video and index.
 
-    A verdict belongs to a time in a video, so it applies to the frame that was sampled at that time.
+    A verdict belongs to a time in a video, so it applies to the frame that was sampled at that time. Videos
+    without frames are omitted.
+
+    Raises:
+        OutOfDateError: a box belongs to a class that the project no longer has.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
     verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)
