@@ -103,7 +103,8 @@ def extract_frames(
     """Extract the frames of videos. Return one outcome per key, in the given order.
 
     Each video is claimed while it is processed. Current frames are not recreated unless `force` is set. Missing video
-    files are downloaded again. `report` is called in the calling thread as each video finishes.
+    files are downloaded again if their frames must be extracted. `report` is called in the calling thread as each video
+    finishes.
 
     Raises:
         OutageError: an error of the network, the disk or memory affects all videos.
@@ -277,7 +278,7 @@ def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcom
 
 
 def _lacks_source(platform: Platform, row: VideoRow) -> bool:
-    """Return whether a video had a file that is missing now. A folder of pictures never has such a file."""
+    """Return whether a video had a file that is missing now. The result is False for a folder of pictures."""
     return bool(row.file_name) and not (platform.layout.video_folder(row.key) / (row.file_name or "")).is_file()
 
 

@@ -49,7 +49,10 @@ class IndexReader(Protocol):
 
 
 def index_readers(config: ExtractionConfig) -> Sequence[IndexReader]:
-    """Return the index readers, cheapest first: they read some groups of packets, all packets, or all pictures."""
+    """Return the index readers, cheapest first: they read some groups of packets, all packets, or all pictures.
+
+    The strategy `scene` compares all pictures, so it has no reader of groups.
+    """
     by_groups = partial(read_group_index, choose=partial(groups_to_read, config=config))
     return [*([] if config.strategy == "scene" else [by_groups]), read_index, index_from_content]
 

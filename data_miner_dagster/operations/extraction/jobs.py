@@ -122,7 +122,7 @@ class _WithoutPandas(MetaPathFinder):
 
 def main(jobs: Mapping[str, Job] = JOBS) -> None:
     """Run the jobs that the parent process requests, until that process ends."""
-    # Each worker decodes one video on its own core, where OpenCV's threads would only compete with each other.
+    # Workers decode videos on all cores at the same time, so OpenCV's threads would only compete with each other.
     cv2.setNumThreads(1)
     sys.meta_path.insert(0, _WithoutPandas())
     serve(jobs)

@@ -48,7 +48,8 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     If a video is no longer available, its frames are left unchanged.
 
     Raises:
-        SourcesMissingError: the platform is offline.
+        SourcesMissingError: `rows` is not empty, and the platform is offline.
+        OutageError: the network is down, or an error of the disk or of memory affects all videos.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
 

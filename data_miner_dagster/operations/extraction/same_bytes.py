@@ -1,7 +1,8 @@
 """Share frames between videos whose files have the same bytes: one video is decoded, and the others get hard links.
 
-The pictures and rows equal those that would be extracted from the video's own file.
-Later stages treat such videos like any others: their equal frames become duplicates and stay in one split.
+Where the file system does not support links, pictures are copied. The pictures and rows equal those that would be
+extracted from the video's own file. Later stages treat such videos like any others: their equal frames become
+duplicates and stay in one split.
 """
 
 import logging
@@ -48,7 +49,8 @@ def _has_frames(layout: StorageLayout, video_key: str, fingerprint: str) -> bool
 def take_frames_of(platform: Platform, original: str, video_key: str, fingerprint: str) -> int | None:
     """Link a video's frames to those of `original`, which has the same bytes. Return their number.
 
-    If the frames of `original` are missing or damaged, nothing is changed, and the result is None.
+    If that fails, for example because the frames of `original` are missing or damaged, nothing is changed, and the
+    result is None.
     """
     layout = platform.layout
     try:

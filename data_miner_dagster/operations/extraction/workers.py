@@ -21,7 +21,7 @@ from data_miner_dagster.workers.pool import WorkerPool
 
 
 class FrameWorkers:
-    """Worker processes that write folders of frames and of windows. Thread-safe."""
+    """A client of worker processes that write folders of frames and of windows. Thread-safe."""
 
     def __init__(self) -> None:
         self._pool = WorkerPool(JOBS_MODULE)
@@ -42,10 +42,10 @@ class FrameWorkers:
         return self._pool.process_ids
 
     def make_frame_folder(self, job: FrameFolderJob) -> FrameFolderSummary:
-        """Run the function `make_frame_folder` in a worker, within `job.config.limits`.
+        """Run the job `make_frame_folder` in a worker, within `job.config.limits`.
 
         Raises:
-            VideoPermanentError: `make_frame_folder` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
+            VideoPermanentError: the job raised it, or (LIMIT_EXCEEDED) time or memory ran out.
             VideoTransientError: (DISK_FULL) no space is left, or (CRASHED) the worker died.
             WorkerFaultError: an unexpected exception occurred in the worker.
             WorkersClosedError: `close` was called while the worker was running.
@@ -53,10 +53,10 @@ class FrameWorkers:
         return FrameFolderSummary(**self._call("make_frame_folder", job))
 
     def store_windows(self, job: WindowsJob) -> WindowsSummary:
-        """Run the function `store_windows` in a worker, within `job.config.limits`.
+        """Run the job `store_windows` in a worker, within `job.config.limits`.
 
         Raises:
-            VideoPermanentError: `store_windows` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
+            VideoPermanentError: the job raised it, or (LIMIT_EXCEEDED) time or memory ran out.
             VideoTransientError: (DISK_FULL) no space is left, or (CRASHED) the worker died.
             WorkerFaultError: an unexpected exception occurred in the worker.
             WorkersClosedError: `close` was called while the worker was running.
