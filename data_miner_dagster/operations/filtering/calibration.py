@@ -1,6 +1,6 @@
 """Compute a positive threshold from people's answers, for `data-miner calibrate` and its review page.
 
-A round writes four files to projects/<name>/calibration/:
+Calibrating writes up to four files to projects/<name>/calibration/:
 
 - plan.json: the strata, which all later rounds share, so that answers accumulate.
 - questions.csv: the questions, for people without a browser.
@@ -105,7 +105,8 @@ def write_questions(
 def begin_round(platform: Platform, calibration: Calibration) -> Calibration:
     """Store the plan of a first round. Return the calibration with its plan marked as stored.
 
-    The file of imported answers is deleted, because it belongs to an earlier plan. In later rounds, nothing changes.
+    The file of imported answers is deleted, because it belongs to an earlier plan. If the plan is already stored,
+    nothing changes.
     """
     if calibration.plan.is_stored:
         return calibration
@@ -196,7 +197,7 @@ def _rounded(threshold: float) -> float:
 def _settings(calibration: Calibration, encoder: str, shift: float) -> Mapping[str, object]:
     """Return the values to set under `filtering:` so that every positive threshold moves by `shift`.
 
-    They include the junk threshold if it would otherwise follow the positive one.
+    The values include the junk threshold if it would otherwise follow the positive one.
     """
     config, words, rules = calibration.config.filtering, calibration.config.shown.text, calibration.rules
     settings: dict[str, object] = {}

@@ -38,7 +38,7 @@ class DecisionCounts:
 
     @property
     def description(self) -> str:
-        """The counts in one line, for the user."""
+        """The counts as a single line, for the user."""
         return (
             f"{counted(self.num_frames, 'frame')}, {self.num_undecided:,} of them without a decision; "
             f"{counted(self.num_decisions, 'decision')}, {self.num_of_no_frame:,} of them without a frame, "

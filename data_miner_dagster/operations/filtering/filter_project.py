@@ -92,7 +92,8 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
     """Decide on every frame of every member that has frames and current embeddings, and write the decisions.
 
     Other members are left out and counted until they are ready. Current tables are reused unless `force` is set. A
-    model is loaded only for a new prompt or exemplar.
+    model is loaded only for new prompts, new exemplars, or frames that a separate encoder for exemplars has not
+    embedded.
 
     Raises:
         ConfigError: the project does not exist, or the thresholds were set for another encoder.

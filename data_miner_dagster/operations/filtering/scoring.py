@@ -1,6 +1,7 @@
 """Compute similarities.parquet: the similarities of stored frame embeddings to prompts.
 
-Only videos whose embeddings have changed are compared again. Other videos' rows are copied from the existing table.
+While the encoder, prompts and exemplars stay the same, only videos whose embeddings have changed are compared again.
+Other videos' rows are copied from the existing table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -77,8 +77,8 @@ def count_frame_verdicts(platform: Platform, project: str) -> VerdictCounts:
 def import_verdicts(platform: Platform, project: str, answers_file: Path, *, who: str) -> VerdictCounts:
     """Add the answers in a CSV file to a project's verdicts.
 
-    The file has the columns `frame_id` and `answer` (keep or drop). Of several answers about one frame, the last one
-    counts. An answer that repeats a verdict is not stored.
+    The file has the columns `frame_id` and `answer` (keep, drop or empty). Of several answers about one frame, the last
+    one counts. An answer that repeats a verdict is not stored.
 
     Return the counts of all the project's verdicts on frames, and the frame ids in the file that match no frame.
 
@@ -112,7 +112,7 @@ def verdict_codes(part: SimilaritiesPart, said: Mapping[tuple[str, float], bool]
     """Return an (N,) int8 array with the code of the verdict on each frame of a part, or NO_VERDICT.
 
     Other tools round times, so a verdict applies to the frame nearest to its time if they are less than half a
-    millisecond apart. All answers from people are matched in this way.
+    millisecond apart.
     """
     codes = np.full(part.rows.num_rows, NO_VERDICT, np.int8)
     by_video: dict[str, list[tuple[float, bool]]] = {}
