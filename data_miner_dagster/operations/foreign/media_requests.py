@@ -31,8 +31,8 @@ class FrameFolderJob:
 class FrameFolderSummary:
     """The result of extracting frames into a folder.
 
-    `num_unmet` counts the sampling times without a frame, and `num_decode_errors` the damaged packets. `left_out` names
-    the pictures in a folder that were left out, each with the reason.
+    `num_unmet` counts the chosen frames or pictures that could not be stored, and `num_decode_errors` the undecodable
+    packets and corrupt frames. `left_out` names the pictures in a folder that were left out, each with the reason.
     """
 
     num_frames: int
@@ -45,7 +45,7 @@ class FrameFolderSummary:
     left_out: Sequence[str] = ()
 
     def as_metadata(self) -> dict[str, int | float | str]:
-        """Return the counts to show to users, and the reasons why the first ten pictures were left out."""
+        """Return the counts to show to users, and the first ten pictures that were left out, with the reasons."""
         values = asdict(self)
         by_flag, left_out = values.pop("num_frames_by_flag"), values.pop("left_out")
         shown = {f"num_{flag}": count for flag, count in sorted(by_flag.items())}

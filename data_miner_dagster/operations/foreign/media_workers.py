@@ -1,8 +1,8 @@
 """Read untrusted files and pictures in separate processes, under limits that are set before the first byte is read.
 
-The workers also serve the jobs of extraction (`extraction/jobs.py`), so that extraction does not have to import its
-modules again. They are forked from the same interpreter as the workers that fetch (`site_jobs.py`), but are separate
-processes that get no secrets.
+By default, the workers also serve the jobs of extraction (`extraction/jobs.py`), so that extraction does not have to
+import its modules again. While videos are downloaded from sites, the workers are instead forked from the same
+interpreter as the workers that fetch (`site_jobs.py`), but are separate processes that get no secrets.
 """
 
 import os
@@ -37,8 +37,8 @@ class MediaWorkers(PooledWorkers):
     Args:
         limits: the limits that apply to one file.
         max_pixels: the maximum number of pixels in a picture or in a frame of a video.
-        pool: a pool whose module serves these jobs. It is closed together with this object. If it is None, a new pool
-            is created.
+        pool: a pool whose module serves the requested jobs. It is closed together with this object. If it is None, a
+            new pool is created.
     """
 
     def __init__(self, limits: WorkerLimits, *, max_pixels: int, pool: WorkerPool | None = None) -> None:
@@ -58,6 +58,7 @@ class MediaWorkers(PooledWorkers):
             VideoPermanentError: `probe_video` raised it, or (LIMIT_EXCEEDED) time or memory ran out.
             VideoTransientError: (CRASHED) the worker died.
             WorkerFaultError: an unexpected exception occurred in the worker.
+            WorkersClosedError: `close` was called while the worker was running.
         """
         arguments = {"path": os.fspath(path), "max_pixels": self._max_pixels}
         try:
@@ -71,10 +72,11 @@ class MediaWorkers(PooledWorkers):
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
         """Return the pictures at the positions in `wanted` from a storyboard with `rows` and `columns`.
 
-        By default, `content` is a single picture.
+        By default, `content` is a single picture. Positions beyond the storyboard are ignored.
 
         Raises:
-            UnreadableImageError: the content is not a picture, is damaged or too large, or takes too long to decode.
+            UnreadableImageError: the content is not a picture, is damaged or too large, or decoding it exceeds a
+                limit or ends the worker.
         """
         arguments = {"rows": rows, "columns": columns, "wanted": list(wanted), "max_pixels": self._max_pixels}
         with tempfile.NamedTemporaryFile(prefix="data-miner-picture-") as picture:
@@ -87,7 +89,7 @@ class MediaWorkers(PooledWorkers):
         """Return the picture in a file, decoded by `small_picture` in a worker, with its full size.
 
         Raises:
-            UnreadableImageError: `small_picture` raised it, or the picture takes too long to decode.
+            UnreadableImageError: `small_picture` raised it, or decoding exceeded a limit or ended the worker.
         """
         pixels, known = self._stored("see_file", path, {"at_least_wh": at_least_wh})
         width, height = known["full_wh"]
@@ -99,7 +101,8 @@ class MediaWorkers(PooledWorkers):
         If `min_side` is given, the image is decoded by `read_stored_image_reduced` instead.
 
         Raises:
-            UnreadableImageError: the function that decodes the image raised it, or decoding takes too long.
+            UnreadableImageError: the function that decodes the image raised it, or decoding exceeded a limit or ended
+                the worker.
         """
         return self._stored("read_stored", path, {"sha256": sha256, "min_side": min_side})[0]
 

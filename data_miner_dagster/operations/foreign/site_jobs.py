@@ -2,8 +2,8 @@
 
 Separate workers verify the fetched files.
 
-The caller decides about politeness, since it knows all requests. A worker asks the caller before each listing. Before
-any other request, it asks only if the answer may have changed. It also reports error responses and refusals.
+The caller decides about politeness, since it knows all requests. A worker asks the caller before each listing, and
+before each request unless an earlier permission still holds. It also reports error responses and refusals.
 """
 
 import base64
@@ -31,7 +31,7 @@ _TELL_SECONDS: Final = 5.0
 
 
 class _Manners:
-    """Asks the caller whether a request is allowed unless the last answer is still valid. Reports error responses."""
+    """Asks whether a request is allowed, unless an earlier permission still holds. Reports error responses."""
 
     def __init__(self) -> None:
         self._allowed_at: dict[str, int] = {}  # the number of notices at the last yes, by site

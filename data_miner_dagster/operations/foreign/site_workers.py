@@ -80,6 +80,8 @@ class SiteWorkers(PooledWorkers):
     ) -> list[VideoCandidate]:
         """Return the candidates at an address, listed by `SiteClient.list_address` in a worker.
 
+        The direct address of a video on a numeric host needs no request, so its candidate is returned without a worker.
+
         Raises:
             SourceError: `SiteClient.list_address` raised it, or reading the address exceeded a limit or ended the
                 worker.
@@ -217,7 +219,7 @@ class SiteWorkers(PooledWorkers):
 
 
 def _named_in(text: str) -> dict[str, str]:
-    """Return the values of the environment variables that a text refers to, and register the values as secrets.
+    """Return the values of the environment variables that a string refers to, by name, and register them as secrets.
 
     Variables that are not set are omitted.
     """

@@ -36,7 +36,8 @@ class StoredPictures:
         """Return a stored image at full size, after checking that its bytes have not changed.
 
         Raises:
-            UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
+            UnreadableImageError: the file is missing, has other bytes, is not an image, or exceeds a limit when
+                decoded.
         """
         if file.is_foreign:
             return self._workers.read_stored(file.path, sha256)
@@ -48,7 +49,8 @@ class StoredPictures:
         `min_side` is the length in pixels to which the caller will resize the image's shorter side.
 
         Raises:
-            UnreadableImageError: the file is missing, has other bytes, is not an image, or takes too long to decode.
+            UnreadableImageError: the file is missing, has other bytes, is not an image, or exceeds a limit when
+                decoded.
         """
         if file.is_foreign:
             return self._workers.read_stored(file.path, sha256, min_side=min_side)
@@ -60,7 +62,7 @@ class StoredPictures:
         A JPEG is reduced to 1/2, 1/4 or 1/8 of its size if the result is at least as large as `at_least_wh`.
 
         Raises:
-            UnreadableImageError: the file is missing, damaged or not a picture, or takes too long to decode.
+            UnreadableImageError: the file is missing, damaged or not a picture, or exceeds a limit when decoded.
         """
         if file.is_foreign:
             return self._workers.see_file(file.path, at_least_wh)
