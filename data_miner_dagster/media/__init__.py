@@ -1,1 +1,1 @@
-"""Decode, encode and draw pictures with PyAV, OpenCV and Pillow."""
+"""Read video files, and decode, measure, encode and draw pictures, with PyAV, OpenCV, Pillow and simplejpeg."""

@@ -32,7 +32,8 @@ class PacketInspector:
     def is_instant_refresh(self, packet: "Packet[Any]") -> bool:
         """Return whether a packet is an IDR picture without leading pictures.
 
-        All pictures that follow it in the file are also shown after it.
+        All pictures that follow it in the file are also shown after it. The result is False for codecs other than H.264
+        and HEVC.
 
         Source: ITU-T H.264, table 7-1 (5: IDR); ITU-T H.265, table 7-1 (20: IDR_N_LP).
         """
@@ -59,7 +60,7 @@ class PacketInspector:
         return packet.is_disposable
 
     def _first_slice_header(self, packet: "Packet[Any]") -> tuple[int, int] | None:
-        """Return the two header bytes of the first NAL unit that is part of a picture, or None if there is none."""
+        """Return the two header bytes of the first NAL unit that belongs to a picture, or None if no unit does."""
         length_size = self._length_size
         if length_size is None:
             return self._first_slice_after_start_code(packet)

@@ -17,11 +17,11 @@ _BINS: Final = (12, 3, 4)
 _RANGES: Final = (0, 180, 0, 256, 0, 256)
 _GREY_SATURATION: Final = 40
 _DARK_VALUE: Final = 30
-"""A pixel below either value has a hue that is mostly noise, so all such pixels get the same hue."""
+"""A pixel below either value has a hue that is mostly noise, so its hue and saturation count as 0."""
 _CENTRE: Final = 0.8
 """The size of the ellipse whose pixels count, relative to its box. Corners and edges mostly show the background."""
 _LEAST_VISIBLE: Final = 0.3
-"""The minimum share of the ellipse that no other box covers."""
+"""More than this share of the ellipse must be free of other boxes."""
 _SAME_OBJECT_IOU: Final = 0.7
 """Boxes that overlap this much are detections of one object, which do not hide each other."""
 _LEAST_CONFIDENCE: Final = 0.5

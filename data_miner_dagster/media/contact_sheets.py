@@ -99,8 +99,8 @@ class TileBox:
 class Tile:
     """One picture of a sheet, with a caption and boxes.
 
-    A file is decoded at reduced size, and an unreadable file is drawn as an empty tile. If `image` is None, nothing is
-    drawn. `detail` is the id of the frame, for pages that show more about it.
+    A large JPEG is decoded at reduced size, and an unreadable file is drawn as an empty tile. If `image` is None,
+    nothing is drawn. `detail` is the id of the frame, for pages that show more about it.
     """
 
     image: PictureFile | RgbImage | None
@@ -264,7 +264,7 @@ def _draw_box(
 
 
 def _drawable(text: str) -> str:
-    """Return text that the font can draw: missing characters are transliterated to Latin letters.
+    """Return `text` with doubled spaces, and with characters that the font lacks transliterated to Latin letters.
 
     Pillow's built-in font has little beyond ASCII. System fonts have more, but the same sheet would then have
     different bytes on different machines.

@@ -39,7 +39,7 @@ the search. Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536)."""
 
 @contextmanager
 def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = None) -> Iterator[VideoStream]:
-    """Yield the video stream of a file, with its decoder set to `num_threads`.
+    """Yield the video stream of a file, with its decoder set to use `num_threads` threads.
 
     If `max_pixels` is None, pictures may have any size.
 

@@ -30,9 +30,9 @@ class DecodeTally:
 
 
 def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
-    """Yield every intact frame in presentation order. Damaged packets are counted and skipped.
+    """Yield every intact frame in presentation order.
 
-    Frames that the decoder marks as corrupt are not intact.
+    Undecodable packets, and frames that the decoder marks as corrupt, are counted and skipped.
     """
     for packet in packets_of(stream):
         yield from _frames_of(stream, packet, tally)
@@ -78,7 +78,7 @@ def _planned(
 ) -> Iterator[VideoFrame]:
     """Send the planned packets to the decoder, and yield the intact frames.
 
-    Decoding ends early if a seek does not reach the exact packet in the index.
+    Decoding ends early if a seek does not reach the exact packet in the index, or if the packets end.
     """
     container = stream.container
     assert isinstance(container, InputContainer)

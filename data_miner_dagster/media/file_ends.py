@@ -1,7 +1,8 @@
 """Check whether a file is as long as its own structure says, the cheapest and most reliable test for truncation.
 
 Only sizes are checked, not durations, because a header's duration may be too long even if nothing is missing. Only the
-outermost structure is read, a few bytes per box, and it is used for nothing else.
+outermost structure is read, a few bytes per box. Apart from the duration in an ASF header, nothing else is taken from
+it.
 """
 
 import os
@@ -31,7 +32,8 @@ class FileEnd(StrEnum):
 def file_end(path: Path) -> FileEnd:
     """Return whether a file is as long as its structure says, for ISO media, Matroska, RIFF (AVI), FLV and ASF.
 
-    The result is `FileEnd.UNKNOWN` for other formats, and for a file that does not state its length.
+    The result is `FileEnd.UNKNOWN` for other formats, for a file that does not state its length, and for an FLV file
+    that may have been cut off.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -118,7 +120,7 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 
 def _of_flv(file: BinaryIO, size: int) -> FileEnd:
-    """Return the completeness of FLV. The size of the last tag is repeated after it, and must lead back to that tag.
+    """Return the completeness of FLV: whole if the size after the last tag leads back to that tag, otherwise unknown.
 
     Source: Adobe Flash Video File Format 10.1, E.3 and E.4.1.
     """
@@ -144,7 +146,7 @@ def _of_asf(file: BinaryIO, size: int) -> FileEnd:
 
 
 def asf_seconds(path: Path) -> float | None:
-    """Return the duration in an ASF header, in seconds, or None if there is none.
+    """Return the duration in an ASF header, in seconds, or None if the header is missing or the file is a broadcast.
 
     libavformat reports a guess instead if the size of the file differs from the size in the header.
     """

@@ -85,9 +85,9 @@ class TakenPicture:
 def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPicture:
     """Return the picture in a foreign JPEG (MPO), PNG, WebP, GIF or BMP. The same input yields the same bytes.
 
-    Only the first of several pictures is used. The file's bytes are kept if every reader interprets them alike. If not,
-    a JPEG is re-encoded as a JPEG of `quality`, and anything else losslessly as a PNG. Transparency is composited on
-    white; 16-bit grey keeps its upper eight bits; CMYK becomes RGB.
+    Only the first of several pictures is used. The bytes of a JPEG, PNG or WebP are kept if every reader interprets
+    them alike. Otherwise, a JPEG is re-encoded as a JPEG of `quality`, and any other picture losslessly as a PNG.
+    Transparency is composited on white; 16-bit grey keeps its upper eight bits; CMYK becomes RGB.
 
     Raises:
         UnreadableImageError: `content` is empty, not a picture, damaged, or larger than `max_pixels`. The message says
@@ -106,10 +106,7 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
 
 
 def _is_read_alike(content: bytes, rgb: RgbImage) -> bool:
-    """Return whether the reader of stored images decodes the bytes to a picture of the same size.
-
-    That reader later runs without limits; this call tries it once within a worker's limits.
-    """
+    """Return whether the reader of stored images decodes the bytes to a picture of the same size."""
     try:
         return decode_image(content, Path("a picture from outside")).shape == rgb.shape
     except UnreadableImageError:

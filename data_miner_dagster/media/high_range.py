@@ -1,4 +1,4 @@
-"""Convert high dynamic range (PQ, HLG) to standard range. Paper white maps to white, and highlights roll off.
+"""Convert high dynamic range (PQ, HLG) to standard range, relative to paper white, with a roll-off for highlights.
 
 Models are trained on standard-range pictures, and most displays show only these. Light is converted to BT.709
 primaries, kept linear up to three quarters of paper white, and rolled off above.

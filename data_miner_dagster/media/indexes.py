@@ -149,7 +149,7 @@ def _sought(stream: VideoStream, pts: int) -> Iterator["Packet[Any]"]:
 def _add_rest(
     columns: _PacketColumns, ordinals: "array[int]", packets: Iterator["Packet[Any]"], bounds: tuple[int, int]
 ) -> bool:
-    """Add the packets of one group after its keyframe. Return whether their number matches the list."""
+    """Add the packets of one group after its keyframe. Return whether all were found and have times."""
     rest = range(bounds[0] + 1, bounds[1])
     ordinals.extend(rest)
     return sum(columns.add(packet) for packet in islice(packets, len(rest))) == len(rest)

@@ -182,7 +182,7 @@ def encode(picture: Picture, image_format: Literal["jpg", "png", "webp"], qualit
 
 
 def as_rgb(picture: Picture) -> RgbImage:
-    """Return the picture as RGB, with chroma upsampled."""
+    """Return the picture as RGB. Chroma at half size is upsampled."""
     if picture.rgb is not None:
         return picture.rgb
     assert picture.chroma is not None

@@ -1,7 +1,8 @@
 """Verify that a file is a video that opens, has a picture and is complete.
 
-Cheap checks come first: two frames are decoded, and the end of the file is read. If they fail, or the format has no
-header, the whole file is read, since a wrong header or a failed seek alone does not justify rejecting a file.
+Cheap checks come first: two frames are decoded, and the end of the file is read. If the end fails its check, or the
+format has no header, the whole file is read, since a wrong header or a failed seek alone does not justify rejecting a
+file.
 """
 
 from dataclasses import dataclass
@@ -66,8 +67,9 @@ def _looks_like_video(path: Path) -> bool:
 def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     """Return the verified properties of a video file.
 
-    The first frame and one near the end are decoded, and the packets from there to the end are read. This detects a
-    truncated file, whose header promises more than the file contains. It cannot detect truncation in a stream format
+    The first frame and one near the end are decoded, and the packets from there to the end are read. If
+    the end contradicts the header, or there is no header, the whole file is read. This detects a truncated file, whose
+    header promises more than the file contains. It cannot detect truncation in a stream format
     without a header (MPEG-TS).
 
     Raises:
@@ -171,7 +173,10 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
 
 
 def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise) -> Reading | None:
-    """Read the packets near the end of the file, and return the measurements, or None if they contradict the header."""
+    """Read the packets near the end of the file, and return the measurements.
+
+    Return None if the packets contradict the header, or if no frame near the end can be decoded.
+    """
     try:
         container.seek(int(max(promise.start, promise.end - promise.tolerance) * av.time_base), backward=True)
         reading, is_decoded = Reading(promise.start), False
@@ -218,7 +223,10 @@ def _content_fingerprint(container: InputContainer, stream: VideoStream, start: 
 
 
 def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) -> "npt.NDArray[np.float32] | None":
-    """Return (8, 9) means of the luma at `seconds`, or None if it is undecodable or too far from a keyframe."""
+    """Return an (8, 9) array with means of the luma at `seconds`.
+
+    Return None if the picture cannot be decoded or is too far from a keyframe.
+    """
     shown = None
     try:
         container.seek(int(seconds * av.time_base), backward=True)

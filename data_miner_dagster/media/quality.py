@@ -1,4 +1,4 @@
-"""Measure picture quality: sharpness, brightness, contrast, letterbox, perceptual hash, text."""
+"""Measure a picture's sharpness, brightness, contrast, black bars, perceptual hash and share of text."""
 
 from dataclasses import dataclass
 from functools import reduce
