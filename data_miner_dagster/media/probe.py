@@ -67,10 +67,9 @@ def _looks_like_video(path: Path) -> bool:
 def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     """Return the verified properties of a video file.
 
-    The first frame and one near the end are decoded, and the packets from there to the end are read. If
-    the end contradicts the header, or there is no header, the whole file is read. This detects a truncated file, whose
-    header promises more than the file contains. It cannot detect truncation in a stream format
-    without a header (MPEG-TS).
+    The first frame and one near the end are decoded, and the packets from there to the end are read. If the end
+    contradicts the header, or there is no header, the whole file is read. This detects a truncated file, whose header
+    promises more than the file contains. It cannot detect truncation in a stream format without a header (MPEG-TS).
 
     Raises:
         VideoPermanentError: the file is not a complete video. The kind is EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM,

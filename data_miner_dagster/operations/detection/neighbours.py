@@ -81,7 +81,7 @@ class Neighbours:
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: each detector's results on the frames. Each fingerprint covers the classes and settings.
+            parts: each detector's results on the frames. Each fingerprint also covers classes and settings.
             sessions: the network that follows objects and examines the pictures, or None if the detectors examine them.
         """
         self.config = config

@@ -67,8 +67,8 @@ def record_done(
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
     """Return the key of the first other video with the same content, or None if there is no such video.
 
-    The bytes are compared first. If no video has the same bytes, pictures and durations are compared,
-    unless this video has no content fingerprint.
+    The bytes are compared first. If no video has the same bytes, pictures and durations are compared, unless
+    this video has no content fingerprint.
     """
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
     alike = first_of_same_bytes(session, info.video_key, info.file.sha256)
@@ -119,8 +119,8 @@ def record_failure(
 ) -> VideoOutcome:
     """Mark a video FAILED or UNAVAILABLE, and store the kind of failure, its message and the time of the next attempt.
 
-    If the file or the frames of an earlier download exist, the video keeps them instead. Return the
-    outcome FAILED or UNAVAILABLE.
+    If the file or the frames of an earlier download exist, the video keeps them and its status instead. Return
+    the outcome FAILED or UNAVAILABLE.
     """
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
@@ -160,9 +160,9 @@ def record_fault(platform: Platform, key: str, fault: ItemFault) -> VideoOutcome
 
 
 def stays_downloaded(platform: Platform, session: Session, key: str) -> bool:
-    """Keep the file of an earlier download after a forced download has failed. Return whether anything was kept.
+    """Restore the status of an earlier download after a forced download has failed. Return whether the status changed.
 
-    If the file was removed to free space, the video's frames are kept instead.
+    The video becomes DOWNLOADED if its file exists, or EXTRACTED if only its frames do.
     """
     info = read_video_info(platform.layout, key)
     if info is not None:

@@ -24,8 +24,8 @@ class DecisionCounts:
     num_decisions: int
     num_undecided: int  # frames without a decision
     num_of_no_frame: int  # decisions on frames that do not exist
-    num_repeated: int
-    num_without_reason: int
+    num_repeated: int  # decisions after the first one on the same frame
+    num_without_reason: int  # dropped frames without a reason, and kept frames with one
 
     @property
     def holds(self) -> bool:
