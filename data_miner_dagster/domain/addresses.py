@@ -36,7 +36,7 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class AddressError(ValueError):
-    """An address cannot be accepted. `str(error)` gives the reason in one line, without the address."""
+    """An address cannot be accepted. `str(error)` gives the reason on one line, without the address."""
 
 
 class Origin(StrEnum):
@@ -75,13 +75,13 @@ class OwnAddress:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAddress:
-    """An address from a third party: http or https with a host and, if given, a valid port.
+    """An address from a third party: a web address, or a name such as `wistia:abc` that is internal to extractors.
 
-    It may also be a name such as `wistia:abc` that one extractor passes to another (`of_extractor`).
+    A web address is http or https with a host and, if given, a valid port. One extractor passes a name to another.
 
     Raises:
-        AddressError: the text is neither a web address nor such a name, is too long, or contains characters that are
-            not allowed, such as braces that are not percent-encoded.
+        AddressError: the text is neither a web address nor a name of this form, is too long, or contains characters
+            that are not allowed, such as braces that are not percent-encoded.
     """
 
     text: str
@@ -102,7 +102,7 @@ class ForeignAddress:
         """Return foreign text as an http or https address, with braces and invisible characters percent-encoded.
 
         Raises:
-            AddressError: the text is too long, or is not a valid http or https address.
+            AddressError: the text is too long, contains control characters, or is not a valid http or https address.
         """
         if len(text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
@@ -115,8 +115,8 @@ class ForeignAddress:
         """Return an address from an extractor of a known site: http, https, or a name internal to extractors.
 
         Raises:
-            AddressError: the text is a path, is too long, has a malformed host or a scheme that is not allowed, or
-                contains control characters.
+            AddressError: the text is a path, is too long, has a malformed host or port or a scheme that is not allowed,
+                or contains control characters.
         """
         return cls._encoded(text)
 
@@ -161,7 +161,7 @@ def address_of(origin: Origin, text: str) -> LocalPath | ObjectUrl | OwnAddress 
 
 
 def host_of(text: str) -> str:
-    """Return the host of an address, or an empty string if it has none."""
+    """Return the host of an address, or an empty string if the address has no host or is malformed."""
     try:
         return urllib.parse.urlsplit(text).hostname or ""
     except ValueError:

@@ -16,7 +16,7 @@ class AlertKind(StrEnum):
     STALLED = "stalled"
 
     def words(self, subject: str) -> str:
-        """Return a sentence about this trouble with a project, a stage or a site. The site `*` means all sites."""
+        """Return a title for this trouble, which may name `subject`: a project, a stage, or a site (`*` for all)."""
         match self:
             case AlertKind.PROJECT_FAILED:
                 return f"Project {subject} has failed"

@@ -1,8 +1,9 @@
-"""The current work of a thread: run, stage, project and video. Every log line and every span names them.
+"""The current work of a thread: run, stage, project and video. Log lines and spans name those that are known.
 
-Each value is set in one place: the run where its process starts, the stage of videos where a batch starts, the stage of
-a project in `project_stage`, and the video in the item guard. Threads inherit the values. Log messages from a worker
-process are logged again by the thread that is waiting for it.
+Each value is set where the work begins: the run where its process starts, the stage of videos where a batch starts, the
+stage of a project in `project_stage`, and the video in the item guard. Threads of `InheritingThreads` and
+`inheriting_thread` inherit the values. Log messages from a worker process are logged again by the thread that is
+waiting for it.
 
 Belongs here: these values, and threads that inherit them. Does not belong here: the format of log lines
 (operations/logs.py).
@@ -51,9 +52,10 @@ def at_work() -> AtWork:
 def working_on(
     *, run_id: str | None = None, stage: str | None = None, project: str | None = None, video: str | None = None
 ) -> Iterator[None]:
-    """Set the current work of this thread, and of threads that it starts, while the block runs.
+    """Set the current work of this thread while the block runs.
 
-    An argument of None leaves its value unchanged.
+    The work is inherited by tasks of `InheritingThreads` and by each `inheriting_thread` that begin in the block. An
+    argument of None leaves its value unchanged.
     """
     given = {"run_id": run_id, "stage": stage, "project": project, "video": video}
     token = _present.set(replace(_present.get(), **{name: value for name, value in given.items() if value is not None}))
@@ -65,7 +67,7 @@ def working_on(
 
 
 class InheritingThreads(ThreadPoolExecutor):
-    """A thread pool that runs each task in the context of the thread that submitted it."""
+    """A thread pool that runs each task in a copy of the context of the thread that submitted it."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Submit a call, like `ThreadPoolExecutor.submit`, that runs in a copy of the caller's context."""

@@ -16,7 +16,7 @@ def pixels_of(box: RelativeBox, resolution_wh: tuple[int, int]) -> BoxXyxy:
 
 
 def shares_of(box_xyxy: BoxXyxy, resolution_wh: tuple[int, int]) -> RelativeBox | None:
-    """Return the part of a box inside its picture, as shares, or None if the box is entirely outside."""
+    """Return the part of a box inside its picture, as shares, or None if that part is empty."""
     x_min, x_max = (_share(value, resolution_wh[0]) for value in (box_xyxy[0], box_xyxy[2]))
     y_min, y_max = (_share(value, resolution_wh[1]) for value in (box_xyxy[1], box_xyxy[3]))
     return (x_min, y_min, x_max, y_max) if x_min < x_max and y_min < y_max else None

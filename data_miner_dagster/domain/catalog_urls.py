@@ -10,7 +10,7 @@ _PORT: Final = re.compile(r"(?:[^@]*@)?(?:\[[^\]]*\]|[^/:?]*)(?::([^/?]*))?")
 
 
 def problem_of_catalog_url(url: str) -> str | None:
-    """Return the problem with a catalog URL and an example of a valid one, or None if the URL is valid."""
+    """Return what is wrong with a catalog URL's scheme or port, with a valid example, or None if both are valid."""
     begins = _NAME.match(url)
     if begins is None:
         return f"the catalog must be in SQLite or PostgreSQL; write {EXAMPLES}"
@@ -21,9 +21,10 @@ def problem_of_catalog_url(url: str) -> str | None:
 
 
 def shown_catalog_url(url: str) -> str:
-    """Return a valid or invalid URL in quotes, for display.
+    """Return a catalog URL, valid or not, in quotes for display.
 
-    Text before '@' and after '?' may be a password, and is shown as `***`. A value without '/' is not shown at all.
+    Text between the scheme and '@', and text after '?', may be a password and is shown as `***`. If no '/' remains, the
+    result is a phrase instead of the URL.
     """
     before, at, rest = url.rpartition("@")
     head = re.match(r"[\w+]{0,30}:?//", before)

@@ -41,10 +41,11 @@ class ReturnedImage:
         frame_id: the id of the frame, if the tool preserved it.
         who: the annotator, if known.
         given_at: when the annotator finished, if known.
-        unusable: a phrase that describes a shape other than an upright box with one label, or None if there is none.
+        unusable: a phrase that describes a shape other than an upright box with one label, or None if all have that
+        shape.
 
     Raises:
-        ValueError: `frame_id` is not text.
+        ValueError: `frame_id` is not a string.
     """
 
     name: str
@@ -56,6 +57,6 @@ class ReturnedImage:
     unusable: str | None = None
 
     def __post_init__(self) -> None:
-        """Reject a frame id that is not text, which a damaged file may contain."""
+        """Reject a frame id that is not a string, which a damaged file may contain."""
         if self.frame_id is not None and not isinstance(self.frame_id, str):
             raise ValueError(f"frame_id {self.frame_id!r} is not text")

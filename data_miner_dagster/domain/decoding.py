@@ -17,13 +17,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """The packets of a video stream in decode order, without their content. All arrays have one entry per packet.
+    """The packets of a video stream in decode order, without their content, or its frames if `is_from_content`.
 
-    `pts` is in units of `time_base`. `is_droppable` marks packets that no other packet needs for decoding. `is_shown`
-    is False for packets hidden by an edit list. `is_seekable` means that the file lists its keyframes.
+    All arrays have one entry per packet or frame. `pts` is in units of `time_base`. `is_droppable` marks packets that
+    no other packet needs for decoding. `is_shown` is False for packets hidden by an edit list. `is_seekable` means that
+    the file lists its keyframes.
 
     If `is_from_content`, the file's own times were missing or wrong. The entries are then decoded frames in
-    presentation order and say nothing about packets.
+    presentation order, and give no information about packets.
     """
 
     time_base: Fraction

@@ -76,7 +76,7 @@ class CatalogError(DataMinerError):
 class DamagedFileError(DataMinerError):
     """A derived file cannot be read.
 
-    Files that cannot be recreated (releases, catalog, settings) raise other errors.
+    Other errors report damage to files that cannot be recreated (releases, catalog, settings).
     """
 
 
@@ -116,7 +116,7 @@ class ModelError(PermanentError):
 
 
 class ObjectError(PermanentError):
-    """A bucket refuses a request, or an object differs from what was stored in it. The message names the object."""
+    """A bucket refuses a request, or an object differs from the data that was stored. The message names the object."""
 
 
 class ObjectMissingError(ObjectError):
@@ -128,11 +128,11 @@ class ObjectForbiddenError(ObjectError):
 
 
 class ObjectTransientError(TransientError):
-    """A bucket did not answer in any attempt, or broke off its answer."""
+    """Every attempt at a request to a bucket failed, for a reason that may be temporary."""
 
 
 class ObjectChangedError(ObjectTransientError):
-    """An object was replaced repeatedly while it was being read."""
+    """An object or a file changed while it was being read."""
 
 
 class UnreadableImageError(PermanentError):

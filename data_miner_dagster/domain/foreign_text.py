@@ -28,8 +28,8 @@ _UNPRINTABLE: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_BID
 def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
     """Return foreign text as one line without control, bidi or invisible characters, cut to `max_length`.
 
-    Lone surrogates are replaced. Numbers are converted to text. The result is None for any other type, for integers
-    beyond `MAX_COUNT`, and if no characters remain.
+    Lone surrogates are replaced. Numbers are converted to text. The result is None for booleans and any other type, for
+    integers beyond `MAX_COUNT`, and if no characters remain.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
@@ -67,9 +67,9 @@ def clean_whole(value: object, maximum: int = MAX_COUNT) -> int | None:
 
 
 def hidden_character(text: str) -> str | None:
-    """Return the first bidi or invisible character in a text, or None if there is none.
+    """Return the first bidi or invisible character in a string, or None if there is none.
 
-    Such a character can make a text look different from what it is.
+    Bidi and invisible characters can make a string look different from its actual content.
     """
     found = _HIDDEN.search(text)
     return None if found is None else found[0]

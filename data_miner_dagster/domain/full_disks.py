@@ -34,7 +34,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 @contextmanager
 def disk_full_is_the_videos(where: object) -> Iterator[None]:
-    """Convert any library's error about a full disk to a transient failure of the current video.
+    """Convert an `OSError` or `PermanentError` about a full disk to a transient failure of the current video.
 
     The message names `where`, a path or place on that disk.
 

@@ -13,7 +13,7 @@ _adapters: Final[dict[type, TypeAdapter[Any]]] = {}
 
 
 def as_json(record: Any) -> dict[str, Any]:
-    """Return a record's fields, in order, as plain values. `from_json` restores an equal record."""
+    """Return a record's fields, in order, as a dict that JSON can represent. `from_json` restores an equal record."""
     content: dict[str, Any] = _adapter(type(record)).dump_python(record, mode="json")
     return content
 

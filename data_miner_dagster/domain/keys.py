@@ -106,7 +106,7 @@ def is_key_of_content(key: str, sha256: str) -> bool:
 def forgotten_subject(kind: str, name: str) -> str:
     """Return the catalog's identifier for a forgotten "video" or "channel", which does not reveal its name.
 
-    The identifier of a local file depends on its content only, so renaming the file does not change it.
+    The identifier of a local file or folder depends only on its content, so renaming it does not change the identifier.
     """
     if kind == "video" and "." in name and (digest := digest_of_key(name)) is not None:
         name = f"{name.partition('-')[0]}-.{digest}"

@@ -142,12 +142,15 @@ class Mask:
         return (left, top, left + width, top + height) if width and height else None
 
     def is_of(self, box_xyxy: BoxXyxy) -> bool:
-        """Return whether a box matches the mask's bounds to within a pixel. A box that was moved does not match."""
+        """Return whether a box matches the mask's bounds to within a pixel. A box that was moved farther does not."""
         bounds = self.bounds_xyxy
         return bounds is not None and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
 
     def moved(self, left_top: tuple[int, int], resolution_wh: tuple[int, int]) -> "Mask":
-        """Return this mask in a larger picture, with the upper left corner of its own picture at `left_top`."""
+        """Return this mask in a larger picture, with the upper left corner of its own picture at `left_top`.
+
+        If both pictures have the same size, the mask is returned unchanged.
+        """
         if resolution_wh == self.resolution_wh:
             return self
         pixels, (left, top) = self.region()

@@ -17,7 +17,7 @@ class Measured:
     num_failed: int = 0
     """The number of failed attempts, which are included in `num_items`."""
     num_requests: int = 0
-    """The number of requests sent to sites."""
+    """The number of requests sent to sites and buckets."""
     bytes_received: int = 0
     """The size of all response bodies as transferred, compressed if they were compressed."""
     bytes_written: int = 0

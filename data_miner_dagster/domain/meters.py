@@ -1,9 +1,9 @@
 """Measurement of the cost of work while it is done: requests, bytes, CPU time and time in models.
 
-A `Meter` belongs to one piece of work. Code that incurs a cost calls `note`, `model_call`, `floor` or
-`floor_of`, which find the meter of the current work and do nothing if there is none. A thread meter counts the CPU time
-of the threads that work for it (`Meter.working`, `for_current_meter`). A process meter counts the CPU time that no
-thread meter has counted. Therefore nothing is counted twice, however the work is parallelized.
+A `Meter` belongs to one piece of work. Code that incurs a cost calls `note`, `model_call`, `floor` or `floor_of`, which
+find the meter of the current work and count nothing if there is none. A thread meter counts the CPU time of the threads
+that work for it (`Meter.working`, `for_current_meter`). A process meter counts the CPU time that no thread meter has
+counted. Therefore nothing is counted twice, however the work is parallelized.
 
 Does not belong here: storing measurements (catalog/measurements.py), or summing them up (stages/costs.py).
 """
@@ -37,7 +37,7 @@ class Meter:
         subject: the video or project being worked on, or None if it changes during the work.
         run_id: the id of the Dagster run, or None if there is no run.
         of_process: whether to count the CPU time of the process that no thread meter counts, including the time of
-            library threads. Several such meters share this time equally.
+            library threads. Several process meters share this time equally.
         with_libraries: whether to also count the CPU time of threads that libraries have started (BLAS, OpenMP,
             OpenCV).
     """
@@ -185,7 +185,7 @@ class _Libraries:
     def take(self) -> float:
         """Return the CPU seconds used by library threads since the previous call, or 0 if the system is not Linux.
 
-        Process meters then no longer count these seconds.
+        Threads that are new since that call count from their start. Process meters no longer count these seconds.
         """
         if sys.platform != "linux":
             return 0.0
@@ -209,7 +209,7 @@ _libraries: Final = _Libraries()
 
 
 def current_meter() -> Meter | None:
-    """Return the meter that this thread works for, or else the process meter, or None if there is neither."""
+    """Return this thread's meter, or else the latest process meter, or None if there is neither."""
     return _current.get() or _of_process.last
 
 
@@ -222,7 +222,7 @@ def note(measured: Measured) -> None:
 
 @contextmanager
 def model_call(model: object) -> Iterator[None]:
-    """Count the block's time as unavoidable for the stage, and as GPU time unless the model's `device` is a CPU."""
+    """Count the block's time as unavoidable for the stage, and as GPU time if the model's `device` is not a CPU."""
     began = time.monotonic()
     try:
         yield

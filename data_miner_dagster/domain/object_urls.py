@@ -114,6 +114,6 @@ def problem_of_object_name(name: str) -> str | None:
 
 
 def is_object_address(text: str) -> bool:
-    """Return whether a text begins like the address of a bucket or the hub, even if it is invalid or chained."""
+    """Return whether a string begins like the address of a bucket or the hub, even if it is invalid or chained."""
     begins = _SCHEME.match(text.strip())
     return begins is not None and begins[0].lower().partition(":")[0] in OBJECT_PROTOCOLS

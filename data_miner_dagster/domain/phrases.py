@@ -121,7 +121,7 @@ def phrase_of(stored: str) -> str:
     """Return the words for a stored reason or for a figure's name.
 
     In `failed: undecodable` and `failed_undecodable`, each part is looked up. `boxes:car`, the number of boxes of the
-    class car, becomes `boxes of car`. Unknown names are shown with spaces instead of underscores.
+    class car, becomes `boxes of car`. Unknown names are shown without `num_`, and with spaces instead of underscores.
     """
     if stored in _PHRASES:
         return _PHRASES[stored]

@@ -1,4 +1,4 @@
-"""The quality of labels: estimated shares with their intervals, and the results of people's verdicts on boxes.
+"""The quality of labels, as measured by people's verdicts on boxes and by comparison with ground truth.
 
 Belongs here: the stored records. Does not belong here: computing them (stages/evaluation/), or their files
 (storage/quality.py).
@@ -28,7 +28,7 @@ class BoxAnswer:
 
 @dataclass(frozen=True, slots=True)
 class JudgedObject:
-    """One object on a randomly sampled frame, with the confidence of its detected box, or None if it has no box."""
+    """One object in a randomly sampled frame, with the confidence of its detected box, or None if it has no box."""
 
     class_name: str
     confidence: float | None
@@ -77,10 +77,10 @@ class BoxCalibration:
     detector: str
     wanted_precision: float
     classes: Mapping[str, ClassCalibration]
-    objects: tuple[JudgedObject, ...]  # on the randomly sampled frames
+    objects: tuple[JudgedObject, ...]  # in the randomly sampled frames
     num_random_frames: int
     num_frames: int  # with at least one answer
-    num_other_detector: int  # verdicts on boxes of another detector, which are left out
+    num_other_detector: int  # verdicts on boxes from another detector, which are left out
     verdicts_by_person: Mapping[str, int]
     first_day: str  # dates of the verdicts, ISO
     last_day: str

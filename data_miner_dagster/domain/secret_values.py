@@ -23,7 +23,7 @@ def remember_secret(value: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with `***` in place of every registered secret."""
+    """Return a string with `***` in place of every registered secret."""
     for secret in list(_secrets):
         text = text.replace(secret, "***")
     return text
@@ -32,7 +32,8 @@ def without_secrets(text: str) -> str:
 def remember_reference(value: str, reference: str) -> None:
     """Register a value that messages show as the reference that it came from, such as `${oc.env:HOME}`.
 
-    Only messages are changed. The value need not be secret, and stored text (provenance, manifests) keeps it.
+    Only messages are changed. The value need not be secret, and stored text (provenance, manifests) keeps it. Values of
+    fewer than six characters are ignored.
     """
     if len(value) >= _MIN_LENGTH:
         for form in (value, urllib.parse.quote(value, safe=""), urllib.parse.quote_plus(value)):

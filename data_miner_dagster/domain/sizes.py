@@ -2,7 +2,7 @@
 
 
 def size_text(size_bytes: int) -> str:
-    """Return a size with three significant digits, in the largest decimal unit up to TB in which it is at least 1."""
+    """Return a size with at most three significant digits, in bytes or the largest decimal unit up to TB that fits."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -33,7 +33,7 @@ def yolo_name(name: str) -> str:
 
 
 def hub_name(name: str) -> str:
-    """Return the name of a split for Hugging Face's `datasets`, which uses `validation`."""
+    """Return the name of a split for Hugging Face's `datasets`, where `val` is called `validation`."""
     return _HUB_NAMES.get(split_role(name), name)
 
 
@@ -73,7 +73,10 @@ def cut_of(split: str) -> tuple[Block, ...]:
 
 
 def split_at(split: str, pts_seconds: float) -> str | None:
-    """Return the split at a time in a video, given the video's stored text, or None in a gap between two blocks."""
+    """Return the split at a time in a video, given the video's stored text, or None between or after its blocks.
+
+    A time before the first block belongs to that block.
+    """
     blocks = cut_of(split)
     if not blocks:
         return split

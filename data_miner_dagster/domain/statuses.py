@@ -27,7 +27,7 @@ SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoSt
 STATUSES_WITHOUT_FILE = frozenset(
     {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
 )
-"""The statuses of a video that has no file. (A FAILED video has one if its extraction failed.)"""
+"""The statuses in which a video normally has no file. A FAILED video has one if its extraction failed."""
 
 
 class ProjectVideoStatus(StrEnum):
@@ -57,7 +57,7 @@ class ProjectStage(StrEnum):
 
     @property
     def word(self) -> str:
-        """The name of a working stage, which is also the name of its modules and of its section in a project file."""
+        """The stage in lower case. Modules and sections of project files are named after working stages."""
         return self.value.lower()
 
 
@@ -87,11 +87,15 @@ STAGE_AFTER: Final[Mapping[ProjectStage, ProjectStage]] = dict(
 """The state of a project after each stage has finished."""
 
 TABLE_STAGES: Final = tuple(stage for stage, place in PROJECT_WAY.items() if place.table is not None)
-"""The stages that create a table, in order. Each table is built from the previous one."""
+"""The stages that create a table, in order. Each table after the first is built from the previous one."""
 
 
 def asset_before(stage: ProjectStage) -> str:
-    """Return the name of the asset that a stage works on, which is the output of the previous stage."""
+    """Return the name of the asset that a stage works on, which is the output of the previous stage.
+
+    Raises:
+        ValueError: `stage` is the first stage of `PROJECT_WAY`, or is not one of its stages.
+    """
     stages = list(PROJECT_WAY)
     return PROJECT_WAY[stages[stages.index(stage, 1) - 1]].asset
 

@@ -34,7 +34,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training images, and the quality of the network after it."""
+    """The quality of a network after one pass over the training images, or before the first pass (number 0)."""
 
     number: int  # from 1; 0 is the untrained network
     loss: float | None  # the sum of the box, class and distribution losses; None for the untrained network
@@ -75,7 +75,7 @@ class Student:
 
     @property
     def line(self) -> str:
-        """A summary of the training in one line."""
+        """A summary of the training, on one line."""
         return (
             f"mAP50 on val from {self.untrained.map50:.3f} untrained to {self.best.map50:.3f} after "
             f"{self.best_epoch} of {counted(self.settings.epochs, 'epoch')}"

@@ -1,7 +1,7 @@
-"""The Parquet schemas of all tables about frames, pairs of videos and boxes.
+"""The Parquet schemas of all tables about frames, pairs of videos, boxes and tracks.
 
-Rows are sorted by `frame_id` (video, then time), and detections by (`frame_id`, descending confidence). The Parquet
-metadata of a table contains the `fingerprint` of its inputs (storage/tables.py).
+Rows about frames are sorted by `frame_id` (video, then time), and detections by (`frame_id`, descending confidence).
+The Parquet metadata of a table contains the `fingerprint` of its inputs (storage/tables.py).
 """
 
 from typing import Final
@@ -152,8 +152,8 @@ RECOVERED_COLUMN: Final = "recovered"
 RECOVERED_FROM_COLUMN: Final = "recovered_from"
 TRACK_COLUMNS: Final = (
     pa.field(TRACK_ID_COLUMN, pa.int64()),  # the object, numbered from 1 within its video; null: seen only once
-    pa.field(RECOVERED_COLUMN, pa.bool_()),  # the object was detected on neighbouring frames, but not on this one
-    pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # the detections on those frames; null unless `recovered`
+    pa.field(RECOVERED_COLUMN, pa.bool_()),  # the object was detected in neighbouring frames, but not in this one
+    pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # the detections in those frames; null unless `recovered`
 )
 """Additional columns of detections.parquet, in projects that follow objects through their videos."""
 
@@ -162,7 +162,7 @@ OBJECT_NUMBER_COLUMN: Final = "object_number"
 SEEN_OBJECTS_SCHEMA: Final = pa.schema(
     [*DETECTIONS_SCHEMA, not_null(OBJECT_NUMBER_COLUMN, pa.int64())]  # the object, within its video
 )
-"""The schema of the stored output of a network that follows objects: one row per object on a frame."""
+"""The schema of the stored output of a network that follows objects: one row per object in a frame."""
 
 TRACKED_FRAMES_SCHEMA: Final = pa.schema(
     [
@@ -177,7 +177,7 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
 )
 """The schema of projects/<name>/whole_clip_frames.parquet.
 
-One row per frame on which objects were followed, ordered by video and time.
+One row per frame in which objects were followed, ordered by video and time.
 """
 
 TRACKS_SCHEMA: Final = pa.schema(

@@ -1,4 +1,4 @@
-"""Records of objects that were followed through a video: their tracks, and the frames on which they were seen.
+"""Records of objects that were followed through a video: their tracks, and the frames in which they were seen.
 
 Belongs here: the records that cross layers. Does not belong here: following objects (stages/detection/following.py).
 """
@@ -13,14 +13,14 @@ from data_miner_dagster.domain.masks import Mask
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A detection of an object on another frame of its video, as evidence for a box that no detector reported."""
+    """A detection of an object in another frame of its video, as evidence for a box that no detector reported."""
 
     pts_seconds: float
     confidence: float
 
 
 def sightings_from(rows: Iterable[Mapping[str, Any]] | None) -> tuple[Sighting, ...] | None:
-    """Return the sightings that a table stores as structs, ordered by time, or None if `rows` is None."""
+    """Return the sightings that a table stores as structs, in the same order, or None if `rows` is None."""
     return None if rows is None else tuple(Sighting(row["pts_seconds"], row["confidence"]) for row in rows)
 
 
@@ -33,7 +33,7 @@ def sightings_as_rows(sightings: Iterable[Sighting] | None) -> list[dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class BoxTrack:
-    """The track of one box, and whether it was recovered from detections on other frames."""
+    """The track of one box, and whether it was recovered from detections in other frames."""
 
     track_id: int | None = None  # from 1, within a video; None if the box has no track
     recovered_from: tuple[Sighting, ...] | None = None  # None if a detector reported the box
@@ -49,7 +49,7 @@ class BoxTrack:
 
 @dataclass(frozen=True, slots=True)
 class SeenObject:
-    """An object that a video network detected on a frame. The same number on another frame means the same object."""
+    """An object that a video network detected in a frame. The object has the same number in all frames of its video."""
 
     number: int
     class_index: int

@@ -110,7 +110,7 @@ class Verdict:
     replaces: str | None = None  # the answer that the person saw and corrected
 
     def __post_init__(self) -> None:
-        """Check that all parts that the word requires are present, and no others."""
+        """Check that exactly the parts that the word requires are present, and that the boxes are valid."""
         if (self.shown is not None) is not (self.word in BOX_WORDS):
             raise self._error("needs a box" if self.word in BOX_WORDS else "cannot have a box")
         if (self.new_class_name is not None) is not (self.word is VerdictWord.OTHER_CLASS):

@@ -1,7 +1,7 @@
 """The versions of the stages. If a stage begins to yield a different result for the same input, raise its version.
 
-Versions are part of fingerprints, so raising one recreates the outputs. Each version is also the `code_version` of its
-asset in Dagster.
+Most versions are part of fingerprints, so raising one of these recreates the outputs. Each version is also the
+`code_version` of its asset in Dagster.
 """
 
 from collections.abc import Mapping
@@ -59,4 +59,4 @@ BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
 FIRST_BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {"scoring": 1, "filtering": 1, "deduplication": 2, "detection": 1, "releasing": 2, "report": 2}
 )
-"""The versions of these stages in package version 0.1.0, which did not store versions."""
+"""The versions of the stages in `BUILD_VERSIONS` as of package version 0.1.0, which did not store versions."""

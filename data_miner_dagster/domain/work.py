@@ -1,4 +1,4 @@
-"""The stages for which planners request work, and the kinds and scopes of failures."""
+"""The stages for which planners request work, the kinds and scopes of failures, shards, and the tags of batches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

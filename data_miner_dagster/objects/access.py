@@ -58,7 +58,7 @@ def open_file_system(protocol: str, access: Access, patience: Patience) -> "Asyn
     """Return fsspec's file system for `protocol`, without caches and without S3's own retries. No request is sent.
 
     Raises:
-        ConfigError: the package for the protocol is missing, or the credentials do not fit the protocol.
+        ConfigError: the package for the protocol is missing, or the settings for access do not fit the protocol.
     """
     module, name = _CLIENTS[protocol]
     try:

@@ -29,7 +29,7 @@ from data_miner_dagster.protocols.stores import StoredObject
 _PART_BYTES: Final = 16 << 20
 """The size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 167 GB."""
 _RANGE_BYTES: Final = 8 << 20
-"""The number of bytes per download request, and therefore the most that a broken connection can lose."""
+"""The largest number of bytes that one request of a download returns, and that a broken connection can lose."""
 _LONGEST_DELAY: Final = 30.0
 _CHANGES_BORNE: Final = 3
 _ORIGIN_SUFFIX: Final = ".origin"
@@ -44,7 +44,7 @@ class BucketStore:
     """An `ObjectStore` in a bucket. It sends no request before it is first used.
 
     Raises:
-        ConfigError: the package for the protocol is missing, or the credentials do not fit the protocol.
+        ConfigError: the package for the protocol is missing, or the settings for access do not fit the protocol.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BucketStore:
         return self._url.text
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Implement `ObjectStore.entries`. An interrupted listing continues with the page that failed."""
+        """Implement `ObjectStore.entries`. After a transient failure, only the failed page is requested again."""
         base = f"{self._url.path}/" if self._url.path else ""
         mark: str | None = ""
         while mark is not None:
@@ -209,8 +209,8 @@ class BucketStore:
         """Return the response to the request that `ask` sends. The request is retried after transient failures.
 
         Raises:
-            ConfigError: the bucket requires credentials, and there are none or they are incomplete.
-            ObjectError: the bucket refuses the request.
+            ConfigError: the credentials that the bucket requires are missing, incomplete or not accepted.
+            ObjectError: the bucket refuses the request, or the object or bucket does not exist.
             ObjectTransientError: every attempt failed.
         """
         from fsspec.asyn import sync

@@ -1,4 +1,4 @@
-"""Send single requests to a bucket, as coroutines, with S3's own calls or fsspec's calls for other protocols.
+"""Send requests to a bucket as coroutines, with S3's own calls or, for other protocols, with fsspec's calls.
 
 Exceptions of a client pass through unchanged. bucket_store.py retries requests, and errors.py translates exceptions.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _A_PAGE: Final = 1000
 
 Mark = str | None
-"""The position at which a listing continues. "" before the first page, None after the last one."""
+"""The position at which a listing continues: "" before the first page, and None after the last one."""
 
 
 class Driver(Protocol):
@@ -205,7 +205,7 @@ def _stored(name: str, size_bytes: int, found: Mapping[str, Any]) -> StoredObjec
 
 
 def _known_md5(found: Mapping[str, Any]) -> str | None:
-    """Return the md5 that a server reports for an object, in hexadecimal, or None if it reports none."""
+    """Return the md5 that a server reports for an object, in hexadecimal, or None if it reports no valid md5."""
     tag = _tag(found).lower()
     if len(tag) == 32 and all(digit in "0123456789abcdef" for digit in tag):
         return tag

@@ -34,7 +34,7 @@ _FORBIDDEN: Final = frozenset({401, 403})
 _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 """HTTP statuses of transient failures, besides 500 and above. On S3, 409 means that two writes conflict."""
 _OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
-"""Errors caused by this machine, not by a bucket."""
+"""Errors caused by this machine rather than by a bucket."""
 _REFUSED: Final = frozenset({errno.EINVAL, errno.EMSGSIZE, errno.ENAMETOOLONG, errno.EPERM, errno.EEXIST})
 _NO_CREDENTIALS: Final = frozenset(
     {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ClientAuthenticationError"}
@@ -79,7 +79,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the HTTP status of the response that caused an exception, or None if there is none."""
+    """Return the HTTP error status (400 to 599) that caused an exception, or None if no such status did."""
     for item in (error, error.__cause__):
         if type(item).__module__.partition(".")[0] == "aiohttp":  # its `code` for a truncated body is 400
             continue

@@ -40,7 +40,7 @@ def embedding_basis(encoder: EncoderRole) -> str:
 
 
 def bases_in_force(platform: Platform) -> Mapping[WorkStage, str]:
-    """Return the current basis of each video stage. Embedding is omitted if its encoder's weights are missing.
+    """Return the current basis of each video stage, except for embedding if its encoder's weights are missing.
 
     The basis of downloading is this package's version, because a new version may fix the cause of a failed download.
     """

@@ -46,7 +46,7 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release that does not exist. Its message suggests existing releases."""
+    """Return the error for a release that does not exist. Its message suggests existing releases, if there are any."""
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(

@@ -59,10 +59,11 @@ def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -
 
 
 def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
-    """Remove the unreadable derived files under a root, or only those of one video. Return their paths.
+    """Remove the damaged derived files under a root, or only those of one video. Return their paths.
 
-    The removed files are recreated when they are needed. Workers may run at the same time: they replace files by
-    renaming, and a file that was replaced in the meantime is not removed.
+    Files that cannot be read because of the disk or their permissions are kept. The removed files are recreated when
+    they are needed. Workers may run at the same time: they replace files by renaming, and a file that was replaced in
+    the meantime is not removed.
     """
     removed = []
     identities = {path: _identity(path) for path, is_derived in _candidates(layout, video_key) if is_derived}

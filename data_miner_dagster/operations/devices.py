@@ -25,7 +25,7 @@ _taking: Final = threading.Lock()
 
 
 def device_of_process(database: Database, devices: Sequence[str]) -> str:
-    """Return the device in `devices` that this process uses. The first call takes it, and later calls return it.
+    """Return the device in `devices` that this process uses. The first call chooses it, and later calls return it.
 
     Raises:
         ConfigError: this machine has none of the devices.

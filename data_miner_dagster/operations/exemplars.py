@@ -77,7 +77,7 @@ def hashes_of(exemplars: Mapping[str, Sequence[Exemplar]]) -> dict[str, tuple[st
 def exemplar_basis(
     models: ModelProvider, config: FilteringConfig, exemplars: Mapping[str, Sequence[Exemplar]]
 ) -> dict[str, object]:
-    """Return the part of a fingerprint that covers exemplars: digests, encoder and weight. It is empty without them."""
+    """Return the part of a fingerprint that covers exemplars, or an empty dict if there are no exemplars."""
     return {"exemplars": [hashes_of(exemplars), exemplar_scale(models, config)]} if exemplars else {}
 
 

@@ -5,8 +5,8 @@ each item through `ItemGuard.attempt`, or through `attempt_alone` if the items h
 the item's own code becomes an `ItemFault`, the other items continue, and the stage records the fault as that item's
 outcome. The stage itself handles the errors that it expects from an item, inside the loop.
 
-A fault is held back until another item succeeds, or until the batch ends. If the same fault has occurred on every item
-of the batch (three or more), or on ten in a row, the items are not the cause. The run then ends with a
+A fault is held back until another item succeeds, or until the batch ends. If no item has succeeded and all faults
+(three or more) are the same, or ten in a row are, the items are not the cause. The run then ends with a
 `SystematicFaultError`, and nothing is recorded for any item: a bug that affects everything must not look like bad data.
 System errors or lack of memory that affect everything are an outage (`OutageError`), which may pass without an update.
 """
@@ -202,9 +202,10 @@ def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bo
         are_videos: True if the items are video keys, which are then named in log messages.
 
     Raises:
-        SystematicFaultError: the same fault occurred on all items (three or more), or on ten in a row.
-        OutageError: the same fault occurred on that many items and may pass, or three videos in a row failed for lack
-            of disk space.
+        SystematicFaultError: all faults (three or more) are the same and no item succeeded, or ten in a row are the
+            same.
+        OutageError: the faults are the same in one of these ways and may pass, or three videos failed for lack of disk
+            space with no success in between.
     """
     guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
     yield guard
@@ -289,8 +290,8 @@ class ItemGuard:
         """Record the faults that are still held.
 
         Raises:
-            SystematicFaultError: the same fault occurred on every item (three or more).
-            OutageError: the same fault occurred on every item (three or more), and it may pass.
+            SystematicFaultError: no item has succeeded, and all faults (three or more) are the same.
+            OutageError: no item has succeeded, and all faults (three or more) are the same and may pass.
         """
         with self._lock:
             held, self._held = self._held, []

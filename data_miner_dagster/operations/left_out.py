@@ -1,7 +1,7 @@
 """Let a project's stage leave out videos with damaged files, and videos that caused an internal fault.
 
-A stage that detects such a video starts again without it, and reports it in the outcome's counts and in the video's
-membership. The next build examines the video again.
+A stage that detects one of these videos starts again without it, and reports it in the outcome's counts and in the
+video's membership. The next build examines the video again.
 """
 
 import json
@@ -53,7 +53,7 @@ def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[st
 
 
 def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that records which videos are missing from a table. It is empty if no video is missing."""
+    """Return the metadata that records which videos are missing from a table, or an empty dict if no video is."""
     return {_KEY: json.dumps(dict(sorted(lines.items())), ensure_ascii=False)} if lines else {}
 
 

@@ -1,6 +1,7 @@
 """Format the log as human-readable text, or as one JSON object per line for Loki. Neither contains secrets.
 
-Every line names the current work (domain/at_work.py), in fields of its JSON object or at the end of its text.
+Every line names the known parts of the current work (domain/at_work.py), in fields of its JSON object or at the end of
+its text.
 """
 
 import logging
@@ -25,7 +26,7 @@ _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "excep
 
 
 def redacted(text: str) -> str:
-    """Return a text without cookies, tokens, signed query strings of URLs, or passwords in database URLs."""
+    """Return a string without cookies, tokens, signed query strings of URLs, or passwords in database URLs."""
     return _DATABASE_PASSWORD.sub(r"\1***\2", with_references(redact(text)))
 
 

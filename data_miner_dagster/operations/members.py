@@ -47,7 +47,7 @@ class FailedMember:
 
 @dataclass(frozen=True, slots=True)
 class ProjectMembers:
-    """All members of a project except rejected ones. Each is in exactly one of the lists, which are sorted by key."""
+    """All members of a project except rejected ones. Each is in exactly one of the lists."""
 
     ready: tuple[MemberFrames, ...]
     not_embedded: tuple[str, ...]  # videos with frames whose embeddings from the filter encoder are missing or stale
@@ -55,7 +55,7 @@ class ProjectMembers:
     failed: tuple[FailedMember, ...]
 
     def without(self, lines: Mapping[str, str]) -> "ProjectMembers":
-        """Return these members, with the videos in `lines` moved to `failed` and their lines as the messages."""
+        """Return these members, with the videos in `lines` moved to the end of `failed` and the lines as messages."""
         if not lines:
             return self
         left_out = [FailedMember(key, VideoErrorKind.INTERNAL_ERROR, line) for key, line in sorted(lines.items())]

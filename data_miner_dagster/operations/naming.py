@@ -25,7 +25,9 @@ def clock_text(seconds: float) -> str:
 
 
 def num_pictures_left_out(row: VideoRow, most_frames: int | None) -> int:
-    """Return how many pictures of a folder were left out as damaged or too large, or 0 for a video file.
+    """Return how many pictures of a folder were left out as damaged or too large.
+
+    The number is 0 for a video file, and before extraction.
 
     Args:
         row: the video.

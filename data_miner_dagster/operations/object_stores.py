@@ -60,7 +60,8 @@ def open_bucket(config: ObjectsConfig, url: ObjectUrl, check: Callable[[], None]
         check: called before each request. It raises to stop the caller.
 
     Raises:
-        ConfigError: the package for the protocol is missing, or a reference cannot be resolved.
+        ConfigError: the package for the protocol is missing, a reference cannot be resolved, or the settings for access
+            do not fit the protocol.
     """
     from data_miner_dagster.objects.access import Patience  # imports a bucket client, which few commands need
     from data_miner_dagster.objects.bucket_store import BucketStore

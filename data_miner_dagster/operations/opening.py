@@ -18,7 +18,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
     """Return the platform of a root, without writing anything.
 
-    Repeated calls in a process return the same object, so models are loaded once. Sections that the file omits are
+    Equal calls in a process return the same object, so models are loaded once. Sections that the file omits are
     taken from the root's last run, so `data-miner up --root DIR` continues with the settings of the run that filled
     DIR.
 

@@ -38,8 +38,9 @@ def fetch_from_buckets(config: PlatformConfig, entries: Sequence[ModelEntry], pr
     """Fetch the models among `entries` that are in buckets and not yet in the model cache.
 
     Raises:
-        ConfigError: a setting for a bucket is missing.
-        ModelError: a file cannot be fetched, or its sha256 differs from the pinned one.
+        ConfigError: an address or a setting for its bucket is invalid, or a package is missing.
+        ModelError: a file cannot be fetched, its sha256 differs from the pinned one, or another process is fetching the
+            model.
     """
     for entry in entries:
         if entry.is_in_bucket and not entry.folder.is_dir():

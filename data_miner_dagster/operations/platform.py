@@ -227,10 +227,10 @@ class Platform:
 
     @contextmanager
     def mending(self, video_key: str | None = None) -> Iterator[None]:
-        """If the block raises `DamagedFileError`, remove the unreadable derived files of a video.
+        """If the block raises `DamagedFileError`, remove damaged derived files, and raise the exception again.
 
-        If `video_key` is None, all unreadable derived files under the root are removed. The exception is raised
-        again. The removed files count as missing, so the next run that needs them recreates them.
+        The files of the video `video_key` are checked, or all files under the root if it is None. The removed files
+        count as missing, so the next run that needs them recreates them.
         """
         try:
             yield

@@ -1,7 +1,7 @@
 """Enforce politeness towards sites when listing and downloading: circuit breakers, budgets, spacing and turns.
 
 Processes coordinate through the catalog. Within a process, an open breaker takes effect immediately: once the answer
-that opened it has been read, no thread makes another request.
+that opened it has been read, no thread sends another request that the breaker stops.
 """
 
 import logging
@@ -67,9 +67,10 @@ class PostponedError(TransientError):
 
 
 class NotYetError(TransientError):
-    """Raised if a video must wait a short time, either for its turn at a site or for disk space.
+    """Raised if a video must wait a short time before its download can start.
 
-    Other downloads have reserved the disk space. No request was sent, and nothing was recorded.
+    It waits for its turn at a site, for another video's test of the site, or for disk space that other downloads have
+    reserved. No request was sent, and nothing was recorded.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -194,7 +195,7 @@ class SitePoliteness:
             The site's state, and whether this video is the one that tests the site.
 
         Raises:
-            PostponedError: the site still refuses.
+            PostponedError: the site's breaker is open.
             NotYetError: another video is testing the site.
         """
         state = self.check_gate(site)
@@ -205,7 +206,7 @@ class SitePoliteness:
         return state, True
 
     def before_listing(self, site: str) -> None:
-        """Wait until a listing request to a site is allowed. It is spaced like a download, but uses up no budget.
+        """Wait until a listing request to a site is allowed. Listings are spaced like downloads, but use up no budget.
 
         Raises:
             PostponedError: the site's breaker is open.

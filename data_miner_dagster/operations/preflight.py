@@ -36,12 +36,13 @@ def check_root_is_writable(root: Path) -> None:
 def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     """Check everything that can be checked without any work: root, sampling, models, classes, and other projects.
 
-    The sampling settings are then stored in the root.
+    The sections in `REMEMBERED_SECTIONS` are then stored in the root.
 
     Raises:
         ConfigError: the root is not writable or was sampled with different settings, a model does not exist or may not
             be used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
-        ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them.
+        ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them, or a
+            detector's classes cannot be read.
     """
     check_against_platform(platform, project)
     for role in _roles_of(platform, project):

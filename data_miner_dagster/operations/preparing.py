@@ -29,7 +29,7 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares each build once, in a background thread. As a context manager, it waits for that thread at the end.
+    """Prepares each build once, in a background thread. As a context manager, it waits unless the block raises.
 
     Args:
         platform: the platform.

@@ -70,7 +70,7 @@ def time_text(seconds: float) -> str:
 
 
 def left_text(share: float, seconds: float | None) -> str:
-    """Return the completed share and the remaining time as text."""
+    """Return the completed share and, unless it is None, the remaining time as text."""
     return f"{100 * share:.0f} %" + ("" if seconds is None else f", about {time_text(seconds)} left")
 
 
@@ -78,13 +78,13 @@ def left_text(share: float, seconds: float | None) -> str:
 
 
 class Steps:
-    """Counts steps of similar size. Logs a line every minute, and stores the count in the lease of the current run.
+    """Counts steps of similar size. Logs at most a line a minute, and stores the count in the current run's lease.
 
     Args:
         what: the work, as the start of a sentence, such as "detection: yolo has examined".
         unit: the noun for the steps, in the plural.
         total: the number of steps.
-        platform: the platform of the current run.
+        platform: the platform of the current run, or None to store nothing.
     """
 
     def __init__(self, what: str, unit: str, total: int, platform: Platform | None = None) -> None:
@@ -118,7 +118,7 @@ class Steps:
 
     @property
     def line(self) -> str:
-        """The progress in one line."""
+        """The progress as a single line."""
         done = f"{self._num_done:,} of {self._total:,} {self._unit}"
         return f"{self._what} {done}: {left_text(self.share, self.remaining_seconds)}"
 
@@ -328,7 +328,10 @@ class Standing:
 
 
 def standing_of(platform: Platform, project: str | None = None) -> Standing:
-    """Return the progress of one project, or of every project if `project` is None."""
+    """Return the progress of one project, or of every project if `project` is None.
+
+    `num_at_work` always counts everything in progress.
+    """
     database = platform.database
     names = [row.name for row in find_projects(database) if project in (None, row.name)]
     with database.reading() as session:

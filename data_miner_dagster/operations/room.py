@@ -223,7 +223,10 @@ class Room:
                 self.free(lacking)
 
     def free(self, num_bytes: int) -> int:
-        """Remove files until `num_bytes` are freed or the policies allow no more. Return the number of bytes freed."""
+        """Remove files until `num_bytes` are freed or the policies allow no more. Return the number of bytes freed.
+
+        If an earlier attempt at the same disk usage freed nothing, no file is removed.
+        """
         taken = self.usage().total
         if taken == self._nothing_at:
             return 0

@@ -1,8 +1,9 @@
 """Read the splits and generations of a project's videos from the catalog and from the project's releases on disk.
 
-A video's split is decided once, and stays the same even if every release that shows the video is removed. So does its
-generation, the number of the first release for which its frames were decided. Releases are always read as well: a run
-may have been killed between writing a release and its rows, and roots of early versions have no such rows.
+A video's split is decided once, and stays the same even if every release that shows the video is removed. The same
+is true of its generation, the number of the first release for which its frames were decided. Releases are always read
+as well: a run may have been killed between writing a release and its rows in the catalog, and roots of early versions
+have no rows about splits and generations.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ Manifests = Mapping[str, dict[str, Any]]
 
 
 def release_versions(platform: Platform, project: str) -> list[str]:
-    """Return the versions of the complete releases on disk, oldest first."""
+    """Return the versions of a project's complete releases on disk, oldest first."""
     folder = platform.layout.releases_folder(project)
     if not folder.is_dir():
         return []
@@ -31,7 +32,7 @@ def release_versions(platform: Platform, project: str) -> list[str]:
 
 
 def read_manifests(platform: Platform, project: str) -> Manifests:
-    """Return the manifests of the complete releases on disk.
+    """Return the manifests of a project's complete releases on disk, by version.
 
     Reading manifests takes time, so callers read them once and pass them on.
     """
@@ -90,7 +91,7 @@ def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return the number of the first release that covers each video, by video key, even if it shows no frame of it."""
+    """Return the number of each video's first release, by video key. The release may show no frame of the video."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

@@ -1,8 +1,8 @@
 """Record OpenTelemetry spans: one for each run, each stage in it, and each video or project that a stage works on.
 
 Tracing is off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or
-`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads inherit their span
-and their current work (domain/at_work.py). The current work becomes the attributes of spans.
+`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads
+of domain/at_work.py inherit the span and the current work, which becomes the attributes of spans.
 """
 
 import logging
@@ -25,7 +25,7 @@ _PREFIX: Final = "data_miner."
 _MAX_WORDS: Final = 500
 
 _open: dict[str, "Span"] = {}
-"""The span of each video being processed, by key. At most one thread works on a video."""
+"""The span of each video and project being processed, by key. At most one thread works on each of them."""
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Try a stage on any folder of pictures: read the pictures, and define the result of a trial.
+"""Try a stage on any folder of pictures: read the pictures, define the result of a trial, and draw it.
 
 No catalog or root is needed, and nothing is stored except the contact sheet, if requested. The stages and models
 are the real ones.

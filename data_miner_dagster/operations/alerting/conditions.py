@@ -42,12 +42,12 @@ def find_troubles(platform: Platform) -> list[Trouble]:
 
 
 def said(line: str) -> str:
-    """Prepare a line for a message: remove secrets, shorten it, and replace markup characters."""
+    """Prepare a line for a message: remove secrets, shorten the line, and replace markup characters and links."""
     return (clean_text(redacted(line), _MAX_LINE) or "").replace("://", ": //").translate(_UNMARKED)
 
 
 def _failed_projects(platform: Platform) -> Iterator[Trouble]:
-    """Yield an alert for each project that has failed and will not be retried automatically."""
+    """Yield a `Trouble` for each project that has failed and will not be retried automatically."""
     failed = {row.name: row for row in find_projects(platform.database) if row.stage is ProjectStage.FAILED}
     with platform.database.reading() as session:
         goes_on = {row.item for row, due in last_failures(session, list(WorkStage), list(failed)) if due is not None}
@@ -74,7 +74,7 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
 
 
 def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
-    """Yield an alert if no work was done for `stalled_minutes`, although work is due that no gate or hold stops."""
+    """Yield a `Trouble` if no work was done for `stalled_minutes`, although work is due that no gate or hold stops."""
     held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
     waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
     since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]

@@ -1,4 +1,4 @@
-"""Send messages to targets independently: a target that fails is retried and does not delay the others.
+"""Send messages to targets independently: a target that fails is retried, and the others still receive theirs.
 
 References to targets in the settings are resolved for each message, and their values are never shown.
 """
@@ -59,7 +59,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
 
 def send_due(platform: Platform) -> int:
-    """Send all pending messages to their targets. Return the number of accepted messages."""
+    """Send all messages that are due to their targets. Return the number of messages that the targets accepted."""
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:
         is_sent = False
@@ -92,7 +92,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def look(self) -> list[str]:
-        """Record alerts that have begun or ended, and start sending messages. Return the titles of new alerts."""
+        """Record alerts that have begun or ended, and send messages in a thread. Return the titles of new alerts."""
         targets = self._platform.config.alerts.targets
         told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
         if self._thread is None or not self._thread.is_alive():

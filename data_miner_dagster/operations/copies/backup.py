@@ -75,11 +75,13 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
     """Store a snapshot of a root in a place, without sending contents that the place already has.
 
     In a dry run, nothing is sent. A killed backup leaves no snapshot, and the next one reuses the contents sent so far.
-    No other work is blocked.
+    Only other backups and removals of backups are blocked.
 
     Raises:
-        ConfigError: the place is inside the root, or one of its snapshots cannot be read.
+        ConfigError: the place is inside the root, or one of its snapshots cannot be read or was made by a newer
+            version.
         ClaimHeldError: another backup of this root, or a removal of its backups, is running.
+        ClaimLostError: another process has taken over the backup's claim.
         ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     _check_place(platform, store)

@@ -1,4 +1,4 @@
-"""Store releases outside the root: as exports in buckets, or as publications that the catalog records for takedowns."""
+"""Store releases outside the root, as exports or as publications recorded in the catalog, and withdraw publications."""
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
@@ -48,7 +48,8 @@ def export_to_bucket(
     files that the bucket already has are not sent again.
 
     Raises:
-        ClaimHeldError: another export of the project to a bucket or hub is running.
+        ClaimHeldError: the release is exported in another format, and another export of the project to a bucket or hub
+            is running.
         ConfigError: the project, release or format does not exist, `to` is not the address of a bucket, or other files
             are stored there.
         DataMinerError: the release was withdrawn or is damaged.
@@ -106,7 +107,7 @@ def withdraw_publication(platform: Platform, project: str, to: str, version: str
     still contain the files.
 
     Raises:
-        ConfigError: the catalog does not record this publication, or `to` is on the hub.
+        ConfigError: the catalog does not record this publication, or `to` is on the hub or is not a bucket's address.
         ObjectError, ObjectTransientError: a file still exists, or the bucket refuses a request or does not answer.
     """
     if to.strip().lower().startswith(f"{HUB_PROTOCOL}:"):

@@ -54,9 +54,10 @@ def restore_root(
     """Write a snapshot into an empty root, or continue an interrupted restore. Verify every file by its hash.
 
     Raises:
-        ConfigError: the folder is not empty, another snapshot is being restored into it, or the snapshot does not exist
-            or cannot be read.
-        ObjectError: a file's content is missing or damaged. Restored files stay, without a catalog.
+        ConfigError: the folder is not empty, another snapshot is being restored into it, the snapshot does not exist,
+            or the snapshot or the record of an earlier attempt cannot be read.
+        ObjectError: the backup is incomplete or damaged, or the place refuses a request. Restored files stay, without a
+            catalog.
         ObjectTransientError: the place does not answer.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
@@ -112,7 +113,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row in a thread, at most `most` at a time. The first error cancels the rest."""
+    """Call each function with its row in `threads`. At most `most` calls are pending, and an error cancels the rest."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:

@@ -44,6 +44,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
     Raises:
         ConfigError: `num_kept` is less than 1, or a snapshot cannot be read.
         ClaimHeldError: a backup of this root, or another removal of its backups, is running.
+        ClaimLostError: another process has taken over the claim on the backups.
         ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     if num_kept < 1:

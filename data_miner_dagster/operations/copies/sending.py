@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SentFiles:
-    """The counts of the files that were sent, or would be sent in a dry run."""
+    """The files and bytes that were sent, or would be sent in a dry run, and the files that were already there."""
 
     num_files: int
     num_bytes: int
@@ -44,7 +44,7 @@ def send_files(
     """Store files under their names, each verified by its hash. The file named `last` is sent after all others.
 
     Files of the same copy that already exist are not sent again, whether the copy was interrupted or complete. Sending
-    the same files a second time therefore changes nothing.
+    the same files a second time therefore changes nothing. In a dry run, nothing is sent.
 
     Raises:
         ConfigError: other files are stored at the address.

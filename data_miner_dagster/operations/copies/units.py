@@ -79,7 +79,7 @@ def _unit_file(root: Path, path: Path, status: os.stat_result) -> UnitFile:
 
 
 def _entries(folder: Path) -> "list[os.DirEntry[str]]":
-    """Return the contents of a folder, sorted by name, without unfinished files."""
+    """Return a folder's entries, sorted by name, without unfinished files. A missing folder counts as empty."""
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if not entry.name.startswith(PARTIAL_MARK)]

@@ -1,7 +1,7 @@
 """Check a project's deduplicated table, without the indexes that were used to create it.
 
-The table guarantees that each duplicate is a near-duplicate of its representative, and that no two representatives are
-near-duplicates of each other.
+Each duplicate must be a near-duplicate of its representative, and no two representatives should be near-duplicates of
+each other. An exact search rules the latter out. A clustered search may miss some of these pairs.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class DeduplicationCheck:
 
     @property
     def description(self) -> str:
-        """The result of the check in one line, for the user."""
+        """The result of the check as a single line, for the user."""
         report = self.report
         line = (
             f"compared {counted(report.num_duplicates, 'duplicate')} and {report.num_representatives_checked:,} of "

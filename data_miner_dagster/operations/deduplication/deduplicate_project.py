@@ -1,9 +1,9 @@
 """Deduplicate one project: choose representatives among the frames that filtering kept.
 
 Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first. The
-result therefore depends on the frames, the settings and the published releases, but not on the runs in between.
-Decisions that cannot have changed are a prefix of the order, and are copied from the existing table. Adding videos
-therefore costs only the comparison of their frames with the representatives.
+result therefore depends on the frames, the settings, people's verdicts and the releases, but not on the runs in
+between. Decisions that cannot have changed are a prefix of the order, and are copied from the existing table. If all
+earlier videos have been released, adding videos costs only the comparison of their frames with the representatives.
 """
 
 import json
@@ -137,6 +137,7 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
         NotReadyError: the project has not been filtered.
         ConfigError: the project does not exist, a project to compare with has not been deduplicated, a release to
             compare with never existed, or no threshold is set for the project's encoder.
+        ModelError: the weights of the encoder are missing.
     """
     config = platform.project_config(project)
     filtered_fingerprint = require_table(platform, project, ProjectStage.FILTERING)
@@ -176,7 +177,7 @@ def project_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def _check_threshold(inputs: Inputs, earlier: Mapping[str, str]) -> None:
-    """Raise if the threshold does not name an encoder and was set for an encoder other than the current one.
+    """Refuse a threshold that names no encoder if it was set for an encoder other than the current one.
 
     Raises:
         ConfigError: the encoder has changed, but the threshold has not.

@@ -44,7 +44,7 @@ def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()
         left_out: the videos to leave out.
 
     Raises:
-        VideosLeftOutError: the frames of other videos cannot be read, or have changed since filtering.
+        VideosLeftOutError: the frames of videos not in `left_out` cannot be read, or have changed since filtering.
     """
     filtered = read_table(platform.layout.filtered_table(project), [*KEY_COLUMNS, "positive_similarity", "is_kept"])
     kept = filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"])
@@ -138,7 +138,7 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     """Return the frames, ordered by id, with picture columns from their videos' frame tables.
 
     Raises:
-        VideosLeftOutError: the frame tables of some videos cannot be read, or lack a frame.
+        VideosLeftOutError: the frame tables of some videos are missing, cannot be read, or lack a frame.
     """
     remedy = "materialize filtered_frames again"
     frames = frames.sort_by("frame_id").combine_chunks()

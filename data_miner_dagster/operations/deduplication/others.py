@@ -1,7 +1,8 @@
 """Read the frames of other projects and of releases. They precede a project's own frames, which may duplicate them.
 
-Frames that no longer exist, because a video was forgotten or a release or project was deleted, are left out and
-counted. A name that never existed is a mistake and is refused before any work.
+Frames that no longer exist, because a video was forgotten or a release or project was deleted, are left out. They are
+counted, except for the frames of deleted projects. A name that never existed is a mistake and is refused before any
+work.
 
 Belongs here: reading and naming these frames. Does not belong here: decisions.
 """
@@ -49,10 +50,11 @@ def foreign_frames(
 
     Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
     parts are in order of the frame id. Frames are missing if they no longer exist, like all images of a deleted
-    release. Frames of videos in `left_out` are omitted.
+    release, but the frames of deleted projects are not counted. Frames of videos in `left_out` are omitted.
 
     Raises:
-        VideosLeftOutError: the frames of other videos cannot be read.
+        VideosLeftOutError: the frames of videos not in `left_out` cannot be read.
+        PermanentError: the images table of a release is damaged.
     """
     in_projects = _each_once(list(_of_projects(platform, config)))
     in_releases = _each_once(list(_of_releases(platform, config)))
@@ -79,7 +81,8 @@ def foreign_frames(
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
     """Return the fingerprint, or "gone" after a deletion, of each project and release to compare with, by name.
 
-    For each of their videos whose frames no longer exist, the entry `gone/<video key>` is added.
+    The fingerprint of a release is its name. For each of the projects' and releases' videos whose frames no longer
+    exist, the entry `gone/<video key>` is added.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
@@ -120,7 +123,7 @@ def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
 
 
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield a table of the representatives of each project to compare with, if the project still exists."""
+    """Yield a table of the representatives of each project to compare with that exists and has been deduplicated."""
     for other in config.against_projects:
         path = platform.layout.deduplicated_table(other)
         if find_project(platform.database, other) is not None and path.exists():

@@ -32,7 +32,7 @@ class SearchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DuplicateSearch:
-    """An empty index, and its kind of search."""
+    """An empty index, its kind of search and, if it is clustered, the numbers of its clusters and of those to visit."""
 
     index: VectorIndex
     kind: SearchKind
@@ -52,7 +52,7 @@ def choose_search(
 
     The result is deterministic, and its index is empty. The clustered index is trained on rows spread evenly over all
     vectors. An exact search finds the true near-duplicates of a sample, and the index is set to visit enough clusters
-    to find the required share of them.
+    to find the required share of them. If the sample has no near-duplicates, a fixed share of the clusters is visited.
     """
     dimension = newcomers.shape[1]
     if is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames):

@@ -33,10 +33,12 @@ _BATCH_SIZE: Final = 16
 
 
 def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, *, limit: int | None = None) -> Trial:
-    """Group the images of a folder, largest groups first. Each group starts with its representative.
+    """Group the images of a folder, largest groups first.
+
+    Each group starts with its representative. Unreadable images come last.
 
     Raises:
-        ConfigError: the folder has no images.
+        ConfigError: the folder does not exist or has no images, or no threshold is set for the encoder.
         ModelError: the encoder is missing.
     """
     paths = folder_images(folder, limit=limit)

@@ -24,7 +24,7 @@ class PairVerdicts:
 
     @property
     def content(self) -> dict[str, object]:
-        """The part of a fingerprint that covers the verdicts. It is empty if there are none."""
+        """The part of a fingerprint that covers the verdicts, or an empty dict if there are no verdicts."""
         if not self.different and not self.chosen:
             return {}
         places = {
