@@ -86,12 +86,12 @@ class StageRun:
 
 @contextmanager
 def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iterator[StageRun]:
-    """Hold a project for one of the stages of `PROJECT_WAY`. After it, the project waits for the next stage.
+    """Hold a project for one of the stages of `PROJECT_WAY`.
 
-    The block calls `begin` before it changes anything. If it finds its result current, it does not call `begin`, and
-    the project's row stays the same unless it lags behind. If the block raises, the project is FAILED, with the stage
-    and the reason. If it is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage
-    again.
+    If the block succeeds, the project then waits for the next stage. The block calls `begin` before it changes
+    anything. If it finds its result current, it does not call `begin`, and the project's row stays the same unless it
+    lags behind. If the block raises, the project is FAILED, with the stage and the reason. If it is interrupted or
+    cancelled, or an earlier stage is not done, the project waits for this stage again.
 
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.

@@ -78,9 +78,9 @@ def score_prompts(
 
 
 def picture_encoder(models: ModelProvider, config: FilteringConfig) -> EncoderRole | None:
-    """Return the encoder that compares pictures with exemplars, unless that is the filter encoder.
+    """Return the encoder that compares pictures with exemplars, or None if that is the filter encoder.
 
-    The result is None if it is the filter encoder, or if there are no exemplars.
+    Without exemplars, the result is also None.
     """
     role = models.encoder(config.exemplar_encoder) if config.exemplar_paths else models.filter_encoder
     return None if role.fingerprint == models.filter_encoder.fingerprint else role
