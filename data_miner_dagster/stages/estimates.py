@@ -75,7 +75,7 @@ def design_effect(residuals: Float64Array, clusters: Int64Array) -> float:
 
 
 def clustered_share(is_yes: BoolArray, clusters: Int64Array) -> Estimate | None:
-    """Return the share of yes answers in a cluster sample, such as objects by frame, or None if there are no answers.
+    """Return the share of yes answers in a cluster sample (objects grouped by frame), or None if there are no answers.
 
     The estimate is the ratio of totals. Its interval is a Jeffreys interval for the effective number of answers,
     widened if necessary to contain the estimate.

@@ -206,9 +206,9 @@ class Follower(Generic[Frame]):
         self._numbers = {key: number for key, number in self._numbers.items() if number in self._tracks}
 
     def _judge(self, held: _Held[Frame]) -> None:
-        """Reassign the boxes of a frame, then accept those that their objects' boxes on the frames around it support.
+        """Reassign the boxes of a frame, then accept each box that is supported by its object's boxes on nearby frames.
 
-        An object needs enough boxes around a box, and they must predict the box's position. Boxes are not
+        The object needs enough boxes within the window, and they must predict the position of this one. Boxes are not
         reassigned if a video network has examined the frame.
         """
         while self._times[0] + self._window < held.pts_seconds:

@@ -193,7 +193,8 @@ def decide(
         similarity_by_prompt: (N,) similarities for every prompt of the rules. NaN where a frame could not be read.
         rules: resolved for the encoder that computed the similarities.
         pts_seconds: (N,) frame times, ascending within a video.
-        video_offsets: (V+1,) ascending. The frames of video v are the half-open slice offsets[v]:offsets[v+1].
+        video_offsets: (V+1,) ascending. The frames of video v are the rows video_offsets[v] to video_offsets[v+1],
+            without the last.
         quality_reasons: (N,) code in REASONS of the flag set at extraction, or KEPT for no flag.
         verdicts: (N,) a person's verdict on each frame, or NO_VERDICT. None if there are no verdicts at all.
     """

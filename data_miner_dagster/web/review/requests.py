@@ -1,4 +1,4 @@
-"""Parse requests: JSON objects of limited size, and the parameters of addresses."""
+"""Parse requests: JSON bodies of limited size, project names in URL paths, and enum values."""
 
 import json
 from enum import StrEnum
