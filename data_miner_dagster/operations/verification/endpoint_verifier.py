@@ -72,10 +72,17 @@ class EndpointVerifier:
         config: the settings of the endpoint.
         allowed_private_hosts: hosts that may be contacted although they are not public.
         is_known: True if the endpoint has answered before. A refusal then does not indicate wrong settings.
+        is_price_known: True if the price of an answer is known, or does not matter.
     """
 
     def __init__(
-        self, name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...], *, is_known: bool
+        self,
+        name: str,
+        config: EndpointConfig,
+        allowed_private_hosts: tuple[str, ...],
+        *,
+        is_known: bool,
+        is_price_known: bool = True,
     ) -> None:
         self.name = name
         self.fingerprint = endpoint_fingerprint(config)
@@ -83,6 +90,7 @@ class EndpointVerifier:
         self._config = config
         self._allowed_private_hosts = allowed_private_hosts
         self._is_known = is_known
+        self._is_price_known = is_price_known
         self._pause = _Pause(config)
         self._num_failed_in_a_row = 0
         self._refused: list[Reply] = []
@@ -90,7 +98,7 @@ class EndpointVerifier:
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
         """Yield the replies to the crops as they arrive. No more crops are taken once the endpoint is unavailable.
 
-        Until the endpoint has answered once, questions are asked one at a time, since their price is unknown. The reply
+        Until an answer and its price are known, questions are asked one at a time. The reply
         to a refused request is yielded when another request is accepted, or else at the end.
 
         Raises:
@@ -107,7 +115,7 @@ class EndpointVerifier:
             open_requests: set[Future[Reply | _Refused]] = set()
             for crop in crops:
                 open_requests.add(threads.submit(ask, crop))
-                while len(open_requests) >= (2 * number if self._is_known else 1):
+                while len(open_requests) >= (2 * number if self._is_known and self._is_price_known else 1):
                     done, open_requests = wait(open_requests, return_when=FIRST_COMPLETED)
                     yield from self._settled(done, keep)
                 if self.why_away is not None:
@@ -139,7 +147,7 @@ class EndpointVerifier:
                 yield found
             else:
                 self._num_failed_in_a_row = 0
-                self._is_known = True
+                self._is_known = self._is_price_known = True
                 yield found
             if self._is_known and self._refused:
                 told = [_as_cannot_tell(reply) for reply in self._refused]

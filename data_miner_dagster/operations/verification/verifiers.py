@@ -28,7 +28,8 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
         return LocalVerifier(platform.models.verifier(name), batch_size=config.batch_size)
     hosts = platform.config.downloading.allowed_private_hosts
     spent = spent_on_answers(platform.database, project, endpoint_fingerprint(endpoint))
-    return EndpointVerifier(name, endpoint, hosts, is_known=spent.num_answers > 0)
+    is_price_known = config.verifier.max_cost is None or spent.num_priced > 0
+    return EndpointVerifier(name, endpoint, hosts, is_known=spent.num_answers > 0, is_price_known=is_price_known)
 
 
 def verifier_model(platform: Platform, name: str) -> ReleaseModel:

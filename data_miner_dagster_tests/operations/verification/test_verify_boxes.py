@@ -202,6 +202,19 @@ def test_detect_project__a_budget_stops_it(tmp_path: Path, limit: dict[str, Any]
         assert len(chat.bodies) == num_answers + 4
 
 
+def test_detect_project__a_budget_holds_although_earlier_answers_have_no_price(tmp_path: Path) -> None:
+    prices: dict[str, Any] = {"price_per_million_input_tokens": 1.0, "price_per_million_output_tokens": 50.0}
+    with chat_server(sees_colours) as chat:
+        platform = verified_project(tmp_path, chat, num_more=9, verifier={"max_boxes": 3})
+        detect_project(platform, PROJECT)
+        assert len(chat.bodies) == 3
+        priced = platform_with(tmp_path, chat.url, **prices)
+        set_detection(priced, batch_size=2, verifier={**VERIFIER, "max_cost": 0.0059})
+        set_stage(priced, ProjectStage.DETECTION_READY)
+        detect_project(priced, PROJECT)
+        assert len(chat.bodies) == 3 + 2
+
+
 def test_detect_project__a_cost_that_nobody_states(tmp_path: Path) -> None:
     prices: dict[str, Any] = {"price_per_million_input_tokens": 1.0, "price_per_million_output_tokens": 50.0}
     with chat_server(sees_colours) as chat:
