@@ -77,7 +77,8 @@ class Budget:
     """The budget of one project, for all its questions.
 
     The cost of an answer is only known afterwards. A question is therefore asked only if it and the questions in flight
-    stay within the budget at the highest price seen so far. Before any price is known, questions count as free.
+    stay within the budget at the highest price seen so far. Before any price is known, questions count as free, so an
+    endpoint is then asked one question at a time.
 
     Args:
         config: the limits.
