@@ -130,7 +130,7 @@ def export_help() -> str:
 
 def formats_table() -> str:
     """Return the Markdown table of formats for docs/releases.md."""
-    lines = ["| format | what | in every release | `data-miner export` |", "|---|---|---|---|"]
+    lines = ["| format | content | in every release | `data-miner export` |", "|---|---|---|---|"]
     for format in FORMATS:
         exported = "yes, with `images/`" if format.has_images_beside else "yes"
         cells = (
