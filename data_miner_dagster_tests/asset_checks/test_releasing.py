@@ -44,8 +44,9 @@ def test_release_is_whole__fails_and_names_the_files(
     found = run_check(release_is_whole, tmp_path, "cyclists", monkeypatch)
     assert not found.passed
     assert found.description == (
-        f"release v001 is damaged ({first}: missing, {second}: its sha256 has changed); run `data-miner run --force` "
-        "to write it again"
+        f"release v001 is damaged ({first}: missing, {second}: its sha256 has changed); restore the release from a "
+        "backup, or, if the project has not changed since the release was built, run "
+        "`data-miner run --config FILE --force` to write it again"
     )
     figures = figures_of(found)
     assert figures["damaged files"] == 2

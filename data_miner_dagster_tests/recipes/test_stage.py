@@ -201,7 +201,7 @@ assert manifest["config"]["linking"] == {"within_seconds": 2.0}
 path = platform.root / "projects/cyclists/tracks.parquet"
 table = read_table(path)
 write_table(path, table, fingerprint=made.fingerprint, metadata={MADE_FROM_KEY: "of other detections"})
-with pytest.raises(OutOfDateError, match="tracks is out of date .detections has changed since."):
+with pytest.raises(OutOfDateError, match="tracks is out of date .it was not made from the current detections."):
     release_project(platform, "cyclists")
 assert stage() == "FAILED"
 """

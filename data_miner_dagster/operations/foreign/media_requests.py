@@ -21,7 +21,7 @@ class FrameFolderJob:
     video_key: str
     video_path: Path  # ignored if there are `picture_paths`
     folder: Path
-    fingerprint: str
+    fingerprint: str  # identifies the inputs of the frames, and is stored with them
     config: ExtractionConfig
     num_threads: int = 1
     picture_paths: tuple[Path, ...] = ()
@@ -31,8 +31,9 @@ class FrameFolderJob:
 class FrameFolderSummary:
     """The result of extracting frames into a folder.
 
-    `num_unmet` counts the chosen frames or pictures that could not be stored, and `num_decode_errors` the undecodable
-    packets and corrupt frames. `left_out` names the pictures in a folder that were left out, each with the reason.
+    `num_source_frames` counts the frames of the video or the pictures in the folder. `num_unmet` counts the chosen
+    frames or pictures that could not be stored, and `num_decode_errors` the undecodable packets and corrupt frames.
+    `left_out` names the pictures in a folder that were left out, each with the reason.
     """
 
     num_frames: int

@@ -29,13 +29,21 @@ _PICTURE_SECONDS: Final = 60.0
 _VIDEO_CPU_SECONDS: Final = 600.0
 """The CPU time allowed for verifying one video. Reading 4 GB takes less than a minute. The rest is for decoding, if
 nothing cheaper can verify the file."""
+_REMEDIES: Final = {
+    "wall": "raise platform.downloading.max_wall_seconds",
+    "memory": "raise platform.downloading.limits.max_memory_bytes",
+    "cpu": "re-encode the video",
+    "answer": "re-encode the video",
+}
+"""The remedy for a video whose verification exceeds a limit, by the limit (`WorkerLimitError.which`)."""
 
 
 class MediaWorkers(PooledWorkers):
     """A client of workers that verify videos and decode pictures. Thread-safe. The first call starts a worker.
 
     Args:
-        limits: the limits that apply to one file.
+        limits: the limits for verifying one video. Of these, only the memory limit also applies to decoding a picture,
+            which has a fixed time limit.
         max_pixels: the maximum number of pixels in a picture or in a frame of a video.
         pool: a pool whose module serves the requested jobs. It is closed together with this object. If it is None, a
             new pool is created.
@@ -64,7 +72,7 @@ class MediaWorkers(PooledWorkers):
         try:
             return ProbedVideo(**self._pool.call("probe_video", arguments, limits=self._limits))
         except WorkerLimitError as error:
-            message = f"reading the file {error}; see platform.downloading.limits"
+            message = f"reading the file {error}; {_REMEDIES[error.which]}"
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, message) from error
         except WorkerDiedError as error:
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
@@ -86,7 +94,9 @@ class MediaWorkers(PooledWorkers):
         return list(pixels)
 
     def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
-        """Return the picture in a file, decoded by `small_picture` in a worker, with its full size.
+        """Return the picture in a file and its full size, as `small_picture` decodes it in a worker.
+
+        `at_least_wh` is passed to `small_picture`, which returns the full size if it is None.
 
         Raises:
             UnreadableImageError: `small_picture` raised it, or decoding exceeded a limit or ended the worker.
@@ -115,7 +125,12 @@ class MediaWorkers(PooledWorkers):
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Have a worker decode a picture. Return the uint8 pixels, and the worker's answer with further facts."""
+        """Have a worker decode a picture. Return the uint8 pixels, and the worker's answer with further facts.
+
+        Raises:
+            UnreadableImageError: the picture, which the message calls `what`, cannot be decoded, exceeds a limit, or
+                ends the worker.
+        """
         limits = WorkerLimits(_PICTURE_SECONDS, _PICTURE_SECONDS, self._limits.memory_bytes)
         with tempfile.NamedTemporaryFile(prefix="data-miner-pixels-") as file:
             try:

@@ -24,13 +24,13 @@ def _check_plain(content: object, path: Path) -> None:
     if isinstance(content, Mapping):
         for key, value in content.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{path}: the name {key!r} is not text in YAML; put it in quotes")
+                raise ConfigError(f"{path}: the key {key!r} is not text in YAML; put it in quotes")
             _check_plain(value, path)
     elif isinstance(content, list):
         for value in content:
             _check_plain(value, path)
     elif content is not None and not isinstance(content, str | int | float):
-        raise ConfigError(f"{path} contains a value of type {type(content).__name__}; write it as text")
+        raise ConfigError(f"{path}: YAML reads a value as {type(content).__name__} ({content!s:.60}); put it in quotes")
 
 
 if __name__ == "__main__":

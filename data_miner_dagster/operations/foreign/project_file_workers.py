@@ -47,7 +47,8 @@ class ProjectFileWorkers:
         try:
             content: dict[str, object] = self._pool.call("parse", {"path": str(path)}, limits=_LIMITS)
         except (WorkerLimitError, WorkerDiedError) as error:
-            raise ConfigError(f"{path} cannot be parsed ({error}); simplify it, or remove it") from error
+            message = f"{path} cannot be parsed (the parser {error}); simplify the file, or remove it"
+            raise ConfigError(message) from error
         if identity is not None and identity == _identity(path) and len(_remembered) < _MAX_REMEMBERED:
             _remembered[path] = (identity, content)
         return content

@@ -39,7 +39,8 @@ _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 class SiteWorkers(PooledWorkers):
     """A `SiteClient` in other processes, with the same requests, answers and callbacks. Thread-safe.
 
-    The workers see only the environment variables that the configuration or the current address refers to.
+    Besides variables without secrets, such as `PATH`, a worker sees only the environment variables that the
+    configuration, or the current address if the user wrote it, refers to.
     """
 
     jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
@@ -85,6 +86,7 @@ class SiteWorkers(PooledWorkers):
         Raises:
             SourceError: `SiteClient.list_address` raised it, or reading the address exceeded a limit or ended the
                 worker.
+            ConfigError: the environment variable of an `{env:NAME}` in the address is not set.
         """
         text = address.text.strip()
         if (
@@ -123,9 +125,10 @@ class SiteWorkers(PooledWorkers):
         """Fetch a video into `folder` with `SiteClient.fetch` in a worker.
 
         Raises:
-            VideoPermanentError: `SiteClient.fetch` raised it, or (LIMIT_EXCEEDED) the worker exceeded `limits` or
-                `max_wall_seconds`.
+            VideoPermanentError: `SiteClient.fetch` raised it, or (LIMIT_EXCEEDED) the worker exceeded
+                `platform.downloading.limits` or `max_wall_seconds`.
             VideoTransientError: `SiteClient.fetch` raised it, or (CRASHED) the worker ended.
+            ConfigError: the environment variable of an `{env:NAME}` in the address is not set.
         """
 
         def on_call(name: str, said: dict[str, Any]) -> Any:
@@ -154,6 +157,7 @@ class SiteWorkers(PooledWorkers):
 
         Raises:
             SourceError: `SiteClient.pictures_of` raised it, or reading the answer exceeded a limit or ended the worker.
+            ConfigError: the environment variable of an `{env:NAME}` in the address is not set.
         """
         arguments = {"video_key": video_key, "with_storyboards": with_storyboards}
         pictures = self._listed("pictures_of", arguments, address, LISTING_SECONDS, self._answer)

@@ -11,6 +11,14 @@ from data_miner_dagster.media.images import read_stored_image, read_stored_image
 from data_miner_dagster.operations.foreign.media_workers import picture_workers
 
 
+def remedy_for_image(project: str, video_key: str) -> str:
+    """Return the remedy for a missing or damaged image of a frame: a command that extracts the video's frames again."""
+    return (
+        f"run `data-miner backfill --asset frames --project {project} --force --keys-file FILE`, where FILE contains "
+        f"{video_key}, to extract its frames again"
+    )
+
+
 class StoredPictures:
     """Reads picture files. Thread-safe. The first foreign picture starts a worker."""
 
@@ -36,8 +44,8 @@ class StoredPictures:
         """Return a stored image at full size, after checking that its bytes have not changed.
 
         Raises:
-            UnreadableImageError: the file is missing, has other bytes, is not an image, or exceeds a limit when
-                decoded.
+            UnreadableImageError: the file is missing, has other bytes or is not an image, or decoding it exceeds a
+                limit or ends the worker.
         """
         if file.is_foreign:
             return self._workers.read_stored(file.path, sha256)
@@ -49,8 +57,8 @@ class StoredPictures:
         `min_side` is the length in pixels to which the caller will resize the image's shorter side.
 
         Raises:
-            UnreadableImageError: the file is missing, has other bytes, is not an image, or exceeds a limit when
-                decoded.
+            UnreadableImageError: the file is missing, has other bytes or is not an image, or decoding it exceeds a
+                limit or ends the worker.
         """
         if file.is_foreign:
             return self._workers.read_stored(file.path, sha256, min_side=min_side)
@@ -59,10 +67,12 @@ class StoredPictures:
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
         """Return a picture upright, as RGB, with its full size.
 
-        A JPEG is reduced to 1/2, 1/4 or 1/8 of its size if the result is at least as large as `at_least_wh`.
+        A JPEG is reduced to 1/2, 1/4 or 1/8 of its size if the result is at least as large as `at_least_wh`. If that
+        is None, the full size is kept.
 
         Raises:
-            UnreadableImageError: the file is missing, damaged or not a picture, or exceeds a limit when decoded.
+            UnreadableImageError: the file is missing, damaged or not a picture, or decoding it exceeds a limit or ends
+                the worker.
         """
         if file.is_foreign:
             return self._workers.see_file(file.path, at_least_wh)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing.standing import existing_version
+from data_miner_dagster.operations.releasing.standing import REWRITE_REMEDY, existing_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class ReleaseCheck:
 
     @property
     def description(self) -> str:
-        """The first problems and the remedy on one line, for the user."""
+        """The first three problems and the remedy on one line, for the user."""
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         problems = f"{', '.join(self.problems[:3])}{more}"
-        return f"release {self.version} is damaged ({problems}); run `data-miner run --force` to write it again"
+        return f"release {self.version} is damaged ({problems}); {REWRITE_REMEDY}"
 
 
 def check_release(platform: Platform, project: str, version: str | None = None) -> ReleaseCheck:
@@ -51,7 +51,7 @@ def check_release(platform: Platform, project: str, version: str | None = None) 
     rows = {row.version: row for row in find_releases(platform.database, project)}
     problems = damaged_files(folder)
     if version not in rows:
-        problems.append("the catalog does not contain it (materialize `dataset` again, or run `data-miner doctor`)")
+        problems.append("the release is not in the catalog")
     manifest = read_manifest(folder)
     return ReleaseCheck(
         version,

@@ -25,7 +25,9 @@ from data_miner_dagster.storage.tables import read_rows
 def effort_of(
     platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Return the cost of a release, without the size of its labels, or None if the release must not state a cost.
+    """Return the cost of a release, or None if the release must not state a cost.
+
+    `labels_size_bytes` is missing, because `write_release` adds it.
 
     Args:
         platform: the platform of one root.
@@ -64,7 +66,7 @@ def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[d
 
 
 def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:
-    """Return the maximum number of pictures around detected frames that tracking decodes and examines.
+    """Return the maximum number of pictures around examined frames that tracking decodes and examines.
 
     Folders of pictures and videos without stored frames are not counted.
     """

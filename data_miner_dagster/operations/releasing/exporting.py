@@ -31,7 +31,7 @@ from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item
 from data_miner_dagster.operations.left_out import VideosLeftOutError, going_on_without
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
-from data_miner_dagster.operations.releasing.standing import existing_version, release_header
+from data_miner_dagster.operations.releasing.standing import REWRITE_REMEDY, existing_version, release_header
 from data_miner_dagster.protocols.pictures import PictureReader
 from data_miner_dagster.storage.atomic import FolderInUseError, only_atomic_folder
 
@@ -42,13 +42,16 @@ _ROOMS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ExportOutcome:
-    """The result of an export: the version and counts, the absolute path of the folder, and what was left out."""
+    """The result of an export: the release's version, the absolute path of the folder, the counts, and what is missing.
+
+    `left_out` maps each frame id or crop name that was left out to its internal error, on one line.
+    """
 
     version: str
     folder: Path
     num_images: int
     num_boxes: int
-    left_out: Mapping[str, str]  # the one-line internal error of each image or crop that was left out
+    left_out: Mapping[str, str]
 
 
 def export_release(
@@ -58,8 +61,8 @@ def export_release(
 
     The folder appears completely or not at all.
 
-    The format `all` copies the release unchanged, without any files that `SHA256SUMS` does not list. The other formats
-    are defined in `export/formats.py`. They leave out and report each image or crop that causes an internal error.
+    The format `all` copies the manifest, `SHA256SUMS` and the files that it lists, unchanged. The other formats are
+    defined in `export/formats.py`. They leave out and report each image or crop that causes an internal error.
 
     Args:
         platform: the platform of one root.
@@ -102,10 +105,7 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
     if withdrawn and withdrawn[0]:
         raise DataMinerError(f"release {project} {version} was withdrawn ({withdrawn[0]}); choose another version")
     if damage := damaged_files(release):
-        raise DataMinerError(
-            f"release {project} {version} is damaged ({damage[0]}); restore the release from a backup, or materialize "
-            "`dataset` with force, which writes the current release again"
-        )
+        raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); {REWRITE_REMEDY}")
     return release
 
 
@@ -190,7 +190,7 @@ def _export_format(
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(
                 f"the export of {source.header.title} as {format.name} cannot be read back: {problems[0]}{more}; "
-                "nothing was exported"
+                "nothing was exported; try again, and report the problem if it persists"
             )
     return tally, {name: fault.line for name, fault in part_faults.items()}
 

@@ -74,12 +74,12 @@ class Recipe:
     """The versions and fingerprints of a release's inputs, without the stored rows."""
 
     packages: Mapping[str, str]  # versions by name, including Python's version and the kind of machine
-    stages: Mapping[str, int]
-    models: Mapping[str, tuple[str, str]]  # name and fingerprint by role
-    tables: Mapping[str, str]  # fingerprints of the project's tables
-    earlier: Mapping[str, str]  # sha256 of the manifests of earlier releases
+    stages: Mapping[str, int]  # versions by stage
+    models: Mapping[str, tuple[str, str]]  # names and fingerprints by role
+    tables: Mapping[str, str]  # fingerprints of the project's tables by name
+    earlier: Mapping[str, str]  # sha256s of the manifests of earlier releases by version
     against: str  # fingerprint of the other projects and releases that the project was compared with
-    exemplars: Mapping[str, tuple[str, ...]]  # sha256 of the exemplars of prompts and classes
+    exemplars: Mapping[str, tuple[str, ...]]  # sha256s of exemplars, keyed as by `exemplar_hashes`
 
 
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
@@ -157,6 +157,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
     """Return the name and fingerprint of each model that a project uses, except its verifier, by role.
 
     Raises:
+        ConfigError: a model is unknown, or cannot be used in its role.
         ModelError: the folder of a model is missing.
     """
     models = platform.models

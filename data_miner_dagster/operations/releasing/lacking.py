@@ -36,12 +36,13 @@ _MOST_IMAGES_NAMED: Final = 3
 
 
 def changed_versions(recipe: Recipe) -> list[str]:
-    """Return a line for each package whose version differs from the release's, and for another Python or machine."""
+    """Return a line for each package whose version has changed, and for a changed Python version or machine type."""
     now = {**versions_of_packages(), **python_and_machine()}
     then = recipe.packages
     names = sorted(now.keys() | then.keys())
     return [
-        f"{name} is {now.get(name) or 'not installed'} here, but was {then.get(name) or 'not installed'} at the release"
+        f"{name} is {now.get(name) or 'not installed'} here, but was {then.get(name) or 'not installed'} when the "
+        "release was built"
         for name in names
         if now.get(name) != then.get(name)
     ]
@@ -50,7 +51,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
 def changed_stages(recipe: Recipe) -> list[str]:
     """Return a line for each stage, except the report, whose version has changed since the release was built."""
     return [
-        f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage)}"
+        f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage, 'unknown')}"
         for stage, version in sorted(recipe.stages.items())
         if BUILD_VERSIONS.get(stage) != version and stage != "report"
     ]
@@ -63,7 +64,7 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
             found = _role(platform, config, role)
             check_entry_available(found.entry)
             if found.fingerprint != fingerprint:
-                yield f"the weights or settings of model {name} have changed since the release"
+                yield f"the weights or settings of model {name} have changed since the release was built"
             elif not is_on_this_machine(found.entry):
                 # Imported here because only hub models need the hub's client.
                 from data_miner_dagster.models.hub import fetching_command
@@ -91,7 +92,10 @@ def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable
         yield str(error)
         return
     if now.fingerprint != then[0]["fingerprint"]:
-        yield f"the model or parameters of verifier {name} have changed since the release, so its answers do not apply"
+        yield (
+            f"the model or parameters of verifier {name} have changed since the release was built, so its answers no "
+            "longer apply"
+        )
 
 
 def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any]:
@@ -121,10 +125,13 @@ def lacking_files(
         steps.advance()
         found = frames_identity(platform.layout, key)
         if found is None:
-            yield f"the frames of {key} are missing; extract them again if the video still exists"
+            yield f"the frames of {key} are missing; materialize its `frames` again, if the catalog still has the video"
             continue
         if found.fingerprint != then["frames"]:
-            yield f"the frames of {key} were extracted again since then, from another file or with different settings"
+            yield (
+                f"the frames of {key} were extracted again after the release was built, from another file or with "
+                "different settings"
+            )
             continue
         yield from _lacking_images(platform, key, left_out)
         if encoder is None or not then["is_embedded"]:
@@ -132,7 +139,10 @@ def lacking_files(
         name, fingerprint = encoder
         file = platform.layout.embedding_file(name, key)
         if read_vectors_fingerprint(file) != embeddings_fingerprint_of(found.fingerprint, fingerprint):
-            yield f"the embeddings of {key} from {name} are missing; run `data-miner run` to recreate them"
+            yield (
+                f"the embeddings of {key} from {name} are missing or stale; run `data-miner run --config FILE` to "
+                "recreate them"
+            )
 
 
 def _encoder_of(platform: Platform) -> tuple[str, str] | None:
@@ -153,7 +163,8 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
     if lost:
         more = f" and {len(lost) - _MOST_IMAGES_NAMED} more" if len(lost) > _MOST_IMAGES_NAMED else ""
         names = ", ".join(lost[:_MOST_IMAGES_NAMED])
-        yield f"{counted(len(lost), 'image is', 'images are')} missing or changed in {key} ({names}{more})"
+        images = counted(len(lost), f"image of {key} is", f"images of {key} are")
+        yield f"{images} missing or changed ({names}{more})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +180,8 @@ class FollowedVideo:
 
 def lacking_windows(platform: Platform, config: ProjectConfig, videos: Iterable[FollowedVideo]) -> Iterator[str]:
     """Yield a line for each video whose file is missing and whose pictures around frames are missing or unusable.
+
+    Folders of pictures are not examined, since no pictures around their frames are needed.
 
     Args:
         platform: the platform of one root.
@@ -196,8 +209,8 @@ def line_of_windows(project: str, video_key: str) -> str:
     """Return the line for a video whose file is missing and whose pictures around frames are missing or incomplete."""
     return (
         f"pictures around the frames of {video_key} are missing or incomplete, and its video file is missing; download "
-        f"the video again with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, or "
-        "restore the file from a backup"
+        f"the video again with `data-miner backfill --asset videos --project {project} --force --keys-file FILE`, "
+        "where FILE contains its key, or restore the video file from a backup"
     )
 
 
@@ -209,9 +222,9 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
-            yield f"release {name} is missing, but {version} lists the changes since it"
+            yield f"release {name} is missing, but release {version} lists the changes since release {name}"
         elif found[name] != sha256:
-            yield f"the release.json of release {name} has changed since then"
+            yield f"the release.json of release {name} has changed since release {version} was built"
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
@@ -221,7 +234,7 @@ def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Reci
     """
     for what, look in (
         ("exemplars of prompts or classes", lambda: _same_exemplars(platform, config, recipe)),
-        ("projects or releases that it was compared with", lambda: _same_others(platform, config, recipe)),
+        ("projects or releases that the project was compared with", lambda: _same_others(platform, config, recipe)),
     ):
         yield from _line_of(what, look)
 
@@ -229,7 +242,7 @@ def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Reci
 def _line_of(what: str, look: Callable[[], bool]) -> Iterator[str]:
     try:
         if not look():
-            yield f"{what} have changed since then"
+            yield f"{what} have changed since the release was built"
     except (ConfigError, DamagedFileError) as error:
         yield str(error)
 

@@ -1,4 +1,4 @@
-"""Find similar images in different splits of a release, using representations that did not determine the splits.
+"""Find similar images in different splits of a release, by perceptual hash and an encoder other than deduplication's.
 
 Every pair of images in different splits is compared, so the time grows with the square of the number of images.
 Memory use does not, because two blocks are compared at a time, and large sets of vectors are kept in a temporary file.
@@ -43,7 +43,7 @@ class LeakCheck:
     """The result of `check_leaks` for one release."""
 
     version: str
-    encoder: str | None  # the encoder that did not find the near-duplicates, or None if both roles use the same model
+    encoder: str | None  # the encoder that deduplication does not use, or None if both encoders are the same model
     limits: LeakLimits
     tally: LeakTally
     named: tuple[str, ...]  # the most similar pairs, as text
@@ -78,9 +78,9 @@ class LeakCheck:
         if self.holds:
             return line
         return (
-            f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; remove one of the two videos from the project, give both "
-            "the same split (releasing.fixed_splits), or, if the images differ, raise releasing.leak_cosine or lower "
-            "releasing.leak_hash_distance"
+            f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; remove one video of each pair from the project, give both "
+            "videos the same split (releasing.fixed_splits), or, if the images differ, raise releasing.leak_cosine or "
+            "lower releasing.leak_hash_distance"
         )
 
 

@@ -28,8 +28,8 @@ def _of_similarity(platform: Platform, project: str) -> str:
     most = _greatest(platform.layout.filtered_table(project), "positive_similarity")
     said = "" if most is None else f"the highest similarity was {most:.3f}; "
     return (
-        f"{said}lower `filtering.positive_threshold`, rephrase the prompts, or run `data-miner review {project}` to "
-        "find the threshold from your answers"
+        f"{said}if frames were dropped for low similarity, lower `filtering.positive_threshold`, rephrase the prompts, "
+        f"or run `data-miner review {project}` to find the threshold from your answers"
     )
 
 
@@ -54,12 +54,12 @@ _REMEDIES: Final[Mapping[FunnelStep, Callable[[Platform, str], str]]] = {
         _line, "its rules rejected every video; run `data-miner status --project {project}` to see the counts by rule"
     ),
     FunnelStep.EXTRACTED: partial(
-        _line, "no video could be used; run `data-miner videos --project {project} --failed` to see the reasons"
+        _line, "no video has been extracted; run `data-miner videos --project {project}` to see the state of each"
     ),
     FunnelStep.FILTERED: _of_similarity,
     FunnelStep.BOXES: partial(
         _line,
-        "the detector detected nothing; rephrase the classes, try another detector with `data-miner try "
+        "no detector found a box; rephrase the classes, try another detector with `data-miner try "
         "detect FOLDER`, or set `releasing.include_frames_without_boxes: true`",
     ),
     FunnelStep.BOXES_RELEASABLE: _of_confidence,

@@ -34,8 +34,8 @@ class Standing:
     """The state of a project before a release, read once."""
 
     config: ProjectConfig
-    manifests: Manifests  # of the releases on disk
-    rows: Sequence[ReleaseRow]  # of the releases in the catalog
+    manifests: Manifests  # the manifests of the releases on disk, by version
+    rows: Sequence[ReleaseRow]  # the catalog's rows about releases
     decided: Mapping[str, str]  # splits by video key, for videos that were released before or whose split is set
     funnel: Funnel  # the steps before the release
     selection: ImageSelection | None = None  # the choice among all releasable images, or None to release all
@@ -51,7 +51,7 @@ class Choice:
     frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; videos without chosen images are omitted
 
     def of(self, video_key: str) -> frozenset[int]:
-        """Return the frame indices of the chosen images of one video."""
+        """Return the frame indices of the chosen images of one video, of which there must be at least one."""
         return frozenset(self.frames[video_key].tolist())
 
 
@@ -60,8 +60,8 @@ class FrameTally:
     """A tally of the frames that a release considers, by outcome. Every frame has exactly one outcome."""
 
     by_outcome: Counter[FrameOutcome] = field(default_factory=Counter)
-    unmet_verdicts: list[str] = field(default_factory=list)
-    num_verdicts: int = 0  # verdicts on boxes on these frames
+    unmet_verdicts: list[str] = field(default_factory=list)  # answer ids of the verdicts that match no box
+    num_verdicts: int = 0  # verdicts on the boxes of these frames
 
     def add(self, frame: DecidedFrame) -> None:
         """Count one frame, and the verdicts on it."""
@@ -91,15 +91,15 @@ class ReleasePlan:
     standing: Standing
     header: ReleaseHeader
     fingerprint: str
-    split_by_video: dict[str, str]  # of the videos with images in the release
+    split_by_video: dict[str, str]  # the split or cut of each video with images in the release
     choice: Choice | None  # None if every releasable image is released
     group_by_video: dict[str, str]  # the first video of each video's group
     divided_groups: list[tuple[str, ...]]  # groups whose videos are in different splits
     videos_without_images: list[str]  # for example because all their frames are duplicates
     models: tuple[ReleaseModel, ...]
     rules: FilteringRules
-    duplicate_encoder: str
-    duplicate_threshold: float
+    duplicate_encoder: str  # the encoder whose cosines deduplication compares
+    duplicate_threshold: float  # the lowest cosine of near-duplicates
     left_out: Collection[str]  # keys of videos and ids of frames whose files are missing or unreadable
     frames: FrameTally
     num_verdicts: int  # verdicts in force on the boxes of the project's representatives

@@ -42,7 +42,7 @@ class Duplicate:
     similarity: float | None
     """The cosine of the embeddings of the duplicate and the image, or None if it was not stored."""
     tier: str | None
-    """The simplest comparison that finds the duplicate."""
+    """The simplest comparison that finds the duplicate (`DuplicateTier`), or None if it was not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def trace_image(
     project, version = project or (place[0] if place else None), version or (place[1] if place else None)
     found = list(_releases_with(platform, what, project, version))
     if not found:
-        where = f"{version or 'the current release'} of {project or 'any project'}"
+        where = f"{f'release {version}' if version else 'the current release'} of {project or 'any project'}"
         raise ConfigError(
             f"{what!r} is not in {where}; give a file of a release, a frame (`<video key>/000012`), `image:N` or "
             "`box:N`, or choose another release with --version"

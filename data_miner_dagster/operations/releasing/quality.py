@@ -27,7 +27,7 @@ class BoxProbabilities:
     """
 
     calibration: BoxCalibration
-    detection_fingerprint: str  # of the current detector and class list
+    detection_fingerprint: str  # identifies the current detector and class list
 
     @property
     def settings(self) -> Mapping[str, object]:

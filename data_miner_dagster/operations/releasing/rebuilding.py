@@ -120,21 +120,22 @@ def plan_rebuild(
         any_versions: True to accept different package versions, another Python version or another machine.
 
     Raises:
-        ConfigError: the project or release does not exist, or the file is not a manifest of this project.
-        DataMinerError: the release's inputs are missing or unreadable, or its settings are not valid in this version.
+        ConfigError: the project or release does not exist, or `manifest` is not the manifest of one of its releases.
+        DataMinerError: the manifest is damaged, the release's inputs are missing or unreadable, or its settings are not
+            valid in this version of the package.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
     file = file / MANIFEST_FILE if file.is_dir() else file
     content = read_manifest(file.parent) if file.name == MANIFEST_FILE else None
     if content is None or content["project"] != project:
-        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; give another with --manifest")
+        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; use --manifest to give another")
     name = content["version"]
     inputs = platform.layout.release_inputs(project, name)
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
-            f"release {project} {name} cannot be rebuilt: its inputs are not stored, since an earlier version of "
-            "this package built it, or one of its videos was forgotten"
+            f"release {project} {name} cannot be rebuilt: its inputs are not stored, since another version of this "
+            "package built it or one of its videos was forgotten; restore the release from a backup instead"
         )
     videos, files, config = {}, {}, None
     for row in read_stored_rows(inputs):
@@ -176,9 +177,11 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
     try:
         return ProjectConfig.from_snapshot(json.loads(row.content)["config"])
     except ValidationError as error:
+        problem = error.errors()[0]
+        why = ": ".join(filter(None, (".".join(map(str, problem["loc"])), problem["msg"])))
         raise DataMinerError(
-            f"release {project} {version} cannot be rebuilt: its settings are not valid in this version "
-            f"({error.errors()[0]['msg']})"
+            f"release {project} {version} cannot be rebuilt: its settings are not valid in this version of "
+            f"data-miner-dagster ({why}); install the version that built the release"
         ) from None
 
 
@@ -215,7 +218,7 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
         ClaimHeldError: another rebuild of this root is running.
         InputsMissingError: inputs are missing or have changed.
         DifferentResultError: the result differs from the release. The message names the differences.
-        DataMinerError: the disk is full.
+        DataMinerError: a stage fails, or the disk is full.
     """
     check_export_folder(platform, to)
     title = f"release {plan.project} {plan.version}"
@@ -233,7 +236,10 @@ def rebuild_release(platform: Platform, plan: RebuildPlan, to: Path) -> ExportOu
             raise InputsMissingError(title, lines) from None
         release = _release(scratch, plan)
         if difference := _difference(plan, release, platform.layout.release_folder(plan.project, plan.version)):
-            raise DifferentResultError(f"{title} cannot be rebuilt: {difference}; nothing was written")
+            raise DifferentResultError(
+                f"{title} cannot be rebuilt: {difference}; nothing was written; restore the release from a backup "
+                "instead"
+            )
         return copy_release(release, release_header(release), to.absolute())
 
 
@@ -319,7 +325,8 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
         others = [name for name, value in source.fingerprints.items() if tables.get(name) != value]
         what = f"{', '.join(others)} came out differently" if others else "its selection or verdicts differ"
         raise DifferentResultError(
-            f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written"
+            f"release {plan.project} {plan.version} cannot be rebuilt: {what}; nothing was written; restore the "
+            "release from a backup instead"
         )
     standing = standing_of(scratch, config, selection)
     # Another version of this package can draw other splits for new videos.
@@ -335,7 +342,8 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -> VerificationCounts | None:
     """Return `found` with the numbers of boxes that are over budget or waiting taken from the manifest.
 
-    Only the manifest records how many boxes were in each group. If the sums differ, `found` is returned unchanged.
+    Only the manifest records how many boxes were in each group. `found` is returned unchanged if it is None, if the
+    manifest has no counts of a verifier, or if the sums differ.
     """
     then = plan.manifest.get("verifier")
     if found is None or then is None:

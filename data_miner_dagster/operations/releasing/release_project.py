@@ -63,15 +63,15 @@ def release_project(
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        force: compare every byte of an existing release with its manifest, and write the release again if it is
-            damaged. The report is rewritten in any case.
+        force: compare every file of an existing release with its recorded sha256, and write the release again if it
+            is damaged. The report is rewritten in any case.
         selection: the choice among all releasable images, or None for the project's `releasing.select`.
 
     Raises:
         ConfigError: the project does not exist, or `releasing.fixed_splits` names an unknown video.
         NothingToReleaseError: no image can be released; the message contains the reason and the remedy.
         NotReadyError: an earlier stage has not run.
-        DataMinerError: an earlier stage is out of date, or the release cannot be read back.
+        DataMinerError: an earlier stage is out of date, a model is missing, or the release cannot be read back.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)
@@ -219,7 +219,10 @@ def _num_unanswered(manifest: Mapping[str, Any]) -> int:
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
-    """Update the catalog and the report for a published release, and return the outcome of the stage."""
+    """Update the catalog and the report for a published release, and return the outcome of the stage.
+
+    The report is written if it is out of date, or in any case if `rewrite_report` is True.
+    """
     config, project, version = standing.config, standing.config.name, manifest["version"]
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)

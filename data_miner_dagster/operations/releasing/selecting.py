@@ -46,7 +46,8 @@ class ProjectSelection:
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """The (N, D) unit vectors of the last choice's candidates. None before that, or if no distances are used."""
+        """The (N, D) unit vectors of the last choice's candidates. It is None before the first choice, and if the
+        settings use no distances."""
 
     @property
     def settings(self) -> Mapping[str, object]:

@@ -122,7 +122,8 @@ class _VideoRows:
 class ReleaseSource:
     """A reader of a project's representatives with their releasable boxes, in order of video and time.
 
-    Memory use is bounded by the rows of one video, one row group of each table, and one number per duplicate group.
+    After construction, memory use is bounded by the rows of one video, one row group of each table, and one number per
+    duplicate group.
 
     Raises:
         NotReadyError: a stage has not run.
@@ -321,7 +322,7 @@ class ReleaseSource:
         for upstream, downstream in pairwise(assets):
             made_from = read_metadata(self._paths[downstream]).get(MADE_FROM_KEY)
             if made_from is not None and made_from != self.fingerprints[upstream]:
-                raise self._stale(downstream, f"{upstream} has changed since")
+                raise self._stale(downstream, f"it was not made from the current {upstream}")
         seen = read_table(self._paths["detected frames"], ["frame_id"])["frame_id"]
         unseen = set(unique.filter(pc.invert(pc.is_in(unique, seen))).to_pylist())
         if len(unseen) != num_unreadable_frames(self._paths["detected frames"]):

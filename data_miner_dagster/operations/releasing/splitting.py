@@ -75,7 +75,7 @@ def split_videos(
 
     Args:
         releasing: the project's settings of releasing.
-        source: the source of the links between videos, which should share a split.
+        source: the source of the links between videos that should share a split.
         found: the images of each video.
         decided: the remembered or prescribed splits, by video key.
     """

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.releases import find_releases
@@ -20,6 +20,12 @@ from data_miner_dagster.export.records import ReleaseHeader
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.stages.releasing import version_number
+
+REWRITE_REMEDY: Final = (
+    "restore the release from a backup, or, if the project has not changed since the release was built, run "
+    "`data-miner run --config FILE --force` to write it again"
+)
+"""The remedy for a damaged release. A build writes a release again only if the project's state is still the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ class ReleaseSummary:
     problems: tuple[str, ...]
     changes: str
     cost: Mapping[str, Any] | None
-    """The cost of the project up to this release (`Cost.as_json`), or None if it was not measured."""
+    """The cost of the project up to this release (`Cost.as_json`). It is None if it was not measured or if the catalog
+    does not contain the release."""
 
     @property
     def state(self) -> str:
@@ -154,11 +161,11 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
     current = row.released_version if row is not None and row.released_version in usable else None
     wanted = version or current or (usable[-1] if usable else None)
     if wanted is None:
-        raise ConfigError(f"project {project!r} has no release yet; build one with `data-miner run`")
+        raise ConfigError(f"project {project!r} has no release yet; build one with `data-miner run --config FILE`")
     if wanted not in known:
         raise ConfigError(
             f"project {project!r} has no release {wanted!r} on disk; "
-            + (f"use one of {', '.join(known)}" if known else "build one with `data-miner run`")
+            + (f"use one of {', '.join(known)}" if known else "build one with `data-miner run --config FILE`")
         )
     return wanted
 

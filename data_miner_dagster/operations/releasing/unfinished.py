@@ -68,8 +68,8 @@ def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
     """Yield a temporary root inside `root`, on the same file system, so that files can be linked into it.
 
     Model results that an unfinished rebuild of the same release left in it are kept if the package versions are the
-    same. Folders left behind by other rebuilds are removed. The temporary root is removed when the block ends, unless
-    the block raises an exception other than DifferentResultError. Any model results then stay for the next rebuild.
+    same. Folders left behind by other rebuilds are removed. The temporary root is removed when the block ends. If the
+    block raises an exception other than DifferentResultError, any model results stay in it for the next rebuild.
     """
     folder = work.folder_in(root)
     sweep_partials(root, _WORK_NAME, keep=folder)

@@ -35,7 +35,7 @@ from data_miner_dagster.export.records import (
 from data_miner_dagster.export.tracks import write_tracks
 from data_miner_dagster.export.verification import release_problems
 from data_miner_dagster.operations.detection.not_followed import read_not_followed
-from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures, remedy_for_image
 from data_miner_dagster.operations.item_faults import ItemFault, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
@@ -148,7 +148,7 @@ def _choose(standing: Standing, candidates: Candidates) -> Choice | None:
     if not frames:
         raise NothingToReleaseError(
             f"project {standing.config.name!r} has nothing to release: releasing.select "
-            f"chooses none of its {counted(num_candidates, 'image')}; change its settings"
+            f"chooses none of its {counted(num_candidates, 'image')}; change the settings of releasing.select"
         )
     return Choice(standing.selection.settings, num_candidates, frames)
 
@@ -216,7 +216,8 @@ def write_release(folder: Path, platform: Platform, source: ReleaseSource, plan:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataMinerError(
-                f"release {plan.header.title} cannot be read back: {problems[0]}{more}; nothing was published"
+                f"release {plan.header.title} cannot be read back: {problems[0]}{more}; nothing was published; try "
+                "again, and report the problem if it persists"
             )
         content = manifest_content(plan, written, videos)
         content["quality"] = quality_content(platform, plan.config, boxes_by_verdict=tally.boxes_by_verdict)
@@ -241,7 +242,7 @@ def _released_videos(plan: ReleasePlan, tally: ReleaseTally) -> dict[str, Releas
 def _write_images(
     destination: Destination, source: ReleaseSource, plan: ReleasePlan, checksums: ChecksumWriter, steps: Steps
 ) -> WrittenImages:
-    """Write the images and labels of a release. Return the counts, and the images that the manifest lists.
+    """Write the images and labels of a release. Return their counts, and the ids of frames that the manifest lists.
 
     Raises:
         VideosLeftOutError: images are missing or differ from the extracted ones.
@@ -252,7 +253,9 @@ def _write_images(
         (destination.folder / IMAGES_FOLDER / split).mkdir(parents=True)
     with ExitStack() as stack:
         writers = [stack.enter_context(closing(format.codec.open_writer(destination))) for format in RELEASE_FORMATS]
-        content = _Content(destination.folder, writers, checksums, copies_images=plan.config.releasing.copy_images)
+        content = _Content(
+            plan.header.project, destination.folder, writers, checksums, copies_images=plan.config.releasing.copy_images
+        )
         guard = stack.enter_context(item_guard("dataset"))
         for video_key in sorted(plan.split_by_video):
             place = ImagePlace(plan.split_by_video[video_key], tally.num_images + 1)
@@ -284,8 +287,9 @@ def _frames_and_files(
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The folder, format writers and checksums of a release, to which images are added one by one."""
+    """The project, folder, format writers and checksums of a release, to which images are added one by one."""
 
+    project: str
     folder: Path
     writers: Sequence[ReleaseWriter]
     checksums: ChecksumWriter
@@ -298,7 +302,7 @@ def _write_image(content: _Content, image: ReleaseImage, files: Mapping[int, Pat
     If this fails, the caller removes the whole folder, including the incomplete output.
     """
     target = content.folder / image.path_in_release
-    _place_image(files[image.frame_index], target, image, copy=content.copies_images)
+    _place_image(files[image.frame_index], target, image, content)
     content.checksums.add(image.path_in_release, image.sha256)
     for writer in content.writers:
         writer.add(image)
@@ -324,7 +328,7 @@ def _changes(
     return as_json(compare_releases(before, last, folder, content, last_splits=last_splits))
 
 
-def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool) -> None:
+def _place_image(source: Path, target: Path, image: ReleaseImage, content: _Content) -> None:
     """Hard-link or copy one frame after checking the sha256 of its file.
 
     Raises:
@@ -333,9 +337,9 @@ def _place_image(source: Path, target: Path, image: ReleaseImage, *, copy: bool)
     if not source.is_file() or sha256_of_file(source) != image.sha256:
         what = "differs from the extracted one" if source.is_file() else "is missing"
         raise DataMinerError(
-            f"the image of frame {image.frame_id} {what}; materialize `frames` of {image.video_key} again with force"
+            f"the image of frame {image.frame_id} {what}; {remedy_for_image(content.project, image.video_key)}"
         )
-    if not copy:
+    if not content.copies_images:
         try:
             os.link(source, target)
         except OSError as error:

@@ -25,7 +25,7 @@ from data_miner_dagster.export.records import (
 )
 from data_miner_dagster.export.round_trips import shown_folder, write_shown_header
 from data_miner_dagster.export.verification import export_problems
-from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures, remedy_for_image
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import check_export_folder
 from data_miner_dagster.operations.reviewing.records import ReviewBox, ReviewFrame
@@ -88,7 +88,7 @@ def send_frames(
         with closing(format.codec.open_writer(Destination(folder, header, folder, pictures))) as writer:
             for frame in _frames(review, queue, limit):
                 if not frame.image.path.is_file():
-                    raise _gone(frame)
+                    raise _gone(project, frame)
                 image = _image_of(frame, tally.num_images + 1, classes)
                 shutil.copyfile(frame.image.path, folder / image.path_in_release)
                 writer.add(image)
@@ -101,13 +101,16 @@ def send_frames(
         if len(revisions) == 1:
             write_shown_header(folder, header, *revisions)
         if problems := export_problems(format, folder, Expected(header, tally, lambda: _read(folder))):
-            raise DataMinerError(f"the export for {tool} cannot be read back: {problems[0]}; nothing was sent")
+            raise DataMinerError(
+                f"the export for {tool} cannot be read back: {problems[0]}; nothing was sent; try again, and report "
+                "the problem if it persists"
+            )
     return SentFrames(to.absolute(), tally.num_images, tally.num_boxes + tally.num_unsure_boxes)
 
 
-def _gone(frame: ReviewFrame) -> DataMinerError:
+def _gone(project: str, frame: ReviewFrame) -> DataMinerError:
     what = f"the image of frame {frame.frame_id} is missing"
-    return DataMinerError(f"{what}; nothing was sent; materialize `frames` of {frame.place.video_key} again with force")
+    return DataMinerError(f"{what}; nothing was sent; {remedy_for_image(project, frame.place.video_key)}")
 
 
 def _read(folder: Path) -> Iterator[ReleaseImage]:

@@ -34,7 +34,7 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.records import PictureFile, RgbImage
 from data_miner_dagster.domain.verification import VerifierVerdict
 from data_miner_dagster.media.crops import crop_of
-from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures, remedy_for_image
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.verification.replies import Crop, Reply
@@ -142,8 +142,9 @@ class BoxVerification:
     """The verification of one build of a project's boxes. Call `ask` first, then `complete` for each video.
 
     Raises:
-        ConfigError: the verifier is not configured, its key is missing, or its address is not allowed.
-        ModelError: the folder of its model is missing.
+        ConfigError: the verifier is not configured or not allowed, its key is missing, its address is not allowed, or
+            `max_cost` is set although its price is unknown.
+        ModelError: its model is neither available nor downloadable.
     """
 
     def __init__(self, platform: Platform, project: str, config: DetectionConfig) -> None:
@@ -269,13 +270,21 @@ class BoxVerification:
                 if not self._budget.take():
                     continue
                 if image is None or image[0] != frame.frame_id:
-                    image = frame.frame_id, guard.attempt(frame.video_key, partial(_read, pictures, frame), _note)
+                    image = frame.frame_id, guard.attempt(frame.video_key, partial(self._read, pictures, frame), _note)
                 if image[1] is None:
                     self._budget.settle(is_answered=False, cost=None)
                     continue
                 asked.add(question.key)
                 rgb = crop_of(image[1], question.shown.window, question.shown.size_wh)
                 yield Crop(question.key, frame.video_key, question.prompt, rgb)
+
+    def _read(self, pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
+        try:
+            return pictures.read(frame.picture, frame.sha256)
+        except UnreadableImageError as error:
+            remedy = remedy_for_image(self._project, frame.video_key)
+            logger.warning("verification: left out frame %s: %s; %s", frame.frame_id, error, remedy)
+            return None
 
     def _keep(self, replies: Sequence[Reply]) -> None:
         given = [
@@ -302,16 +311,6 @@ class BoxVerification:
                 f"detection.verifier.max_cost is {self._config.max_cost:g}, but endpoint {self._verifier.name} reports "
                 "no token counts; set its price_per_box in platform.models.endpoints, or remove max_cost"
             )
-
-
-def _read(pictures: StoredPictures, frame: FrameBoxes) -> RgbImage | None:
-    try:
-        return pictures.read(frame.picture, frame.sha256)
-    except UnreadableImageError as error:
-        logger.warning(
-            "verification: left out frame %s: %s; run `data-miner doctor --fix` to repair it", frame.frame_id, error
-        )
-        return None
 
 
 def _note(_fault: ItemFault) -> None:

@@ -131,15 +131,15 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
         "numpy is ",
         "filtering has changed: it was version 99",
         "the weights or settings of model colours have changed",
-        "1 image is missing or changed in files-x0 (000000.jpg)",
-        "1 image is missing or changed in files-x1 (000000.jpg)",
+        "1 image of files-x0 is missing or changed (000000.jpg)",
+        "1 image of files-x1 is missing or changed (000000.jpg)",
         "the embeddings of files-x1 from axis are missing",
         "the frames of files-x5 are missing",
         "release v001 is missing",
     ]
     assert len(lacks) == len(wanted)
     assert all(line.startswith(start) for line, start in zip(lacks, wanted, strict=True))
-    assert lacks[0].endswith(" here, but was 1.0.0 at the release")
+    assert lacks[0].endswith(" here, but was 1.0.0 when the release was built")
     with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: numpy is .*; release v001 is missing"):
         rebuild_release(copy, plan_rebuild(copy, PROJECT, version="v002"), tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -79,7 +79,7 @@ def test_rebuild_release__compared_with_another_project(living: LivingPlatform, 
     for stage in STAGES[:2]:
         stage(living, "earlier")
     assert plan_rebuild(living, PROJECT, version="v001").lacks == [
-        "projects or releases that it was compared with have changed since then"
+        "projects or releases that the project was compared with have changed since the release was built"
     ]
     living.layout.deduplicated_table("earlier").unlink()
     (line,) = plan_rebuild(living, PROJECT, version="v001").lacks
@@ -89,7 +89,9 @@ def test_rebuild_release__compared_with_another_project(living: LivingPlatform, 
 def test_rebuild_release__after_a_video_was_removed(living: LivingPlatform, tmp_path: Path) -> None:
     remove_videos(living, ["files-x2"], force=True)
     plan = plan_rebuild(living, PROJECT, version="v001")
-    assert plan.lacks == ["the frames of files-x2 are missing; extract them again if the video still exists"]
+    assert plan.lacks == [
+        "the frames of files-x2 are missing; materialize its `frames` again, if the catalog still has the video"
+    ]
     with pytest.raises(DataMinerError, match="the frames of files-x2 are missing"):
         rebuild_release(living, plan, tmp_path / "out")
 

@@ -76,7 +76,8 @@ def test_send_frames__a_picture_that_is_gone(tmp_path: Path) -> None:
     (picture,) = (platform.root / "frames" / "files-aaa").glob("*1.jpg")
     picture.unlink()
     with pytest.raises(
-        DataMinerError, match="image of frame files-aaa/000001 is missing; nothing was sent; materialize `frames`"
+        DataMinerError,
+        match="image of frame files-aaa/000001 is missing; nothing was sent; run `data-miner backfill --asset frames",
     ):
         send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.UNSURE, to=tmp_path / "a")
     assert not (tmp_path / "a").exists()
