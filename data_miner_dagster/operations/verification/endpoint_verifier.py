@@ -102,8 +102,8 @@ class EndpointVerifier:
         to a refused request is yielded when another request is accepted, or else at the end.
 
         Raises:
-            ConfigError: the key is missing, the address is not allowed, or the endpoint refuses every request and has
-                never accepted one.
+            ConfigError: the key is missing or invalid, the address is not allowed, or the endpoint refuses every
+                request and has never answered one.
         """
         number = self._config.concurrent_requests
         with (
@@ -129,6 +129,9 @@ class EndpointVerifier:
         """Yield the replies to finished requests, and stop asking if they show that the endpoint is unavailable.
 
         A refused request is held back until the endpoint accepts another one, which shows that its crop is at fault.
+
+        Raises:
+            ConfigError: the endpoint refuses every request, and has never answered one.
         """
         for future in done:
             try:
@@ -162,28 +165,32 @@ class EndpointVerifier:
         unavailable.
 
         Raises:
-            ConfigError: the endpoint counts as unavailable, and has never accepted a request.
+            ConfigError: the endpoint counts as unavailable, and has never answered a request.
         """
         if len(self._refused) >= AWAY_AFTER:
             self._go_away(self._refused[0].line, takes_none=True)
         yield from self._refused
 
     def _go_away(self, line: str, *, takes_none: bool = False) -> None:
-        """Stop asking, because the endpoint is unavailable.
+        """Stop asking, because the endpoint is unavailable. Only the first call has an effect.
 
         Args:
             line: the reason.
-            takes_none: True if the endpoint refuses every request, which can be caused by its settings.
+            takes_none: True if the endpoint refuses every request, rather than being down or busy. If it has never
+                answered a request, its settings are at fault.
 
         Raises:
-            ConfigError: `takes_none` is True, and the endpoint has never accepted a request.
+            ConfigError: `takes_none` is True, and the endpoint has never answered a request.
         """
         if self.why_away is not None:
             return
         self.why_away = f"verifier {self.name}: {line}"
         self._pause.end()
         if takes_none and not self._is_known:
-            raise ConfigError(f"{self.why_away}; correct platform.models.endpoints.{self.name}")
+            raise ConfigError(
+                f"{self.why_away}; correct its url, api_key, model or parameters in "
+                f"platform.models.endpoints.{self.name}"
+            )
         logger.warning("%s; no more questions are asked in this run", self.why_away)
 
     def _ask(self, endpoint: ChatEndpoint, keep: Keep, crop: Crop) -> "Reply | _Refused":

@@ -12,7 +12,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 class Crop:
     """One question about a box, with the crop of the frame that is shown to the verifier."""
 
-    question_key: str
+    question_key: str  # identifies the question; its answer is stored under this key
     video_key: str
     prompt: str
     rgb: RgbImage

@@ -16,8 +16,9 @@ def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Ve
     `config.verifier` must not be None.
 
     Raises:
-        ConfigError: the verifier is not configured, its key is missing, or its address is not allowed.
-        ModelError: the folder of its model is missing.
+        ConfigError: the verifier is not configured or not allowed, its key is missing, its address is not allowed, or
+            `max_cost` is set although its price is unknown.
+        ModelError: its model is neither available nor downloadable.
     """
     assert config.verifier is not None
     name = config.verifier.model

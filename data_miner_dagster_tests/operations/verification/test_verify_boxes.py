@@ -266,7 +266,8 @@ def test_detect_project__a_wrong_key_is_one_line_that_does_not_show_it(
         with pytest.raises(ConfigError) as caught:
             detect_project(platform, PROJECT)
     assert str(caught.value) == (
-        "verifier eyes: the endpoint answers HTTP 401 (wrong key Bearer ***); correct platform.models.endpoints.eyes"
+        "verifier eyes: the endpoint answers HTTP 401 (wrong key Bearer ***); correct its url, api_key, model or "
+        "parameters in platform.models.endpoints.eyes"
     )
 
 
@@ -281,7 +282,7 @@ def test_detect_project__refused_pictures_are_not_told(tmp_path: Path) -> None:
 def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_path: Path) -> None:
     with chat_server(sees_colours, [refuses(400)] * 50) as chat:
         platform = verified_project(tmp_path, chat)
-        with pytest.raises(ConfigError, match=r"HTTP 400 \(no: 400\); correct platform.models.endpoints.eyes"):
+        with pytest.raises(ConfigError, match=r"HTTP 400 \(no: 400\); correct its url, api_key, model"):
             detect_project(platform, PROJECT)
     assert spent_on_answers(platform.database, PROJECT).num_answers == 0
 
