@@ -127,6 +127,9 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos: bool) -> VerificationBound | None:
     """Return upper bounds on the number and cost of questions to a verifier, or None if the project has no verifier.
 
+    `has_new_videos` is True if some videos have no frames yet. The boxes of the last build then do not limit the number
+    of questions.
+
     Raises:
         ConfigError: the verifier is not configured.
     """
@@ -257,5 +260,7 @@ def _sampling_rate(extraction: ExtractionConfig) -> Rate:
     if extraction.strategy == "time":
         return Rate(1 / extraction.every_seconds, "platform.extraction.every_seconds")
     if extraction.strategy == "interval":
-        return Rate(_USUAL_FRAME_RATE / extraction.every_frames, "platform.extraction.every_frames, at 30 a second")
+        return Rate(
+            _USUAL_FRAME_RATE / extraction.every_frames, "platform.extraction.every_frames, at 30 frames per second"
+        )
     return DEFAULT_RATES.frames_per_second

@@ -111,7 +111,10 @@ class Funnel:
 
     @property
     def waiting_warning(self) -> str | None:
-        """A warning with the remedy, or None unless many frames are left out of the release until they are reviewed."""
+        """A warning with the remedy if many frames are held back from the release until review, or None otherwise.
+
+        The funnel must have the steps of a release (`with_release`).
+        """
         settled = self[FunnelStep.SETTLED]
         num_waiting = settled.lost.get(WAITING, 0)
         return waiting_warning(self.project, num_waiting, (settled.count or 0) + num_waiting)

@@ -60,7 +60,7 @@ def save_preview(preview: Preview, path: Path) -> None:
 
 
 def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames spread evenly over one video, with quality flags marked."""
+    """Return a preview of frames spread evenly over one video, with quality flags marked, or None without frames."""
     if not has_frames(platform.layout, video_key):
         return None
     table = read_frames(platform.layout, video_key, ["frame_index", "pts_seconds", "quality_flag"])
@@ -79,7 +79,7 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of kept frames followed by dropped frames.
+    """Return a preview of kept frames followed by dropped frames, or None if filtering has not run.
 
     The kept frames are the most similar ones followed by the least similar ones. The dropped frames cycle through the
     drop reasons, beginning with the most similar frame of each reason.
@@ -109,7 +109,10 @@ def _from_to(values: Sequence[float]) -> str:
 
 
 def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of the largest duplicate groups, one per row: the representative, then its nearest duplicate."""
+    """Return a preview of the largest duplicate groups, one per row: the representative, then its nearest duplicate.
+
+    Return None if deduplication has not run or has found no duplicates.
+    """
     tiles = duplicate_tiles(platform, project, num_tiles, per_group=_PREVIEW_COLUMNS)
     table = _read(platform.layout.deduplicated_table(project), ["is_representative"])
     num_unique = 0 if table is None else pc.sum(table["is_representative"]).as_py() or 0
@@ -118,7 +121,7 @@ def deduplication_preview(platform: Platform, project: str, *, num_tiles: int = 
 
 
 def detections_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames with boxes at or above the release threshold.
+    """Return a preview of frames with boxes at or above the release threshold, or None if there are no such boxes.
 
     The frames cycle through the classes, beginning with the most confident frame of each class.
     """
@@ -130,7 +133,7 @@ def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_
     """Return a preview of frames with boxes at or above the release threshold.
 
     The frames cycle through the classes, beginning with the most confident frame of each class. If there are no such
-    boxes, the preview shows representatives.
+    boxes, the preview shows representatives. Return None if there are none of either.
     """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""

@@ -136,7 +136,7 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 def _shown_mark(folder: Path) -> str | None:
     """Return the mark of the existing report, which identifies its inputs.
 
-    Return None if the mark is missing or unreadable, or if the page has been modified.
+    Return None if the mark or the page is missing, if the mark is not valid text, or if the page has been modified.
     """
     try:
         mark, newline, sha256 = (folder / REPORT_MARK_NAME).read_text(encoding="utf-8").rpartition("\n")
@@ -298,7 +298,7 @@ def _confidence_histograms(path: Path, manifest: dict[str, Any], most_classes: i
         draw_histogram(
             counts[name],
             title=f"Confidence: {name}",
-            note=f"{counted(counts[name].total, 'box', 'boxes')} as the detector returned them.",
+            note=f"The confidence that the detector returned for {counted(counts[name].total, 'box', 'boxes')}.",
             marks=[(manifest["thresholds"][name], f"{manifest['thresholds'][name]:.3g}")],
             legend=[("kept", "at or above the threshold"), ("neutral", "below the threshold: stored, not released")],
         )

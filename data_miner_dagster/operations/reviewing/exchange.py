@@ -26,7 +26,7 @@ class ImportOutcome:
     file with the columns `frame_id` and `answer`.
     """
 
-    num_lines: int
+    num_lines: int  # verdicts or answers in the file
     num_new: int  # verdicts that were not stored before
     num_undone: int = 0  # stored verdicts that this import undid
     unmet: tuple[UnmetVerdict, ...] = ()

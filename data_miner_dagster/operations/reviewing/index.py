@@ -77,16 +77,16 @@ class ReviewIndex:
     examined: ExaminedFrames | None
     rows: Int64Array  # rows of the examined frames
     numbers: UInt64Array  # sampling numbers of the examined frames
-    facts: FrameFacts
+    facts: FrameFacts  # the sort keys of the queues UNSURE and DISAGREEMENT
     num_objects: Int64Array  # number of objects by class
     student: Ranking  # examined frames on which a student and the labels disagree
     why_student: Mapping[int, str]  # the kind of disagreement, by row
-    near_threshold: Ranking
-    filter: Ranking
-    duplicates: Ranking
+    near_threshold: Ranking  # boxes near the threshold of their class
+    filter: Ranking  # frames near the filter's threshold
+    duplicates: Ranking  # the duplicates in `pairs`
     pairs: Mapping[int, DuplicatePair]  # by the row of the duplicate
     num_filter: int  # number of frames whose decision depends on the filter's threshold
-    num_duplicates: int
+    num_duplicates: int  # number of pairs that people can judge
 
     def headroom_of(self, code: int) -> float | None:
         """Return a frame's headroom, or None if the index does not rank the frame for the filter's threshold."""
@@ -295,8 +295,8 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
     """Return the least similar pairs, by the duplicate's row, and the total number of pairs.
 
-    At most `MOST_OF_A_KIND` pairs are returned. Duplicates of another project's frames are not included, because people
-    cannot judge those frames in this project.
+    At most `MOST_OF_A_KIND` pairs are returned. Duplicates without a stored similarity are not included. Nor are
+    duplicates of another project's frames, because people cannot judge those frames in this project.
     """
     columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
     pairs: dict[int, DuplicatePair] = {}

@@ -105,7 +105,7 @@ class ItemMaker:
         frame_id = self._index.codes.frame_id(code)
         examined = self._index.examined
         if examined is not None and examined.position_of(code) is not None:
-            return "part of the next release"
+            return "a candidate for the next release"
         try:
             if self._filtered is None:
                 self._filtered = TableByVideo(self._filtered_table, ["frame_id", "drop_reason"])
@@ -130,7 +130,7 @@ class ItemMaker:
         frame, other = frames
         if frame is None or other is None:
             return None
-        why = f"left out: its similarity to its representative is {pair.similarity:.3f}"
+        why = f"a duplicate: its similarity to its representative is {pair.similarity:.3f}"
         return ReviewItem(pair.frame_id, why, frame, other, pair.similarity, pair.tier)
 
 

@@ -106,8 +106,8 @@ def _goal_near_threshold(index: ReviewIndex) -> int:
 def filtered(index: ReviewIndex, queue: ReviewQueue, ranking: Ranking, wanted: QueueFilter) -> Ranking:
     """Return the questions of a queue that match a filter.
 
-    A question about a whole frame matches a class if one of the frame's detected boxes is an object or an unsure box of
-    the class.
+    A question about one box matches the class of the box. A question about a whole frame matches a class if one of the
+    frame's detected boxes is an object or an unsure box of the class.
 
     Raises:
         ConfigError: the class does not exist, or the project has no frames of the video.
@@ -132,7 +132,9 @@ def class_index_of(index: ReviewIndex, class_name: str) -> int:
     """
     classes = list(index.config.detection.classes)
     if class_name not in classes:
-        raise ConfigError(f"{class_name!r} is not a class of this project; use one of {', '.join(classes)}")
+        raise ConfigError(
+            f"{class_name!r} is not a class of project {index.config.name!r}; use one of {', '.join(classes)}"
+        )
     return classes.index(class_name)
 
 
@@ -145,7 +147,7 @@ def rows_of_video(index: ReviewIndex, video_key: str) -> tuple[int, int]:
     first, end = rows_of_codes(np.array(index.codes.of_video(video_key))).tolist()
     if first == end:
         raise ConfigError(
-            f"the project has no frames of video {video_key!r}; "
+            f"project {index.config.name!r} has no frames of video {video_key!r}; "
             f"run `data-miner videos --project {index.config.name}` to list its videos"
         )
     return first, end

@@ -20,7 +20,7 @@ class ReviewBox:
     state: BoxState
     shown: ShownBox  # identifies this box in an answer (`Answer.shown`), which contains it unchanged
     num_agreeing_detectors: int | None = None  # None for a box that a person drew
-    verdict: VerdictWord | None = None
+    verdict: VerdictWord | None = None  # None if the box has no verdict
     answer_id: str | None = None  # the id of that verdict; a correction sends it as `replaces`
     is_asked: bool = False  # True if the frame is shown because of this box
 
@@ -100,7 +100,7 @@ class Answer:
     frame_id: str
     pts_seconds: float
     shown: ShownBox | None = None  # `ReviewBox.shown` of the judged box; for MISSING, the drawn box and its class
-    new_class_name: str | None = None
-    new_box: RelativeBox | None = None
-    other_frame_id: str | None = None
-    replaces: str | None = None
+    new_class_name: str | None = None  # the corrected class, or None if the class stays
+    new_box: RelativeBox | None = None  # the corrected box, or None if the box stays
+    other_frame_id: str | None = None  # None for questions about one frame
+    replaces: str | None = None  # the id of the answer that this one corrects, or None

@@ -93,8 +93,8 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
         sent: the images and boxes that were sent (see `find_sent`).
 
     Raises:
-        ConfigError: the project or tool does not exist, the export belongs to another project, or the file cannot be
-            read as a file of the tool.
+        ConfigError: the project does not exist, the tool is not supported, the export belongs to another project, or
+            the file cannot be read as a file of the tool.
     """
     platform.project_config(project)
     if file.tool not in READERS:
@@ -159,7 +159,8 @@ def find_sent(
             return _of_release(place)
     if folder is not None:
         raise ConfigError(
-            f"{folder} is neither an export for an annotation tool nor a release; give the folder that was sent"
+            f"{folder} is neither an export for an annotation tool nor a release; use --sent to give the folder of the "
+            "export"
         )
     raise ConfigError(
         f"{file} is not in the folder of its export; give --sent FOLDER for an export, or --version for a release"

@@ -70,7 +70,7 @@ def test_page__of_a_class_and_a_video(tmp_path: Path) -> None:
     assert sorted(item.frame.frame_id for item in of_class) == ["files-aaa/000001", "files-ccc/000000"]
     of_video = review.page(ReviewQueue.RANDOM, video_key="files-bbb").items
     assert sorted(item.frame.frame_id for item in of_video) == [f"files-bbb/00000{index}" for index in (1, 2, 3)]
-    with pytest.raises(ConfigError, match="'train' is not a class of this project; use one of person, bicycle"):
+    with pytest.raises(ConfigError, match="'train' is not a class of project 'cyclists'; use one of person, bicycle"):
         review.page(ReviewQueue.RANDOM, class_name="train")
     with pytest.raises(ConfigError, match="start again with the first page"):
         review.page(ReviewQueue.RANDOM, cursor="x")
@@ -114,9 +114,9 @@ def test_page__browsing_by_name(tmp_path: Path) -> None:
     ]
     assert [(item.key, item.why) for item in review.page(ReviewQueue.BROWSING, video_key="files-aaa").items] == [
         ("files-aaa/000000", "dropped: black"),
-        ("files-aaa/000001", "part of the next release"),
+        ("files-aaa/000001", "a candidate for the next release"),
         ("files-aaa/000002", "kept by the filter"),  # a duplicate
-        ("files-aaa/000003", "part of the next release"),
+        ("files-aaa/000003", "a candidate for the next release"),
         ("files-aaa/000004", "dropped: not similar enough to the prompts"),
     ]
     with pytest.raises(ConfigError, match="neither a class nor a video is given"):
