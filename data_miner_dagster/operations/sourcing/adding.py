@@ -78,7 +78,7 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
         found = [candidate for candidate in found if candidate.refusal is None]
         if not found:
             raise ConfigError(
-                f"{shown} lists no video with a usable address (the first: {refusals[0]}); give the address of a "
+                f"{shown} lists no video with a usable address (the first entry: {refusals[0]}); give the address of a "
                 "video, or of another page"
             )
     if faults := [candidate.fault for candidate in found if candidate.fault is not None]:
@@ -90,11 +90,17 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
         )
         found = [candidate for candidate in found if candidate.fault is None]
         if not found:
-            raise ConfigError(f"{shown}: {faults[0]}")
+            raise ConfigError(
+                f"{shown} cannot be added because of an internal error ({faults[0]}); report the error, or give "
+                "another address"
+            )
     if not found:
         raise ConfigError(f"{shown} has no video; give the address of a video, or of a page with videos")
     if secrets := [secret for candidate in found if (secret := secret_in_address(candidate.url))]:
-        raise ConfigError(f"{shown} lists an address with {secrets[0]}, which must not be stored; nothing was added")
+        raise ConfigError(
+            f"{shown} lists an address with {secrets[0]}, which must not be stored, so nothing was added; give the "
+            "addresses of the other videos one by one"
+        )
     return found
 
 

@@ -32,8 +32,8 @@ class DryListing:
     """The result of listing a project's sources without storing anything."""
 
     wanted: Sequence[VideoCandidate]  # the candidates that pass the rules, up to `sourcing.max_videos`
-    num_listed: int
-    num_repeated: int
+    num_listed: int  # candidates, including repeated ones
+    num_repeated: int  # candidates that an earlier query or entry lists too
     num_forgotten: int  # candidates that were removed on request
     num_by_rule: Mapping[RejectionRule, int]
     listings: Sequence[Listing]

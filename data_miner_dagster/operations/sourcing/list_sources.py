@@ -76,6 +76,7 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
     Raises:
         ConfigError: the project does not exist, a blocklist cannot be read, or every query failed and the project has
             no member.
+        ModelError: pre-screening is enabled, and its encoder cannot be loaded.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)
@@ -176,7 +177,8 @@ def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> 
     for listing in listings:
         if listing.error is not None:
             how = "be listed only in part" if listing.candidates else "not be listed"
-            logger.warning("%s: %s %s could %s: %s", project, listing.source, listing.query, how, listing.error)
+            named = (project, listing.source, listing.query)
+            logger.warning("%s: %s %s could %s, and is retried in the next run: %s", *named, how, listing.error)
     for listing in listings:
         if listing.passed_over:
             logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)
@@ -222,7 +224,7 @@ def _cut_short_of(platform: Platform, listings: list[Listing]) -> list[Listing]:
 def _cut_short(platform: Platform, listing: Listing) -> str:
     return (
         f"stopped after {counted(len(listing.candidates), 'entry', 'entries')}, and there may be more; "
-        f"raise platform.downloading.limits.max_entries ({platform.config.downloading.limits.max_entries})"
+        f"raise platform.downloading.limits.max_entries ({platform.config.downloading.limits.max_entries}) to list more"
     )
 
 
@@ -233,6 +235,9 @@ def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
     """Apply the rules to the known facts, and then pre-screen the candidates that pass if pre-screening is enabled.
+
+    A known re-upload is rejected if the rules skip re-uploads. A candidate that causes an internal error is rejected as
+    well.
 
     Return a (candidate, rejection or None) pair for each candidate.
     """

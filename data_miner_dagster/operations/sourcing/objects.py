@@ -62,7 +62,7 @@ def _videos_below(store: ObjectStore, passed_over: "Counter[str]") -> Iterator[s
             continue
         ending = name.rpartition(".")[2].lower() if "." in name else ""
         if problem_of_object_name(entry.name):
-            passed_over["a name that is refused"] += 1
+            passed_over["invalid name"] += 1
         elif ending in VIDEO_ENDINGS:
             yield entry.name
         else:

@@ -40,6 +40,10 @@ def prescreen(
 
     Results are stored, and recomputed only if the encoder, the prompts or the settings of pre-screening have changed. A
     candidate passes if it has no pictures or they cannot be fetched, because that says nothing about the video.
+
+    Raises:
+        ConfigError: an exemplar of a positive prompt is missing or cannot be read.
+        ModelError: an encoder is missing or cannot be loaded.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)
@@ -136,4 +140,8 @@ def _images(
                 content = client.fetch_picture(site, picture.url)
                 yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
     except (SourceError, PostponedError, UnreadableImageError, ValueError) as error:
-        logger.info("%s: not all pictures of this candidate could be examined: %s", candidate.video_key, error)
+        logger.info(
+            "%s: not all pictures of this candidate could be examined (%s); it passes unless the others reject it",
+            candidate.video_key,
+            error,
+        )

@@ -300,7 +300,10 @@ def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, i
         ):
             yield item["query"], item.get("max_results", max_results)
         else:
-            raise SourceError(f"{item!r} is neither a search text nor {{query: ..., max_results: ...}}; correct it")
+            raise SourceError(
+                f"{item!r} is neither a search text nor {{query: TEXT, max_results: NUMBER}} with a number of at least "
+                "1; correct it"
+            )
 
 
 def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:

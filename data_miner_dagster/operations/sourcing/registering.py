@@ -123,7 +123,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
         differing = [
             f"{name} differs"
             if is_secret_name(name) or name == "proxy"
-            else redacted(f"{name} is {getattr(asked, name)!r}, the platform's is {getattr(has, name)!r}")
+            else redacted(f"{name} is {getattr(asked, name)!r} instead of {getattr(has, name)!r}")
             for name in sorted(asked.model_fields_set)
             if getattr(asked, name) != getattr(has, name)
         ]

@@ -29,7 +29,7 @@ class ProjectRules:
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
         """Return the rejection by the first rule that a candidate violates, or None if it violates none.
 
-        If `is_complete` is True, the video's page has been read, so the site does not provide any missing facts.
+        `is_complete` is True if the video's page has been read, so that the site cannot provide facts that are missing.
         """
         rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
         return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
@@ -63,11 +63,10 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
             raise ConfigError(f"project {project!r}: blocklist {problem}")
         try:
             return list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
-        except (OSError, ConfigError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise ConfigError(
-                f"project {project!r}: blocklist {path} cannot be read ({reason}); check the path and its permissions"
-            ) from error
+        except FileNotFoundError as error:
+            raise ConfigError(f"project {project!r}: blocklist {path} does not exist; correct its path") from error
+        except ConfigError as error:
+            raise ConfigError(f"project {project!r}: blocklist {error}") from error
 
     return ProjectRules(
         rules,

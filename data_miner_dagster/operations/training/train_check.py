@@ -105,7 +105,7 @@ def train_check(
         ConfigError: the project, release or network does not exist; the release has no boxes, or no images to train on
             or to evaluate on; or `platform.models.allowed_licences` excludes the licence of Ultralytics.
         ClaimHeldError: another process is training on a release of this project.
-        ModelError: training fails.
+        ModelError: training fails, or the student cannot be loaded.
         DataMinerError: the release is damaged.
     """
     settings = settings or TrainingSettings()
@@ -193,7 +193,10 @@ def _train(
         try:
             answer = pool.call("train", arguments, on_call=note)
         except (WorkerDiedError, WorkerFaultError) as error:
-            raise ModelError(f"training on {release.project} {release.version} failed: {error}") from error
+            who = "the training process " if isinstance(error, WorkerDiedError) else ""
+            raise ModelError(
+                f"training on release {release.project} {release.version} failed: {who}{error}; no student was stored"
+            ) from error
     for name in (CHECKPOINT_NAME, EXPORTED_NAME):
         (work / name).replace(folder / name)
     shutil.rmtree(work)

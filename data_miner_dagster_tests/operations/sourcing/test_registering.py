@@ -62,7 +62,7 @@ def test_register_project_file__new_unchanged_and_changed(platform: Platform, tm
 def test_register_project_file__another_sampling_is_refused(platform: Platform, tmp_path: Path) -> None:
     path = tmp_path / "bikes.yaml"
     path.write_text(PROJECT + "platform: {extraction: {every_seconds: 5}}\n")
-    with pytest.raises(ConfigError, match=r"every_seconds is 5.0, the platform's is 2.0"):
+    with pytest.raises(ConfigError, match=r"every_seconds is 5.0 instead of 2.0"):
         register_project_file(platform, path)
     path.write_text(PROJECT + "platform: {extraction: {every_seconds: 2}}\n")
     assert register_project_file(platform, path).is_changed
@@ -75,7 +75,7 @@ def test_register_project_file__other_platform_settings_are_said_not_to_be_in_fo
     path.write_text(PROJECT + "platform: {models: {device: mps}}\n")
     with caplog.at_level(logging.WARNING, "data_miner_dagster"):
         assert register_project_file(platform, path).is_changed
-    assert "platform.models has no effect (device is 'mps', the platform's is 'auto')" in caplog.text
+    assert "platform.models has no effect (device is 'mps' instead of 'auto')" in caplog.text
 
 
 def test_register_project_file__no_secret_is_repeated(

@@ -138,7 +138,7 @@ def test_rules__missing_blocklist_is_one_line(platform: Platform, tmp_path: Path
         config_file=tmp_path / "p.yaml",
         rules={"blocked_hashtags_file": "tags.txt"},
     )
-    with pytest.raises(ConfigError, match=r"blocklist .*tags\.txt cannot be read"):
+    with pytest.raises(ConfigError, match=r"blocklist .*tags\.txt does not exist"):
         list_sources(platform, "p")
     (tmp_path / "tags.txt").write_text("#ads\n")
     assert list_sources(platform, "p").counts["members"] == 1
