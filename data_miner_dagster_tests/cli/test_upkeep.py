@@ -83,7 +83,7 @@ def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
 @pytest.mark.parametrize(
     ("command", "line"),
     [
-        (("delete-project", "cyclists"), "0 releases; its 4 videos stay, 1 of them wanted by other projects"),
+        (("delete-project", "cyclists"), "0 releases; its 4 videos stay (1 wanted by other projects)"),
         (
             ("delete-videos", "files-aaa", "files-eee"),
             "wanted by cyclists (1), walkers (1): these stay without --force",

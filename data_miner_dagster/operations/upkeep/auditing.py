@@ -37,13 +37,14 @@ OF_SOMETHING_ELSE: Final = "other"
 """The basis recorded for frames that no version of extraction would produce with the current settings."""
 _AT_ONCE: Final = 500
 """The number of videos examined between two transactions."""
+_MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     """The result of examining the files of some videos."""
 
-    num_videos: int
+    num_videos: int  # EXTRACTED videos, including those whose files could not be examined
     changed: tuple[str, ...]  # keys of the videos whose bases in the catalog were corrected
 
 
@@ -69,7 +70,7 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
             try:
                 of_files = _bases_of_files(platform, row)
             except OSError as error:  # the disk or permissions are the cause; code that needs the files reports it
-                logger.warning("the files of video %s cannot be examined: %s", row.key, error)
+                logger.warning("the files of video %s cannot be examined, so it is skipped: %s", row.key, error)
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
                 found[row.key] = of_files
@@ -118,7 +119,7 @@ def _basis_of_frames(row: VideoRow, fingerprint: str, config: ExtractionConfig) 
 
 
 def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str | None:
-    """Examine the files of the videos that follow `after`, in order of their keys.
+    """Examine the files of the videos that follow `after`, in order of their keys. Log a warning about corrections.
 
     Returns:
         The last key examined, to pass as `after` next time, or None if no videos are left.
@@ -127,7 +128,8 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     audit = audit_files(platform, keys)
     if audit.changed:
         changed = counted(len(audit.changed), "video")
-        logger.warning("files of %s are missing or stale: %s", changed, ", ".join(audit.changed[:5]))
+        named = ", ".join(audit.changed[:_MOST_NAMED]) + (", ..." if len(audit.changed) > _MOST_NAMED else "")
+        logger.warning("the catalog did not match the files of %s, and was corrected: %s", changed, named)
     return keys[-1] if len(keys) == max_videos else None
 
 

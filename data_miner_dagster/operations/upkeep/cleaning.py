@@ -30,7 +30,7 @@ class RoomOverview:
     frames: int
     rest: int | None  # all other files, or None without a quota
     promised: int  # reserved for downloads that are running
-    num_removable_sources: int
+    num_removable_sources: int  # videos whose file could be removed
     removable_sources: int
 
 

@@ -55,12 +55,12 @@ class ProjectCount:
         return (
             f"{counted(self.num_files, 'file')} of its own ({size_text(self.num_bytes)}), "
             f"{counted(self.num_releases, 'release')}{verdicts}; "
-            f"its {self.num_videos:,} {stay}, {self.num_shared:,} of them wanted by other projects"
+            f"its {self.num_videos:,} {stay} ({self.num_shared:,} wanted by other projects)"
         )
 
 
 def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
-    """Return the counts for calling `remove_videos` with these keys and `force`."""
+    """Return the counts for removing these videos with `remove_videos`, including those that projects want."""
     keys = sorted(set(video_keys))
     known = [row.key for row in find_videos(platform.database, keys)]
     wanting = projects_wanting(platform.database, known)

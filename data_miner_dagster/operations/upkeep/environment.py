@@ -82,7 +82,7 @@ def inspect_environment(platform: Platform) -> list[Part]:
 
 def _root(platform: Platform) -> Iterator[Part]:
     root = platform.root
-    kind = kind_of_file_system(root) or "unknown"
+    kind = kind_of_file_system(root) or "unknown file system"
     if not root.exists():
         yield Part("root", State.OK, f"{root} does not exist yet, and will be created on first use ({kind})")
         return
@@ -99,8 +99,8 @@ def _root(platform: Platform) -> Iterator[Part]:
         yield Part(
             "root",
             State.PROBLEM,
-            f"a file in {root} ({kind}) could not be written, linked and renamed ({error.strerror})",
-            "choose a root on a file system that supports hard links and renaming with --root, or fix the permissions",
+            f"a file in {root} ({kind}) could not be written, linked or renamed ({error.strerror})",
+            "fix the permissions, free some space, or use --root to choose a file system that supports hard links",
         )
         return
     finally:
@@ -124,12 +124,12 @@ def _disk(platform: Platform) -> Iterator[Part]:
     least = platform.config.downloading.min_free_bytes
     value = f"{size_text(usage.free)} of {size_text(usage.total)} are free"
     if usage.free < least:
-        remedy = "free some space with `data-miner clean`, or lower the setting; until then, no download starts"
+        remedy = "free some space with `data-miner clean`, or lower that setting; until then, no download starts"
         value = f"{value}, less than platform.downloading.min_free_bytes ({size_text(least)})"
         yield Part("disk", State.PROBLEM, value, remedy)
     elif usage.free < 5 * least:
         yield Part(
-            "disk", State.WARNING, value, "set platform.room.quota, or free some space before videos and frames fill it"
+            "disk", State.WARNING, value, "set platform.room.quota, or free some space before videos fill the disk"
         )
     else:
         yield Part("disk", State.OK, value)

@@ -74,7 +74,7 @@ class HeldRelease:
 
     project: str
     version: str
-    num_videos: int  # the videos to forget
+    num_videos: int  # how many of its videos are to be forgotten
     num_all_videos: int
 
     def __str__(self) -> str:

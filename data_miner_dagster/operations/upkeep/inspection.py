@@ -69,7 +69,11 @@ class Discrepancy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference. `remedy` states what `doctor --fix` does, or what a person must do if `is_fixable` is False."""
+    """One difference between the catalog and the files, or Dagster's partitions.
+
+    `subject` is a video key, a project, a release, or a path relative to the root. `remedy` states what `doctor --fix`
+    does, or what a person must do if `is_fixable` is False.
+    """
 
     drift: Discrepancy
     subject: str
@@ -218,7 +222,7 @@ def _strays(platform: Platform, videos: dict[str, VideoRow]) -> Iterator[Finding
             yield Finding(
                 Discrepancy.STRAY_PROJECT,
                 str(entry.relative_to(layout.root)),
-                "remove it by hand, or populate the project again",
+                "remove it by hand, or register the project again with `data-miner populate --config FILE`",
                 is_fixable=False,
             )
 
@@ -306,6 +310,6 @@ def _releases(platform: Platform) -> Iterator[Finding]:
                 yield Finding(
                     Discrepancy.RELEASE_MISSING,
                     f"{project.name} {release.version}",
-                    "restore the release from a backup, or release again",
+                    "restore the release from a backup, or build a new version with `data-miner run --config FILE`",
                     is_fixable=False,
                 )
