@@ -145,10 +145,8 @@ class SiteWorkers(PooledWorkers):
         try:
             return FETCHED.validate_python(self._call("fetch", arguments, address, seconds, on_call))
         except WorkerLimitError as error:
-            raise VideoPermanentError(
-                VideoErrorKind.LIMIT_EXCEEDED,
-                f"the site's answer {self._of_limit(error, 'platform.downloading.max_wall_seconds', seconds)}",
-            ) from None
+            said = self._of_limit(error, "the limit in platform.downloading.max_wall_seconds", seconds)
+            raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"the site's answer {said}") from None
         except WorkerDiedError as error:
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
 
@@ -214,7 +212,7 @@ class SiteWorkers(PooledWorkers):
         limits, section = self._config.limits, "platform.downloading.limits"
         match error.which:
             case "wall":
-                return f"was still being read after {seconds:g} s, which is {name_of_time}"
+                return f"was still being read after {seconds:g} s, {name_of_time}"
             case "cpu":
                 return f"takes more CPU time to read than {section}.max_cpu_seconds ({limits.max_cpu_seconds:g}) allows"
             case "memory":

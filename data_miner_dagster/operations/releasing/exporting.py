@@ -144,7 +144,7 @@ def copy_release(release: Path, header: ReleaseHeader, to: Path) -> ExportOutcom
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """The release to export, and the reader of its images."""
+    """The folder and header of the release to export, and the reader of its images."""
 
     release: Path
     header: ReleaseHeader
@@ -254,7 +254,7 @@ def _check_free(to: Path) -> None:
 
 
 def check_export_folder(platform: Platform, to: Path) -> None:
-    """Ensure that a folder is new or empty, can be written, and is outside the root's own folders.
+    """Ensure that a folder is new or empty, can be written to, and is outside the root's own folders.
 
     Its missing parent folders are created.
 

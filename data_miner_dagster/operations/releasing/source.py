@@ -265,7 +265,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return pairs of keys of different videos: a video, and one that it re-uploads or duplicates a frame of."""
+        """Return pairs of video keys: the first video re-uploads the second or duplicates one of its frames."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]

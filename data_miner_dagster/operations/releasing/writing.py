@@ -84,6 +84,7 @@ def plan_release(
 
     Raises:
         NothingToReleaseError: no image can be released; the message contains the reason and the remedy.
+        OutOfDateError: a table is out of date.
         VideosLeftOutError: frames of videos are missing or unreadable.
     """
     config = standing.config
@@ -165,6 +166,7 @@ def videos_with_images(
         decided: the remembered or prescribed splits, by video key.
 
     Raises:
+        OutOfDateError: a table is out of date.
         VideosLeftOutError: frames of videos are missing or unreadable.
     """
     faults: dict[str, ItemFault] = {}

@@ -79,7 +79,7 @@ def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES
 
 
 def filtering_preview(platform: Platform, project: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of kept frames followed by dropped frames, or None if filtering has not run.
+    """Return a preview of kept frames followed by dropped frames, or None if no frame has been filtered.
 
     The kept frames are the most similar ones followed by the least similar ones. The dropped frames cycle through the
     drop reasons, beginning with the most similar frame of each reason.
@@ -133,7 +133,7 @@ def dataset_preview(platform: Platform, project: str, *, num_tiles: int = TILES_
     """Return a preview of frames with boxes at or above the release threshold.
 
     The frames cycle through the classes, beginning with the most confident frame of each class. If there are no such
-    boxes, the preview shows representatives. Return None if there are none of either.
+    boxes, the preview shows representatives. If there are no representatives either, the result is None.
     """
     tiles = detection_tiles(platform, platform.project_config(project), num_tiles)
     heading = _boxes_heading(platform, project, tiles) if tiles else ""

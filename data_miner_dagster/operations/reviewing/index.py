@@ -53,7 +53,7 @@ _NUM_PARTS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePair:
-    """A duplicate, which a release leaves out, and its representative. `tier` is the kind of duplicate."""
+    """A duplicate, and the representative that is released in its place. `tier` is the kind of duplicate."""
 
     frame_id: str
     representative_frame_id: str

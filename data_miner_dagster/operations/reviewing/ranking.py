@@ -172,7 +172,7 @@ def row_of_key(index: ReviewIndex, queue: ReviewQueue, key: str) -> int:
     """Return the row of the question with this key.
 
     Raises:
-        ConfigError: the key is invalid, its video is unknown, or the queue has no such pair of duplicates.
+        ConfigError: the key is invalid, its video is unknown, or the queue DUPLICATES has no pair with this duplicate.
     """
     frame_id, _, box = key.partition("#")
     try:

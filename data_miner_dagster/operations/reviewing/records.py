@@ -27,7 +27,7 @@ class ReviewBox:
 
 @dataclass(frozen=True, slots=True)
 class ReviewFrame:
-    """One frame with its boxes: objects, followed by unsure boxes and then boxes that a release leaves out."""
+    """One frame with its boxes: first the objects, then the unsure boxes, then the boxes that count as neither."""
 
     frame_id: str
     place: FramePlace

@@ -32,7 +32,8 @@ BY_HAND = "by_hand"
 def add_video(platform: Platform, project: str, address: str) -> list[tuple[str, bool]]:
     """Add the videos at an address or local path to a project. Return a (video key, is new) pair for each.
 
-    Unusable entries, and videos removed on request, are left out. A member that a rule rejected earlier is restored.
+    Unusable entries, and videos removed on request, are left out. A member that was rejected or removed earlier is
+    restored.
 
     Raises:
         ConfigError: the project or file does not exist, the address contains a secret or cannot be listed, or all of

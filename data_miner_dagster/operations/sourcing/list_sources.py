@@ -155,6 +155,9 @@ def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
 def _settle_failures(platform: Platform, project: str, queries: list[Query], listings: list[Listing]) -> None:
     """Record failed listings in the catalog, and delete the records of queries that no longer exist.
 
+    If a listing failed, a list of queries may not have been read. Then only records with errors or with left-out files
+    are deleted.
+
     Raises:
         ConfigError: every query failed without finding a candidate, and the project has no member.
     """

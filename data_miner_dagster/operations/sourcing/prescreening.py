@@ -38,8 +38,9 @@ def prescreen(
 ) -> dict[str, Rejection]:
     """Return the rejections of candidates without a picture that is similar enough to a positive prompt, by video key.
 
-    Results are stored, and recomputed only if the encoder, the prompts or the settings of pre-screening have changed. A
-    candidate passes if it has no pictures or they cannot be fetched, because that says nothing about the video.
+    Similarities are stored, and recomputed only if an encoder, the prompts, their exemplars or the choice of pictures
+    have changed. A candidate passes if it has no pictures or they cannot be fetched, because that says nothing about
+    the video.
 
     Raises:
         ConfigError: an exemplar of a positive prompt is missing or cannot be read.

@@ -195,7 +195,8 @@ def _train(
         except (WorkerDiedError, WorkerFaultError) as error:
             who = "the training process " if isinstance(error, WorkerDiedError) else ""
             raise ModelError(
-                f"training on release {release.project} {release.version} failed: {who}{error}; no student was stored"
+                f"training on release {release.project} {release.version} failed: {who}{error}; no student was "
+                "stored; fix the cause, and try again"
             ) from error
     for name in (CHECKPOINT_NAME, EXPORTED_NAME):
         (work / name).replace(folder / name)

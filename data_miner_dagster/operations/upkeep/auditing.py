@@ -122,7 +122,7 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     """Examine the files of the videos that follow `after`, in order of their keys. Log a warning about corrections.
 
     Returns:
-        The last key examined, to pass as `after` next time, or None if no videos are left.
+        The last key examined, to pass as `after` next time, or None if fewer than `max_videos` were left.
     """
     keys = extracted_keys(platform.database, after=after, limit=max_videos)
     audit = audit_files(platform, keys)

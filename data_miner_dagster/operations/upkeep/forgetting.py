@@ -143,8 +143,8 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
     """Describe the copies outside the root that may show any of the videos, each with the way to remove it.
 
-    Such copies are publications of releases that contain one of the videos or are no longer under the root. Backups
-    made since the first of the videos was added are included too.
+    The copies are publications of releases that contain one of the videos or are no longer under the root, and backups
+    made since the first of the videos was added (or all backups if that time is unknown).
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)

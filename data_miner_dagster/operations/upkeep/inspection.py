@@ -52,7 +52,7 @@ PARTIAL_AGE_SECONDS: Final = 3600.0
 
 
 class Discrepancy(StrEnum):
-    """A kind of disagreement between the catalog and the files."""
+    """A kind of disagreement between the catalog and the files or Dagster's partitions."""
 
     FRAMES_MISSING = "frames_missing"  # EXTRACTED, without frames.parquet
     EMBEDDINGS_MISSING = "embeddings_missing"  # recorded, without a file
@@ -69,7 +69,7 @@ class Discrepancy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One difference between the catalog and the files, or Dagster's partitions.
+    """One difference between the catalog and the files or Dagster's partitions.
 
     `subject` is a video key, a project, a release, or a path relative to the root. `remedy` states what `doctor --fix`
     does, or what a person must do if `is_fixable` is False.

@@ -79,7 +79,7 @@ def test_fetch__what_does_not_end_in_its_wall_time_is_killed(
     bad = server.add("/bad", hostile.page(HOLDS_THE_INTERPRETER))
     with workers_for(max_wall_seconds=0.8) as workers:
         with pytest.raises(
-            VideoPermanentError, match=r"after 0\.8 s, which is platform\.downloading\.max_wall_seconds"
+            VideoPermanentError, match=r"after 0\.8 s, the limit in platform\.downloading\.max_wall_seconds"
         ) as failure:
             fetch(workers, bad, tmp_path / "bad")
         assert failure.value.kind is VideoErrorKind.LIMIT_EXCEEDED
