@@ -30,7 +30,7 @@ def _check_plain(content: object, path: Path) -> None:
         for value in content:
             _check_plain(value, path)
     elif content is not None and not isinstance(content, str | int | float):
-        raise ConfigError(f"{path}: YAML reads a value as {type(content).__name__} ({content!s:.60}); put it in quotes")
+        raise ConfigError(f"{path}: YAML reads a value as {type(content).__name__} ({content!s:.60}); write it as text")
 
 
 if __name__ == "__main__":

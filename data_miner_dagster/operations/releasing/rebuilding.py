@@ -121,8 +121,7 @@ def plan_rebuild(
 
     Raises:
         ConfigError: the project or release does not exist, or `manifest` is not the manifest of one of its releases.
-        DataMinerError: the manifest is damaged, the release's inputs are missing or unreadable, or its settings are not
-            valid in this version of the package.
+        DataMinerError: the manifest is damaged, inputs are missing or unreadable, or the settings are no longer valid.
     """
     file = manifest or platform.layout.release_folder(project, existing_version(platform, project, version))
     file = file / MANIFEST_FILE if file.is_dir() else file

@@ -219,10 +219,7 @@ def _num_unanswered(manifest: Mapping[str, Any]) -> int:
 def _finish(
     platform: Platform, standing: Standing, manifest: dict[str, Any], status: OutcomeStatus, *, rewrite_report: bool
 ) -> ProjectOutcome:
-    """Update the catalog and the report for a published release, and return the outcome of the stage.
-
-    The report is written if it is out of date, or in any case if `rewrite_report` is True.
-    """
+    """Update the catalog for a published release, write its report unless it is current, and return the outcome."""
     config, project, version = standing.config, standing.config.name, manifest["version"]
     manifests = {**standing.manifests, version: manifest}
     released, generations = released_splits(manifests), released_generations(manifests)

@@ -87,9 +87,8 @@ def plan_release(
         OutOfDateError: a table is out of date.
         VideosLeftOutError: frames of videos are missing or unreadable.
     """
-    config = standing.config
+    config, frames = standing.config, FrameTally()
     columns = CandidateColumns() if standing.selection is not None else None
-    frames = FrameTally()
     found = videos_with_images(source, columns, frames, standing.decided)
     if not found.by_video:
         raise NothingToReleaseError(_nothing_to_release(platform, standing, frames))

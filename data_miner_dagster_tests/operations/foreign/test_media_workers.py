@@ -95,6 +95,8 @@ def test_probe__worker_that_crashes_or_hangs(
             workers.probe(endless)
         hitting.join()
         assert getattr(failure.value, "kind", None) is kind
+        if kind is VideoErrorKind.LIMIT_EXCEEDED:
+            assert str(failure.value).endswith("takes longer than 3 s; raise platform.downloading.max_wall_seconds")
         assert workers.probe(clip).width == 192
 
 

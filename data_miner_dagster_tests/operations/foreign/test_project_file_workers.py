@@ -39,6 +39,14 @@ def test_parse__says_what_parsing_here_says(tmp_path: Path, monkeypatch: pytest.
                 assert str(there.value) == str(here.value)
 
 
+def test_parse__names_a_value_that_is_not_text(tmp_path: Path) -> None:
+    path = tmp_path / "bikes.yaml"
+    path.write_text("description: !!binary aGk=\n", encoding="utf-8")
+    with ProjectFileWorkers() as workers, pytest.raises(ConfigError) as refused:
+        workers.parse(path)
+    assert str(refused.value) == f"{path}: YAML reads a value as bytes (b'hi'); write it as text"
+
+
 def test_parse__reads_again_what_changed_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bikes.yaml"
     path.write_text(SOUND, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Releases made again that needed more than frames: other projects, and pictures around the frames."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from data_miner_dagster.catalog.project_rows import StoredRow
 from data_miner_dagster.catalog.projects import find_project, save_snapshot
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import DataMinerError
@@ -14,7 +16,7 @@ from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.export.manifest import read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing import writing
-from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, rebuild_release
+from data_miner_dagster.operations.releasing.rebuilding import _config_of, plan_rebuild, rebuild_release
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.splitting import split_videos
 from data_miner_dagster.operations.upkeep.removal import remove_videos
@@ -94,6 +96,14 @@ def test_rebuild_release__after_a_video_was_removed(living: LivingPlatform, tmp_
     ]
     with pytest.raises(DataMinerError, match="the frames of files-x2 are missing"):
         rebuild_release(living, plan, tmp_path / "out")
+
+
+def test_config_of__names_the_setting_that_is_no_longer_valid() -> None:
+    row = StoredRow("projects", None, json.dumps({"config": {"name": "a", "detection": {"classes": {}}}}))
+    with pytest.raises(
+        DataMinerError, match=r"not valid in this version of data-miner-dagster \(\w+[\w.]*: .*\); install"
+    ):
+        _config_of("a", "v001", row)
 
 
 def _split_otherwise(*given: Any) -> tuple[list[tuple[str, ...]], dict[str, str]]:
