@@ -22,7 +22,7 @@ from data_miner_dagster.catalog.writers import Topic, lock_topic
 from data_miner_dagster.domain.alerts import Trouble
 from data_miner_dagster.domain.backoff import backoff_seconds
 
-_IS_OVER: Final = " is over"
+_IS_OVER: Final = " (resolved)"
 _SENDING: Final = timedelta(seconds=180)
 """A message that was taken this long ago and still exists may be taken again, since its process must have died."""
 _KEPT: Final = timedelta(days=1)
@@ -34,18 +34,18 @@ class AlertMessage:
     """A message that this process has taken and will send."""
 
     id: int
-    target: str
+    target: str  # the reference to the target's address
     title: str
     line: str
-    is_over: bool
-    num_tries: int
+    is_over: bool  # whether the message announces the end of the alert
+    num_tries: int  # attempts to send the message, including the one that follows
 
 
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
-    """Make the stored alerts match the troubles in `found`, and queue messages about the changes to all targets.
+    """Make the stored alerts match the troubles in `found`, and queue messages about the changes for all targets.
 
-    An alert is sent once it has lasted long enough. The end of an alert is sent only if the alert itself was sent.
-    Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.
+    An alert is sent once it has lasted for the time `after` of its trouble. The end of an alert is sent only if the
+    alert itself was sent. Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.
 
     Returns:
         The titles of the messages, each listed once, however many targets there are.

@@ -85,8 +85,8 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
         stage: the stage that failed.
         item: the item that the stage worked on.
         failure: what happened.
-        waits: True if only a person can fix the cause, so that the item is not retried automatically. An item is not
-            retried automatically either if its third or later failure is a fault of this program.
+        waits: True if only a person can fix the cause, so that the item is not retried automatically. The item also
+            waits if the failure is a fault of this program, and at least the item's third failure.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -113,7 +113,10 @@ def forget_items(session: Session, items: Collection[str]) -> None:
 
 
 def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> int:
-    """Count an item's last failures at a stage, up to 20. With `basis`, only failures with these inputs count."""
+    """Return the number of an item's recorded failures at a stage, which is at most 20.
+
+    With `basis`, only failures with this fingerprint of the inputs count.
+    """
     query = select(func.count()).where(AttemptRow.stage == stage, AttemptRow.item == item)
     if basis is not None:
         query = query.where(AttemptRow.basis == basis)
@@ -123,9 +126,9 @@ def num_attempts(session: Session, stage: WorkStage, item: str, basis: str | Non
 def next_due(session: Session, stage: WorkStage, item: str, basis: str | None = None) -> datetime | None:
     """Return when an item may be requested again at a stage.
 
-    Only the item's last failure counts. The result is `AT_ONCE` if the item has not failed, if the inputs of the
-    failure differ from `basis`, or if the failure was a fault of another version of this program. It is None if the
-    item waits for a change of its inputs or for a person.
+    Only the item's last failure counts. The result is `AT_ONCE` if the item has not failed, if the fingerprint of the
+    failure's inputs differs from `basis`, or if the failure was a fault of another version of this program. It is None
+    if the item waits for a change of its inputs or for a person.
     """
     return due_dates(session, stage, [item], basis).get(item, AT_ONCE)
 
@@ -183,7 +186,7 @@ class FailureCount:
     kind: str
     num_items: int
     next_due: datetime | None  # None if none of them is retried automatically
-    message: str  # of the most recent failure
+    message: str  # the message of the most recent failure
 
 
 def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:

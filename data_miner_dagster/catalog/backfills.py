@@ -32,9 +32,9 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedVideos:
-    """The videos that a backfill leaves out because they have failed at `stage`, its own stage or an earlier one."""
+    """The number of videos that a backfill leaves out because they have failed at the same stage."""
 
-    stage: WorkStage  # at which they failed
+    stage: WorkStage  # the stage at which they failed: the backfill's own, or an earlier one
     num_videos: int
     num_given_up: int  # how many of them are not retried automatically
 
@@ -45,7 +45,7 @@ class BackfillChoice:
 
     video_keys: tuple[str, ...]
     num_failed: int  # how many of `video_keys` have failed at the stage
-    num_earlier: int  # waiting for an earlier stage, at which they have not failed
+    num_earlier: int  # videos that are waiting for an earlier stage, at which they have not failed
     num_held: int
     num_in_flight: int
     failed: tuple[FailedVideos, ...] = ()  # in stage order
@@ -55,7 +55,7 @@ class BackfillChoice:
         """A description of the videos that are left out, or "" if no video is left out."""
         counts = {
             "already in progress": self.num_in_flight,
-            "held (`data-miner resume`)": self.num_held,
+            "held until you run `data-miner resume`": self.num_held,
             **{f"failed at {some.stage.value.lower()}": some.num_videos for some in self.failed},
             "waiting for an earlier stage": self.num_earlier,
         }

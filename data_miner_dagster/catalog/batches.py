@@ -54,7 +54,7 @@ MAX_FRAMES: Final = 5000
 """The maximum number of frames in an embedding batch of several videos, so that no run receives several long videos."""
 
 WAIT_SECONDS: Final = 60
-"""The default time for which a batch that is not full waits for more videos, since its oldest video became ready."""
+"""The default time in seconds that a batch that is not full waits for more videos after its oldest became ready."""
 
 _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
@@ -93,7 +93,7 @@ class BatchWishes(TypedDict, total=False):
     project: str | None  # only work for this project, or None for work for any project
     keys: Collection[str] | None  # only these videos, or None for any video
     now: datetime | None  # the current time, or None for the time on the database's clock
-    must_be_full_until_seconds: float  # how long a batch that is not full waits for more videos (0 means not at all)
+    must_be_full_until_seconds: float  # seconds that a batch that is not full waits for more videos (0 means no wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ class _Choice:
     """The contents of the next batch."""
 
     items: tuple[str, ...]
-    projects: tuple[str, ...]  # the projects that it serves
-    is_probe: bool  # whether it tests a stage that was closed
+    projects: tuple[str, ...]  # the projects whose turn it uses, or () for suspects and for a project as the item
+    is_probe: bool  # whether it tests a stage whose gate is closed
 
 
 def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
@@ -129,8 +129,8 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 
     The videos are due, and neither held nor in flight. Projects take turns: the one that was served longest ago comes
     first. A batch is taken when it is full, when its oldest video has waited for a minute (or for
-    `must_be_full_until_seconds`), or when no open earlier stage has work for the projects. Videos whose last batch died
-    are never mixed with others. They are taken first, or last if the batch probes a closed stage.
+    `must_be_full_until_seconds`), or when no open earlier stage is about to deliver more videos. Videos whose last
+    batch died are never mixed with others. They are taken first, or last if the batch probes a closed stage.
     """
     wish = _Wish(stage, **wishes)
     with database.reading() as session:  # usually no video is available, and finding that out needs no lock
@@ -146,7 +146,7 @@ def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishe
 def take_project_batch(
     database: Database, stage: WorkStage, project: str, *, now: datetime | None = None
 ) -> Batch | None:
-    """Take a project as a batch for a run. Return None if the project is in flight or held, or the stage is closed."""
+    """Take a project as a batch for a run. Return None if it is in flight or held, or the stage may not be used now."""
     with database.transaction() as session:
         _take_turns(session, stage)
         present = now or database.now(session)
@@ -180,11 +180,11 @@ def end_batch(
         reason: how the batch ended, on one human-readable line.
         died: True if its process died for an unknown reason. Unless an outage is blamed, the unfinished items become
             suspects, which are retried in smaller batches, apart from other videos.
-        failure: the failure that ended the run, or None. It is charged to the item, batch or stage that it concerns.
+        failure: the failure to charge to the item, batch or stage that it concerns, or None. `died` takes precedence.
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
-        The unfinished items, sorted, except videos that are no longer due. Empty if the batch had already ended.
+        The unfinished items, sorted, except videos that are no longer due. It is empty if the batch had already ended.
     """
     with database.transaction() as session:
         now = database.now(session)
@@ -220,7 +220,7 @@ def open_batches(database: Database) -> list[OpenBatch]:
 
 
 def items_of(database: Database, batch_id: int) -> list[str]:
-    """Return the items of an open batch, sorted."""
+    """Return the items of an open batch, sorted, or an empty list if the batch has ended."""
     with database.reading() as session:
         return sorted(session.scalars(select(_ITEMS.c.item).where(_ITEMS.c.batch_id == batch_id)))
 
@@ -243,13 +243,13 @@ def is_any_takeable(database: Database, project: str) -> bool:
 
 
 def free_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Remove videos that are being deleted from their batches."""
+    """Take videos out of their batches, because the videos are being deleted."""
     for some in portions(video_keys):
         session.execute(delete(_ITEMS).where(_ITEMS.c.stage.in_(VIDEO_STAGES), _ITEMS.c.item.in_(some)))
 
 
 def free_project(session: Session, project: str) -> None:
-    """Remove a project that is being deleted from its batches."""
+    """Take a project out of its batches, because the project is being deleted."""
     session.execute(delete(_ITEMS).where(_ITEMS.c.stage.not_in(VIDEO_STAGES), _ITEMS.c.item == project))
 
 
@@ -369,7 +369,7 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
 
 
 def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
-    """Return whether a project has sources to list (for downloading), or due work at an earlier stage that is open."""
+    """Return whether one of `projects` has due work at an open earlier stage, or unlisted sources for downloading."""
     if stage is WorkStage.DOWNLOADING:
         is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)

@@ -23,9 +23,9 @@ class GivenAnswer:
     question_key: str
     video_key: str
     answer: BoxAnswer
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cost: float | None = None  # None if it is unknown
+    input_tokens: int | None = None  # None if the verifier does not report it
+    output_tokens: int | None = None  # None if the verifier does not report it
+    cost: float | None = None  # in the currency of the endpoint's prices, or None if it is unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Spent:
 
     num_answers: int
     num_priced: int  # answers with a known cost
-    cost: float
+    cost: float  # the sum of the known costs, in the currency of the endpoint's prices
     top_price: float = 0.0  # the highest price of a single answer
 
 
@@ -50,7 +50,7 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
 
 
 def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tuple[int, int]:
-    """Return an (input tokens, output tokens) pair of totals over the stored answers. Unknown counts count as 0."""
+    """Return the total (input tokens, output tokens) of the stored answers to questions. Unknown counts count as 0."""
     sums = (func.sum(BoxAnswerRow.input_tokens), func.sum(BoxAnswerRow.output_tokens))
     found = [0, 0]
     with database.reading() as session:
@@ -106,6 +106,6 @@ def spent_on_answers(database: Database, project: str, verifier: str | None = No
 
 
 def delete_answers_of_videos(session: Session, video_keys: Collection[str]) -> None:
-    """Delete the answers about crops of these videos, for every project."""
+    """Delete the answers about crops from these videos, whichever project asked."""
     for some in portions(video_keys):
         session.execute(delete(BoxAnswerRow).where(BoxAnswerRow.video_key.in_(some)))

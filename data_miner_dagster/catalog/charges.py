@@ -28,6 +28,9 @@ def charge_run(
     - Otherwise, each undone item is charged and retried after a back-off (`charge_failure`). A project with nothing to
       release is not retried automatically.
 
+    If the batch finished some of its items, or the failure concerns a single item, the stage counts as working
+    (`note_progress`).
+
     Args:
         session: the caller's transaction.
         stage: the stage of the run.

@@ -1,8 +1,8 @@
 """Claims, which ensure that only one worker does a piece of work, and that the work of a dead worker becomes free.
 
-A claim is a lease: a row with an expiry time that a thread of the holder renews. It is taken by an INSERT, or by an
-UPDATE conditional on the old holder's token, so exactly one of two competing workers succeeds on any database. A claim
-is free when it has expired, or when its process no longer runs on this host, so it is free immediately after a SIGKILL.
+A claim is a row with an expiry time that a thread of the holder renews. It is taken by an INSERT, or by an UPDATE
+conditional on the old holder's token, so at most one of two competing workers succeeds on any database. A claim is free
+when it has expired. For workers on its holder's host, it is free as soon as the holder's process has ended.
 Expiry times use the database server's clock if there is a server, so hosts need not agree on the time.
 """
 
@@ -22,6 +22,7 @@ from sqlalchemy import CursorResult, Table, bindparam, delete, insert, select, u
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.failures import first_line
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock, renew_now, renewer_of
 from data_miner_dagster.catalog.schema import ClaimRow
@@ -49,7 +50,7 @@ def is_claim_live(claim: ClaimRow, now: datetime) -> bool:
 
 @dataclass(slots=True)
 class Claim:
-    """A held claim. `is_lost` becomes True if it was revoked, or taken over because this worker was suspended too long.
+    """A held claim. `is_lost` becomes True if it was revoked, or was taken over because it was not renewed in time.
 
     Losing a claim costs work but never correctness. Files appear atomically and are the same for every writer, and only
     one of two workers can make the same status change.
@@ -61,6 +62,7 @@ class Claim:
     """Whether the claim was taken from a holder that did not renew it in time but may still be running."""
     is_lost: bool = False
     renewed_at: float = field(default_factory=held_clock)
+    """The time of `held_clock` at which the last successful renewal began."""
 
     @property
     def shown(self) -> str:
@@ -80,8 +82,8 @@ def check_claim(database: Database, claim: Claim) -> None:
         renew_now(database, [claim], _renew)
     if claim.is_lost:
         raise ClaimLostError(
-            f"{claim.resource} is no longer held by this process, because the process was suspended or its run was "
-            "ended; another process or run continues the work"
+            f"this process lost its claim on {claim.resource}, because the process was suspended or disconnected from "
+            "the catalog, or its run was ended; another process or run continues the work"
         )
 
 
@@ -189,12 +191,15 @@ def hold_claim(
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The claim is no longer renewed, so it will expire.
             logger.warning(
-                "the claim on %s could not be released (%s); it will expire in %.0f s", resource, error, LEASE_SECONDS
+                "the claim on %s could not be released (%s); it will expire within %.0f s",
+                resource,
+                first_line(error),
+                LEASE_SECONDS,
             )
 
 
 def keep_claim(database: Database, claim: Claim) -> None:
-    """Keep renewing a claim until this process ends.
+    """Keep renewing a claim until this process ends, unless the claim is lost.
 
     A worker on the same host can take the claim as soon as the process has ended; others must wait until it expires.
     """
@@ -225,7 +230,8 @@ def _wait_for_claim(
         if stopping.wait(min(pause, left)):
             break
     raise ClaimHeldError(
-        f"{resource} is in use by another process; wait for it, or find the process with `data-miner doctor`"
+        f"{resource} is in use by another process; try again when that process has finished (`data-miner status` lists "
+        "the processes at work)"
     )
 
 

@@ -59,8 +59,8 @@ def of_same_bytes(session: Session, video_key: str, sha256: str) -> list[str]:
 def originals_first(database: Database, video_keys: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split the keys of videos into two lists that keep the given order: originals and repetitions.
 
-    A repetition has the same bytes as one of the originals. Among videos with the same bytes, the original is the one
-    that was added to the catalog first.
+    A repetition has the same bytes as one of the originals. Of the given videos with the same bytes, the original is
+    the one that was added to the catalog first.
     """
     query = select(_VIDEO.key, _VIDEO.sha256, _VIDEO.created_at).where(_VIDEO.sha256.is_not(None))
     with database.reading() as session:

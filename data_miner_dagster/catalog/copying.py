@@ -99,8 +99,9 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
     if differing := {name: count for name, count in found.items() if count != num_rows[name]}:
         name = min(differing)
         raise CatalogError(
-            f"table {name} has {counted(found[name], 'row')} although {num_rows[name]} were copied into it, so "
-            "nothing was changed; run the command again"
+            f"table {name} has {counted(found[name], 'row')} although "
+            f"{counted(num_rows[name], 'row was', 'rows were')} copied into it, so nothing was changed; run the "
+            "command again"
         )
     for table in tables:
         column = table.autoincrement_column

@@ -165,11 +165,14 @@ def reclaim_space(engine: Engine, tables: Collection[str], *, wait_seconds: floa
                 connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {table}")
         connection.exec_driver_sql("RESET lock_timeout")
     if in_use:
+        noun = "table" if len(in_use) == 1 else "tables"
         logger.warning(
-            "the text of deleted rows may still exist in the tables %s of %s; stop all programs that use the database, "
-            "then run `VACUUM FULL` on these tables",
+            "the text of deleted rows may still exist in the %s %s of %s; stop all programs that use the database, "
+            "then run `VACUUM FULL` as the owner of the %s",
+            noun,
             ", ".join(in_use),
             engine.url.render_as_string(hide_password=True),
+            noun,
         )
     return not in_use
 

@@ -36,16 +36,17 @@ _OWN_FAULT: Final = 0
 
 
 def charge_death(session: Session, batch_id: int, undone: Collection[str], failure: Failure | None = None) -> None:
-    """Charge the death of a batch's process to its undone items, before the batch ends.
+    """Charge the death of a batch's process, or a failure of its run, to the undone items before the batch ends.
 
     If the stage's gate is closed, the outage is blamed, and the death counts against no item. The items of a probe are
-    still retried in smaller batches, so an item that kills its process cannot keep the gate closed.
+    still retried in smaller batches, so an item that kills its process cannot keep the gate closed. The gate closes if
+    the batch was a probe, or after `LONE_DEATHS` lone deaths in a row.
 
     Args:
         session: the caller's transaction.
         batch_id: the id of the batch.
         undone: the items of the batch that are not done and have not failed for reasons of their own.
-        failure: why the run ended, or None if that is not known.
+        failure: why the run failed, or None if its process died for an unknown reason.
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     if batch.stage in VIDEO_STAGES:
@@ -71,16 +72,19 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     elif batch.size == 1 and (num_dead := _num_lone_deaths(session, batch.stage)) >= LONE_DEATHS:
         word = batch.stage.value.lower()
         reason = (
-            f"during {word}, the processes of {counted(num_dead, 'item')} died in a row, each alone in its batch, and "
-            "no item succeeded"
+            f"the runs of {counted(num_dead, 'item')} died or failed during {word}, each with a single item, and no "
+            "item succeeded in between"
         )
         close_gate(session, batch.stage, FailureKind.CRASHED, reason, batch_id)
 
 
 def _charge_alone(session: Session, batch: WorkBatchRow, suspect: SuspectRow, why: Failure | None) -> None:
     due_at = now_of(session) + timedelta(seconds=backoff_seconds(suspect.num_deaths))
-    times = f"{counted(suspect.num_deaths, 'time')} during {batch.stage.value.lower()}, the last time alone"
-    message = f"its process died {times}" if why is None else f"its run failed {times}: {why.message}"
+    during = f"during {batch.stage.value.lower()}"
+    if suspect.num_deaths > 1:
+        during = f"{suspect.num_deaths} times {during}, the last time"
+    alone = f"{during} with no other item in the batch"
+    message = f"the process died {alone}" if why is None else f"the run failed {alone}: {why.message}"
     failure = Failure(VideoErrorKind.CRASHED, message, FailureScope.BATCH, batch.run_id)
     if batch.stage not in VIDEO_STAGES:
         record_attempt(session, batch.stage, suspect.item, failure, due_at)

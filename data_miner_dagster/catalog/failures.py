@@ -1,4 +1,4 @@
-"""Translate errors from a damaged, full or unreachable database into one line with a remedy."""
+"""Translate errors from a damaged, full or inaccessible database into one line with a remedy."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -28,7 +28,8 @@ _NOT_WRITABLE: Final = "readonly database"
 def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator[None]:
     """Translate database errors that concern the whole database into errors of this package.
 
-    Other errors pass through. The caller handles errors of single rows, and the database waits for locks.
+    Other errors pass through: errors of single rows, which the caller handles, and errors from an unreachable
+    PostgreSQL server.
 
     Raises:
         CatalogError: the database file is damaged.
@@ -40,6 +41,11 @@ def one_line_failures(engine: Engine, *, is_read_only: bool = False) -> Iterator
         if (translated := _translated(error, engine, is_read_only)) is None:
             raise
         raise translated from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, without the statement and link that SQLAlchemy adds."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def concerns_database(error: BaseException) -> bool:
@@ -59,7 +65,7 @@ def concerns_database(error: BaseException) -> bool:
 
 
 def quick_check(path: Path) -> str | None:
-    """Return the problem that SQLite finds in a database file, or None if it is intact, missing or not accessible."""
+    """Return the problem that SQLite finds in a database file, or None if it finds none or cannot read the file."""
     if not path.is_file():
         return None
     KeptLog(path).put_back()
@@ -84,9 +90,10 @@ def quick_check(path: Path) -> str | None:
 def damaged_catalog(where: object, why: object) -> CatalogError:
     """Return the error for a damaged catalog, with the remedy."""
     return CatalogError(
-        f"the catalog {where} is damaged ({why}); restore the file from a backup. Without a backup, move the catalog "
-        "and all files whose names begin with its name elsewhere, create a new one with `data-miner init-db`, and run "
-        "the project files again: this finds the videos and frames again, but not the history of releases"
+        f"the catalog {where} is damaged ({why}); restore the file from a backup. Without a backup, move the catalog, "
+        "and all files whose names begin with its name, to another folder, create a new catalog with "
+        "`data-miner init-db`, and run the project files again: this finds the videos and frames again, but not the "
+        "history of releases"
     )
 
 

@@ -23,7 +23,7 @@ from data_miner_dagster.domain.work import WorkStage
 
 
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
-    """Close the gate of a stage, or close it again after a failed probe. Return the gate.
+    """Close the gate of a stage after a failure, or close it again after a failed probe. Return the gate.
 
     The failure counts as a failed probe if `batch_id` is the id of the probe. If `batch_id` is None, it does so if the
     closing time is over and no probe is running. A batch that was running when the gate closed may fail for the

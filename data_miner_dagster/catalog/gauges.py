@@ -29,11 +29,11 @@ _BUSIEST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class WaitingWork:
-    """The items that are waiting for one stage."""
+    """The numbers of items that are waiting for one stage, and when the first of them became ready."""
 
-    num_due: int = 0
-    num_later: int = 0
-    oldest_due: datetime | None = None  # when the item that has waited longest became ready
+    num_due: int = 0  # items that may be processed now
+    num_later: int = 0  # items that are waiting for the time of their next retry
+    oldest_due: datetime | None = None  # when the item that has waited longest became ready, or None if none is due
 
 
 def waiting_work(session: Session, now: datetime) -> dict[WorkStage, WaitingWork]:

@@ -105,8 +105,8 @@ def release_holds(
 ) -> list[HoldRow]:
     """Remove the holds in the given scope, and return them, oldest first. An argument that is None matches everything.
 
-    The scope of a project includes holds for every project on videos that the project wants, such as the unfinished
-    videos of a cancelled run. A hold that covers more than the scope is not removed (see `holds_over`).
+    The scope of a project includes holds that name no project but a video that the project wants, such as the holds on
+    the unfinished videos of a cancelled run. A hold that covers more than the scope is not removed (see `holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -164,7 +164,7 @@ def is_work_held() -> ColumnElement[bool]:
 def is_stage_held(
     project: InstrumentedAttribute[str] | str, stage: InstrumentedAttribute[WorkStage] | WorkStage
 ) -> ColumnElement[bool]:
-    """Return the SQL condition that a stage of a project is held, for queries over projects."""
+    """Return the SQL condition that a stage of a project is held as a whole. Holds on single videos do not count."""
     return exists().where(HoldRow.video_key.is_(None), _covers(HoldRow.project, project), _covers(HoldRow.stage, stage))
 
 
@@ -243,7 +243,7 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
     return (
         lines
         if len(lines) <= _MOST_LINES
-        else [*lines[:_MOST_LINES], "there are more holds, which `data-miner status --json` lists"]
+        else [*lines[:_MOST_LINES], "there are more holds; run `data-miner resume --dry-run` to count all of them"]
     )
 
 
@@ -252,7 +252,8 @@ def _line(
 ) -> str:
     verb = "have been" if keys is not None and len(keys) > 1 else "has been"
     what, how = _words(project, stage, keys), _resume_command(project, stage, keys)
-    return f"{what} {verb} held since {_when(held_at)} ({reason}); to resume, run `{how}`"
+    why = "the run was cancelled" if reason == CANCELLED else reason
+    return f"{what} {verb} held since {_when(held_at)} ({why}); to resume, run `{how}`"
 
 
 def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
@@ -305,5 +306,5 @@ def _is(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool
 
 
 def _covers(column: InstrumentedAttribute[Any], value: object) -> ColumnElement[bool]:
-    """Return the SQL condition that a hold's column is empty or has this value."""
+    """Return the SQL condition that a column of a hold is None or equals `value`."""
     return column.is_(None) if value is None else or_(column.is_(None), column == value)

@@ -1,9 +1,10 @@
 """Leases of runs: which process executes a run, whether the process is alive, and the run's progress.
 
-Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run (runs.py).
+Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run
+(data_miner_dagster/runs.py).
 
 All judgements use a single clock, the database's, and durations measured by the holder. A run whose process has not yet
-reported gets a provisional lease, which expires like any other. Times from Dagster are never compared with ours.
+reported gets a provisional lease, which expires like any other. Times from Dagster are never compared with these times.
 """
 
 import logging
@@ -19,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from data_miner_dagster.catalog.claims import is_claim_live
 from data_miner_dagster.catalog.database import Database, portions
+from data_miner_dagster.catalog.failures import first_line
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock, idle_seconds, note_progress, renewer_of
 from data_miner_dagster.catalog.schema import ClaimRow
@@ -41,8 +43,8 @@ class RunState(StrEnum):
 
     ALIVE = "alive"
     GONE = "gone"  # the process has certainly ended
-    SILENT = "silent"  # on another host, or not known yet, and its lease has expired
-    HANGING = "hanging"  # it renews its lease but makes no progress
+    SILENT = "silent"  # the lease has expired, and the process is on another host or has never reported
+    HANGING = "hanging"  # the process exists but makes no progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,11 @@ class RunLease:
     run_id: str
     is_lost: bool = False
     renewed_at: float = field(default_factory=held_clock)
+    """The time of `held_clock` at which the last successful renewal began."""
     num_done: int = 0
+    """The number of items that the run has processed."""
     num_total: int | None = None
+    """The number of items that the run is to process, or None if not known yet."""
     ends_at: float | None = None
     """The time of `held_clock` at which `num_total` is expected to be reached, or None if not known yet."""
 
@@ -76,7 +81,10 @@ class RunLease:
         note_progress()
 
     def tell(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
-        """Set the run's progress and remaining time. They are written at the next renewal."""
+        """Set the run's progress, and its remaining time or None if that is not known.
+
+        They are written at the next renewal.
+        """
         self.num_done, self.num_total = num_done, num_total
         self.ends_at = None if remaining_seconds is None else held_clock() + min(remaining_seconds, _LONGEST_SECONDS)
 
@@ -84,12 +92,12 @@ class RunLease:
         """Check that the run may continue.
 
         Raises:
-            RunEndedError: the run was ended from outside.
+            RunEndedError: the run was cancelled, or another process ended it.
         """
         if self.is_lost:
             raise RunEndedError(
-                "this run was ended from outside while its process was suspended or made no progress; the next run "
-                "continues its work"
+                "this run was cancelled, or was ended because its process did not respond or made no progress; another "
+                "run continues its work (after `data-miner resume` if it was cancelled)"
             )
 
 
@@ -138,7 +146,7 @@ def hold_lease(database: Database, run_id: str, job: str, project: str | None = 
                 session.execute(delete(_LEASES).where(_LEASES.c.run_id == run_id, _is_mine()))
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The lease is no longer renewed, so it will expire.
-            logger.warning("the lease of run %s could not be removed (%s); it will expire", run_id, error)
+            logger.warning("the lease of run %s could not be removed (%s); it will expire", run_id, first_line(error))
 
 
 def _is_mine() -> Any:

@@ -18,8 +18,8 @@ class ListingResult:
     source: str
     query: str
     num_found: int | None  # None if the listing failed completely
-    error: str | None
-    passed_over: str | None  # a description of the files in a folder or glob that were left out
+    error: str | None  # None if the query was listed without errors
+    passed_over: str | None  # a description of the files in a folder or glob that were left out, or None
 
 
 def record_listings(session: Session, project: str, results: Sequence[ListingResult]) -> None:

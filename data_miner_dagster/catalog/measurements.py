@@ -64,7 +64,7 @@ def store_spent(
 
 
 def forget_spent(session: Session, subjects: Collection[str], stages: Collection[WorkStage]) -> None:
-    """Delete the rows for videos or projects that are being removed, at the given stages."""
+    """Delete the measurements of videos or projects that are being removed, at the given stages."""
     for some in portions(subjects):
         session.execute(delete(_ROWS).where(_ROWS.c.subject.in_(some), _ROWS.c.stage.in_(stages)))
 
@@ -80,12 +80,17 @@ class RunOfItem:
     run_id: str
     """The id of the Dagster run, or "" if the work was not part of a run."""
     measured_at: datetime
+    """When the run last recorded its use of resources."""
     wall_seconds: float
     is_failed: bool
+    """Whether no attempt of the run succeeded."""
 
 
 def runs_of_item(database: Database, subject: str, stages: Collection[WorkStage]) -> list[RunOfItem]:
-    """Return the runs that processed a video or project at these stages, in stage order, most recent first."""
+    """Return the runs that processed a video or project at these stages, in stage order.
+
+    The runs at each stage are sorted from the most recent to the oldest.
+    """
     columns = (_ROWS.c.stage, _ROWS.c.run_id, _ROWS.c.measured_at, _ROWS.c.wall_seconds)
     query = select(*columns, _ROWS.c.num_failed >= _ROWS.c.num_items)
     query = query.where(_ROWS.c.subject == subject, _ROWS.c.stage.in_(stages))
@@ -118,7 +123,7 @@ def spent_by_stage_in(session: Session, project: str | None = None) -> dict[Work
 def _videos_of(project: str) -> Select[str]:
     """Return the query for the keys of the videos whose cost counts for a project.
 
-    These are the videos that it wants, and the videos that it rejects and no other project wants.
+    These are the videos that it wants, and those that it rejects and that no other project wants.
     """
     other = aliased(ProjectVideoRow)
     is_wanted_elsewhere = exists().where(

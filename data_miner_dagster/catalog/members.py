@@ -140,12 +140,12 @@ def add_candidates(
     *,
     takes_back: bool = False,
 ) -> list[bool]:
-    """Insert distinct videos and their memberships, and return for each candidate whether its membership is new.
+    """Insert distinct videos and their memberships, and return, for each candidate, whether its membership is new.
 
     Each entry of `decided` is a candidate and the reason for its rejection, or None if it passes the rules. An existing
     membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules, and REJECTED
     if it passed and is now rejected. A video that a person removed from the project stays rejected unless `takes_back`
-    is set. An address known only from a listing counts as the user's own once the user enters it. Videos that have been
+    is set. A video's address known only from a listing is replaced once the user enters one. Videos that have been
     removed on request in the meantime are not inserted.
     """
     keys = [candidate.video_key for candidate, _ in decided]

@@ -11,13 +11,13 @@ from data_miner_dagster.domain.copies import CopyKind
 
 
 def record_backup(database: Database, url: str, snapshot: str) -> None:
-    """Record a complete backup, replacing an earlier record of the same snapshot."""
+    """Record a complete backup, replacing any earlier record of the same snapshot at this URL."""
     with database.transaction() as session:
         _replace(session, OutsideCopyRow(kind=CopyKind.BACKUP, url=url, snapshot=snapshot))
 
 
 def record_publication(database: Database, url: str, project: str, version: str) -> None:
-    """Record a published release, replacing an earlier record of the same URL.
+    """Record a published release, replacing any earlier record of a publication at this URL.
 
     Call this before the first file is published, so that an interrupted publication is recorded, too.
     """

@@ -115,7 +115,7 @@ def end_embedding(session: Session, video_key: str) -> None:
 
 
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
-    """Record the bases of the frames of EXTRACTED videos, or of their embeddings.
+    """Record the bases of EXTRACTED videos' frames if `stage` is EXTRACTION, or of their embeddings otherwise.
 
     A basis of None clears the recorded one. Call this when the files are in place.
 
@@ -147,6 +147,8 @@ def bases_on_record(database: Database) -> dict[WorkStage, str]:
 
 def refresh_bases(database: Database, bases: Mapping[WorkStage, str]) -> int:
     """If any basis differs from the recorded one, record the bases and determine all pending work again.
+
+    If a recorded basis of extraction or embedding has changed, the inputs of every project also count as changed.
 
     Args:
         database: the catalog.

@@ -60,8 +60,8 @@ def locked_gate(session: Session, site: str) -> SiteGateRow:
 class GateState:
     """The combined state of a site's own circuit breaker and the breaker for all sites."""
 
-    closed: ClosedGate | None
-    num_trips: int  # consecutive trips
+    closed: ClosedGate | None  # the breaker that stays open longest, or None if neither is open
+    num_trips: int  # consecutive trips of both breakers
     is_event: bool = False  # an event of the site is in progress, whether or not its closing time is over
 
 
@@ -159,7 +159,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open a site's breaker, so that no request is sent to it before `until`, or before a later time already set."""
+    """Open a site's breaker, so that the site receives no request before `until` or a later time already set."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):

@@ -15,7 +15,7 @@ class PictureScore:
 
     similarity: float
     prompt: str
-    num_pictures: int
+    num_pictures: int  # pictures that were compared
 
 
 def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:

@@ -43,9 +43,10 @@ def this_process() -> ProcessIdentity:
 
 
 def _process_started(pid: int) -> str | None:
-    """Return a stamp that differs between two processes with the same pid, or None if no such process is running.
+    """Return a stamp of the process with this pid, or None if no such process is running.
 
-    On systems other than Linux, the stamp is the same for all processes.
+    On Linux, the stamp differs between processes that have the same pid at different times. On other systems, it is the
+    same for all processes.
 
     Source: proc(5), field 22 of /proc/<pid>/stat, start time in clock ticks since boot.
     """

@@ -88,7 +88,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project is to retry the items that its build left out, or that no retry is due if it left out none.
+    """Record when a project is to retry the `num_left_out` items that its build left out, or no time if there are none.
 
     The wait is the same as after a failure. It grows with every consecutive build that leaves something out.
     """
@@ -128,7 +128,7 @@ class ProjectProgress:
     is_sourced: bool  # whether its sources have been listed with the current configuration
     num_members: int
     num_rejected: int
-    num_settled: int
+    num_settled: int  # members that are EXTRACTED, FAILED or UNAVAILABLE
     num_extracted: int
 
 

@@ -16,20 +16,22 @@ from typing import Any, Final, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
+from data_miner_dagster.catalog.failures import first_line
 from data_miner_dagster.domain.errors import DataMinerError
-from data_miner_dagster.domain.phrases import counted
 
 LEASE_SECONDS: Final = 90.0
-"""A holder on another host is considered dead if it has not renewed its lease for this long, in seconds."""
+"""The time in seconds after which a claim or lease that has not been renewed expires."""
 RENEW_SECONDS: Final = 20.0
 """The interval between renewals, in seconds. Several renewals may fail before a lease expires."""
 RENEW_AGAIN_SECONDS: Final = 5.0
 """The delay in seconds before the next attempt if a renewal failed."""
 _IDLE_SECONDS: Final = 1.0
-"""The interval in seconds at which the thread checks whether there are still leases to renew."""
+"""The interval in seconds at which the thread checks whether there are still claims or leases to renew."""
 
 _SET_SECONDS: Final = 5.0
 """If the wall clock shifts by more than this many seconds relative to the monotonic clock, it must have been set."""
+
+_LOST: Final = "this process stops working on %s, because another process took it over or ended the run"
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Held(Protocol):
     """A held claim or lease. `is_lost` becomes True when it has been taken over or removed."""
 
     is_lost: bool
-    renewed_at: float  # held_clock()
+    renewed_at: float  # the time of `held_clock` at which the last successful renewal began
 
     @property
     def shown(self) -> str:
@@ -122,16 +124,16 @@ class Renewer:
                 # For example, the database is restarting or the disk is full. The lease outlasts a few failures.
                 self._warn(
                     held[0][0],
-                    "%s could not be renewed (%s); this will be retried",
-                    counted(len(held), "lease"),
-                    error,
+                    "the claims and leases of this process could not be renewed (%s); retrying in %.0f s",
+                    first_line(error),
+                    RENEW_AGAIN_SECONDS,
                 )
                 due = held_clock() + RENEW_AGAIN_SECONDS
                 continue
             due = held_clock() + RENEW_SECONDS
             with self._lock:
                 for one, _ in [entry for entry in self._held.values() if entry[0].is_lost]:
-                    self._warn(one, "%s was taken over by another process, so this process stops its work", one.shown)
+                    self._warn(one, _LOST, one.shown)
                     del self._held[id(one)], self._contexts[id(one)]
 
     def _warn(self, one: Held, *line: object) -> None:

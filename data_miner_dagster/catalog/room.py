@@ -34,17 +34,17 @@ _IS_EXTRACTED: Final = and_(
 
 @dataclass(frozen=True, slots=True)
 class VideosRoom:
-    """Sums over all videos, in bytes unless noted otherwise."""
+    """Sums and means over all videos, in bytes unless noted otherwise."""
 
     sources: int  # files of videos
-    frames: int
+    frames: int  # folders of frames
     promised: int  # reserved by running downloads
     to_extract: int  # files of videos that have no frames yet
     num_to_extract: int
     typical_source: int  # the mean size of the videos downloaded so far
     # bytes of frames per byte of source, over the videos extracted so far; None if no video was extracted
     frames_per_byte: float | None
-    last_progress: datetime | None  # when a video with a stored file last changed
+    last_progress: datetime | None  # when a video with a stored file last changed, or None if no file is stored
 
 
 _SUMS: Final = select(

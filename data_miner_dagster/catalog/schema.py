@@ -42,7 +42,7 @@ class UtcDateTime(TypeDecorator[datetime]):
             ValueError: the time has no time zone.
         """
         if value is not None and value.tzinfo is None:
-            raise ValueError(f"the datetime {value!r} has no time zone; pass one that does")
+            raise ValueError(f"the datetime {value!r} has no time zone; pass a datetime with a time zone")
         return value.astimezone(UTC) if value is not None else None
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
@@ -171,7 +171,7 @@ class ProjectVideoRow(Base):
 
 
 class ClaimRow(Base):
-    """A worker's claim on a piece of work. It is a lease that expires, so no row stays locked when a worker dies."""
+    """A worker's claim on some work. It expires unless it is renewed, so nothing stays locked if a worker dies."""
 
     __tablename__ = "claims"
 
@@ -267,7 +267,7 @@ class SiteRefusalRow(Base):
     site: Mapped[str] = mapped_column(String(255), primary_key=True)
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
     state: Mapped[str] = mapped_column(String(16))  # RefusalState
-    counts: Mapped[bool]  # False: the refusal is known to concern only the video
+    counts: Mapped[bool]  # False if the refusal is known to concern only the video
     refused_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
@@ -291,9 +291,10 @@ class PrescreeningRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     project_name: Mapped[str] = mapped_column(ForeignKey("projects.name", ondelete="CASCADE"))
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
-    fingerprint: Mapped[str] = mapped_column(String(64))  # of encoder and prompts; if it changes, the row is replaced
+    # depends on the encoder and the prompts; if it changes, the row is replaced
+    fingerprint: Mapped[str] = mapped_column(String(64))
     similarity: Mapped[float]
-    prompt: Mapped[str] = mapped_column(Text)  # the best one
+    prompt: Mapped[str] = mapped_column(Text)  # the most similar prompt
     num_pictures: Mapped[int]
     scored_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

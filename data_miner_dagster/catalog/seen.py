@@ -1,4 +1,4 @@
-"""Sums over the videos that a root has already processed, for forecasting the cost of new ones."""
+"""Sums over the videos and releases that a root already has, for forecasting the cost of new videos."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -19,18 +19,18 @@ _CONSIDERED: Final = (ProjectVideoStatus.FILTERED, ProjectVideoStatus.FILTERED_E
 class Seen:
     """Sums over the videos and latest releases of a root or project."""
 
-    num_videos: int  # with a known duration
-    seconds: float  # duration of these videos
-    num_files: int  # with a known size as well
+    num_videos: int  # videos with a known duration
+    seconds: float  # the total duration of these videos
+    num_files: int  # videos with a known duration and file size
     file_bytes: int
-    file_seconds: float
-    num_extracted: int
+    file_seconds: float  # the total duration of the videos in `num_files`
+    num_extracted: int  # EXTRACTED videos with a known duration
     num_frames: int
-    frame_seconds: float
+    frame_seconds: float  # the total duration of the videos in `num_extracted`
     measured_frames: int  # frames with a known size in bytes
     frames_bytes: int
     num_downloads: int  # successful ones
-    num_requests: int  # of all downloads, including failed ones
+    num_requests: int  # requests for all downloads, including failed ones
     num_releases: int  # the latest release of each project
     released_from_frames: int  # frames of the filtered videos of the same projects
     num_images: int
@@ -38,7 +38,7 @@ class Seen:
 
 
 def seen(database: Database, project: str | None = None) -> Seen:
-    """Return the sums over the videos of `project`, or over all videos of the root if it is None."""
+    """Return the sums over the videos and latest release of `project`, or over the whole root if it is None."""
     with database.reading() as session:
         spent = spent_by_stage_in(session, project).get(WorkStage.DOWNLOADING)
         videos = [value or 0 for value in session.execute(_videos(project)).one()]
@@ -74,7 +74,10 @@ def _videos(project: str | None) -> Select[tuple[Any, ...]]:
 
 
 def _released(session: Session, project: str | None) -> tuple[int, int, int, int]:
-    """Return the numbers of releases, source frames, images and boxes, over each project's latest valid release."""
+    """Return the numbers of releases, source frames, images and boxes.
+
+    They cover each project's latest release that has not been withdrawn, or that of `project` unless it is None.
+    """
     latest = select(func.max(ReleaseRow.id)).where(ReleaseRow.withdrawn_reason.is_(None))
     if project is not None:
         latest = latest.where(ReleaseRow.project_name == project)

@@ -44,7 +44,7 @@ class ShardPlan:
     project: str
     basis: str  # fingerprint of the inputs and settings of the shards
     num_shards: int
-    first_part: int  # greater than the number of any part that existed before
+    first_part: int  # the number of the first part file of its results, greater than those of all earlier parts
     created_at: datetime
 
 
@@ -53,10 +53,10 @@ class OpenShard:
     """A shard that is not finished yet."""
 
     plan_id: str
-    number: int
+    number: int  # from 0
     range: ShardRange
     num_taken: int  # workers that began it and did not return it; if they are dead, it may have killed them
-    resource: str
+    resource: str  # the name of its claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class Sharing:
     plan: ShardPlan
     num_open: int
     num_free: int  # shards that no worker has started
-    num_asked: int  # requested runs
-    ask_again_at: datetime
+    num_asked: int  # runs requested so far
+    ask_again_at: datetime  # the earliest time at which more runs may be requested
 
 
 def begin_sharing(
@@ -132,7 +132,7 @@ def end_sharing(database: Database, stage: WorkStage, project: str) -> None:
 
 
 def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard | None:
-    """Return the next free shard of a plan, or None if none is free. The caller must then take the shard's claim.
+    """Return the next free shard of a plan, or None if none is free. The caller must take the shard's claim next.
 
     Only the leading run (`leads`) receives a shard whose worker has died. If the shard kills the leading run's process,
     too, that death counts as a failure of the project.
@@ -170,7 +170,8 @@ def put_back_shard(database: Database, shard: OpenShard) -> None:
 def finish_shard(database: Database, plan: ShardPlan, shard: OpenShard, *, leads: bool) -> None:
     """Record that all results of a shard are in files.
 
-    A caller that does not lead (`leads`) also stores the cost of its own work so far.
+    Unless the caller leads (`leads`), this also stores the cost of the caller's work so far, and resets the wait before
+    more runs may be requested.
     """
     with database.transaction() as session:
         session.execute(delete(_SHARDS).where(_is(shard)))
@@ -194,14 +195,16 @@ def is_any_at_work(database: Database, stage: WorkStage, project: str) -> bool:
 
 
 def sharings(database: Database) -> list[Sharing]:
-    """Return the progress of every plan."""
+    """Return the progress of every plan, oldest plan first."""
     with database.reading() as session:
         plans = session.scalars(select(ShardPlanRow).order_by(ShardPlanRow.created_at, ShardPlanRow.id)).all()
         return [_sharing_of(session, row) for row in plans]
 
 
 def ask_to_join(database: Database, plan: ShardPlan, number: int) -> int | None:
-    """Record that `number` more runs are requested.
+    """Record that `number` more runs are requested, and set the earliest time of the next request.
+
+    The wait doubles with each request until one of the requested runs finishes a shard.
 
     Returns:
         The number of runs that were requested before, or None if the plan has ended.

@@ -98,7 +98,7 @@ def note_refusal(
 def declare_event(
     database: Database, site: str, until: datetime, reason: str, *, since: datetime, kinds: Collection[VideoErrorKind]
 ) -> None:
-    """Close a site's gate because the whole site refuses requests, and postpone the videos that failed because of it.
+    """Open a site's breaker because the whole site refuses requests, and postpone the videos that failed because of it.
 
     Args:
         database: the catalog.

@@ -23,9 +23,9 @@ _unhurried: set[str] = set()
 def use_small_pages(folder: Path) -> None:
     """Use small pages in the SQLite files that this process creates directly in a folder from now on.
 
-    This saves space in folders with many files, or with rows of about 2 kB. Each empty table takes a page, and a page
-    of the default size is a quarter empty if it holds two such rows. Existing files do not change, and any program can
-    read both kinds.
+    This saves space in folders with many files, since each empty table takes a page. It also saves space in files with
+    large rows, which leave parts of large pages empty. Existing files do not change, and any program can read both
+    kinds.
     """
     _listen()
     _small.add(os.path.realpath(folder))

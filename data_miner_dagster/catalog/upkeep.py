@@ -85,12 +85,13 @@ def record_internal_error(
     stage: WorkStage,
     may_pass: bool = False,
 ) -> bool:
-    """Set a video to FAILED after an unexpected error, unless a live worker holds its claim.
+    """Set a video to FAILED after an unexpected error, and record the cost of the attempt.
 
-    A video whose status is neither PENDING nor in `only_from` does not change, because another worker has since
-    advanced it. With `may_pass` (for an error of the system rather than of this program), the failure is transient, and
-    the video is due after a back-off. Without `may_pass`, it is an internal error, and the video is due when another
-    version of this package runs, or after `retry_videos`.
+    Nothing is changed if a live worker holds the video's claim. A video whose status is neither PENDING nor in
+    `only_from` keeps its status, because another worker has since advanced it. With `may_pass` (for an error of the
+    system rather than of this program), the failure is transient, and the video is due after a back-off. Without
+    `may_pass`, it is an internal error, and the video is due when another version of this package runs, or after
+    `retry_videos`.
 
     Args:
         database: the catalog.
@@ -123,7 +124,10 @@ def record_internal_error(
 
 
 def fail_for_now(database: Database, video_key: str, stage: WorkStage, kind: VideoErrorKind, line: str) -> None:
-    """Set a video whose claim the caller holds to FAILED. It is due again after a back-off."""
+    """Set a video whose claim the caller holds to FAILED, and record the attempt's cost.
+
+    The video is due again after a back-off.
+    """
     with database.transaction() as session:
         due_at = _next_try(session, stage, video_key)
         move_video(
@@ -143,7 +147,10 @@ def _next_try(session: Session, stage: WorkStage, video_key: str) -> datetime:
 
 
 def delete_dead_claims(database: Database) -> list[str]:
-    """Delete claims whose holders are dead, which block nobody. Return their resources, sorted."""
+    """Delete the claims that have expired or whose processes have ended. Return their resources, sorted.
+
+    Such claims block no other worker.
+    """
     dead = []
     with database.transaction() as session:
         now = database.now(session)

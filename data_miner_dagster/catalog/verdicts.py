@@ -154,7 +154,10 @@ def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int
 
 
 def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return a (highest id, number of undone verdicts) pair that changes whenever a project's verdicts change."""
+    """Return a (highest id, number of undone verdicts) pair.
+
+    The pair changes whenever a verdict of the project is added or undone.
+    """
     query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
     with database.reading() as session:
         last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()

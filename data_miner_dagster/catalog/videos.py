@@ -1,6 +1,7 @@
 """Videos: queries, due and unwanted videos, recording downloads, retries and deletion.
 
-Results sorted by key use Python's string order (see members.py for the reason).
+Results that are sorted by key use Python's string order, unless the function says otherwise (see members.py for the
+reason).
 
 Belongs here: rows of videos. Does not belong here: status changes (transitions.py), videos whose worker died
 (upkeep.py).
@@ -43,7 +44,10 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def keys_with_prefix(database: Database, prefix: str) -> list[str]:
-    """Return the sorted video keys that start with `prefix`, which must not be empty. Only the index is read."""
+    """Return the video keys that start with `prefix`, in the database's order. Only the index is read.
+
+    `prefix` must not be empty.
+    """
     above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
     with database.reading() as session:
         query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
@@ -85,7 +89,7 @@ def find_videos_after(
     project: str | None = None,
     statuses: Collection[VideoStatus] | None = None,
 ) -> tuple[list[VideoRow], int]:
-    """Return up to `limit` videos with keys after `after`, sorted by key, and how many keys after `after` there are.
+    """Return up to `limit` videos with keys after `after`, sorted by key, and the number of all videos after `after`.
 
     Only videos that `project` wants and whose status is in `statuses` count. If one of these is None, it sets no
     condition.
@@ -150,7 +154,7 @@ class WantedVideo:
 
     key: str
     status: VideoStatus
-    retry_after: datetime | None  # also set if an update of this package makes the video due
+    retry_after: datetime | None  # from `due_at`, so it is also set if an update of this package makes the video due
     has_file: bool  # whether a downloaded and verified file is recorded
 
 
@@ -174,7 +178,7 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
 
 
 def unwanted_videos(database: Database) -> Sequence[VideoRow]:
-    """Return the videos that no project wants, sorted by key."""
+    """Return the videos that no project wants, sorted by key in the database's order."""
     with database.reading() as session:
         return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
 
@@ -216,13 +220,13 @@ def due_at(
 
 
 def is_due(video: VideoRow, now: datetime | None = None) -> bool:
-    """Return whether a FAILED or UNAVAILABLE video may be retried at `now` (None for the current time of this host)."""
+    """Return whether a FAILED or UNAVAILABLE video may be retried at `now`, or at this host's current time if None."""
     due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
     return due is not None and due <= (now or utc_now())
 
 
 def record_downloaded(session: Session, video_key: str, file: VideoFileRecord, **values: Any) -> bool:
-    """Move a video from DOWNLOADING to DOWNLOADED with the verified facts about its file, which must be in place.
+    """Move a video to DOWNLOADED with the verified facts about its file, which must be in place.
 
     Failed attempts to extract an earlier file are deleted, because they do not concern this file. `values` are
     additional columns to set.

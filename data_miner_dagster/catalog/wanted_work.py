@@ -109,7 +109,7 @@ def _is_last_failure() -> ColumnElement[bool]:
 def _failure_counts() -> ColumnElement[bool]:
     """Return the SQL condition that a video's last failure exists and still counts.
 
-    A failure counts until its inputs change. A fault of this program counts until the version of the program changes.
+    A failure counts until its inputs change. A fault of this program also ceases to count when the version changes.
     """
     kinds_of_program = [kind.value for kind in FailureKind if kind.is_of_program]
     wanted = case(

@@ -81,7 +81,7 @@ class WorkBatchRow(Base):
     size: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    reason: Mapped[str | None] = mapped_column(Text)  # how it ended
+    reason: Mapped[str | None] = mapped_column(Text)  # how it ended, or why it is about to end
 
 
 class BatchItemRow(Base):
@@ -106,15 +106,16 @@ class ProjectTurnRow(Base):
 
 
 class SuspectRow(Base):
-    """An item that was unfinished when its batch's process died. Its next batch is at most half as large."""
+    """An item left unfinished when its batch's process died. It is retried in a batch of half the size, or alone."""
 
     __tablename__ = "suspects"
 
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
     item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)
-    batch_id: Mapped[int]  # the batch that died: items of the same death are retried together
+    # the batch that died, since items of the same death are retried together; 0 if a success followed a lone death
+    batch_id: Mapped[int]
     size: Mapped[int]  # the size of the largest batch that may contain it
-    num_deaths: Mapped[int]
+    num_deaths: Mapped[int]  # deaths while the stage's gate was open
 
 
 class AttemptRow(Base):
@@ -135,7 +136,8 @@ class AttemptRow(Base):
         String(64)
     )  # fingerprint of the inputs: failures with different inputs are ignored
     failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: not retried before something changes
+    # when it may be retried, or None if it is not retried until something changes
+    due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class StageGateRow(Base):
@@ -159,9 +161,10 @@ class HoldRow(Base):
     __table_args__ = (Index(None, "video_key"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    project: Mapped[str | None] = mapped_column(String(100))  # None: every project
-    stage: Mapped[WorkStage | None] = mapped_column(_STAGE)  # None: every stage
-    video_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # None: every video
+    project: Mapped[str | None] = mapped_column(String(100))  # or None for every project
+    stage: Mapped[WorkStage | None] = mapped_column(_STAGE)  # or None for every stage
+    # or None for every video and the project stages
+    video_key: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))
     reason: Mapped[str] = mapped_column(Text)
     held_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
@@ -183,7 +186,7 @@ class MeasurementRow(Base):
 
     subject: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH), primary_key=True)  # video key or project name
     stage: Mapped[WorkStage] = mapped_column(_STAGE, primary_key=True)
-    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": not part of a Dagster run
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)  # or "" outside Dagster runs
     num_items: Mapped[int]
     num_failed: Mapped[int]
     num_requests: Mapped[int] = mapped_column(BigInteger)
@@ -238,10 +241,10 @@ class AlertRow(Base):
     __tablename__ = "alerts"
 
     kind: Mapped[AlertKind] = mapped_column(Enum(AlertKind, native_enum=False, length=32), primary_key=True)
-    subject: Mapped[str] = mapped_column(String(255), primary_key=True)  # a project, stage or site; "": the root
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)  # a project, stage or site, or ""
     line: Mapped[str] = mapped_column(Text)
     since: Mapped[datetime] = mapped_column(UtcDateTime)
-    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # None: it has not lasted long enough
+    told_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # or None if it was not sent yet
 
 
 class AlertMessageRow(Base):

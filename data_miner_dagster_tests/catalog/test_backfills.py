@@ -78,7 +78,9 @@ def test_choose_for_backfill__what_is_named_in_its_order(planted: Database) -> N
     keys = ["v-unembeddable", "v-old-vectors", "v-extracted", "v-embedded", "v-listed", "v-of-another"]
     choice = choose_for_backfill(planted, EMBEDDING, "a", standings=[], video_keys=keys)
     assert (choice.video_keys, choice.num_failed) == (("v-unembeddable", "v-extracted"), 1)
-    assert choice.left_out == "1 already in progress, 1 held (`data-miner resume`), 1 waiting for an earlier stage"
+    assert choice.left_out == (
+        "1 already in progress, 1 held until you run `data-miner resume`, 1 waiting for an earlier stage"
+    )
 
 
 def test_choose_for_backfill__failed_videos_do_not_wait_for_an_earlier_stage(planted: Database) -> None:

@@ -140,7 +140,7 @@ def test_hold_claim__renewed_while_held_and_through_errors_of_the_database(
         wait_until(lambda: expiry() > 0)
         with database.transaction() as session:
             session.execute(text("ALTER TABLE claims RENAME TO claims_away"))
-        wait_until(lambda: "1 lease could not be renewed (" in caplog.text)
+        wait_until(lambda: "the claims and leases of this process could not be renewed (" in caplog.text)
         with database.transaction() as session:
             session.execute(text("ALTER TABLE claims_away RENAME TO claims"))
         set_row(database, "video/a", expires_at=soon)
@@ -165,7 +165,7 @@ def test_check_claim__asks_the_catalog_only_after_a_pause(database: Database) ->
         set_row(database, "video/a", token="another", host="elsewhere")
         check_claim(database, claim)  # renewed a moment ago: nobody can have taken it
         claim.renewed_at -= LEASE_SECONDS
-        with pytest.raises(ClaimLostError, match="video/a is no longer held by this process"):
+        with pytest.raises(ClaimLostError, match="this process lost its claim on video/a"):
             check_claim(database, claim)
     with hold_claim(database, "video/b", wait_seconds=0) as claim:
         claim.renewed_at -= LEASE_SECONDS

@@ -101,7 +101,9 @@ def test_charge_death__one_deadly_video_among_100_is_found_in_14_runs(
     row = find_video(database, poison)
     assert row is not None
     assert (row.status, row.error_kind) == (VideoStatus.FAILED, "crashed")
-    assert row.error == f"its process died {num_deaths} times during embedding, the last time alone"
+    assert row.error == (
+        f"the process died {num_deaths} times during embedding, the last time with no other item in the batch"
+    )
     with database.reading() as session:
         attempt = last_attempt(session, EMBEDDING, poison)
         assert attempt is not None
@@ -132,7 +134,7 @@ def test_charge_death__where_everything_dies_the_gate_closes_and_few_are_charged
         gate = gate_of(session, EMBEDDING)
         assert gate is not None
         assert gate.kind == FailureKind.CRASHED
-        assert "the processes of 3 items died in a row, each alone in its batch, and no item succeeded" in gate.reason
+        assert "the runs of 3 items died or failed during embedding, each with a single item" in gate.reason
         stage.now = gate.closed_until
     assert len(find_videos(database, statuses=[VideoStatus.FAILED])) == 3
     num_before = len(stage.sizes)

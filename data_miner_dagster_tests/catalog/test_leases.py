@@ -109,7 +109,7 @@ def test_hold_lease__of_a_run_that_was_ended_is_lost(database: Database, monkeyp
     with hold_lease(database, "run-1", "job") as lease:
         remove_leases(database, ["run-1"])
         wait_until(lambda: lease.is_lost)
-        with pytest.raises(RunEndedError, match="this run was ended"):
+        with pytest.raises(RunEndedError, match="this run was cancelled, or was ended"):
             lease.check()
 
 

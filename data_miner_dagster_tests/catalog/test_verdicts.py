@@ -164,7 +164,7 @@ def test_delete_verdicts__of_videos_and_of_a_project(bikes: Database) -> None:
     ("changes", "message"),
     [
         ({"shown": None}, "the verdict 'right' on local-a/000003 needs a box"),
-        ({"shown": ShownBox("bicycle", (0.5, 0.2, 0.5, 0.7))}, "not four shares from 0 to 1, in order"),
+        ({"shown": ShownBox("bicycle", (0.5, 0.2, 0.5, 0.7))}, "not four shares from 0 to 1"),
         ({"shown": ShownBox("bicycle", (float("nan"), 0.2, 0.5, 0.7))}, "not four shares"),
         ({"word": VerdictWord.SHIFTED}, "needs a new box"),
         ({"new_class_name": "car"}, "cannot have a new class name"),

@@ -39,7 +39,7 @@ def test_deadly_video__is_found_by_halving_and_all_others_are_done(tmp_path: Pat
     assert row is not None
     assert (row.status, row.error) == (
         VideoStatus.FAILED,
-        "its process died 3 times during embedding, the last time alone",
+        "the process died 3 times during embedding, the last time with no other item in the batch",
     )
     assert row.retry_after is not None
     assert len(find_videos(platform.database, statuses=[VideoStatus.EXTRACTED])) == 7

@@ -99,7 +99,7 @@ def test_extract_frames__a_lost_claim_publishes_no_folder_and_charges_no_failure
         return made
 
     monkeypatch.setattr(FrameWorkers, "make_frame_folder", slow)
-    with pytest.raises(ClaimLostError, match="video/urls-a is no longer held"):
+    with pytest.raises(ClaimLostError, match="lost its claim on video/urls-a"):
         extract_frames(platform, [KEY])
     assert len(written_in) == 1
     assert status_of(platform) is VideoStatus.EXTRACTING, "the other worker's"
@@ -119,7 +119,7 @@ def test_download_videos__a_lost_claim_publishes_no_file(
         return proven
 
     monkeypatch.setattr("data_miner_dagster.operations.downloading.download_videos.prove", slow)
-    with pytest.raises(ClaimLostError, match="video/urls-a is no longer held"):
+    with pytest.raises(ClaimLostError, match="lost its claim on video/urls-a"):
         download_videos(platform, [KEY])
     assert status_of(platform) is VideoStatus.DOWNLOADING
     assert not platform.layout.video_info(KEY).exists()
@@ -148,7 +148,7 @@ def test_project_stage__of_another_worker_by_now_keeps_the_row_as_that_one_has_i
             if raises is not None:
                 raise raises
 
-    with pytest.raises(ClaimLostError, match="project/bikes is no longer held"):
+    with pytest.raises(ClaimLostError, match="lost its claim on project/bikes"):
         work()
     row = find_project(platform.database, "bikes")
     assert row is not None
@@ -164,7 +164,7 @@ def test_within__a_run_that_was_ended_stops_at_its_next_item(platform: Platform)
     assert (ours.run_id, platform.run_id, ours.database is platform.database) == ("run-1", None, True)
     assert lease.num_done == 1
     lease.is_lost = True
-    with pytest.raises(RunEndedError, match="this run was ended"):
+    with pytest.raises(RunEndedError, match="this run was cancelled, or was ended"):
         extract_frames(ours, [KEY])
     assert status_of(platform) is VideoStatus.DOWNLOADED
     assert live_claims(platform.database) == []

@@ -196,8 +196,8 @@ def test_a_root_of_a_later_version__is_refused_in_one_line(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert capsys.readouterr().err == (
-        f"error: the catalog sqlite:///{catalog} is at revision 9999, newer than revision {head_revision()} "
-        "of this version; upgrade data-miner-dagster, or use another --root\n"
+        f"error: the catalog sqlite:///{catalog} is at revision 9999, but this version supports only revisions up to "
+        f"{head_revision()}; upgrade data-miner-dagster, or use another catalog\n"
     )
     assert rows_of(catalog) == before
     assert not list(catalog.parent.glob("catalog-*"))

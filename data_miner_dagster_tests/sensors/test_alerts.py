@@ -42,6 +42,6 @@ def test_wanted_work__tells_a_webhook_once_of_a_project_that_has_failed(
         wait_for("the end", lambda: len(webhook.told) > 1 or None, timeout=120, every=0.02)
     assert [(told["title"], told["type"]) for told in webhook.told] == [
         ("data-miner: Project street has failed", "failure"),
-        ("data-miner: Project street has failed is over", "success"),
+        ("data-miner: Project street has failed (resolved)", "success"),
     ]
     assert "filtering: no frame is left; 'data-miner retry --project street'" in webhook.told[0]["message"]

@@ -83,7 +83,7 @@ def initialize(database: Database) -> Migration | None:
         The migration of an earlier version's tables, or None if there were no tables or they were up to date.
 
     Raises:
-        TransientError: the database cannot be opened.
+        TransientError: the database cannot be opened, or the disk is full.
         CatalogError: the database is damaged.
         ConfigError: the database was created by a newer version of this package.
         PermanentError: a row would refer to a missing row after the migration.
@@ -117,8 +117,8 @@ def migrate(engine: Engine) -> Migration | None:
         current = current_revision(connection)
         if current is not None and head is not None and current > head:
             raise ConfigError(
-                f"the catalog {engine.url.render_as_string(hide_password=True)} is at revision {current}, newer than "
-                f"revision {head} of this version; upgrade data-miner-dagster, or use another --root"
+                f"the catalog {engine.url.render_as_string(hide_password=True)} is at revision {current}, but this "
+                f"version supports only revisions up to {head}; upgrade data-miner-dagster, or use another catalog"
             )
         if current == head:
             return None

@@ -56,14 +56,14 @@ def test_watch__tells_once_that_it_begins_and_once_that_it_is_over(told: Platfor
     watch.wait(60)
     with told.database.transaction() as session:
         open_gate(session, WorkStage.EMBEDDING)
-    assert watch.look() == ["The stage embedding is closed is over"]
+    assert watch.look() == ["The stage embedding is closed (resolved)"]
     watch.wait(60)
     first, second = webhook.told
     assert (first["title"], first["type"]) == ("data-miner: The stage embedding is closed", "failure")
     assert first["message"].startswith(
         "no weights of ‹b›lite‹/b›, see http: //x.example/; the stage is probed automatically"
     )
-    assert (second["title"], second["type"]) == ("data-miner: The stage embedding is closed is over", "success")
+    assert (second["title"], second["type"]) == ("data-miner: The stage embedding is closed (resolved)", "success")
     with told.database.reading() as session:
         assert (find_alerts(session), count_messages(session)) == ([], 0)
 
@@ -135,7 +135,7 @@ def test_send_due__what_is_about_one_thing_is_told_in_its_order(told: Platform, 
     assert [body["title"].removeprefix("data-miner: ") for body in webhook.told] == [
         "Project trams has failed",
         "Project street has failed",
-        "Project street has failed is over",
+        "Project street has failed (resolved)",
         "Project street has failed",
     ]
 
