@@ -95,7 +95,10 @@ class ForeignAddress:
         if len(self.text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
         if _UNSEEN.search(self.text) or _FORBIDDEN.search(self.text):
-            raise AddressError("the address contains characters that are not allowed")
+            raise AddressError(
+                "the address contains control characters, or braces or invisible characters that are not "
+                "percent-encoded"
+            )
 
     @classmethod
     def parse(cls, text: str) -> "ForeignAddress":

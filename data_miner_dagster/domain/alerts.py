@@ -27,17 +27,18 @@ class AlertKind(StrEnum):
             case AlertKind.DISK_SHORT:
                 return "The disk is almost full"
             case AlertKind.QUOTA_SHORT:
-                return "Downloads wait for disk space"
+                return "Downloads are waiting for disk space"
             case AlertKind.STALLED:
                 return "Work is due, but nothing is being done"
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is wrong at present. An alert is sent once the trouble has lasted long enough."""
+    """Something that is wrong at present. An alert is sent once the trouble has lasted for the time `after`."""
 
     kind: AlertKind
     subject: str
+    """The name of the project or stage, the site (`*` for all sites), or "" if the kind has no subject."""
     line: str
     """The problem and the remedy, for people."""
     since: datetime | None = None

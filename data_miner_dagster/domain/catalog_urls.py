@@ -24,12 +24,12 @@ def shown_catalog_url(url: str) -> str:
     """Return a catalog URL, valid or not, in quotes for display.
 
     Text between the scheme and '@', and text after '?', may be a password and is shown as `***`. If no '/' remains, the
-    result is a phrase instead of the URL.
+    whole URL is shown as `***`.
     """
     before, at, rest = url.rpartition("@")
     head = re.match(r"[\w+]{0,30}:?//", before)
     rest, mark, _ = rest.partition("?")
     shown = f"{head[0] if head else ''}***@{rest}" if at else rest
     if "/" not in shown:
-        return "a value that is not shown"
+        return repr("***")
     return repr(f"{shown}?***" if mark else shown)

@@ -27,7 +27,7 @@ class ReturnedBox:
     def __post_init__(self) -> None:
         """Reject coordinates that are not finite, which a damaged file may contain."""
         if not all(map(math.isfinite, self.box)):
-            raise ValueError(f"the box {self.box} has a coordinate that is not finite")
+            raise ValueError(f"a coordinate is not a finite number in the box {self.box}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,10 @@ class ReturnedImage:
         name: the file's name in the tool: a path or an address that ends with the file's path below `images/`.
         boxes: the boxes.
         is_reviewed: whether a person has examined the whole image, or None if the tool does not say.
-        frame_id: the id of the frame, if the tool preserved it.
-        who: the annotator, if known.
-        given_at: when the annotator finished, if known.
-        unusable: a phrase that describes a shape other than an upright box with one label, or None if all have that
-        shape.
+        frame_id: the id of the frame, or None if the tool did not preserve it.
+        who: the annotator, or None if unknown.
+        given_at: when the annotator finished, or None if unknown.
+        unusable: a phrase for a shape that is not an upright box with one label, or None if every shape is one.
 
     Raises:
         ValueError: `frame_id` is not a string.
@@ -59,4 +58,4 @@ class ReturnedImage:
     def __post_init__(self) -> None:
         """Reject a frame id that is not a string, which a damaged file may contain."""
         if self.frame_id is not None and not isinstance(self.frame_id, str):
-            raise ValueError(f"frame_id {self.frame_id!r} is not text")
+            raise ValueError(f"the frame id {self.frame_id!r} is not a string")

@@ -8,7 +8,7 @@ states the problem, the value and the remedy.
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others were
     ├── ClaimHeldError         another live worker holds the requested work
-    ├── RunEndedError          the run of this process was ended from outside; the process stops without writing more
+    ├── RunEndedError          the run was cancelled or ended by another process; its own stops without writing more
     ├── NotReadyError          an earlier stage of the project has not been done
     ├── OutOfDateError         a table was built from inputs that have since changed, or by an earlier version
     ├── SystematicFaultError   every item, or ten in a row, had the same fault: the program is at fault, not the data
@@ -22,7 +22,7 @@ states the problem, the value and the remedy.
     │   │   └── ObjectForbiddenError   the credentials do not allow the request
     │   └── ModelError
     └── TransientError         trying again later may succeed
-        ├── ClaimLostError         another worker took over the work while this one was suspended
+        ├── ClaimLostError         the claim expired and was taken over, or was revoked because its run was ended
         ├── OutageError(kind)  a problem that would affect every item: the stage waits
         ├── ObjectTransientError   a bucket did not answer in any attempt
         │   └── ObjectChangedError     an object was replaced while it was being read
@@ -62,11 +62,11 @@ class ClaimHeldError(DataMinerError):
 
 
 class RunEndedError(DataMinerError):
-    """The run was ended from outside while its process was working. The process stops, and no item has failed."""
+    """The run was cancelled, or was ended by another process. This process stops, and no item has failed."""
 
 
 class SystematicFaultError(DataMinerError):
-    """A fault that affects all items. It was recorded for none of them, and the run ends."""
+    """Every item, or ten in a row, had the same fault. It was recorded for none of them, and the run ends."""
 
 
 class CatalogError(DataMinerError):
@@ -97,7 +97,10 @@ class TransientError(DataMinerError):
 
 
 class ClaimLostError(TransientError):
-    """Another worker took over the work because this process was suspended for a while. No item has failed."""
+    """This process has lost its claim on the work, which another worker may have taken over. No item has failed.
+
+    The claim expired while the process was suspended or disconnected, or was revoked because the run was ended.
+    """
 
 
 class OutageError(TransientError):
@@ -109,14 +112,14 @@ class OutageError(TransientError):
 
 
 class ModelError(PermanentError):
-    """A model is unknown, is missing from the cache, or does not match its pinned checksum."""
+    """A model cannot be used: it is unknown, missing, differs from its pinned checksum, or is too large to run."""
 
     is_of_project = False
     """True if a project names this model in its settings. Other projects may not need it."""
 
 
 class ObjectError(PermanentError):
-    """A bucket refuses a request, or an object differs from the data that was stored. The message names the object."""
+    """A bucket refuses a request, or an object is too large or differs from what was stored. The message names it."""
 
 
 class ObjectMissingError(ObjectError):

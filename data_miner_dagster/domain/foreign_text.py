@@ -41,7 +41,7 @@ def clean_text(value: object, max_length: int = MAX_LINE) -> str | None:
 
 
 def clean_texts(values: object) -> tuple[str, ...]:
-    """Return at most `MAX_TAGS` cleaned texts from a foreign list or tuple, or an empty tuple for any other value."""
+    """Return at most `MAX_TAGS` cleaned strings from a foreign list or tuple, or an empty tuple for any other value."""
     if not isinstance(values, list | tuple):
         return ()
     cleaned = (clean_text(value, MAX_TAG_LENGTH) for value in values[: 2 * MAX_TAGS])

@@ -27,7 +27,9 @@ def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
         ValueError: `content` is not a record of this kind.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"the content is a {type(content).__name__}, not a mapping with the fields of {kind.__name__}")
+        raise ValueError(
+            f"the content has type {type(content).__name__}; it must be a mapping with the fields of {kind.__name__}"
+        )
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(map(str, content.keys() - names)):
         raise ValueError(f"{kind.__name__} does not have these fields: {', '.join(unknown)}")

@@ -61,7 +61,11 @@ def make_frame_id(video_key: str, frame_index: int) -> str:
 
 
 def split_frame_id(frame_id: str) -> tuple[str, int]:
-    """Return the video key and the frame index that a frame id contains."""
+    """Return the video key and the frame index that a frame id contains.
+
+    Raises:
+        ValueError: the part after the last `/` is not a whole number.
+    """
     video_key, _, ordinal = frame_id.rpartition("/")
     return video_key, int(ordinal)
 

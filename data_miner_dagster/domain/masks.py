@@ -25,7 +25,7 @@ class Mask:
     The encoding is unique: masks are equal if and only if their pixels are.
     """
 
-    resolution_wh: tuple[int, int]  # of the picture
+    resolution_wh: tuple[int, int]  # the width and height of the picture
     counts: str
 
     @classmethod
@@ -150,6 +150,9 @@ class Mask:
         """Return this mask in a larger picture, with the upper left corner of its own picture at `left_top`.
 
         If both pictures have the same size, the mask is returned unchanged.
+
+        Raises:
+            ValueError: the object is not inside the larger picture.
         """
         if resolution_wh == self.resolution_wh:
             return self

@@ -33,7 +33,7 @@ class Meter:
     """The cost of one piece of work so far. Thread-safe.
 
     Args:
-        stage: the stage that does the work.
+        stage: the stage that does the work, or None in a worker process, which reports the cost to its parent.
         subject: the video or project being worked on, or None if it changes during the work.
         run_id: the id of the Dagster run, or None if there is no run.
         of_process: whether to count the CPU time of the process that no thread meter counts, including the time of

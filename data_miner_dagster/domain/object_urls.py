@@ -14,7 +14,7 @@ BUCKET_PROTOCOLS: Final = ("s3", "gs", "az")
 HUB_PROTOCOL: Final = "hf"
 """The protocol of the Hugging Face hub, to which releases are published."""
 OBJECT_PROTOCOLS: Final = (*BUCKET_PROTOCOLS, HUB_PROTOCOL)
-_EXAMPLES: Final = "s3://bucket/folder, gs://bucket/folder, az://container/folder"
+_EXAMPLES: Final = "s3://bucket/folder, gs://bucket/folder or az://container/folder"
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::[A-Za-z0-9+.:-]*)?://")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}[A-Za-z0-9]")
@@ -42,7 +42,10 @@ class ObjectUrl:
                 f"the protocol {self.protocol!r} is not supported; use one of {', '.join(OBJECT_PROTOCOLS)}"
             )
         if ".." in self.bucket or not _BUCKET.fullmatch(self.bucket):
-            raise ValueError("the bucket's name is not valid; use 3 to 223 letters, digits, '.', '-' and '_'")
+            raise ValueError(
+                "the bucket's name is not valid; use 3 to 223 letters, digits, '.', '-' and '_', without '..', and "
+                "begin and end it with a letter or digit"
+            )
         if self.path and (problem := problem_of_object_name(self.path)):
             raise ValueError(problem)
 

@@ -52,7 +52,7 @@ _REJECTIONS: Final[Mapping[RejectionRule, str]] = {
     RejectionRule.MAX_VIDEOS: "above the limit of videos",
 }
 _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
-    VideoErrorKind.TRANSIENT: "did not answer",
+    VideoErrorKind.TRANSIENT: "temporary failure",
     VideoErrorKind.RATE_LIMITED: "too many requests",
     VideoErrorKind.BOT_CHECK: "the site asked for a sign-in",
     VideoErrorKind.DISK_FULL: "disk full",
@@ -76,7 +76,7 @@ _ERRORS: Final[Mapping[VideoErrorKind, str]] = {
     VideoErrorKind.TRUNCATED: "cut short",
     VideoErrorKind.UNDECODABLE: "cannot be decoded",
     VideoErrorKind.LIMIT_EXCEEDED: "exceeds the limits for files",
-    VideoErrorKind.CRASHED: "crashed the decoder",
+    VideoErrorKind.CRASHED: "crashed a process",
     VideoErrorKind.INTERNAL_ERROR: "fault of this program",
 }
 _FLAGS: Final[Mapping[QualityFlag, str]] = {flag: _DROPS[DropReason(flag.value)] for flag in QualityFlag}
@@ -140,6 +140,7 @@ _NOUNS: Final[Mapping[str, str]] = {
     "slide of": "slides of",
     "live stream": "live streams",
     "fault of": "faults of",
+    "temporary failure": "temporary failures",
 }
 _SINGULARS: Final[Mapping[str, str]] = {
     "videos": "video",

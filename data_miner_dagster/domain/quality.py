@@ -32,7 +32,7 @@ class JudgedObject:
 
     class_name: str
     confidence: float | None
-    frame: int
+    frame: int  # the frame's number among the judged frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class ClassCalibration:
     """The calibration of one class, from people's verdicts on its boxes.
 
     `in_force` describes the project's current threshold, and `chosen` the lowest threshold whose estimated precision
-    reaches the desired one. `knots` map a confidence to the probability that the box is right; both ascend.
+    reaches the desired one. Each is None if the verdicts do not allow an estimate, and `chosen` also if no threshold
+    reaches the desired precision. `knots` map a confidence to the probability that the box is right; both ascend.
     """
 
     num_answers: int
@@ -58,8 +59,8 @@ class ClassCalibration:
     chosen: ThresholdPrecision | None
     is_assured: bool  # the lower end of the interval also reaches the desired precision
     num_more: int  # the number of further verdicts that are needed
-    remark: str
-    curve: tuple[ThresholdPrecision, ...]
+    remark: str  # the conclusion, on one line for people
+    curve: tuple[ThresholdPrecision, ...]  # by ascending threshold; empty if there are too few verdicts
     knots: tuple[tuple[float, float], ...]
     is_pooled: bool  # the knots are shared by all classes, since this one has few verdicts
     answers: tuple[BoxAnswer, ...]
@@ -79,7 +80,7 @@ class BoxCalibration:
     classes: Mapping[str, ClassCalibration]
     objects: tuple[JudgedObject, ...]  # in the randomly sampled frames
     num_random_frames: int
-    num_frames: int  # with at least one answer
+    num_frames: int  # frames with at least one answer, or whose objects were all confirmed or drawn
     num_other_detector: int  # verdicts on boxes from another detector, which are left out
     verdicts_by_person: Mapping[str, int]
     first_day: str  # dates of the verdicts, ISO
@@ -109,7 +110,8 @@ class ClassEvaluation:
     """The quality of one class's boxes. A figure is None if the ground truth has no object of the class.
 
     AP and AR are defined as in COCO: means over IoU .5 to .95, with at most 100 boxes per image. The curve, `best` (the
-    point with the highest F1, whose threshold has an interval) and `in_force` refer to IoU .5.
+    point with the highest F1, whose threshold has an interval) and `in_force` (the point at the project's current
+    threshold, or None if no box reaches it) refer to IoU .5.
     """
 
     num_objects: int
@@ -147,7 +149,7 @@ class Evaluation:
     num_images: int
     num_objects: int
     num_boxes: int
-    num_images_unmatched: int
+    num_images_unmatched: int  # images of the ground truth that are not frames of the project
     figures: Mapping[str, float | None]  # AP, AP50, AP75 and AR of all objects, and AP and AR by object size
     classes: Mapping[str, ClassEvaluation]
     confusion: ConfusionMatrix

@@ -94,7 +94,7 @@ class Rejection:
 class VideoFileRecord:
     """The properties of a downloaded and verified video file."""
 
-    file_name: str  # inside videos/<key>/
+    file_name: str  # inside videos/<key>/, or "" for a folder of pictures
     size_bytes: int
     sha256: str
     duration_seconds: float
@@ -137,6 +137,9 @@ class ProjectOutcome:
     """The result of an operation on one project. `counts` are exact, keyed by reason or state, in a fixed order.
 
     An outcome always has an output, since an operation that cannot do its work raises an error.
+
+    Raises:
+        ValueError: `status` is neither DONE nor REUSED.
     """
 
     project: str
@@ -149,7 +152,7 @@ class ProjectOutcome:
         """Reject a status without an output."""
         if not self.status.exists:
             raise ValueError(
-                f"`{self.status.value}` is not an outcome of a project such as {self.project}; raise an error instead"
+                f"`{self.status.value}` is not a valid outcome of project {self.project}; raise an error instead"
             )
 
 
@@ -214,7 +217,10 @@ class ImageDetections:
         if not self.masks:
             object.__setattr__(self, "masks", (None,) * len(self.prompts))
         if len(self.masks) != len(self.prompts):
-            raise ValueError(f"there are {len(self.masks)} masks for {len(self.prompts)} boxes; give one per box")
+            raise ValueError(
+                f"`masks` has length {len(self.masks)}, but there must be one mask or None for each box, so "
+                f"{len(self.prompts)} in total"
+            )
 
     @classmethod
     def empty(cls) -> "ImageDetections":

@@ -53,7 +53,7 @@ class Block:
 
     split: str
     start_seconds: float
-    stop_seconds: float | None  # None means the end of the video
+    stop_seconds: float | None  # or None for the end of the video
 
 
 def text_of_cut(blocks: Sequence[Block]) -> str:

@@ -47,16 +47,16 @@ class Student:
     """A trained network, with its inputs and its quality on `val`."""
 
     project: str
-    version: str  # of the release
-    fingerprint: str  # of release, settings and versions
+    version: str  # the version of the release
+    fingerprint: str  # depends on the release, the settings and the versions of the software
     settings: TrainingSettings
     class_names: tuple[str, ...]
     num_train_images: int
     num_val_images: int
-    num_images: int  # of all splits
+    num_images: int  # images in all splits
     curve: tuple[Epoch, ...]  # the untrained network first
     best_epoch: int  # the epoch whose weights were kept
-    sha256: dict[str, str]  # file to sha256
+    sha256: dict[str, str]  # by file name
 
     @property
     def untrained(self) -> Epoch:

@@ -29,7 +29,7 @@ FRAMES_SCHEMA: Final = pa.schema(
         not_null("width", pa.int32()),
         not_null("height", pa.int32()),
         not_null("size_bytes", pa.int64()),
-        not_null("sha256", pa.string()),  # of the image file
+        not_null("sha256", pa.string()),  # the hash of the image file
         not_null("sharpness", pa.float32()),  # variance of the Laplacian of luma, at 360 lines
         not_null("brightness", pa.float32()),  # mean luma, 0..255
         not_null("contrast", pa.float32()),  # standard deviation of luma
@@ -53,7 +53,7 @@ WINDOWS_SCHEMA: Final = pa.schema(
         not_null("times_us", pa.list_(pa.int64())),  # the requested times at which this picture is on screen
         not_null("width", pa.int32()),
         not_null("height", pa.int32()),
-        not_null("sha256", pa.string()),  # of the image file
+        not_null("sha256", pa.string()),  # the hash of the image file
     ]
 )
 """The schema of windows/<video_key>/windows.parquet: one row per picture around a video's frames, ordered by time."""
@@ -123,21 +123,22 @@ DETECTIONS_SCHEMA: Final = pa.schema(
         not_null("y_max", pa.float32()),
         not_null("detector", pa.string()),  # registry name
         not_null("num_agreeing_detectors", pa.int32()),
-        pa.field("mask", MASK_TYPE),  # of the stored frame; null: no mask. Earlier versions lack the column
+        pa.field("mask", MASK_TYPE),  # on the stored frame; null if there is none. Files of earlier versions lack it
     ]
 )
 """The schema of projects/<name>/detections.parquet: one row per box, including boxes with low confidences."""
 
 COLOURS_COLUMN: Final = "colours"
 COLOURED_DETECTIONS_SCHEMA: Final = pa.schema(
-    [*DETECTIONS_SCHEMA, pa.field(COLOURS_COLUMN, pa.binary())]  # domain.colours.Colours; empty: hidden; null: unknown
+    # domain.colours.Colours; empty if the object is hidden, null if unknown
+    [*DETECTIONS_SCHEMA, pa.field(COLOURS_COLUMN, pa.binary())]
 )
 """The schema of the stored output of a detector with ByteTrack. Files of earlier versions lack the column `colours`."""
 
 VERDICT_COLUMN: Final = "verifier_verdict"
 REASON_COLUMN: Final = "verifier_reason"
 VERIFIER_COLUMNS: Final = (
-    pa.field(VERDICT_COLUMN, pa.string()),  # domain.verification.VerifierVerdict; null: not asked, or no answer yet
+    pa.field(VERDICT_COLUMN, pa.string()),  # domain.verification.VerifierVerdict; null if there is no answer
     pa.field(REASON_COLUMN, pa.string()),
     pa.field("verifier", pa.string()),  # its name in the settings
 )
@@ -151,7 +152,7 @@ TRACK_ID_COLUMN: Final = "track_id"
 RECOVERED_COLUMN: Final = "recovered"
 RECOVERED_FROM_COLUMN: Final = "recovered_from"
 TRACK_COLUMNS: Final = (
-    pa.field(TRACK_ID_COLUMN, pa.int64()),  # the object, numbered from 1 within its video; null: seen only once
+    pa.field(TRACK_ID_COLUMN, pa.int64()),  # the object, numbered from 1 within its video; null if seen only once
     pa.field(RECOVERED_COLUMN, pa.bool_()),  # the object was detected in neighbouring frames, but not in this one
     pa.field(RECOVERED_FROM_COLUMN, SIGHTINGS_TYPE),  # the detections in those frames; null unless `recovered`
 )
@@ -170,7 +171,7 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
         not_null("tracked_frame", pa.int32()),  # ordinal among the tracked frames of its video, from 0, by time
         not_null("stretch", pa.int32()),  # ordinal of the frame's unbroken stretch; no track is in two stretches
         not_null("pts_seconds", pa.float64()),
-        pa.field("frame_id", pa.string()),  # the stored frame; null: examined only as a neighbour of stored frames
+        pa.field("frame_id", pa.string()),  # null if the frame was examined only as a neighbour of stored frames
         not_null("width", pa.int32()),
         not_null("height", pa.int32()),
     ]
@@ -208,8 +209,8 @@ One row per tracked frame and object, ordered by video, time and track.
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(
     [
         not_null("frame_id", pa.string()),
-        not_null("image_sha256", pa.string()),  # of the image that was examined
-        not_null("detection_fingerprint", pa.string()),  # detector, revision, class list
+        not_null("image_sha256", pa.string()),  # the hash of the examined image
+        not_null("detection_fingerprint", pa.string()),  # depends on the detector, its revision and the class list
         not_null("num_boxes", pa.int32()),
     ]
 )

@@ -27,7 +27,7 @@ def unwritable_line(path: Path, error: OSError, other: str = OTHER_ROOT) -> str:
         return f"{path} is on a read-only file system; mount it writable, or {other}"
     reason = os.strerror(error.errno or 0)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{path} is not writable for this user ({reason}); change its permissions, or {other}"
+        return f"{path} is not writable by this user ({reason}); change its permissions, or {other}"
     return f"{path} cannot be created or written to ({reason}); {other}"
 
 
@@ -66,4 +66,4 @@ def unwritable_behind(error: BaseException) -> str | None:
         or not isinstance(error.filename, str | os.PathLike)
     ):
         return None
-    return unwritable_line(Path(error.filename), error, "choose another place")
+    return unwritable_line(Path(error.filename), error, "choose another path")

@@ -98,9 +98,9 @@ class Verdict:
     answer_id: str  # chosen by the client; an answer that is sent twice is stored once
     word: VerdictWord
     place: FramePlace
-    frame_id: str  # of the frame that was shown
+    frame_id: str  # the id of the frame that was shown
     queue: ReviewQueue
-    who: str
+    who: str  # the person
     given_at: datetime
     shown: ShownBox | None = None  # the judged box; for MISSING, the drawn box
     new_class_name: str | None = None  # for OTHER_CLASS
@@ -122,7 +122,9 @@ class Verdict:
             raise self._error("needs a second frame" if self.word in PAIR_WORDS else "cannot have a second frame")
         for box in (self.shown.box if self.shown else None, self.new_box):
             if box is not None and not _is_box(box):
-                raise self._error(f"has a box {box} that is not four shares from 0 to 1, in order")
+                raise self._error(
+                    f"has the box {box}, which is not four shares from 0 to 1 with x_min < x_max and y_min < y_max"
+                )
 
     @property
     def subject(self) -> str:

@@ -61,7 +61,7 @@ def test_commands__a_new_root_on_a_read_only_file_system(tmp_path: Path) -> None
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     refused = f"error: the root {root} {READ_ONLY}"
-    other = f"{root.parent / 'new.txt'} is on a read-only file system; mount it writable, or choose another place"
+    other = f"{root.parent / 'new.txt'} is on a read-only file system; mount it writable, or choose another path"
     assert lines == [refused, "status 2", refused, "status 2", other]
 
 

@@ -195,7 +195,7 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
             "is 'postgres://***@host/db': the catalog must be in SQLite or PostgreSQL;",
         ),
         ("postgresql://host:five/db?password=hunter2", "is 'postgresql://host:five/db?***': the port is not a number"),
-        ("hunter2", "is a value that is not shown: the catalog must be in SQLite or Postgre"),
+        ("hunter2", "is '***': the catalog must be in SQLite or PostgreSQL"),
     ],
 )
 def test_load_project_file__a_catalog_url_that_is_none(

@@ -11,8 +11,8 @@ from data_miner_dagster.domain.unwritable import unwritable_behind, unwritable_l
     ("number", "said"),
     [
         (errno.EROFS, "/mined is on a read-only file system; mount it writable, or choose another root with --root"),
-        (errno.EACCES, "/mined is not writable for this user (Permission denied); change its permissions, or choose"),
-        (errno.EPERM, "/mined is not writable for this user (Operation not permitted); change its permissions, or"),
+        (errno.EACCES, "/mined is not writable by this user (Permission denied); change its permissions, or choose"),
+        (errno.EPERM, "/mined is not writable by this user (Operation not permitted); change its permissions, or"),
         (errno.ENOTDIR, "/mined cannot be created or written to (Not a directory); choose another root with --root"),
     ],
 )

@@ -202,7 +202,7 @@ def test_readers__a_damaged_or_foreign_file(tmp_path: Path, read: Reader, conten
 
 def test_read_returned_coco__values_of_another_kind(tmp_path: Path) -> None:
     image = {"id": 7, "file_name": "a.jpg", "width": 200, "height": 0, "frame_id": [1]}
-    for changes, why in (({}, "frame_id .1. is not text"), ({"frame_id": "x"}, "ZeroDivisionError")):
+    for changes, why in (({}, "the frame id .1. is not a string"), ({"frame_id": "x"}, "ZeroDivisionError")):
         boxes = [{"image_id": 7, "category_id": 2, "bbox": [20, 20, 60, 40]}] if changes else []
         content = {"images": [image | changes], "annotations": boxes, "categories": [{"id": 2, "name": "person"}]}
         (tmp_path / "a.json").write_text(json.dumps(content))

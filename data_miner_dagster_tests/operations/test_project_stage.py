@@ -161,5 +161,5 @@ def test_stages__not_before_the_stage_before_has_been_done(
 
 @pytest.mark.parametrize("status", [OutcomeStatus.BLOCKED, OutcomeStatus.FAILED, OutcomeStatus.UNAVAILABLE])
 def test_project_outcome__what_is_not_there_is_none(status: OutcomeStatus) -> None:
-    with pytest.raises(ValueError, match=f"`{status.value}` is not an outcome of a project"):
+    with pytest.raises(ValueError, match=f"`{status.value}` is not a valid outcome of project"):
         ProjectOutcome(NAME, status, "", {})
