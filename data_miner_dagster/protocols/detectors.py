@@ -23,7 +23,9 @@ class ObjectDetector(Protocol):
         """Return the detections of each image, in order, with a confidence of at least `confidence_floor`.
 
         Raises:
-            ConfigError: the detector has fixed classes, and a class has no prompt that names one of them.
+            ConfigError: the detector cannot search for one of the classes: it has fixed classes and no prompt names one
+                of them, a phrase is too long, or an exemplar cannot be read or is not accepted.
+            ModelError: the device does not have enough memory for one image.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The interface of a place for copies outside the root: a bucket, or a folder."""
+"""The interface of a store for copies outside the root: a bucket or a folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -63,6 +63,6 @@ class VideoTracker(Protocol):
         """Return a new session that searches for objects of these classes.
 
         Raises:
-            ConfigError: a phrase exceeds the text limit.
+            ConfigError: a phrase has more tokens than the network can read.
         """
         ...
