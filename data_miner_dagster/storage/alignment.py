@@ -30,13 +30,13 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, 
     rows = pc.index_in(wanted.combine_chunks(), known)
     if rows.null_count:
         missing = wanted.filter(pc.is_null(rows))
-        more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-        raise PermanentError(f"{missing[0]} is not in {table}{more}; {remedy}")
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        raise PermanentError(f"{table} does not contain {missing[0]}{more}; {remedy}")
     return np.asarray(rows.to_numpy(), np.int64)
 
 
 def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) -> None:
-    """Check that no id occurs more than once.
+    """Check that no id occurs more than once. `table` and `remedy` are for the message, as in `rows_of_ids`.
 
     Raises:
         PermanentError: an id occurs more than once.
@@ -50,15 +50,15 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
 def rows_of_indices(
     wanted: npt.NDArray[np.integer], known: npt.NDArray[np.integer], *, table: str, remedy: str
 ) -> npt.NDArray[np.int64]:
-    """Return an array with each wanted value's row number in `known`, counting from 0.
+    """Return an (N,) array with each wanted frame index's row number in `known`, counting from 0.
 
-    `known` must be strictly ascending.
+    `known` must be strictly ascending. `table` and `remedy` are for messages, as in `rows_of_ids`.
 
     Raises:
-        PermanentError: `known` is not strictly ascending, or a wanted value is missing.
+        PermanentError: `known` is not strictly ascending, or a wanted frame index is missing.
     """
     if np.any(known[1:] <= known[:-1]):
-        raise PermanentError(f"{table} is not sorted by frame; {remedy}")
+        raise PermanentError(f"{table} is not sorted by frame or contains a frame twice; {remedy}")
     rows = np.searchsorted(known, wanted)
     is_there = rows < len(known)
     is_there[is_there] = known[rows[is_there]] == wanted[is_there]

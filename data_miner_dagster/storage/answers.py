@@ -36,7 +36,7 @@ def read_answers(path: Path) -> dict[str, bool]:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or ()
             if not {"frame_id", "answer"} <= set(columns):
-                has = ", ".join(columns) or "nothing"
+                has = ", ".join(columns) or "no columns"
                 raise ConfigError(
                     f"{path} needs the columns frame_id and answer, but it has {has}; export it again from "
                     "questions.html, or fill in questions.csv"
@@ -46,7 +46,7 @@ def read_answers(path: Path) -> dict[str, bool]:
                 if word and word not in _ANSWERS:
                     raise ConfigError(
                         f"the answer {word!r} in line {reader.line_num} of {path} is neither 'keep' nor 'drop'; "
-                        "correct it"
+                        "correct the answer"
                     )
                 if word:
                     answers[row["frame_id"].strip()] = _ANSWERS[word]
@@ -55,7 +55,7 @@ def read_answers(path: Path) -> dict[str, bool]:
             f"{path} does not exist or is a folder; export it from questions.html, or fill in questions.csv"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text; export it from questions.html") from None
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8, or export it from questions.html") from None
     return answers
 
 

@@ -1,4 +1,4 @@
-"""Read the rows for single videos or a few frames, with memory use that does not depend on the table's size."""
+"""Read the rows for single videos or a few frames, one row group at a time."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -71,7 +71,7 @@ class TableByVideo:
 def rows_of_frames(path: Path, frame_ids: Collection[str], columns: Sequence[str]) -> pa.Table:
     """Return the rows for some frames from a table that is sorted by `frame_id`, in stored order.
 
-    Only the row groups that may contain these frames are read, one at a time.
+    Only the row groups that may contain one of the frames are read, one at a time.
 
     Raises:
         FileNotFoundError: the table does not exist.

@@ -11,8 +11,7 @@ def registered_files(home: Path) -> Path:
 def dagster_history_files(home: Path, run_id: str | None = None) -> list[Path]:
     """Return the paths of the three SQLite files that Dagster's processes share: runs, index and schedules.
 
-    If `run_id` is given, the paths are instead those of the three files that this run writes: runs, index, and its own
-    events.
+    If `run_id` is given, the files are instead the three that this run writes: runs, index, and its own events.
     """
     history = home / "history"
     of_all = [history / "runs.db", history / "runs" / "index.db"]

@@ -40,7 +40,7 @@ class PartName:
     """The name of a part. If two parts contain the same frame, the part with the greater name counts."""
 
     number: int
-    owner: str = ""
+    owner: str = ""  # empty unless several runs write parts in parallel
 
     @classmethod
     def of(cls, stem: str) -> Self | None:

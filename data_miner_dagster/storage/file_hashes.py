@@ -50,9 +50,9 @@ class FileHashes:
         return sha256
 
     def drop(self, sha256_prefixes: Collection[str]) -> None:
-        """Forget the files whose sha256 begins with one of these prefixes, so that `save` does not store their names.
+        """Forget the files whose sha256 begins with one of `sha256_prefixes`, so `save` does not store their names.
 
-        They are read again on every listing.
+        The files are read again on every listing.
         """
         with self._lock:
             self._seen = {

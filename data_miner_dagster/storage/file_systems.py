@@ -23,8 +23,8 @@ class Mount:
     """One mounted file system."""
 
     mount_point: Path
-    kind: str
-    source: str
+    kind: str  # such as "ext4" or "nfs4"
+    source: str  # such as a device or "host:/path"
 
 
 def _mounts(mountinfo: str) -> Iterator[Mount]:
@@ -58,7 +58,7 @@ def kind_of_file_system(path: Path) -> str | None:
 
 
 def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
-    """Check that a place is suitable for a catalog in an SQLite file.
+    """Check that a file is on a file system that is suitable for an SQLite catalog.
 
     Args:
         file: the file, which need not exist yet.
@@ -66,7 +66,7 @@ def check_place_of_sqlite(file: Path, mountinfo: str | None = None) -> None:
             check.
 
     Raises:
-        ConfigError: the file system is one that several hosts share.
+        ConfigError: the file is on a file system that several hosts may share.
     """
     if mountinfo is None:
         if not _MOUNTS.exists():

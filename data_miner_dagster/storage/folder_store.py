@@ -68,7 +68,7 @@ class FolderStore:
             _copy(path, partial)
             sha256 = sha256_of_file(partial)
             if sha256 != sha256_of_file(path):
-                raise ObjectError(f"{self._path(name)} differs from {path}, the file it was copied from; try again")
+                raise ObjectError(f"{self._path(name)} differs from its source, {path}; run the command again")
             return sha256
 
     def sha256_of(self, name: str) -> str:
@@ -115,7 +115,9 @@ class FolderStore:
             raise
 
     def _missing(self, name: str) -> ObjectMissingError:
-        return ObjectMissingError(f"the file {self._path(name)} does not exist; check the path of the folder")
+        return ObjectMissingError(
+            f"the file {self._path(name)} does not exist; check that {self._folder} is the right folder and is complete"
+        )
 
 
 def _copy(source: Path, target: Path) -> None:

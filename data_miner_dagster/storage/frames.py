@@ -61,7 +61,7 @@ def frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | N
 def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdentity | None:
     """Return the identity of a video's frames, or None if there is no table.
 
-    This is for callers whose planner only checks whether files exist, and would mistake an unreadable table for
+    This is for callers whose planner only checks whether files exist. The planner would mistake an unreadable table for
     finished work.
 
     Raises:
@@ -69,7 +69,7 @@ def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdenti
     """
     identity = frames_identity(layout, video_key)
     if identity is None and has_frames(layout, video_key):
-        raise damaged(layout.frames_table(video_key), "not a table of frames")
+        raise damaged(layout.frames_table(video_key), "it is unreadable or has no fingerprint")
     return identity
 
 
@@ -95,8 +95,8 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
     for field in (FRAMES_SCHEMA.field(name) for name in columns if name not in stored):
         if not field.nullable:
             raise OutOfDateError(
-                f"the frames of video {video_key} were extracted before the column {field.name} was introduced; "
-                f"materialize `frames` of {video_key} again with force"
+                f"the frames of video {video_key} were extracted before the column {field.name} was introduced; run "
+                "`data-miner backfill --asset frames --project PROJECT --force --keys-file FILE` with its key in FILE"
             )
         table = table.append_column(field, pa.nulls(num_rows, field.type))
     return table.select(list(columns))

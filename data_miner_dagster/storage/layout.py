@@ -148,8 +148,8 @@ class StorageLayout(PublishedLayout):
         """Return the paths of the files and folders that a backup contains besides the catalog, sorted by name.
 
         Each is paired with the depth of its units. A unit is a folder with a manifest, so all of its files must belong
-        to the same state. A depth of None means that each file is a unit. The catalog, its copies, locks, sessions, and
-        Dagster's own storage are left out.
+        to the same state. A depth of None means that each file is a unit. Copies of the catalog, locks, sessions, and
+        Dagster's own storage are not included.
         """
         kept: list[tuple[Path, int | None]] = [
             (self.embeddings, None),
@@ -168,7 +168,7 @@ class StorageLayout(PublishedLayout):
     def filled_rooms(self) -> list[str]:
         """Return the names of the folders with contents that a catalog must record.
 
-        These are the folders of videos, frames, projects and releases. A folder with only hidden entries is left out.
+        These are the folders of videos, frames, projects and releases. A folder with only hidden entries is omitted.
         """
         return [
             room.name
@@ -177,7 +177,7 @@ class StorageLayout(PublishedLayout):
         ]
 
     def derived_files(self, video_key: str | None = None) -> Iterator[Path]:
-        """Yield the paths of the existing tables, vectors and manifests that can be recreated, for one video or all."""
+        """Yield the paths of existing files that can be recreated, for one video, or for all videos and projects."""
         key = "*" if video_key is None else check_video_key(video_key)  # it contains no glob characters
         of_videos = (
             (self.frames, f"{key}/{FRAMES_TABLE_NAME}"),

@@ -14,7 +14,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 
 class MoveState(StrEnum):
-    """The progress of a move. Each value is written before its step begins."""
+    """The progress of a move. The first two values are written before their steps begin, and the last at the end."""
 
     COPYING = "copying"  # the root has not changed; the target may contain a copy
     SWITCHING = "switching"  # the copy is complete; files of the root are being replaced
@@ -30,7 +30,7 @@ class MovedCatalog:
     url: str  # without its password, or `env:NAME` or `file:PATH`, which refer to it
     needs_password: bool  # whether a password was removed from `url`
     is_dagster_beside: bool  # Dagster's storage is in the same database
-    since: str
+    since: str  # when the attempt began, as in "2026-01-31 12:00 UTC"
 
     @property
     def is_in_use(self) -> bool:
@@ -39,10 +39,10 @@ class MovedCatalog:
 
 
 def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
-    """Return the record of the catalog's move, or None if no move was begun.
+    """Return the record of the catalog's move, or None if no move has begun.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file exists but is unreadable or damaged.
     """
     path = layout.moved_catalog
     try:
@@ -50,9 +50,10 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ConfigError(
-            f"{path}, which gives the catalog's location, cannot be read ({str(error).splitlines()[0]}); restore the "
-            "file from a backup"
+            f"{path}, which gives the catalog's location, cannot be read ({why}); check its permissions, or restore "
+            "the file from a backup"
         ) from None
 
 

@@ -22,7 +22,7 @@ def read_box_calibration(path: Path) -> BoxCalibration | None:
     """Return the calibration from verdicts on boxes, or None if the file does not exist.
 
     Raises:
-        DataMinerError: the file cannot be read.
+        DataMinerError: the file is damaged.
     """
     return _read(BoxCalibration, path, "data-miner calibrate PROJECT --boxes")
 
@@ -31,9 +31,9 @@ def read_evaluation(path: Path) -> Evaluation | None:
     """Return the last evaluation against ground truth, or None if the file does not exist.
 
     Raises:
-        DataMinerError: the file cannot be read.
+        DataMinerError: the file is damaged.
     """
-    return _read(Evaluation, path, "data-miner evaluate PROJECT --truth ...")
+    return _read(Evaluation, path, "data-miner evaluate PROJECT --truth FILE")
 
 
 def quality_fingerprint(record: BoxCalibration | Evaluation) -> str:

@@ -53,7 +53,7 @@ class LockHeldError(DataMinerError):
     """Another process holds the lock. `holder` is None if it has not identified itself yet."""
 
     def __init__(self, path: Path, holder: LockHolder | None) -> None:
-        super().__init__(f"{path} is locked by {holder or 'another process'}")
+        super().__init__(f"{path} is locked by {holder or 'another process'}; wait until it has ended, or stop it")
         self.holder = holder
 
 
@@ -85,7 +85,7 @@ def take_root_lock(path: Path, *, review_port: int | None = None) -> int:
 
 
 def is_root_locked(path: Path) -> bool:
-    """Return whether a process holds the lock on the file at `path`. The file is not created, and the lock not kept.
+    """Return whether a process holds the lock on the file at `path`. The file is not created, and no lock is kept.
 
     The result is False if the file cannot be opened or the file system does not support locks.
     """
@@ -107,7 +107,7 @@ def is_root_locked(path: Path) -> bool:
 def noted_review_port(path: Path) -> int | None:
     """Return the port of the review pages that the latest holder of the lock recorded, or None if no port can be read.
 
-    The holder may have ended since.
+    The holder may no longer be running.
     """
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -195,22 +195,30 @@ def read_parts(path: Path, header: SimilaritiesHeader) -> Iterator[SimilaritiesP
             while num_frames < rows.num_rows and remaining:
                 videos.append(remaining.pop())
                 num_frames += videos[-1].num_frames
-            _check_whose(rows, videos)
+            _check_whose(path, rows, videos)
             offsets = np.cumsum([0, *(video.num_frames for video in videos)], dtype=np.int64)
             yield SimilaritiesPart(tuple(videos), offsets, rows)
 
 
-def _check_whose(rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
+def _check_whose(path: Path, rows: pa.Table, videos: Sequence[ScoredVideo]) -> None:
     found = [(key, stop - start) for key, start, stop in runs_of(rows["video_key"].combine_chunks())]
     if found != [(video.video_key, video.num_frames) for video in videos if video.num_frames]:
         raise PermanentError(
-            "the rows of similarities.parquet do not belong to the videos that its header names; filter the project "
-            "again with force"
+            f"the rows of {path} do not belong to the videos that its header names; run "
+            "`data-miner backfill --asset filtered_frames --project PROJECT --force`"
         )
 
 
 def read_videos(path: Path, header: SimilaritiesHeader) -> Iterator[tuple[ScoredVideo, pa.Table]]:
-    """Yield the videos of every part in order, each with its rows. Only one row group is in memory at a time."""
+    """Yield the videos in a table of similarities in order, each with its rows.
+
+    Only one row group is in memory at a time. Videos without frames are omitted if no video with frames follows.
+
+    Raises:
+        FileNotFoundError: the table does not exist.
+        DamagedFileError: the table cannot be read.
+        PermanentError: the rows do not match the order of videos in the header.
+    """
     for part in read_parts(path, header):
         for position, video in enumerate(part.videos):
             yield video, part.rows.slice(int(part.video_offsets[position]), video.num_frames)

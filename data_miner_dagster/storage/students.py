@@ -25,7 +25,7 @@ def read_student(folder: Path) -> Student | None:
     """Return the record of the student in a folder, or None if the folder contains no student.
 
     Raises:
-        DataMinerError: the record cannot be read.
+        DataMinerError: the record is damaged.
     """
     path = folder / STUDENT_FILE
     if not path.is_file():
@@ -34,7 +34,9 @@ def read_student(folder: Path) -> Student | None:
         return from_json(Student, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         why = str(error).splitlines()[0]
-        raise DataMinerError(f"{path} is damaged ({why[:120]}); remove {folder} and train again") from error
+        raise DataMinerError(
+            f"{path} is damaged ({why[:120]}); remove {folder} and run `data-miner train-check PROJECT` again"
+        ) from error
 
 
 def student_folders(layout: StorageLayout) -> Mapping[tuple[str, str], Path]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_miner_dagster.domain.errors import DamagedFileError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.storage.atomic import atomic_path
 from data_miner_dagster.storage.damage import reading
 
@@ -215,9 +216,10 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
+    """Raise ValueError if a column is missing. `damage.reading` adds the table's path to the message."""
     missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow would silently ignore missing columns
     if missing:
-        raise KeyError(f"the table has no column {', '.join(sorted(missing))}")
+        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
 
 
 def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -231,7 +233,7 @@ def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if field.name not in table.column_names:
             if not field.nullable:
-                raise KeyError(f"the table has no column {field.name}")
+                raise KeyError(f"the table lacks the column {field.name}; it has {', '.join(table.column_names)}")
             # Not `pa.nulls`: inside a struct, it produces nulls where the type forbids them, which Parquet rejects.
             table = table.append_column(field, pa.array([None] * table.num_rows, field.type))
     return table.select(schema.names).replace_schema_metadata(None)
@@ -247,5 +249,8 @@ def table_from_rows(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.
     for field in schema:
         num_nulls = table[field.name].null_count
         if num_nulls and not field.nullable:
-            raise ValueError(f"{num_nulls} of {table.num_rows} rows have no {field.name}, which each row needs")
+            raise ValueError(
+                f"the column {field.name} must not contain nulls, but has {counted(num_nulls, 'null')} in "
+                f"{counted(table.num_rows, 'row')}"
+            )
     return table

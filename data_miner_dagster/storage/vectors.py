@@ -35,8 +35,9 @@ class StoredEmbeddings:
 class StoredRepresentatives:
     """The vectors of a project's representatives, which are compared with the frames of new videos.
 
-    Adding videos therefore does not require reading earlier ones. Row i of `vectors` (R, D) belongs to `frame_ids[i]`;
-    the best frame comes first. `fingerprint` is the fingerprint of the table of duplicates.
+    Adding videos therefore does not require reading earlier ones. Row i of `vectors` (R, D) belongs to `frame_ids[i]`.
+    Rows are ordered by generation, then by quality, best first. `fingerprint` is the fingerprint of the table of
+    duplicates.
     """
 
     frame_ids: npt.NDArray[np.str_]
@@ -74,7 +75,7 @@ def write_representatives(path: Path, representatives: StoredRepresentatives) ->
 
 
 def read_representatives(path: Path, *, fingerprint: str) -> StoredRepresentatives | None:
-    """Return the representatives from the table of duplicates with this fingerprint.
+    """Return the stored representatives of the table of duplicates whose fingerprint is `fingerprint`.
 
     The result is None if the file is missing or unreadable, or has another fingerprint.
     """

@@ -146,7 +146,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path} does not exist or is a folder; check the path") from None
     except DamagedFileError as error:
-        raise ConfigError(f"{path} cannot be read as Parquet; export it again") from error
+        raise ConfigError(
+            f"{path} cannot be read as Parquet; write the file again with `data-miner review export`"
+        ) from error
     _check_columns(path, table.column_names)
     for number, row in enumerate(table.to_pylist(), 1):
         yield f"row {number}", row
@@ -155,7 +157,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if missing := sorted(_NEEDED - set(columns)):
         raise ConfigError(
-            f"{path} has no column {', '.join(missing)}; write the file again with `data-miner review export`"
+            f"{path} lacks {'the column' if len(missing) == 1 else 'the columns'} {', '.join(missing)}; write the file "
+            "again with `data-miner review export`"
         )
 
 

@@ -39,7 +39,7 @@ def read_verdict_file(path: Path) -> list[Verdict]:
                 except (KeyError, TypeError, ValueError) as error:
                     raise ConfigError(
                         f"line {reader.line_num} of {path} is not a valid verdict ({type(error).__name__}: {error}); "
-                        "correct or remove it"
+                        "correct or remove the line"
                     ) from error
     except FileNotFoundError:
         return []

@@ -23,10 +23,10 @@ class VideoInfo:
     video_key: str
     file: VideoFileRecord
     url: str | None  # without query parameters that contain signatures or identify a user; None for local files
-    extractor: str
-    format_id: str | None = None
+    extractor: str  # yt-dlp's, or the kind of origin, such as "file" or "frames"
+    format_id: str | None = None  # the site's id of the downloaded format
     channel_id: str | None = None
-    content_fingerprint: str | None = None
+    content_fingerprint: str | None = None  # as in `media.outcomes.ProbedVideo`
 
 
 def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
@@ -37,7 +37,9 @@ def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest of a video, or None if it is missing or invalid, or the video file has another size.
+    """Return the manifest of a video, or None if it is missing or invalid, or if the video file is.
+
+    The video file is invalid if its size differs from the manifest.
 
     `file.file_name` is empty for a folder of frames, which has no video file.
     """

@@ -11,14 +11,16 @@ from data_miner_dagster.storage.tables import FINGERPRINT_KEY, read_metadata, re
 
 TIMES_KEY: Final = "data_miner.times_us"
 STEPS_KEY: Final = "data_miner.steps_us"
-"""The metadata keys for the requested times of the pictures, and for the steps of whole clips, in microseconds."""
+"""The metadata keys for the requested times of pictures, and for the intervals at which pictures of the whole clip were
+requested, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWindows:
     """The footer of a manifest of windows.
 
-    It contains the fingerprint of the inputs, the requested times, and the steps of whole clips.
+    It contains the fingerprint of the inputs, the requested times, and the intervals at which pictures of the whole
+    clip were requested.
     """
 
     fingerprint: str
@@ -27,7 +29,7 @@ class StoredWindows:
 
 
 def times_metadata(times_us: tuple[int, ...], steps_us: tuple[int, ...]) -> Mapping[str, str]:
-    """Return the Parquet metadata that records requested times and steps, in microseconds."""
+    """Return the Parquet metadata that records requested times and intervals, in microseconds."""
     return {TIMES_KEY: json.dumps(times_us), STEPS_KEY: json.dumps(steps_us)}
 
 

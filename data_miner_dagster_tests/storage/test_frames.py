@@ -108,8 +108,8 @@ def test_read_frames__a_column_that_must_not_be_null_is_to_be_extracted(layout: 
     with pytest.raises(OutOfDateError) as caught:
         read_frames(layout, KEY, ["frame_index", "contrast"])
     assert str(caught.value) == (
-        f"the frames of video {KEY} were extracted before the column contrast was introduced; "
-        f"materialize `frames` of {KEY} again with force"
+        f"the frames of video {KEY} were extracted before the column contrast was introduced; run "
+        "`data-miner backfill --asset frames --project PROJECT --force --keys-file FILE` with its key in FILE"
     )
     assert read_frames(layout, KEY, ["frame_index"]).num_rows == 2
 

@@ -114,7 +114,7 @@ def test_extract_frames__forced_run_makes_a_column_that_an_earlier_version_did_n
     fingerprint = read_fingerprint(path)
     assert fingerprint is not None
     write_table(path, read_table(path).drop_columns(["contrast"]), fingerprint=fingerprint)
-    with pytest.raises(OutOfDateError, match="materialize `frames` of file-a again with force"):
+    with pytest.raises(OutOfDateError, match=r"frames of video file-a .*; run `data-miner backfill --asset frames "):
         read_frames(platform.layout, "file-a", ["contrast"])
     extract_frames(platform, ["file-a"], force=True)
     assert read_frames(platform.layout, "file-a", ["contrast"])["contrast"].to_pylist() == contrasts

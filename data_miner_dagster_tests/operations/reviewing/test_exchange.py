@@ -150,7 +150,7 @@ def test_import_verdicts__files_that_are_none(tmp_path: Path) -> None:
     for name, message in (
         ("absent.csv", "absent.csv does not exist"),
         ("absent.parquet", "absent.parquet does not exist"),
-        ("columns.csv", "has no column frame_id, given_at, pts_seconds, queue, video_key;"),
+        ("columns.csv", "lacks the columns frame_id, given_at, pts_seconds, queue, video_key;"),
         ("broken.parquet", "cannot be read as Parquet"),
         ("binary.csv", "is not UTF-8 text"),
     ):
