@@ -24,7 +24,7 @@ _CLIENTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One entry of `platform.objects.stores`, with its references resolved to values."""
+    """One entry of `platform.objects.stores`, with its references resolved to values. Unset values are None."""
 
     endpoint: str | None = None
     region: str | None = None
@@ -100,7 +100,7 @@ def _google_arguments(access: Access, patience: Patience) -> dict[str, Any]:
         except ValueError:
             raise ConfigError(
                 "the token for gs:// in platform.objects.stores is not the JSON key of a service account; set it to "
-                "file:PATH, where PATH is the file of such a key"
+                "file:PATH, where PATH is the file with that key"
             ) from None
     return {
         "token": token,

@@ -94,7 +94,10 @@ class BucketStore:
             raise self._differs(name)
 
     def upload(self, path: Path, name: str) -> str:
-        """Implement `ObjectStore.upload`. If the server does not confirm the hash, the object is read back."""
+        """Implement `ObjectStore.upload`.
+
+        If the server does not confirm the hash, the object is read back, and removed if it differs from the file.
+        """
         size_bytes = path.stat().st_size
         digest = hashlib.sha256()
         if size_bytes <= _PART_BYTES:
@@ -136,7 +139,12 @@ class BucketStore:
         try:
             self._ask(name, partial(driver.abort_parts, self._path(name), upload))
         except (ObjectError, ObjectTransientError) as error:
-            logger.warning("The uploaded parts may remain until the bucket's lifecycle rules remove them (%s)", error)
+            logger.warning(
+                "The interrupted upload of %s cannot be aborted (%s), so its parts may remain until the bucket's "
+                "lifecycle rules remove them",
+                self._shown(name),
+                error,
+            )
 
     def sha256_of(self, name: str) -> str:
         """Implement `ObjectStore.sha256_of`."""
@@ -169,7 +177,8 @@ class BucketStore:
                 return found
             logger.info("%s was replaced during the download; downloading it again", self._shown(name))
         raise ObjectChangedError(
-            f"{self._shown(name)} was replaced {_CHANGES_BORNE} times during the download; retry once it is stable"
+            f"{self._shown(name)} was replaced {_CHANGES_BORNE} times during the download; try again once it no longer "
+            "changes"
         )
 
     def _append(self, name: str, path: Path, start: int, stop: int) -> None:
@@ -202,7 +211,7 @@ class BucketStore:
     def _existing(self, name: str) -> StoredObject:
         found = self.find(name)
         if found is None:
-            raise ObjectMissingError(f"{self._shown(name)} does not exist; check the address")
+            raise ObjectMissingError(f"the object {self._shown(name)} does not exist; check the address")
         return found
 
     def _ask(self, name: str, ask: Callable[[], Awaitable[_Answer]], num_bytes: int = 0) -> _Answer:
@@ -236,7 +245,7 @@ class BucketStore:
             delay = backoff_seconds(
                 num_tries, first_seconds=self._patience.try_delay_seconds, longest_seconds=_LONGEST_DELAY
             )
-            logger.info("Retrying in %.1f s: %s", delay, meant)
+            logger.info("Attempt %d of %d failed; retrying in %.1f s (%s)", num_tries, self._patience.tries, delay, meant)
             time.sleep(delay)
 
     def _differs(self, name: str) -> ObjectError:

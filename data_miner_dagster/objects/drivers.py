@@ -1,4 +1,4 @@
-"""Send requests to a bucket as coroutines, with S3's own calls or, for other protocols, with fsspec's calls.
+"""Send requests to a bucket as coroutines: S3's own calls for S3, and fsspec's calls for other protocols.
 
 Exceptions of a client pass through unchanged. bucket_store.py retries requests, and errors.py translates exceptions.
 """
