@@ -2,6 +2,8 @@
 
 Readers differ in how they handle orientation tags, transparency, 16-bit grey and CMYK. Pictures with any of these are
 re-encoded, so that code which reads stored pictures need not handle them.
+
+The errors for bytes state only the fault. The caller names the file.
 """
 
 import io
@@ -90,8 +92,8 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
     Transparency is composited on white; 16-bit grey keeps its upper eight bits; CMYK becomes RGB.
 
     Raises:
-        UnreadableImageError: `content` is empty, not a picture, damaged, or larger than `max_pixels`. The message says
-            which.
+        UnreadableImageError: `content` is empty, damaged, not a picture in one of these formats or larger than
+            `max_pixels`, or decoding it needs more memory than is available. The message says which.
     """
     image, is_as_it_is, _ = _decoded(content, max_pixels)
     rgb = np.ascontiguousarray(image, np.uint8)
@@ -117,7 +119,8 @@ def see_picture(content: bytes, *, max_pixels: int) -> RgbImage:
     """Return a foreign picture as upright 8-bit RGB, as `take_picture` converts it, without encoding a file.
 
     Raises:
-        UnreadableImageError: `content` has a fault that `take_picture` lists.
+        UnreadableImageError: `content` is empty, damaged, not a JPEG, PNG, WebP, GIF or BMP, or larger than
+            `max_pixels`, or decoding it needs more memory than is available.
     """
     return np.asarray(_decoded(content, max_pixels)[0], np.uint8)
 
@@ -129,13 +132,19 @@ def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> See
     full size is kept.
 
     Raises:
-        UnreadableImageError: the file is missing or unreadable, or has a fault that `take_picture` lists.
+        UnreadableImageError: the file is missing, unreadable, empty, damaged, not a JPEG, PNG, WebP, GIF or BMP, or too
+            large.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UnreadableImageError(f"{path} is missing or unreadable") from error
-    image, _, full_wh = _decoded(content, _MOST_PIXELS_SHOWN, at_least_wh)
+        raise UnreadableImageError(
+            f"{path} cannot be read ({error.strerror or error}); check the path and its permissions"
+        ) from error
+    try:
+        image, _, full_wh = _decoded(content, _MOST_PIXELS_SHOWN, at_least_wh)
+    except UnreadableImageError as error:
+        raise UnreadableImageError(f"{path} cannot be decoded ({error})") from error
     return SeenPicture(np.asarray(image, np.uint8), full_wh)
 
 
@@ -151,7 +160,10 @@ def _reader_of(content: bytes) -> type[ImageFile]:
 def _decoded(
     content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None
 ) -> tuple[Image.Image, bool, tuple[int, int]]:
-    """Return the picture as upright RGB, whether every reader shows the file in this way, and its full size."""
+    """Return the picture as upright RGB, whether every reader shows the file in this way, and its full upright size.
+
+    A JPEG may be reduced, but not below `at_least_wh`.
+    """
     try:
         with _opened(content, max_pixels) as image:
             full_wh = image.size
@@ -167,12 +179,13 @@ def _decoded(
             return (shown if turn is None else shown.transpose(turn)), is_same, full_wh
     except UnreadableImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # of an inner frame, not the header
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # caused by an inner frame
         raise UnreadableImageError("a frame inside the picture has more pixels than the decoder allows") from error
     except MemoryError as error:
         raise UnreadableImageError("the picture needs more memory than is available") from error
     except _DAMAGED as error:
-        raise UnreadableImageError(f"the picture is damaged ({' '.join(str(error).split())})") from error
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImageError(f"the picture is damaged ({why})") from error
 
 
 def _opened(content: bytes, max_pixels: int) -> ImageFile:
@@ -186,11 +199,13 @@ def _opened(content: bytes, max_pixels: int) -> ImageFile:
 
 def _check_size(size_wh: tuple[int, int], max_pixels: int) -> None:
     if size_wh[0] * size_wh[1] > max_pixels:
-        raise UnreadableImageError(f"{size_wh[0]}x{size_wh[1]} pixels exceed max_pixels={max_pixels}")
+        raise UnreadableImageError(
+            f"the picture has {size_wh[0]}x{size_wh[1]} pixels, more than the limit of {max_pixels:,}"
+        )
 
 
 def _webp_size_wh(content: bytes) -> tuple[int, int]:
-    """Return the size in the first chunk of a WebP, or (0, 0) if there is none. Source: RFC 9649, 2.5 to 2.7."""
+    """Return the width and height in a WebP's first chunk, or (0, 0) if it has none. Source: RFC 9649, 2.5 to 2.7."""
     kind, head = content[12:16], content[20:30]
     if kind == b"VP8X":
         return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1

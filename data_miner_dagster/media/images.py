@@ -1,4 +1,7 @@
-"""Decode stored images after verifying their checksums. Untrusted images belong in `foreign_pictures.py`."""
+"""Decode stored images after verifying their checksums. Untrusted images belong in `foreign_pictures.py`.
+
+An error names the file and its fault. The caller adds what is done about it, and the remedy.
+"""
 
 import hashlib
 import io
@@ -37,7 +40,7 @@ def _checked_content(path: Path, sha256: str) -> bytes:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise UnreadableImageError(f"{path} is missing") from error
+        raise UnreadableImageError(f"the image file {path} is missing") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UnreadableImageError(f"{path} is not the file that was stored, because its sha256 differs")
     return content
@@ -79,5 +82,5 @@ def decode_image(content: bytes, path: Path, flags: int = cv2.IMREAD_COLOR) -> R
     except cv2.error as error:  # more pixels than OpenCV accepts, or not enough memory
         raise UnreadableImageError(f"{path} cannot be decoded ({' '.join(str(error).split())})") from error
     if decoded is None:
-        raise UnreadableImageError(f"{path} is not a decodable image")
+        raise UnreadableImageError(f"{path} cannot be decoded as an image")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -16,4 +16,4 @@ class ProbedVideo:
     height: int
     codec: str
     container: str
-    content_fingerprint: str | None  # of two pictures; None if one is unavailable or too flat to tell videos apart
+    content_fingerprint: str | None  # hashes of two pictures, or None if one is unavailable or too flat

@@ -89,7 +89,8 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
         container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if _looks_like_video(path):
-            raise _bad(VideoErrorKind.TRUNCATED, "the file begins like a video, but its index is missing") from error
+            why = f"the file begins like a video but cannot be opened ({getattr(error, 'strerror', None) or error})"
+            raise _bad(VideoErrorKind.TRUNCATED, why) from error
         raise _bad(VideoErrorKind.NOT_A_VIDEO, "the file is not in a known video format") from error
     with container:
         stream = moving_pictures(container)
@@ -156,8 +157,8 @@ def _prove(path: Path, container: InputContainer, stream: VideoStream) -> Probed
         if promise is not None and reading.is_damaged_at_end and end is not FileEnd.WHOLE:
             raise _bad(VideoErrorKind.TRUNCATED, "the last packets of the file are incomplete")
         if promise is not None and not promise.is_reached_by(reading) and _is_missing(promise, reading, path, end):
-            said = promise.end - promise.start
-            raise _bad(VideoErrorKind.TRUNCATED, f"the header promises {said:.1f} s, but the file ends earlier")
+            said, read = promise.end - promise.start, max(0.0, reading.end_seconds - promise.start)
+            raise _bad(VideoErrorKind.TRUNCATED, f"the header states {said:.1f} s, but only {read:.1f} s can be read")
         if not decodes_at_its_end(path, reading):
             raise _bad(VideoErrorKind.UNDECODABLE, "no frame near the end of the video can be decoded")
     duration = _duration(promise, reading)

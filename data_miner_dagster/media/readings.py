@@ -51,12 +51,12 @@ class _Played:
 class Reading:
     """The content of a file, as measured from the packets read so far."""
 
-    start_seconds: float | None = None
+    start_seconds: float | None = None  # where the header's duration begins, or None if the whole file is read
     end_seconds: float = 0.0  # the end of the last packet shown, by the packets' own times
     start_byte: int = 0  # first byte of the content read
     end_byte: int = 0
     num_pictures: int = 0  # number of packets of the main video stream
-    last_keyframe: int = 0  # its ordinal among those packets
+    last_keyframe: int = 0  # the last keyframe's ordinal among those packets
     is_damaged_at_end: bool = False  # the last packet is incomplete
     _played: dict[int, _Played] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Reading:
         return max((played.seconds + played.step for played in self._played.values()), default=0.0)
 
     def add(self, packet: "Packet[Any]", *, is_picture: bool = False) -> None:
-        """Add a packet to the measurements."""
+        """Add a packet to the measurements. `is_picture` is True for packets of the main video stream."""
         base = float(packet.time_base) if packet.time_base else 0.0
         duration = (packet.duration or 0) * base
         if packet.pts is not None and not packet.is_discard:  # packets hidden by an edit list are not shown

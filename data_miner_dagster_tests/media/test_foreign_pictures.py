@@ -176,9 +176,9 @@ def bomb(width: int, height: int) -> bytes:
         (coded(PHOTO, "PNG")[:-600], "damaged"),
         (coded(PHOTO, "WEBP")[:-600], "damaged"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
-        (bomb(40_000, 40_000), "40000x40000 pixels exceed max_pixels=1000000"),
-        (bomb(2**31 - 1, 2**31 - 1), "exceed max_pixels=1000000"),
-        (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 pixels exceed"),
+        (bomb(40_000, 40_000), "40000x40000 pixels, more than the limit of 1,000,000"),
+        (bomb(2**31 - 1, 2**31 - 1), "more than the limit of 1,000,000"),
+        (b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\xff\x03\xff\xff\x03", "262144x262144 pixels, more than"),
         (
             b"GIF89a" + struct.pack("<HHBBB", 8, 8, 0, 0, 0) + b"," + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0),
             "more pixels than the decoder allows",
@@ -189,9 +189,9 @@ def bomb(width: int, height: int) -> bytes:
             + b","
             + struct.pack("<4HB", 0, 0, 60_000, 60_000, 0)
             + b"\x02\x02\x4c\x01\0;",
-            "60000x60000 pixels exceed",
+            "60000x60000 pixels, more than",
         ),
-        (coded(PHOTO.resize((1200, 1000)), "JPEG"), "1200x1000 pixels exceed max_pixels=1000000"),
+        (coded(PHOTO.resize((1200, 1000)), "JPEG"), "1200x1000 pixels, more than the limit of 1,000,000"),
     ],
 )
 def test_take_picture__left_out(content: bytes, reason: str) -> None:
@@ -199,6 +199,15 @@ def test_take_picture__left_out(content: bytes, reason: str) -> None:
         take_picture(content, **LIMITS)
     with pytest.raises(UnreadableImageError, match=reason):
         see_picture(content, max_pixels=10**6)
+
+
+def test_small_picture__the_error_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with pytest.raises(UnreadableImageError, match=r"a\.jpg cannot be read \(No such file or directory\); check"):
+        small_picture(path)
+    path.write_bytes(b"no picture")
+    with pytest.raises(UnreadableImageError, match=r"a\.jpg cannot be decoded \(the picture is not a JPEG"):
+        small_picture(path)
 
 
 def test_small_picture__jpeg_is_reduced_while_decoded(tmp_path: Path) -> None:

@@ -64,5 +64,5 @@ def test_read_stored_image_reduced__damaged_missing_and_no_picture(
     with pytest.raises(UnreadableImageError, match="missing"):
         read_stored_image_reduced(tmp_path / "none.jpg", sha256, 8)
     path.write_bytes(b"<html>")
-    with pytest.raises(UnreadableImageError, match="not a decodable image"):
+    with pytest.raises(UnreadableImageError, match="cannot be decoded as an image"):
         read_stored_image_reduced(path, hashlib.sha256(b"<html>").hexdigest(), 8)

@@ -47,7 +47,7 @@ def test_import_frame_folder__one_bad_picture_ends_no_folder(tmp_path: Path) -> 
         "4_cut.jpg",
         "6_large.jpg",
     ]
-    assert "1600x1200 pixels exceed max_pixels=1000000" in summary.left_out[3]
+    assert "1600x1200 pixels, more than the limit of 1,000,000" in summary.left_out[3]
     assert (summary.num_frames, summary.num_unmet) == (4, 4)
     assert "3_empty.jpg: the picture's file is empty" in str(summary.as_metadata()["left_out"])
     rows = read_table(job.folder / "frames.parquet").to_pylist()
