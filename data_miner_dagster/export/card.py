@@ -24,7 +24,13 @@ CARD_FILE: Final = "README.md"
 
 @dataclass(frozen=True, slots=True)
 class CardNotes:
-    """The known limits, licences and cost of a release, which reviewers ask about first."""
+    """The known limits, licences and cost of a release, which reviewers ask about first.
+
+    Attributes:
+        limits: one sentence for each limit, without a full stop.
+        licences: the licences of the videos, by source.
+        effort: (name, text) rows about the cost.
+    """
 
     limits: Sequence[str] = ()
     licences: Sequence[LicenceUse] = ()
@@ -40,7 +46,7 @@ def write_card(
     path_of: str = "images/{split}/**",
     features: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Write the dataset card. Splits without images are left out, since `datasets` refuses them.
+    """Write the dataset card. Splits without images are omitted, since `datasets` refuses them.
 
     Args:
         folder: the folder of the release or export.

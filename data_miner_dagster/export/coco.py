@@ -214,8 +214,8 @@ def _number_problems(found: tuple[int, int], split: str, expected: Expected) -> 
 
 def _category_problems(categories: Sequence[Mapping[str, Any]], header: ReleaseHeader) -> Iterator[str]:
     names = {category["id"]: category["name"] for category in categories}
-    if names != dict(enumerate(header.class_names, 1)):
-        yield f"categories {names}, expected {header.class_names}"
+    if names != (wanted := dict(enumerate(header.class_names, 1))):
+        yield f"the categories are {names}, expected {wanted}"
 
 
 def _image_problems(
@@ -232,11 +232,11 @@ def _image_problems(
         if box.mask is not None:
             yield from (f"{image.file_name}: {line}" for line in _mask_problems(annotation, box.mask))
         elif not abs(annotation["area"] - width * height) <= PIXEL_TOLERANCE:
-            yield f"{image.file_name}: area {annotation['area']} of a box of {width} by {height}"
+            yield f"{image.file_name}: a box of {width} by {height} pixels has the area {annotation['area']}"
         elif annotation["segmentation"]:
             yield f"{image.file_name}: a box without a mask has a segmentation"
         if annotation["iscrowd"] != box.is_unsure:
-            yield f"{image.file_name}: iscrowd {annotation['iscrowd']} of a box that is {_in_words(box)}"
+            yield f"{image.file_name}: iscrowd is {annotation['iscrowd']} for {_in_words(box)}"
         for key, said in _said_of(box).items():
             if annotation.get(key) != said:
                 yield f"{image.file_name}: {key} of a box is {annotation.get(key)!r}, expected {said!r}"
@@ -244,7 +244,7 @@ def _image_problems(
 
 def _mask_problems(annotation: Mapping[str, Any], mask: Mask) -> Iterator[str]:
     if annotation["area"] != mask.area:
-        yield f"area {annotation['area']} of a mask of {mask.area} pixels"
+        yield f"a box has the area {annotation['area']}, but its mask has {counted(mask.area, 'pixel')}"
     found = mask_of_coco(annotation["segmentation"], mask.resolution_wh)
     iou = mask_iou(found, mask) if found.resolution_wh == mask.resolution_wh else 0.0
     if not iou >= MIN_IOU:
@@ -252,7 +252,7 @@ def _mask_problems(annotation: Mapping[str, Any], mask: Mask) -> Iterator[str]:
 
 
 def _in_words(box: ReleaseBox) -> str:
-    return "unsure" if box.is_unsure else "a label"
+    return "an unsure box" if box.is_unsure else "a box that is not unsure"
 
 
 CODEC: Final = Codec(lambda to: CocoWriter(to.folder, to.header), (coco_problems,))

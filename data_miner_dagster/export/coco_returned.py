@@ -11,7 +11,7 @@ from data_miner_dagster.export.round_trips import read_returned_json
 
 
 def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images in a COCO file with their boxes. Whether a person has examined an image is unknown.
+    """Yield the images in a COCO file with their boxes. `is_reviewed` is None, since the format does not state it.
 
     Raises:
         ConfigError: the file is missing, too large, or not COCO detection JSON.
@@ -27,7 +27,7 @@ def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
             yield ReturnedImage(str(image["file_name"]), boxes, frame_id=image.get("frame_id"))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         why = f"{type(error).__name__}: {str(error)[:80]}"
-        raise ConfigError(f"{path} is not COCO detection JSON ({why}); export it again") from error
+        raise ConfigError(f"{path} is not COCO detection JSON ({why}); export it again in this format") from error
 
 
 def _box_of(annotation: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[Any, str]) -> ReturnedBox:

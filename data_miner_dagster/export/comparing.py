@@ -18,11 +18,11 @@ FoundBox = tuple[int, Corners]
 def file_number_problems(folder: Path, expected: int, *, suffix: str = "", without: str | None = None) -> Iterator[str]:
     """Yield a line if the number of files below a folder is not `expected`.
 
-    A file counts if its name ends in `suffix` and its extension is not `without`.
+    A file counts if its name ends in `suffix` and its extension, including the dot, is not `without`.
     """
     found = sum(name.endswith(suffix) and PurePath(name).suffix != without for name in _file_names(folder))
     if found != expected:
-        yield f"{folder.name}: {counted(found, 'file')}, expected {expected}"
+        yield f"{folder.name}: {counted(found, f'{suffix} file'.lstrip())}, expected {expected}"
 
 
 def _file_names(folder: str | Path) -> Iterator[str]:
@@ -45,7 +45,8 @@ def label_problems(
     for (class_index, corners), box in zip(found, boxes, strict=True):
         is_near = all(abs(one - other) <= tolerance for one, other in zip(corners, box.box_xyxy, strict=True))
         if class_index != box.class_index or not is_near:
-            yield f"{image.file_name}: label {class_index} {corners} is not box {box.class_index} {box.box_xyxy}"
+            label, wanted = f"label of class {class_index} at {corners}", f"class {box.class_index} at {box.box_xyxy}"
+            yield f"{image.file_name}: the {label} does not match the box of {wanted}"
 
 
 def corners_of(x: float, y: float, width: float, height: float) -> Corners:

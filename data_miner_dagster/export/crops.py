@@ -1,4 +1,4 @@
-"""Write one picture per box, in folders by split and class, for image classification. Unsure boxes have no crop.
+"""Write a crop of each box, in folders by split and class, for image classification. Unsure boxes have no crop.
 
 The crop of a box without a mask is a JPEG. The crop of a box with a mask is a PNG, since JPEG lacks an alpha channel
 for the mask.
@@ -29,8 +29,8 @@ MAX_NAME_BYTES: Final = 240
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
     """Return the path of label `number`'s crop: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
-    Class names are free text, so every character except letters, digits and '-' becomes '_', and long names are cut
-    off. The id keeps paths unique.
+    Labels are numbered from 0 within an image. Class names are free text, so every character except letters, digits and
+    '-' becomes '_', and long names are cut off. The id keeps paths unique.
     """
     box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
@@ -51,7 +51,7 @@ def crop_corners(box: ReleaseBox) -> tuple[int, int, int, int]:
 
 
 def crop_name(image: ReleaseImage, number: int) -> str:
-    """Return the name of a crop for messages and for `Expected.missing_parts`."""
+    """Return the name of label `number`'s crop, counting from 0, for messages and for `Expected.missing_parts`."""
     return f"{image.frame_id} box {number}"
 
 
@@ -123,7 +123,7 @@ def crops_problems(folder: Path, expected: Expected) -> Iterator[str]:
             with Image.open(path) as opened:
                 opened.load()
                 if opened.size != (right - left, bottom - top):
-                    yield f"{name}: {opened.size} pixels, expected {(right - left, bottom - top)}"
+                    yield f"{name}: the crop has {opened.size} pixels, expected {(right - left, bottom - top)}"
                 elif box.mask is not None and not np.array_equal(
                     np.asarray(opened.getchannel("A")), _alpha_of(box.mask, box)
                 ):

@@ -1,7 +1,7 @@
 """Write annotations as `CVAT for images 1.1` with the labels of a task, and read annotations that CVAT returns.
 
 Source: https://docs.cvat.ai/docs/dataset_management/formats/format-cvat and https://docs.cvat.ai/docs/other/xml_format.
-A box's confidence, name and origin are stored as attributes of its label.
+A box's confidence, id, detector, answer and verifier's verdict are stored as attributes of its label.
 """
 
 import contextlib
@@ -76,7 +76,7 @@ class CvatWriter:
 def cvat_labels(header: ReleaseHeader) -> list[dict[str, object]]:
     """Return the labels for CVAT's label constructor: a rectangle for each class, and a tag for reviewed images.
 
-    There is no such tag if a class has its name.
+    The tag is omitted if a class is called `reviewed`.
     """
     attributes = [
         {"name": name, "input_type": "text", "mutable": False, "default_value": "", "values": [""]}
@@ -123,7 +123,7 @@ def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTre
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return a box's attribute values, in the order of `_attributes`. The last one is not used without verdicts."""
+    """Return a box's attribute values, in the order of `_attributes`. The last is ignored if there are no verdicts."""
     return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 
@@ -135,10 +135,11 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images in an archive that CVAT exported as `CVAT for images 1.1`, or in the XML file from it.
 
-    An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were.
+    An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were. If an image has a
+    rotated box or a shape other than a box, `unusable` names one of them.
 
     Raises:
-        ConfigError: the file is missing, too large, damaged, or not an export by CVAT in this format.
+        ConfigError: the file is missing, unreadable, too large, damaged, or not an export by CVAT in this format.
     """
     xml = CvatXml(path)
     for image in xml.images():
@@ -194,7 +195,7 @@ def _image_problems(found: XmlImage, image: ReleaseImage, header: ReleaseHeader)
     attributes = [tuple(box.attributes[name] for name in names) for box in found.boxes]
     boxes_and_ids = zip(image.boxes, box_ids(image), strict=True)
     if attributes != [_texts(box, box_id)[: len(names)] for box, box_id in boxes_and_ids]:
-        yield f"{image.file_name}: the confidences, names, detectors, answers or verdicts of its boxes differ"
+        yield f"{image.file_name}: the confidences, ids, detectors, answers or verdicts of its boxes differ"
 
 
 def _upright(image: XmlImage) -> Iterator[tuple[XmlBox, ReturnedBox]]:

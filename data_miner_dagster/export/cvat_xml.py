@@ -65,18 +65,18 @@ class CvatXml:
         """Yield the images in the file, and store the header's values as attributes of this object.
 
         Raises:
-            ConfigError: the file is missing, too large, damaged, or not in this format.
+            ConfigError: the file is missing, unreadable, too large, damaged, or not in this format.
         """
         try:
             with self._opened() as file:
                 yield from self._read(file)
-        except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-            why = getattr(error, "strerror", None) or str(error)[:80]
-            raise self._error(why) from error
-        except expat.ExpatError as error:
-            raise self._error(str(error)) from error
+        except OSError as error:
+            why = error.strerror or str(error)[:80]
+            raise ConfigError(f"{self._path} cannot be read ({why}); check the path and its permissions") from error
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, expat.ExpatError) as error:
+            raise self._error(str(error)[:80]) from error
         except (LookupError, ValueError, ArithmeticError) as error:
-            raise self._error(f"{type(error).__name__}: {str(error)[:80]}") from error
+            raise self._error(f"{type(error).__name__}: {str(error)[:160]}") from error
 
     def _read(self, file: IO[bytes]) -> Iterator[XmlImage]:
         parser, handlers = expat.ParserCreate(), _Handlers(self)
@@ -145,7 +145,7 @@ class _Handlers:
         if tag == "image":
             width, height = int(values["width"]), int(values["height"])
             if min(width, height) < 1:
-                raise ValueError(f"an image has {width} by {height} pixels")
+                raise ValueError(f"an image has {width} by {height} pixels, namely {values['name']}")
             self._image = XmlImage(int(values["id"]), values["name"], width, height)
         elif self._image is not None:
             self._start_in_image(self._image, tag, values)
@@ -154,7 +154,7 @@ class _Handlers:
         if tag == "box":
             x_min, y_min, x_max, y_max = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
             if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
-                raise ValueError("a box has a corner that is not finite")
+                raise ValueError(f"a box has a corner that is not finite, in image {image.name}")
             is_turned = float(values.get("rotation", 0)) != 0
             image.boxes.append(XmlBox(values["label"], (x_min, y_min, x_max, y_max), is_turned))
         elif tag == "tag":
@@ -179,7 +179,7 @@ class _Handlers:
         self._path.pop()
 
     def _head(self, text: str) -> None:
-        """Store a value from the header, which describes the whole task, job or project."""
+        """Store the time of the last update, the owner or the assignee. Other values in the header are ignored."""
         match self._path[3:]:
             case ["updated"]:
                 self._xml.updated = text

@@ -25,8 +25,8 @@ def write_datasheet(
     Args:
         folder: the folder of the release.
         header: the header of the release.
-        release: the content of its manifest.
-        videos: the videos with at least one image in the release, by key.
+        release: the content of the release's manifest.
+        videos: the videos with at least one image in the release, sorted by key.
     """
     text = render(
         "datasheet.md.j2",
@@ -45,7 +45,7 @@ def write_datasheet(
 
 
 def gaps_changed(release: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the videos that are cut at the same times as before, but with different gaps."""
+    """Return the keys of the videos that are cut at the same times as when last released, but with different gaps."""
     moved = (release.get("changes") or {}).get("videos_moved", ())
     return [key for key, before, after in moved if differ_in_gaps_alone(before, after)]
 

@@ -1,4 +1,4 @@
-"""Build the report's section about an evaluation: its charts of curves and its confusion matrix."""
+"""Build the report's section about an evaluation: its figures, a table of classes, curves and a confusion matrix."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class LineChart:
 
 @dataclass(frozen=True, slots=True)
 class ClassRow:
-    """The figures of one class, formatted for the page."""
+    """The figures of one class, formatted for the report. `best_threshold` includes its interval."""
 
     name: str
     colour: str
@@ -62,14 +62,14 @@ class EvaluationSection:
     """The contents of the section about an evaluation."""
 
     evaluation: Evaluation
-    figures: tuple[tuple[str, str], ...]
+    figures: tuple[tuple[str, str], ...]  # name, formatted value
     rows: tuple[ClassRow, ...]
     charts: tuple[LineChart, ...]
     matrix: tuple[MatrixRow, ...]
 
 
 def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str]) -> EvaluationSection:
-    """Build the section about an evaluation. Equal evaluations yield equal sections.
+    """Build the section about an evaluation. Equal arguments yield equal sections.
 
     Args:
         evaluation: the evaluation to show.

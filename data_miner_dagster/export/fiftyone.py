@@ -198,7 +198,7 @@ def read_fiftyone(path: Path) -> Iterator[ReturnedImage]:
         path: the folder, or the JSON file in it.
 
     Raises:
-        ConfigError: the file is missing, too large, or not an export by FiftyOne in one of these formats.
+        ConfigError: the file is missing, unreadable, too large, or not an export by FiftyOne in one of these formats.
     """
     names = (SAMPLES_FILE, LABELS_FILE)
     file = next((path / name for name in names if (path / name).is_file()), path) if path.is_dir() else path
@@ -263,7 +263,7 @@ def fiftyone_problems(folder: Path, expected: Expected) -> Iterator[str]:
         details = [tuple(entry[name] for name in columns) for entry in sample[LABELS_FIELD]["detections"]]
         names = zip(box_ids(image), image.boxes, strict=True)
         if details != [(box_id, *(getattr(box, name) for name in columns[1:])) for box_id, box in names]:
-            yield f"{image.file_name}: the names, confidences, answers or verdicts of its boxes differ"
+            yield f"{image.file_name}: the ids, confidences, answers or verdicts of its boxes differ"
 
 
 CODEC: Final = round_trip_codec(lambda to: FiftyOneWriter(to.folder, to.header), fiftyone_problems)

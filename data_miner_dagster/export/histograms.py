@@ -22,12 +22,15 @@ class Bar:
     y: float
     width: float
     height: float
-    kind: str
+    kind: str  # the series, as in the histogram's legend
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Stacked bars over a range. Each mark of a threshold is (position in units of the view box, label)."""
+    """Stacked bars over a range of values, with marks, such as thresholds, and ticks.
+
+    Each mark and each tick is (horizontal position in units of the view box, label).
+    """
 
     title: str
     note: str

@@ -1,7 +1,7 @@
 """Build one row per image, with its boxes as a struct of lists, for Hugging Face, WebDataset and Lance.
 
-Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. Regions to ignore are omitted, since
-the layout cannot mark them.
+Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. Unsure boxes are omitted, since
+the layout cannot mark them as regions to ignore.
 """
 
 import hashlib
@@ -88,14 +88,17 @@ def _value(box: ReleaseBox, column: str) -> object:
 def split_problems(
     rows: Mapping[str, Iterator[Mapping[str, Any]]], expected: Expected, columns: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Yield the problems with every split's rows. If a row has an `image`, it must equal the image file's content."""
+    """Yield the problems with every split's rows, which must be in image order.
+
+    If a row has an `image`, its bytes must equal the content of the image file.
+    """
     for image in expected.read_images():
         row = next(rows[image.split], None)
         if row is None:
             yield f"there is no row for {image.file_name}"
             continue
         if "image" in row and hashlib.sha256(row["image"]).hexdigest() != image.sha256:
-            yield f"{image.file_name}: its bytes differ from those of the image"
+            yield f"{image.file_name}: the image in its row differs from the image file"
         yield from _row_problems(row, image, columns)
     yield from (f"{split}: there are more rows than images" for split in rows if next(rows[split], None) is not None)
 
@@ -113,7 +116,7 @@ def _row_problems(row: Mapping[str, Any], image: ReleaseImage, columns: Sequence
     found_boxes = list(zip(objects["category"], corners, strict=True))
     yield from label_problems(image, image.labels, found_boxes, PIXEL_TOLERANCE)
     if objects["category_name"] != wanted["objects"]["category_name"]:
-        yield f"{image.file_name}: classes {objects['category_name']} differ from those of its boxes"
+        yield f"{image.file_name}: the class names {objects['category_name']} differ from its boxes"
     for name in ("confidence", *columns):
         if objects.get(name) != wanted["objects"][name]:
             yield f"{image.file_name}: `{name}` of its boxes differs from the release"

@@ -143,10 +143,11 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images in a file that Label Studio exported as `JSON`.
 
     An image is reviewed if a person submitted an annotation and did not skip it. Among several annotations, the one
-    marked as ground truth is used, or else the latest one.
+    marked as ground truth is used, or else the latest one. If one of its regions cannot become a box,
+    `unusable` says why.
 
     Raises:
-        ConfigError: the file is missing, too large, or not a JSON export by Label Studio.
+        ConfigError: the file is missing, unreadable, too large, or not a JSON export by Label Studio.
     """
     tasks = read_returned_json(path, _TOOL)
     if not isinstance(tasks, list):
@@ -246,7 +247,7 @@ def _prediction_problems(
     ]
     yield from label_problems(image, image.boxes, corners, PIXEL_TOLERANCE)
     if tuple(box.box_id for box in boxes) != box_ids(image):
-        yield f"{image.file_name}: the names of its boxes differ"
+        yield f"{image.file_name}: the ids of its boxes differ"
     if [region["score"] for region in prediction["result"]] != [box.confidence for box in image.boxes]:
         yield f"{image.file_name}: the confidences of its boxes differ"
     if [region.get("meta", {}) for region in prediction["result"]] != [_meta(box) for box in image.boxes]:

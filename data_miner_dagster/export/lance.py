@@ -1,4 +1,4 @@
-"""Write a Lance table for each split, with the images inside. Training can read individual rows.
+"""Write a Lance table for each split with images. The tables contain the images, and training can read single rows.
 
 Source: https://lance.org, whose library writes and reads the tables. The rows are defined in image_rows.py. The library
 gives files random names, so two exports of one release differ in bytes, but never in rows.
@@ -93,7 +93,7 @@ def lance_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """
     wanted = {split_table(folder, split).name for split, number in expected.tally.images_by_split.items() if number}
     if (found := {path.name for path in (folder / "data").iterdir()}) != wanted:
-        yield f"data: there are {sorted(found)}, expected {sorted(wanted)}"
+        yield f"data: the tables are {sorted(found)}, expected {sorted(wanted)}"
         return
     schema = image_schema(expected.header.extra_columns)
     rows = {

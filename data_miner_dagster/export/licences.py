@@ -29,7 +29,7 @@ class Redistribution(StrEnum):
 
     @property
     def is_forbidden(self) -> bool:
-        """True if the licence forbids redistributing this release."""
+        """True if a release that contains pictures under this licence must not be redistributed."""
         return self in (Redistribution.FORBIDDEN, Redistribution.NO_DERIVATIVES)
 
 
@@ -64,7 +64,7 @@ def licences_of(videos: Sequence[ReleaseVideo]) -> list[LicenceUse]:
 
 
 def forbidding(uses: Sequence[LicenceUse]) -> str | None:
-    """Return a sentence listing the licences that forbid redistribution, or None if no licence forbids it."""
+    """Return a line that lists the licences that forbid redistribution, or None if no licence forbids it."""
     named = [use for use in uses if use.redistribution.is_forbidden]
     if not named:
         return None

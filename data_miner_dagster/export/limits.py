@@ -15,7 +15,8 @@ from data_miner_dagster.export.records import ReleaseVideo
 LARGE_VIDEO: Final = 0.25
 """A video with at least this share of the images is mentioned."""
 LARGE_CHANNEL: Final = 0.5
-"""A channel with at least this share of all images, or of a split's images, is mentioned."""
+"""The largest channel is mentioned if it has at least this share of all images, from several videos, or of the images
+in a split other than the first."""
 FEW_BOXES: Final = 100
 """A class with fewer boxes is mentioned. A detector learns little from so few, and a share measured on a tenth of them
 is uncertain."""

@@ -62,5 +62,5 @@ def image_id_of_box(folder: Path, annotation_id: int) -> int | None:
 
 
 def _place_of(path: Path, column: str, value: Any) -> int | None:
-    """Return the position of the first row whose `column` is `value`, counting from 1, or None if no row is."""
+    """Return the position of the first row with `value` in `column`, counting from 1, or None if no row has it."""
     return next((place for place, (found,) in enumerate(read_columns(path, column), 1) if found == value), None)

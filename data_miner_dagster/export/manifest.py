@@ -78,7 +78,10 @@ class ChecksumWriter:
 
 
 def size_of_all_but_images(folder: Path) -> int:
-    """Return the size in bytes of a release's labels and tables. Call this before other files are written."""
+    """Return the total size in bytes of a release's files except images and `SHA256SUMS`.
+
+    Only labels and tables are counted if this is called before the card and the datasheet are written.
+    """
     return sum((folder / name).stat().st_size for name in _file_names(folder) if name != CHECKSUMS_FILE)
 
 
@@ -166,7 +169,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the paths of the files below a folder except images, in order, reading the names folder by folder."""
+    """Yield the relative paths of the files below a folder except images, sorted within each folder."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -2,8 +2,8 @@
 
 Source: https://motchallenge.net/instructions, and for `labels.txt`
 https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are in pixels counted from 0. The identity of
-a box that a person drew is unknown, and a box that the detector is unsure of may show no object. The lines of both have
-confidence 0, so evaluation ignores them.
+a box that a person drew is unknown, and a box that the detector is unsure of may show no object. Both kinds of boxes
+have confidence 0 in the files, so evaluation ignores them.
 """
 
 import configparser
@@ -36,7 +36,7 @@ _FRAME_COLUMNS: Final = ("frame", "pts_seconds", "frame_id")
 
 
 class MotWriter(SequencesWriter):
-    """Writes `<split>/<video>/gt/gt.txt` with the pictures beside it, and the list `<split>/sequences.txt`.
+    """Writes `gt/`, `img1/`, `seqinfo.ini` and `times.csv` in `<split>/<video>/`, and the list `<split>/sequences.txt`.
 
     Raises:
         ConfigError: the release has no tracks, or a class name has control characters.
@@ -143,10 +143,10 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
     with (place / "times.csv").open(encoding="utf-8", newline="") as file:
         times = [(row["frame_id"] or None, float(row["pts_seconds"])) for row in csv.DictReader(file)]
     if times != [(frame.frame_id, frame.pts_seconds) for frame, _ in sequence.frames]:
-        yield "times.csv does not list the times of its frames"
+        yield "times.csv does not list the ids and times of the frames"
     for number, image in sequence.images.items():
         if not _picture(place, number).is_file() or sha256_of_file(_picture(place, number)) != image.sha256:
-            yield f"the picture of frame {number} is not {image.file_name}"
+            yield f"the picture of frame {number} is missing or differs from {image.file_name}"
     lines = (place / "gt" / "gt.txt").read_text(encoding="utf-8").splitlines()
     wanted = [(number, found) for number, (_, objects) in enumerate(sequence.frames, 1) for found in objects]
     if len(lines) != len(wanted):

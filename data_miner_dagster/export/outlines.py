@@ -21,7 +21,7 @@ _TOLERANCES: Final = (1.0, 0.5)
 _FEW_CORNERS: Final = 32
 """For COCO, an outline with at most this many corners is tried unchanged before it is simplified."""
 _MAX_RINGS: Final = 64
-"""The maximum number of parts in a YOLO polygon, and of holes in each part. The smallest are left out as noise."""
+"""The maximum number of parts in a YOLO polygon, and of holes in each part. The smallest are omitted as noise."""
 _MARGIN: Final = 0.02
 """The distance in pixels between a point of a YOLO polygon and the edge of its pixel. Rounding coordinates to six
 decimals must not move the point into the next pixel."""
@@ -36,13 +36,13 @@ def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict
     Polygons with few corners follow the edges of pixels, and longer ones are simplified. The mask that pycocotools
     reads from them has an IoU of at least 0.995 with the original. Run lengths are used if the mask has significant
     holes, which COCO's polygons cannot have, or if polygons would be longer. As is usual in COCO, run lengths are
-    always used for regions to ignore.
+    always used for regions to ignore (`is_crowd`).
     """
     if is_crowd:
         return mask.as_coco()
     rings = _edge_rings(mask)
     exact = [_simplified(ring, 0.0).astype(np.float64) for ring in rings]
-    middles = [ring + np.roll(ring, -1, axis=0) for ring in rings]  # of the edges of pixels, in half pixels
+    middles = [ring + np.roll(ring, -1, axis=0) for ring in rings]  # the middles of the pixels' edges, in half pixels
     for polygons in (
         exact if sum(map(len, exact)) <= _FEW_CORNERS else [],
         *([_simplified(ring, 2 * tolerance) / 2 for ring in middles] for tolerance in _TOLERANCES),
@@ -69,9 +69,9 @@ def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
     """Convert a mask to a single polygon for a YOLO label line: a (K, 2) array of at least three points in pixels.
 
     Ultralytics truncates coordinates and fills the polygon including its edge. Therefore, points lie within the pixels
-    of the outline, close to the outer edges of the outermost pixels. Holes and
-    parts of an object are joined by lines that are traversed twice. Such a line changes nothing inside the object, but
-    adds a line of pixels between parts, so a part that is smaller than the line to it is omitted.
+    of the outline, close to the outer edges of the outermost pixels. Holes and parts of an object are joined by lines
+    that are traversed twice. Such a line changes nothing inside the object, but adds a line of pixels between parts, so
+    a part that is smaller than the line to it is omitted.
     """
     region, left_top = mask.region()
     parts = _pixel_rings(region)
@@ -131,7 +131,7 @@ def _simplified(ring: Ring, tolerance: float) -> Ring:
 def _pixel_rings(region: MaskPixels) -> list[list[Ring]]:
     """Return the parts of a mask, largest first: the ring around each part, then the rings around its holes.
 
-    At most `_MAX_RINGS` parts, and holes per part, are returned.
+    At most `_MAX_RINGS` parts are returned, and at most as many holes of each.
     """
     contours, hierarchy = cv2.findContours(region.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     by_outer: dict[int, list[Ring]] = {}
@@ -155,7 +155,7 @@ def _joined(parts: Sequence[Sequence[Ring]]) -> Ring:
 def _with_rings(loop: Ring, rings: Sequence[Ring], max_lengths: Sequence[float] | None = None) -> Ring:
     """Extend a closed line to visit rings. The nearest ring comes first, so that no path crosses another ring.
 
-    A ring is left out if the path to it is longer than its entry in `max_lengths`.
+    A ring is omitted if the path to it is longer than its entry in `max_lengths`.
     """
     ways = {index: _way(loop, ring) for index, ring in enumerate(rings)}
     while ways:

@@ -259,8 +259,9 @@ def _count_problems(folder: Path, tally: ReleaseTally) -> Iterator[str]:
             counts.update(sure[name].value_counts().to_dict())
     num_boxes = boxes_by["split"].total()
     if (num_images, num_boxes, num_boxes_said) != (tally.num_images, tally.num_boxes, tally.num_boxes):
+        said = "" if num_boxes_said == num_boxes else f" (but images.parquet states {num_boxes_said:,})"
         yield (
-            f"data: {counted(num_images, 'image')}, {counted(num_boxes, 'box', 'boxes')}, expected "
+            f"data: {counted(num_images, 'image')}, {counted(num_boxes, 'box', 'boxes')}{said}, expected "
             f"{tally.num_images}, {tally.num_boxes}"
         )
     if num_unsure != tally.num_unsure_boxes:
@@ -335,9 +336,15 @@ def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
     videos = read_videos(folder)
     found = {video.video_key: (video.num_images, video.num_boxes) for video in videos}
     wanted = {key: (number, tally.boxes_by_video[key]) for key, number in tally.images_by_video.items()}
-    if found != wanted or len(found) != len(videos):
-        key = next((key for key in sorted({*found, *wanted}) if found.get(key) != wanted.get(key)), "a video twice")
-        yield f"data: videos.parquet has {key} with {found.get(key)} images and boxes, expected {wanted.get(key)}"
+    if len(found) != len(videos):
+        yield "data: videos.parquet has a video twice"
+    for key in sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))[:1]:
+        if key not in found:
+            yield f"data: videos.parquet lacks {key}, which has images"
+        elif key not in wanted:
+            yield f"data: videos.parquet has {key}, which has no images"
+        else:
+            yield f"data: videos.parquet has {key} with {found[key]} images and boxes, expected {wanted[key]}"
     splits = {video.video_key: splits_in(video.split) for video in videos}
     if any(split not in splits.get(key, ()) for key, split in read_columns(images_table(folder), "video_key", "split")):
         yield "data: videos.parquet has videos in another split than their images"
@@ -352,7 +359,11 @@ def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:
 
 
 def add_videos(to: Destination, tally: ReleaseTally) -> None:
-    """Add the exported videos and their tracks to an export, with counts of the exported images and boxes."""
+    """Add the exported videos and their tracks to an export, with counts of the exported images and boxes.
+
+    Raises:
+        DataMinerError: a table of the release is damaged.
+    """
     videos = read_videos(to.release)
     exported = [
         dataclasses.replace(video, num_images=number, num_boxes=tally.boxes_by_video[video.video_key])

@@ -21,7 +21,7 @@ PERSON: Final = "person"
 
 @dataclass(frozen=True, slots=True)
 class ReleaseHeader:
-    """Facts shared by all images. A class id is an index into `class_names`. A split `train` is always first."""
+    """Facts shared by all images. A class id is an index into `class_names`. The split `train`, if any, is first."""
 
     project: str
     version: str
@@ -84,15 +84,15 @@ class ReleaseImage:
     sha256: str
     frame_id: str
     video_key: str
-    frame_index: int
+    frame_index: int  # position among the video's sampled frames, counting from 0
     video_url: str
     pts: int
     time_base_numerator: int
     time_base_denominator: int
     pts_seconds: float
-    similarity: float
+    similarity: float  # to `similar_prompt`
     similar_prompt: str
-    sharpness: float
+    sharpness: float  # as in `media.quality.FrameQuality`
     num_duplicates: int  # duplicates that this frame represents and that are not released
     boxes: tuple[ReleaseBox, ...] = ()
 
@@ -109,7 +109,10 @@ class ReleaseImage:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseVideo:
-    """One video with at least one released image. Unknown metadata is None."""
+    """One video with at least one released image. Unknown metadata is None.
+
+    `source` is the type of the source that listed the video, and `query` is its path, address or words.
+    """
 
     video_key: str
     split: str  # or, for a video that is cut in time, its blocks as `domain.splits.text_of_cut` writes them
@@ -118,9 +121,9 @@ class ReleaseVideo:
     title: str | None
     channel: str | None
     licence: str | None
-    upload_date: str | None  # ISO
+    upload_date: str | None  # ISO 8601
     duration_seconds: float | None
-    sha256: str | None
+    sha256: str | None  # the video file's or picture folder's
     source: str
     query: str
     num_frames: int  # sampled
@@ -144,7 +147,7 @@ class ReleaseModel:
 class ReleaseTally:
     """Running counts of images and boxes, and the total size of the images.
 
-    Regions to ignore do not count as boxes, but are counted separately.
+    Unsure boxes are regions to ignore. They do not count as boxes, but are counted separately.
     """
 
     num_images: int = 0

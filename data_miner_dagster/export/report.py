@@ -23,9 +23,10 @@ MAX_VIDEOS_SHOWN: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class ReportTile:
-    """One picture of a gallery. `verdict` is kept, dropped, duplicate, neutral, or blank for an empty place.
+    """One picture of a gallery, as a `data:` URI.
 
-    `place` names the video and the second. `link` is the place's address, or empty if the video has none.
+    `verdict` is "kept", "dropped", "duplicate", "neutral", or "blank" for an empty cell of the gallery. `place` names
+    the video and the second. `link` is the address of that place, or empty if the video has no address.
     """
 
     uri: str
@@ -38,7 +39,11 @@ class ReportTile:
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """A section of pictures. `columns` is set if rows have a meaning, and `command` if a command should be run next."""
+    """A section of pictures.
+
+    `columns` is the number of columns if each row has a meaning, or else None. `command` is a command to run next, or
+    empty.
+    """
 
     anchor: str
     title: str
@@ -50,7 +55,10 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class CostSection:
-    """The cost of a release: a table with a row per stage and a total, the rates, and a remark on shared videos."""
+    """The cost of a release: a table with a row per stage and a total, `line` with the rates, and a `remark`.
+
+    The remark is about videos that other projects share.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -64,16 +72,16 @@ class ReportContent:
 
     Attributes:
         release: the content of the release's manifest.
-        videos: the videos with at least one released image, by key.
+        videos: the videos with at least one released image, sorted by key.
         funnel: the steps that `Funnel.as_json` returns.
         histograms: drawings of similarities and confidences.
         galleries: sections of pictures, in order.
         class_colours: one `#rrggbb` per class.
         release_link: the address of the release's folder, relative to the page.
-        reuploads: videos whose frames were found in other videos, by key, with the fields of `ReportedReupload`.
-        withdrawn: why the release must no longer be used, if it was withdrawn.
-        evaluation: the latest comparison of boxes with a ground truth.
-        cost: the cost of the release, if it was measured.
+        reuploads: videos whose frames were found in other videos, sorted by key, with the fields of `ReportedReupload`.
+        withdrawn: why the release must no longer be used, or None if it was not withdrawn.
+        evaluation: the latest comparison of boxes with a ground truth, or None if boxes were never compared with one.
+        cost: the cost of the release, or None if it was not measured.
     """
 
     release: Mapping[str, Any]

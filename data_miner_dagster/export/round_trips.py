@@ -1,4 +1,4 @@
-"""Code shared by the formats of annotation tools: names of boxes, tables of the sent boxes, and returned files.
+"""Code shared by the formats of annotation tools: ids of boxes, tables of the sent boxes, and returned files.
 
 People edit the labels in the tool's own file. `shown/` beside it records the labels that were sent, for comparison
 with those that come back.
@@ -15,6 +15,7 @@ from data_miner_dagster.domain.box_shares import BoxXyxy, pixels_of, shares_of
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.json_records import as_json, from_json
+from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.verdicts import RelativeBox
 from data_miner_dagster.export.codec import Codec, Destination, Expected, ReleaseWriter, Verifier
 from data_miner_dagster.export.parquet import ParquetWriter, same_tables_problems
@@ -42,7 +43,7 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Record the release that an export contains, and the detectors' revision if there is only one."""
+    """Record the release that an export contains, and the detectors' `revision`, or None if it is not a single one."""
     facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables have them
     content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
@@ -52,20 +53,23 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
     """Return the header of an export for an annotation tool, and the detectors' revision, or None if none was recorded.
 
     Raises:
-        ConfigError: the header cannot be read.
+        ConfigError: the header is missing, unreadable or damaged.
     """
     path = shown_folder(folder) / _HEADER
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return from_json(ReleaseHeader, content["header"]), content["revision"]
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} cannot be read ({type(error).__name__}); give the folder of the export") from error
+        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:80]}"
+        raise ConfigError(
+            f"{path} cannot be read ({why}); check its permissions, or restore the exported folder from a backup"
+        ) from error
 
 
 def box_ids(image: ReleaseImage) -> tuple[str, ...]:
-    """Return a name for each box in an image, derived from its frame, class, position and confidence.
+    """Return an id for each box in an image, derived from its frame, class, position and confidence.
 
-    Names are unique, since `-2`, `-3` and so on are appended to the names of equal boxes.
+    Ids are unique, since `-2`, `-3` and so on are appended to the ids of equal boxes.
     """
     names, seen = [], Counter[str]()
     for box in image.boxes:
@@ -102,13 +106,14 @@ def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str 
     """Check that an annotation tool or format accepts every class name.
 
     Raises:
-        ConfigError: the tool does not accept a name.
+        ConfigError: the tool does not accept a class name.
     """
     for name in header.class_names:
         why = "it has control characters" if any(ord(letter) < 32 for letter in name) else why_not(name)
         if why is not None:
             raise ConfigError(
-                f"{tool} does not accept the class name {name[:80]!r} ({why}); rename it in detection.classes"
+                f"{tool} does not accept the class name {name[:80]!r} ({why}); rename it in detection.classes, and "
+                "build the project again"
             )
 
 
@@ -139,7 +144,7 @@ def shown_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems with the tables that record an export's contents."""
     header, _ = read_shown(folder)
     if header != expected.header:
-        yield f"{_SHOWN}: the tables belong to {header.title}, expected {expected.header.title}"
+        yield f"{_SHOWN}: {_HEADER} does not match {expected.header.title}"
     yield from (f"{_SHOWN}: {line}" for line in same_tables_problems(shown_folder(folder), expected))
 
 
@@ -147,14 +152,14 @@ def read_returned_json(path: Path, tool: str) -> Any:
     """Return the content of a returned JSON file.
 
     Raises:
-        ConfigError: the file is missing, too large, or not JSON.
+        ConfigError: the file is missing, unreadable, too large, or not JSON.
     """
     try:
         check_returned_size(path.stat().st_size, path)
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
-            f"{path} cannot be read ({error.strerror or error}); give the file that {tool} exported"
+            f"{path} cannot be read ({error.strerror or error}); check the path and its permissions"
         ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON ({str(error)[:80]}); export it from {tool} again") from error
@@ -168,6 +173,5 @@ def check_returned_size(size_bytes: int, path: Path) -> None:
     """
     if size_bytes > MAX_RETURNED_BYTES:
         raise ConfigError(
-            f"{path} has {size_bytes >> 20:,} MB, but the largest file that can be read has "
-            f"{MAX_RETURNED_BYTES >> 20:,} MB; export it in parts"
+            f"{path} contains more than {size_text(MAX_RETURNED_BYTES)}, the most that can be read; export it in parts"
         )

@@ -108,13 +108,15 @@ def reading_table(path: Path) -> Iterator[None]:
 
     Raises:
         DataMinerError: the table that the block reads is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
     """
     try:
         yield
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        why = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise DataMinerError(
-            f"{path} is damaged ({str(error).splitlines()[0][:120]}); restore the release from a backup, or "
-            "let `data-miner run --force` write it again"
+            f"{path} is damaged ({why}); restore the file from a backup, or write it again (the current release with "
+            "`data-miner run --config FILE --force`, an export with `data-miner export`)"
         ) from error

@@ -23,7 +23,7 @@ class Shard(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the shard."""
         ...
 
 

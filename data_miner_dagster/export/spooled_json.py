@@ -52,7 +52,7 @@ def read_entries(path: Path, name: str) -> Iterator[Any]:
     """Yield the entries of a list that was written with one entry per line, in bounded memory.
 
     Raises:
-        ValueError: there is no such list, or it is truncated.
+        ValueError: the file has no list `name`, or the list is truncated or damaged.
     """
     with path.open(encoding="utf-8") as lines:
         opening = f'"{name}": ['

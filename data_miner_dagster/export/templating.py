@@ -91,7 +91,10 @@ def _code(text: str) -> Markup:
 
 
 def _cell(value: object) -> str:
-    """Convert a value to a cell of a Markdown table, and escape it, since video titles are untrusted text."""
+    """Convert a value to an escaped cell of a Markdown table, since video titles are untrusted text.
+
+    None and the empty string become "unknown".
+    """
     text = "unknown" if value is None or value == "" else str(value)
     return _literal(" ".join(text.split()))
 

@@ -35,7 +35,7 @@ _OF_FRAMES: Final = (
     not_null("split", pa.string()),
     not_null("tracked_frame", pa.int32()),  # position among its video's tracked frames by time, counting from 0
     not_null("pts_seconds", pa.float64()),
-    pa.field("frame_id", pa.string()),  # of a released image or another stored frame; null: neither
+    pa.field("frame_id", pa.string()),  # null if the frame is not stored
 )
 RELEASED_FRAMES_SCHEMA: Final = pa.schema(
     [
@@ -86,10 +86,10 @@ class TrackedFrame:
 
     video_key: str
     split: str
-    tracked_frame: int
+    tracked_frame: int  # position among the video's tracked frames by time, counting from 0
     pts_seconds: float
-    frame_id: str | None
-    stretch: int
+    frame_id: str | None  # None if the frame is not stored
+    stretch: int  # number of the continuous stretch that contains the frame
     width: int
     height: int
     boxes: tuple[ReleaseBox, ...] = ()
@@ -140,7 +140,11 @@ def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
 
 
 def add_tracks(to: Destination, tally: ReleaseTally) -> None:
-    """Add a release's tracks, if it has any, to an export. Only videos with an exported image are included."""
+    """Add a release's tracks, if it has any, to an export. Only videos with an exported image are included.
+
+    Raises:
+        DataMinerError: a table of the release is damaged.
+    """
     if has_tracks(to.release):
         frames = read_tracked_frames(to.release)
         write_tracks(to.folder, (frame for frame in frames if frame.video_key in tally.images_by_video))
@@ -163,11 +167,11 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
         for box in frame.boxes:
             left, top, right, bottom = box.box_xyxy
             if not (0 <= left < right <= frame.width and 0 <= top < bottom <= frame.height):
-                yield f"{what} has a track outside the frame"
+                yield f"{what} has a box that is empty or lies outside the frame"
             if expected.header.class_names[box.class_index] != box.class_name:
-                yield f"{what} has a track of class {box.class_index}, {box.class_name!r}"
+                yield f"{what} has a track whose class {box.class_index} is not {box.class_name!r}"
     if num_boxes != (found := sum(1 for _ in read_rows(tracks_table(folder)))):
-        yield f"data: tracks.parquet has {counted(found, 'row')}, but {num_boxes} of them belong to tracked frames"
+        yield f"data: tracks.parquet has {counted(found, 'row')}, but only {num_boxes:,} belong to tracked frames"
 
 
 def _box_row(box: ReleaseBox) -> dict[str, Any]:

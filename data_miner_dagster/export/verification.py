@@ -23,7 +23,11 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
     """Return the problems with a release that was just written. Only a bug or a faulty disk can cause one.
 
-    The other formats are compared with the tables, so they are checked only if the tables have no problems.
+    The images and the other formats are compared with the tables, so they are checked only if the tables have no
+    problems.
+
+    Raises:
+        OSError: a file exists, but the operating system cannot read it.
     """
     whole = Expected(header, expected, partial(read_images, folder))
     others = [verify for format in RELEASE_FORMATS if format != TABLES for verify in format.codec.verifiers]
@@ -31,7 +35,11 @@ def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally
 
 
 def export_problems(format: Format, folder: Path, expected: Expected) -> list[str]:
-    """Return the problems with an export that was just written in one format."""
+    """Return the problems with an export that was just written in one format.
+
+    Raises:
+        OSError: a file exists, but the operating system cannot read it.
+    """
     pictures = (picture_problems,) if format.has_images_beside else ()
     return _problems((*format.codec.verifiers, *format.codec.export_verifiers, *pictures), folder, expected)
 
@@ -62,9 +70,9 @@ def _problems(verifiers: Sequence[Verifier], folder: Path, expected: Expected) -
 
 
 def _unreadable(verify: Verifier, folder: Path, error: Exception) -> str:
-    format = verify.__name__.removesuffix("_problems").replace("_", " ")
+    check = verify.__name__.removesuffix("_problems").replace("_", " ")
     what = str(error).replace(f"{folder}/", "").strip() or "no message"
-    return f"{format}: it cannot be read ({type(error).__name__}: {what.splitlines()[0][:200]})"
+    return f"{check}: the files cannot be read ({type(error).__name__}: {what.splitlines()[0][:200]})"
 
 
 def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
@@ -76,11 +84,11 @@ def picture_problems(folder: Path, expected: Expected) -> Iterator[str]:
             continue
         size_bytes = path.stat().st_size
         if size_bytes != image.size_bytes:
-            yield f"{image.file_name}: {size_bytes} bytes, expected {image.size_bytes}"
+            yield f"{image.file_name}: the file has {size_bytes:,} bytes, expected {image.size_bytes:,}"
             continue
         if has_foreign_pictures(image.video_key):
             continue  # never parsed here: a worker measured these bytes, and their sha256 was checked on placement
         with Image.open(path) as opened:  # the header only
             if opened.size != (image.width, image.height):
-                yield f"{image.file_name}: {opened.size} pixels, expected {(image.width, image.height)}"
+                yield f"{image.file_name}: the image has {opened.size} pixels, expected {(image.width, image.height)}"
     yield from file_number_problems(folder / IMAGES_FOLDER, expected.tally.num_images, without=".parquet")

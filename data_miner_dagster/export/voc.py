@@ -93,7 +93,7 @@ def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
                 yield f"there is no image or no annotation for {image.file_name}"
                 continue
             if sha256_of_file(copy) != image.sha256:
-                yield f"{image.file_name}: its bytes differ from those of the image"
+                yield f"{image.file_name}: its copy differs from the image"
             yield from _annotation_problems(annotation, image, expected.header.class_names)
         for split, lines in lists.items():
             if split in wrong_lists or lines.readline():
@@ -110,7 +110,8 @@ def _annotation_problems(path: Path, image: ReleaseImage, class_names: tuple[str
     root = ElementTree.fromstring(text)  # noqa: S314 - see above
     found_wh = tuple(int(root.findtext(f"size/{name}", "")) for name in ("width", "height"))
     if found_wh != (image.width, image.height) or not image.file_name.endswith(f"/{root.findtext('filename')}"):
-        yield f"{path.name}: {found_wh} pixels of {root.findtext('filename')}, expected those of {image.file_name}"
+        wanted = f"{(image.width, image.height)} pixels of {image.file_name}"
+        yield f"{path.name}: it describes {found_wh} pixels of {root.findtext('filename')}, expected {wanted}"
     found: list[FoundBox] = []
     for element in root.iterfind("object"):
         x_min, y_min, x_max, y_max = (

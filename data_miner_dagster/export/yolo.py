@@ -26,7 +26,7 @@ from data_miner_dagster.export.records import ReleaseBox, ReleaseHeader, Release
 
 LABELS_FOLDER: Final = "labels"
 DATA_FILE: Final = "data.yaml"
-"""With folds, this file validates on the first one. `fold_file` returns the name of each fold's file."""
+"""With folds, this file validates on the first fold. `fold_file` returns the name of each fold's file."""
 _DECIMALS: Final = 6
 _MIN_POINTS: Final = 3
 _TOLERANCE: Final = 2e-6  # as a share of the longer side, since labels have six decimals
@@ -138,7 +138,7 @@ def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
     """Return the (class index, polygon) pairs in a label file. A polygon is a (K, 2) array of points in 0..1.
 
     Raises:
-        ValueError: a line is not a class and at least three points in 0..1.
+        ValueError: a line is not a class id and at least three points in 0..1.
     """
     polygons = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -147,9 +147,9 @@ def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
             points = np.array(numbers, np.float64).reshape(-1, 2)
             polygons.append((int(class_index), points))
         except ValueError:
-            raise ValueError(f"the line {line[:80]!r} of {path.name} is not a class and points") from None
+            raise ValueError(f"the line {line[:80]!r} of {path.name} is not a class id and pairs of numbers") from None
         if len(points) < _MIN_POINTS or not ((points >= 0) & (points <= 1)).all():
-            raise ValueError(f"the line {line[:80]!r} of {path.name} lies outside the image or is not a polygon")
+            raise ValueError(f"the line {line[:80]!r} of {path.name} has fewer than 3 points, or one outside the image")
     return polygons
 
 
@@ -157,7 +157,7 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
     """Return the boxes in a label file.
 
     Raises:
-        ValueError: a line is not a class and four numbers in 0..1.
+        ValueError: a line is not a class id and four numbers in 0..1.
     """
     boxes = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -166,9 +166,9 @@ def read_yolo_labels(path: Path) -> list[YoloBox]:
             x, y, width, height = (float(number) for number in numbers)
             box = (int(class_index), x, y, width, height)
         except ValueError:
-            raise ValueError(f"the line {line!r} of {path.name} is not a class and four numbers") from None
+            raise ValueError(f"the line {line!r} of {path.name} is not a class id and four numbers") from None
         if not all(0 <= value <= 1 for value in (x, y, width, height)):
-            raise ValueError(f"the line {line!r} of {path.name} lies outside the image")
+            raise ValueError(f"the line {line!r} of {path.name} has a number outside 0 to 1")
         boxes.append(box)
     return boxes
 
@@ -180,9 +180,9 @@ def yolo_problems(folder: Path, expected: Expected) -> Iterator[str]:
         content = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
         names = content.pop("names")
         if names != dict(enumerate(header.class_names)):
-            yield f"{name}: names {names}, expected {header.class_names}"
+            yield f"{name}: the names are {names}, expected {dict(enumerate(header.class_names))}"
         if content != paths:
-            yield f"{name}: splits {content}, expected {paths}"
+            yield f"{name}: the splits are {content}, expected {paths}"
         folders = [path for found in paths.values() for path in ([found] if isinstance(found, str) else found)]
         yield from (f"{name}: there is no folder {path}" for path in folders if not (folder / path).is_dir())
     for image in expected.read_images():
@@ -210,9 +210,9 @@ def _polygon_problems(image: ReleaseImage, found: Sequence[tuple[int, npt.NDArra
     for (class_index, points), box in zip(found, image.labels, strict=True):
         wanted = _polygon_of(box) / [image.width, image.height]
         if class_index != box.class_index:
-            yield f"{image.file_name}: polygon {class_index} does not belong to box {box.class_index} {box.box_xyxy}"
+            yield f"{image.file_name}: a polygon has class {class_index}, but its box has class {box.class_index}"
         elif points.shape != wanted.shape or not (np.abs(points - wanted) <= _TOLERANCE).all():
-            yield f"{image.file_name}: a polygon differs from that of box {box.class_index} {box.box_xyxy}"
+            yield f"{image.file_name}: the polygon of the box at {box.box_xyxy} differs from the release"
 
 
 CODEC: Final = Codec(lambda to: YoloWriter(to.folder, to.header), (yolo_problems,))

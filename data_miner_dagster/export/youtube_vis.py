@@ -1,4 +1,4 @@
-"""Write YouTube-VIS, with one JSON file per split. Each object in a video has an entry with its outline in every frame.
+"""Write YouTube-VIS, with one JSON file per split. Each object in a video has an entry with its outlines over time.
 
 Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
 lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
@@ -196,7 +196,7 @@ class _WrittenSplit:
         for number, image in sequence.images.items():
             path = self._folder / _PICTURES / video["file_names"][number - 1]
             if not path.is_file() or sha256_of_file(path) != image.sha256:
-                yield f"{path.name} is not {image.file_name}"
+                yield f"{path.name} is missing or differs from {image.file_name}"
         tracks: list[dict[str, Any]] = []
         if self._next_tracks is not None and self._next_tracks[0] == video["id"]:
             tracks = list(self._next_tracks[1])
@@ -213,13 +213,13 @@ class _WrittenSplit:
 
 def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequence: ExpectedSequence) -> Iterator[str]:
     if video["pts_seconds"] != [frame.pts_seconds for frame, _ in sequence.frames]:
-        yield "its times differ from those of its frames"
+        yield "the times of its frames differ from the release"
         return
     wanted: dict[tuple[int, int], dict[int, FollowedObject]] = {}
     for number, (_, on_frame) in enumerate(sequence.frames, 1):
         gather_tracks(wanted, number, on_frame)
     if [(track["track_id"], track["category_id"] - 1) for track in tracks] != list(wanted):
-        yield f"{counted(len(tracks), 'object')} that differ from the {len(wanted)} of the release"
+        yield f"it has {counted(len(tracks), 'object')}, but not the {len(wanted)} in the release"
         return
     for track, objects in zip(tracks, wanted.values(), strict=True):
         size_wh = (video["width"], video["height"])
@@ -227,8 +227,8 @@ def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequenc
             objects, len(sequence.frames), size_wh
         ):
             yield f"the outlines of object {track['track_id']} differ from the release"
-        if track["iscrowd"] != int(not all(found.is_certain for found in objects.values())):
-            yield f"object {track['track_id']} has iscrowd {track['iscrowd']}"
+        if track["iscrowd"] != (crowd := int(not all(found.is_certain for found in objects.values()))):
+            yield f"object {track['track_id']} has iscrowd {track['iscrowd']}, expected {crowd}"
 
 
 CODEC: Final = Codec(YouTubeVisWriter, (youtube_vis_problems,))

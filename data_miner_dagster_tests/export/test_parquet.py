@@ -108,7 +108,7 @@ def test_read__a_damaged_table_is_one_line_with_what_to_do(tmp_path: Path, conte
         whole = path.read_bytes()
         path.write_bytes(content)
         with pytest.raises(
-            DataMinerError, match=rf"{path.name} is damaged \(.*let `data-miner run --force` write it again"
+            DataMinerError, match=rf"{path.name} is damaged \(.*`data-miner run --config FILE --force`"
         ) as raised:
             read()
         assert "\n" not in str(raised.value)

@@ -141,6 +141,11 @@ def test_read_cvat__a_damaged_or_foreign_file(tmp_path: Path, text: str, why: st
         list(read_cvat(tmp_path / "a.xml"))
 
 
+def test_read_cvat__a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a\.xml cannot be read \(No such file or directory\); check the path"):
+        list(read_cvat(tmp_path / "a.xml"))
+
+
 def test_read_cvat__archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -151,7 +156,9 @@ def test_read_cvat__archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         archive.writestr("annotations.xml", f"{CVAT_HEAD}{CVAT_IMAGE.format(CVAT_BOX)}{' ' * 100_000}</annotations>")
     assert len(list(read_cvat(path))) == 1
     monkeypatch.setattr("data_miner_dagster.export.round_trips.MAX_RETURNED_BYTES", 50_000)
-    with pytest.raises(ConfigError, match="MB; export it in parts"):  # whatever the archive itself says
+    with pytest.raises(
+        ConfigError, match=r"more than 50 kB, the most that can be read; export it in parts"
+    ):  # whatever the archive itself says
         list(read_cvat(path))
     path.write_bytes(path.read_bytes()[:150] + b"x" * 20 + path.read_bytes()[170:])
     with pytest.raises(ConfigError, match="is not a file exported by CVAT"):

@@ -101,6 +101,6 @@ def test_read_yolo_labels__refuses(tmp_path: Path, case: str) -> None:
     path = tmp_path / "a.txt"
     path.write_text(f"0 0.5 0.5 0.1 0.1\n{REFUSED[case]}\n")
     with pytest.raises(
-        ValueError, match=r"the line .* of a\.txt (lies outside the image|is not a class and four numbers)"
+        ValueError, match=r"the line .* of a\.txt (has a number outside 0 to 1|is not a class id and four numbers)"
     ):
         read_yolo_labels(path)

@@ -40,15 +40,16 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "wrong box": (
         in_json("train", lambda of: of["annotations"][0].update(bbox=[5.0, 6.0, 36.0, 24.0])),
-        r"instances_train.json: train/files-a_000000.jpg: label 0 \(5.0, 6.0, 41.0, 30.0\) is not box 0 \(4.0, 6.0",
+        r"instances_train.json: train/files-a_000000.jpg: the label of class 0 at \(5.0, 6.0, 41.0, 30.0\) "
+        r"does not match the box of class 0 at \(4.0, 6.0",
     ),
     "box out of the picture": (
         in_json("all", lambda of: of["annotations"][2].update(bbox=[0.0, 0.0, 65.0, 48.0], area=3120.0)),
-        r"instances_all.json: val/files-b_000000.jpg: label 1 \(0.0, 0.0, 65.0, 48.0\)",
+        r"instances_all.json: val/files-b_000000.jpg: the label of class 1 at \(0.0, 0.0, 65.0, 48.0\)",
     ),
     "wrong area": (
         in_json("val", lambda of: of["annotations"][0].update(area=3000.0)),
-        "instances_val.json: val/files-b_000000.jpg: area 3000.0 of a box of 64.0 by 48.0",
+        "instances_val.json: val/files-b_000000.jpg: a box of 64.0 by 48.0 pixels has the area 3000.0",
     ),
     "box of another image": (
         in_json("train", lambda of: of["annotations"][1].update(image_id=2)),
@@ -57,16 +58,16 @@ IN_RELEASES: dict[str, Fault] = {
     "missing box": (in_json("val", lambda of: of["annotations"].clear()), "instances_val.json: 1 image and 0 boxes"),
     "box that is no number": (
         in_json("val", lambda of: of["annotations"][0].update(bbox=[float("nan"), 0.0, 64.0, 48.0])),
-        "instances_val.json: val/files-b_000000.jpg: label 1",
+        "instances_val.json: val/files-b_000000.jpg: the label of class 1",
     ),
-    "missing class": (in_json("test", lambda of: of["categories"].pop()), "instances_test.json: categories"),
+    "missing class": (in_json("test", lambda of: of["categories"].pop()), "instances_test.json: the categories are"),
     "classes in another order": (
         in_json("val", lambda of: of.update(categories=[{"id": 1, "name": "bicycle"}, {"id": 2, "name": "person"}])),
-        "instances_val.json: categories",
+        "instances_val.json: the categories are",
     ),
     "swapped label": (
         in_json("all", lambda of: of["annotations"][0].update(category_id=2)),
-        "instances_all.json: train/files-a_000000.jpg: label 1 .* is not box 0",
+        "instances_all.json: train/files-a_000000.jpg: the label of class 1 .* does not match the box of class 0",
     ),
     "wrong split": (in_json("all", lambda of: of["images"][2].update(split="test")), "instances_all.json: image 3 is"),
     "files of two splits exchanged": (
@@ -78,9 +79,9 @@ IN_RELEASES: dict[str, Fault] = {
         in_json("all", lambda of: of["images"][0].update(file_name="train/x.jpg")),
         "instances_all.json: image 1",
     ),
-    "truncated": (cut("annotations/instances_val.json"), r"coco: it cannot be read \((JSONDecode|Value)Error"),
-    "missing file": (gone("annotations/instances_test.json"), r"coco: it cannot be read \(FileNotFoundError"),
-    "no list": (in_text("annotations/instances_val.json", '"images"', '"pictures"'), "coco: it cannot be read"),
+    "truncated": (cut("annotations/instances_val.json"), r"coco: the files cannot be read \((JSONDecode|Value)Error"),
+    "missing file": (gone("annotations/instances_test.json"), r"coco: the files cannot be read \(FileNotFoundError"),
+    "no list": (in_text("annotations/instances_val.json", '"images"', '"pictures"'), "coco: the files cannot be read"),
 }
 IN_EXPORTS: dict[str, Fault] = {
     "missing image": PICTURES["missing image"],

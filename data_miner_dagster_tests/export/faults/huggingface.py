@@ -5,11 +5,11 @@ IN_EXPORTS: dict[str, Fault] = {
     **{name: (in_rows("data/train-00000.parquet", change), line) for name, (change, line) in HUB_ROWS.items()},
     "another image": (
         in_rows("data/train-00000.parquet", lambda rows: rows[0]["image"].update(bytes=rows[1]["image"]["bytes"])),
-        "train/files-a_000000.jpg: its bytes differ from those of the image",
+        "train/files-a_000000.jpg: the image in its row differs from the image file",
     ),
     "truncated image": (
         in_rows("data/val-00000.parquet", lambda rows: rows[0]["image"].update(bytes=rows[0]["image"]["bytes"][:-9])),
-        "val/files-b_000000.jpg: its bytes differ from those of the image",
+        "val/files-b_000000.jpg: the image in its row differs from the image file",
     ),
     "wrong split": (
         exchanged("data/train-00000.parquet", "data/val-00000.parquet"),
@@ -25,5 +25,5 @@ IN_EXPORTS: dict[str, Fault] = {
         "test: there are more rows than images",
     ),
     "extra file": (copied("data/val-00000.parquet", "data/other.parquet"), "data: 3 files, expected 2"),
-    "truncated shard": (cut("data/val-00000.parquet"), "embedded: it cannot be read"),
+    "truncated shard": (cut("data/val-00000.parquet"), "embedded: the files cannot be read"),
 }

@@ -15,6 +15,9 @@ IN_RELEASES: dict[str, Fault] = {
         copied("images/val/metadata.parquet", "images/test/metadata.parquet"),
         "test/metadata.parquet: the file exists although the split has no images",
     ),
-    "missing file": (gone("images/val/metadata.parquet"), r"image folder: it cannot be read \(FileNotFoundError"),
-    "truncated": (cut("images/val/metadata.parquet"), "image folder: it cannot be read"),
+    "missing file": (
+        gone("images/val/metadata.parquet"),
+        r"image folder: the files cannot be read \(FileNotFoundError",
+    ),
+    "truncated": (cut("images/val/metadata.parquet"), "image folder: the files cannot be read"),
 }

@@ -4,11 +4,11 @@ from data_miner_dagster_tests.export.faults.planting import Fault, in_rows, in_t
 IN_JUDGED_RELEASES: dict[str, Fault] = {
     "region to ignore as a label": (
         in_json("all", lambda of: of["annotations"][1].update(iscrowd=0)),
-        "instances_all.json: train/files-a_000000.jpg: iscrowd 0 of a box that is unsure",
+        "instances_all.json: train/files-a_000000.jpg: iscrowd is 0 for an unsure box",
     ),
     "label as a region to ignore": (
         in_json("train", lambda of: of["annotations"][0].update(iscrowd=1)),
-        "instances_train.json: train/files-a_000000.jpg: iscrowd 1 of a box that is a label",
+        "instances_train.json: train/files-a_000000.jpg: iscrowd is 1 for a box that is not unsure",
     ),
     "missing region": (in_json("all", lambda of: of["annotations"].pop(1)), "4 images and 5 boxes, expected 4 and 6"),
     "another answer": (
@@ -52,7 +52,7 @@ IN_JUDGED_EXPORTS: dict[str, dict[str, Fault]] = {
     "cvat": {
         "another verdict of the verifier": (
             in_text("annotations.xml", ">confirmed<", ">rejected<"),
-            "train/files-a_000000.jpg: the confidences, names, detectors, answers or verdicts of its boxes differ",
+            "train/files-a_000000.jpg: the confidences, ids, detectors, answers or verdicts of its boxes differ",
         )
     },
     "label-studio": {
@@ -64,7 +64,7 @@ IN_JUDGED_EXPORTS: dict[str, dict[str, Fault]] = {
     "fiftyone": {
         "another verdict of the verifier": (
             in_text("samples.json", '"confirmed"', '"rejected"'),
-            "train/files-a_000000.jpg: the names, confidences, answers or verdicts of its boxes differ",
+            "train/files-a_000000.jpg: the ids, confidences, answers or verdicts of its boxes differ",
         )
     },
     "huggingface": {

@@ -3,8 +3,8 @@ from data_miner_dagster_tests.export.faults.shown import SHOWN
 
 TASKS = "tasks-00000.json"
 IN_EXPORTS: dict[str, Fault] = SHOWN | {
-    "no tasks": (gone(TASKS), r"label studio: it cannot be read \(FileNotFoundError"),
-    "truncated tasks": (cut(TASKS), r"label studio: it cannot be read \(JSONDecodeError"),
+    "no tasks": (gone(TASKS), r"label studio: the files cannot be read \(FileNotFoundError"),
+    "truncated tasks": (cut(TASKS), r"label studio: the files cannot be read \(JSONDecodeError"),
     "missing task": (
         lambda folder: (folder / TASKS).write_text((folder / TASKS).read_text().rpartition(',\n{"data"')[0] + "\n]\n"),
         "there is no task for train/files-c_000001.jpg",
@@ -14,14 +14,17 @@ IN_EXPORTS: dict[str, Fault] = SHOWN | {
     "another time": (in_text(TASKS, '"pts_seconds": 2.0', '"pts_seconds": 3.0'), "files-a_000002.jpg: its task has"),
     "another percentage": (
         in_text(TASKS, '"x": 6.25', '"x": 6.5'),
-        "train/files-a_000000.jpg: label 0 .* is not box 0",
+        "train/files-a_000000.jpg: the label of class 0 .* does not match the box of class 0",
     ),
-    "swapped label": (in_text(TASKS, '["person"]', '["bicycle"]'), "label 1 .* is not box 0"),
-    "unknown label": (in_text(TASKS, '["person"]', '["tram"]'), r"label studio: it cannot be read \(ValueError"),
+    "swapped label": (
+        in_text(TASKS, '["person"]', '["bicycle"]'),
+        "label of class 1 .* does not match the box of class 0",
+    ),
+    "unknown label": (in_text(TASKS, '["person"]', '["tram"]'), r"label studio: the files cannot be read \(ValueError"),
     "turned box": (in_text(TASKS, '"rotation": 0', '"rotation": 5'), "train/files-a_000000.jpg: 1 label, expected 2"),
-    "another name of a box": (
+    "another id of a box": (
         in_text(TASKS, '"id": "', '"id": "0'),
-        "files-a_000000.jpg: the names of its boxes differ",
+        "files-a_000000.jpg: the ids of its boxes differ",
     ),
     "another confidence": (in_text(TASKS, '"score": 0.5', '"score": 0.6'), "the confidences of its boxes differ"),
     "missing class": (

@@ -34,15 +34,15 @@ IN_EXPORTS: dict[str, Fault] = {
     **{name: (in_table("train", change), line) for name, (change, line) in HUB_ROWS.items()},
     "another image": (
         in_table("train", lambda rows: rows[0].update(image=rows[1]["image"])),
-        "train/files-a_000000.jpg: its bytes differ from those of the image",
+        "train/files-a_000000.jpg: the image in its row differs from the image file",
     ),
     "missing table": (
         lambda folder: shutil.rmtree(folder / "data" / "val.lance"),
-        r"there are \['train.lance'\], expected \['train.lance', 'val.lance'\]",
+        r"the tables are \['train.lance'\], expected \['train.lance', 'val.lance'\]",
     ),
     "table of a split without images": (
         lambda folder: shutil.copytree(folder / "data" / "val.lance", folder / "data" / "test.lance"),
         "expected .'train.lance', 'val.lance'",
     ),
-    "truncated data": (without_data, "lance: it cannot be read"),
+    "truncated data": (without_data, "lance: the files cannot be read"),
 }

@@ -15,7 +15,7 @@ IN_EXPORTS: dict[str, Fault] = {
         in_text("val/files-b/seqinfo.ini", "seqLength=1", "seqLength=2"),
         "files-b: seqinfo.ini has seqLength=2, expected 1",
     ),
-    "another time": (in_text("train/files-a/times.csv", "2,2.0", "2,2.5"), "times.csv does not list the times"),
+    "another time": (in_text("train/files-a/times.csv", "2,2.0", "2,2.5"), "times.csv does not list the ids and times"),
     "another class": (
         in_text("train/files-a/gt/labels.txt", "person", "people"),
         "labels.txt does not list the classes",
@@ -23,15 +23,15 @@ IN_EXPORTS: dict[str, Fault] = {
     "sequence that is not listed": (in_text("train/sequences.txt", "files-c\n", ""), "does not list its 2 sequences"),
     "another picture": (
         exchanged("train/files-a/img1/000001.jpg", "train/files-a/img1/000002.jpg"),
-        "train/files-a: the picture of frame 1 is not train/files-a_000000.jpg",
+        "train/files-a: the picture of frame 1 is missing or differs from train/files-a_000000.jpg",
     ),
     "missing picture": (
         gone("train/files-a/img1/000001.jpg"),
-        "the picture of frame 1 is not train/files-a_000000.jpg",
+        "the picture of frame 1 is missing or differs from train/files-a_000000.jpg",
     ),
     "extra picture": (
         copied("train/files-a/img1/000001.jpg", "train/files-a/img1/000009.jpg"),
-        "5 files, expected 4",
+        "5 .jpg files, expected 4",
     ),
-    "missing labels": (gone(GT), "mot: it cannot be read"),
+    "missing labels": (gone(GT), "mot: the files cannot be read"),
 }

@@ -13,6 +13,10 @@ IN_RELEASES: dict[str, Fault] = {
         in_rows("data/images.parquet", lambda rows: (rows[0].update(num_boxes=1), rows[1].update(num_boxes=1))),
         "data: images that do not have the stated number of boxes: 2",
     ),
+    "wrong number of boxes in one table": (
+        in_rows("data/images.parquet", lambda rows: rows[0].update(num_boxes=1)),
+        r"data: 4 images, 4 boxes \(but images.parquet states 3\), expected 4, 4",
+    ),
     "box of another image": (
         in_rows("data/boxes.parquet", lambda rows: rows[1].update(image_id=2)),
         "data: boxes with another file or split than their image: 1",
@@ -58,16 +62,16 @@ IN_RELEASES: dict[str, Fault] = {
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(split="val")),
         "data: boxes by split: {'train': 2, 'val': 2, 'test': 0}, expected {'train': 3, 'val': 1, 'test': 0}",
     ),
-    "truncated images": (cut("data/images.parquet"), "parquet: it cannot be read"),
-    "truncated boxes": (cut("data/boxes.parquet"), "parquet: it cannot be read"),
-    "missing file": (gone("data/boxes.parquet"), r"parquet: it cannot be read \(FileNotFoundError"),
+    "truncated images": (cut("data/images.parquet"), "parquet: the files cannot be read"),
+    "truncated boxes": (cut("data/boxes.parquet"), "parquet: the files cannot be read"),
+    "missing file": (gone("data/boxes.parquet"), r"parquet: the files cannot be read \(FileNotFoundError"),
     "missing video": (
         in_rows("data/videos.parquet", lambda rows: rows.pop()),
-        r"data: videos.parquet has files-c with None images and boxes, expected \(1, 1\)",
+        "data: videos.parquet lacks files-c, which has images",
     ),
     "extra video": (
         in_rows("data/videos.parquet", lambda rows: rows.append(rows[0] | {"video_key": "files-d"})),
-        r"data: videos.parquet has files-d with \(2, 2\) images and boxes, expected None",
+        "data: videos.parquet has files-d, which has no images",
     ),
     "video twice": (in_rows("data/videos.parquet", lambda rows: rows.append(rows[0])), "has a video twice"),
     "wrong number of a video": (
@@ -78,10 +82,10 @@ IN_RELEASES: dict[str, Fault] = {
         in_rows("data/videos.parquet", lambda rows: rows[0].update(split="val")),
         "data: videos.parquet has videos in another split than their images",
     ),
-    "truncated videos": (cut("data/videos.parquet"), r"videos: it cannot be read \(DataMinerError"),
+    "truncated videos": (cut("data/videos.parquet"), r"videos: the files cannot be read \(DataMinerError"),
     "wrong box": (  # by itself it is as good as any
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
-        r"instances_train.json: train/files-a_000000.jpg: label 0 \(4.0, .* is not box 0 \(4.5,",
+        r"instances_train.json: train/files-a_000000.jpg: the label of class 0 at \(4.0, .* box of class 0 at \(4.5,",
     ),
 }
 IN_EXPORTS: dict[str, Fault] = {

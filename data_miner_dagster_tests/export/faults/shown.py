@@ -9,7 +9,7 @@ SHOWN: dict[str, Fault] = {
     ),
     "shown: another release": (
         in_text("shown/header.json", "v001", "v002"),
-        "shown: the tables belong to cyclists v002",
+        "shown: header.json does not match cyclists v001",
     ),
-    "shown: no tables": (gone("shown/data/images.parquet"), r"shown: it cannot be read \(FileNotFoundError"),
+    "shown: no tables": (gone("shown/data/images.parquet"), r"shown: the files cannot be read \(FileNotFoundError"),
 }

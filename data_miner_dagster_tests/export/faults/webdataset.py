@@ -37,7 +37,7 @@ IN_EXPORTS: dict[str, Fault] = {
     **{name: (in_samples("data/train-00000.tar", change), line) for name, (change, line) in HUB_ROWS.items()},
     "another image": (
         in_samples("data/train-00000.tar", lambda rows: rows[0].update(image=rows[1]["image"])),
-        "train/files-a_000000.jpg: its bytes differ from those of the image",
+        "train/files-a_000000.jpg: the image in its row differs from the image file",
     ),
     "another name": (
         in_samples("data/train-00000.tar", lambda rows: rows[0].update(key="files-x_000000")),
@@ -49,6 +49,6 @@ IN_EXPORTS: dict[str, Fault] = {
     "extra file": (copied("data/val-00000.tar", "data/other.tar"), "data: 3 files, expected 2"),
     "truncated shard": (
         lambda folder: (folder / "data/val-00000.tar").write_bytes((folder / "data/val-00000.tar").read_bytes()[:700]),
-        "webdataset: it cannot be read",
+        "webdataset: the files cannot be read",
     ),
 }

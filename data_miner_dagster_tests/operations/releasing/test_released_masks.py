@@ -214,7 +214,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "area of the box": (
         in_json("all", lambda of: of["annotations"][1].update(area=676)),
-        "area 676 of a mask of 596 pixels",
+        "a box has the area 676, but its mask has 596 pixels",
     ),
     "a mask where there is none": (
         in_json("all", lambda of: of["annotations"][5].update(segmentation=of["annotations"][0]["segmentation"])),
@@ -222,11 +222,11 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a polygon that is not the mask's": (
         in_text("labels/train/files-aaa_000000.txt", "0.999583", "0.5"),
-        "a polygon differs from that of box 1",
+        r"the polygon of the box at .* differs from the release",
     ),
     "a box in place of a polygon": (
         lambda folder: (folder / "labels/train/files-aaa_000000.txt").write_text("1 0.5 0.5 0.1 0.1\n"),
-        "lies outside the image or is not a polygon",
+        "has fewer than 3 points, or one outside the image",
     ),
 }
 
