@@ -1,8 +1,8 @@
 """Verify that a file is a video that opens, has a picture and is complete.
 
-Cheap checks come first: two frames are decoded, and the end of the file is read. If the end fails its check, or the
-format has no header, the whole file is read, since a wrong header or a failed seek alone does not justify rejecting a
-file.
+Cheap checks come first: the first frame and one near the end are decoded, and the end of the file is read. If the end
+fails its check, or the format has no header, the whole file is read, since a wrong header or a failed seek alone does
+not justify rejecting a file.
 """
 
 from dataclasses import dataclass
