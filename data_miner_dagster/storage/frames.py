@@ -1,6 +1,6 @@
 """Read `frames.parquet`, and look up the image files of frames.
 
-Extraction writes the table (operations/extraction/manifest.py). All other code reads it through this module. Its
+Extraction writes the table (operations/extraction/manifest.py). All other code reads it through this module. The
 columns, the location of the image files and the handling of a missing or damaged table are therefore defined only once.
 """
 
