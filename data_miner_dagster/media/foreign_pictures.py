@@ -137,6 +137,8 @@ def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> See
     """
     try:
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"the image file {path} is missing") from error
     except OSError as error:
         raise UnreadableImageError(
             f"{path} cannot be read ({error.strerror or error}); check the path and its permissions"

@@ -203,8 +203,10 @@ def test_take_picture__left_out(content: bytes, reason: str) -> None:
 
 def test_small_picture__the_error_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
-    with pytest.raises(UnreadableImageError, match=r"a\.jpg cannot be read \(No such file or directory\); check"):
+    with pytest.raises(UnreadableImageError, match=r"the image file .*a\.jpg is missing"):
         small_picture(path)
+    with pytest.raises(UnreadableImageError, match=r" cannot be read \(Is a directory\); check the path"):
+        small_picture(tmp_path)
     path.write_bytes(b"no picture")
     with pytest.raises(UnreadableImageError, match=r"a\.jpg cannot be decoded \(the picture is not a JPEG"):
         small_picture(path)

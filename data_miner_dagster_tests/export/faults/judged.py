@@ -25,7 +25,7 @@ IN_JUDGED_RELEASES: dict[str, Fault] = {
     ),
     "unsure box as a label": (
         in_rows("data/boxes.parquet", lambda rows: rows[1].update(is_unsure=False)),
-        "data: 4 images, 5 boxes, expected 4, 4",
+        r"data: 4 images, 5 boxes \(but images.parquet states 4\), expected 4, 4",
     ),
     "number of unsure boxes": (
         in_rows("data/images.parquet", lambda rows: rows[1].update(num_unsure_boxes=0)),

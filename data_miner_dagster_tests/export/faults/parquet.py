@@ -8,7 +8,10 @@ IN_RELEASES: dict[str, Fault] = {
         "data: 5 images, 4 boxes, expected 4, 4",
     ),
     "image twice": (in_rows("data/images.parquet", lambda rows: rows[1].update(image_id=1)), "ids are not unique"),
-    "missing box": (in_rows("data/boxes.parquet", lambda rows: rows.pop()), "data: 4 images, 3 boxes, expected 4, 4"),
+    "missing box": (
+        in_rows("data/boxes.parquet", lambda rows: rows.pop()),
+        r"data: 4 images, 3 boxes \(but images.parquet states 4\), expected 4, 4",
+    ),
     "wrong number of boxes": (
         in_rows("data/images.parquet", lambda rows: (rows[0].update(num_boxes=1), rows[1].update(num_boxes=1))),
         "data: images that do not have the stated number of boxes: 2",

@@ -240,7 +240,7 @@ def test_find_threshold__a_verdict_goes_before_a_line_of_a_file(platform: Plante
     [
         ("frame_id,answer\nlocal-a/000000,maybe\n", "the answer 'maybe' in line 2 of .* is neither 'keep' nor 'drop'"),
         ("frame,verdict\n", "needs the columns frame_id and answer, but it has frame, verdict"),
-        ("", "has nothing"),
+        ("", "has no columns"),
         (None, "does not exist"),
     ],
 )
