@@ -245,7 +245,9 @@ class BucketStore:
             delay = backoff_seconds(
                 num_tries, first_seconds=self._patience.try_delay_seconds, longest_seconds=_LONGEST_DELAY
             )
-            logger.info("Attempt %d of %d failed; retrying in %.1f s (%s)", num_tries, self._patience.tries, delay, meant)
+            logger.info(
+                "Attempt %d of %d failed; retrying in %.1f s (%s)", num_tries, self._patience.tries, delay, meant
+            )
             time.sleep(delay)
 
     def _differs(self, name: str) -> ObjectError:
