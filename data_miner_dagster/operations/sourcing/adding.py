@@ -92,8 +92,8 @@ def _taken(found: list[VideoCandidate], shown: str) -> list[VideoCandidate]:
         found = [candidate for candidate in found if candidate.fault is None]
         if not found:
             raise ConfigError(
-                f"{shown} cannot be added because of an internal error ({faults[0]}); report the error, or give "
-                "another address"
+                f"{shown} cannot be added because of an internal error: {faults[0]}; report the error, or give another "
+                "address"
             )
     if not found:
         raise ConfigError(f"{shown} has no video; give the address of a video, or of a page with videos")
