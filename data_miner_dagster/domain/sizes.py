@@ -5,7 +5,7 @@ def size_text(size_bytes: int) -> str:
     """Return a size with at most three significant digits, in bytes or the largest decimal unit up to TB that fits."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        if size < 999.5:  # from here on, three digits round up to a thousand
             return f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:,.3g} TB"
+    return f"{size:,.3g} TB" if size < 999.5 else f"{size:,.0f} TB"

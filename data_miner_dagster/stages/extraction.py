@@ -109,7 +109,9 @@ def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Ar
         case "uniform":
             targets = _snapped(index, frames_on_screen(index, _middles_of_shares(index, config.num_frames)), config)
         case "keyframe":
-            targets = _without_gaps(index, index.keyframe_pts, config.max_gap_seconds)
+            # The keyframe may precede the part of the file that is shown: then the first frame represents the video.
+            keyframes = index.keyframe_pts if len(index.keyframe_pts) else index.frame_pts[:1]
+            targets = _without_gaps(index, keyframes, config.max_gap_seconds)
         case "scene":
             targets = _without_gaps(
                 index,

@@ -70,6 +70,12 @@ def test_select_targets__keyframe() -> None:
     assert select_targets(TEN_PER_SECOND, ExtractionConfig(strategy="keyframe")).tolist() == [0, 10, 20]
 
 
+def test_select_targets__keyframe_takes_the_first_frame_if_no_keyframe_is_shown() -> None:
+    index = index_of("xPPP")
+    assert select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=None)).tolist() == [1]
+    assert select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=0.1)).tolist() == [1, 2]
+
+
 def test_select_targets__keyframe_fills_long_gaps() -> None:
     index = index_of("I" + "P" * 100)  # ten seconds behind one keyframe
     filled = select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=4.0)).tolist()
