@@ -153,6 +153,17 @@ class ProjectConfig(ConfigModel):
         """These settings for display, with values from the environment replaced by references."""
         return ShownSettings(self.model_dump(mode="json"), self._interpolations)
 
+    @property
+    def uses_of_dedup_encoder(self) -> tuple[str, ...]:
+        """What the project uses `platform.models.dedup_encoder` for, in the order of the stages, as releases name it."""
+        select = self.releasing.select
+        is_used = {
+            "exemplars": self.filtering.exemplar_encoder == "dedup" and bool(self.filtering.exemplar_paths),
+            "near-duplicates": self.deduplication.encoder == "dedup",
+            "image selection": select is not None and select.diverse,
+        }
+        return tuple(use for use, is_met in is_used.items() if is_met)
+
     def with_interpolations(self, interpolations: Interpolations) -> Self:
         """Return a copy of these settings that records which of them came from the environment."""
         copy = self.model_copy()

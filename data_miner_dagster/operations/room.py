@@ -282,8 +282,8 @@ class Room:
     def _encoders_in_use(self) -> set[str]:
         names = {self._platform.models.filter_encoder.name, THUMBNAILS.name}
         for project in find_projects(self._platform.database):
-            config = self._platform.project_config(project.name)
-            names.add(self._platform.models.encoder(config.deduplication.encoder).name)
+            if self._platform.project_config(project.name).uses_of_dedup_encoder:
+                names.add(self._platform.models.dedup_encoder.name)
         return names
 
     def _keys_needed(self) -> set[str] | None:

@@ -41,6 +41,7 @@ from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.support.coloured_shapes import jpeg_of
 from data_miner_dagster_tests.support.frames import write_pictures
 from data_miner_dagster_tests.support.local_projects import POLITENESS_OFF, add_project
+from data_miner_dagster_tests.support.sample_project import build_project
 from data_miner_dagster_tests.support.small_videos import make_noise
 
 NUM_VIDEOS = 12
@@ -308,6 +309,17 @@ def test_free__embeddings_that_nobody_needs(tmp_path: Path, clips: list[Path]) -
     frames_bytes = row_of(platform, unwanted).frames_bytes or 0
     assert Room(platform).free(1 << 30) == frames_bytes + 10
     assert [file.exists() for file in files] == [True, False, False]
+
+
+@pytest.mark.parametrize("is_diverse", [True, False])
+def test_removable_caches__of_the_encoder_that_only_a_selection_uses(tmp_path: Path, *, is_diverse: bool) -> None:
+    releasing = {"select": {"count": 2, "diverse": is_diverse}}
+    platform = build_project(tmp_path / "root", deduplication={"encoder": "filter"}, releasing=releasing)
+    encoder = platform.models.dedup_encoder.name
+    file = platform.layout.embedding_file(encoder, "files-aaa")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"12345")
+    assert [cache.name for cache in Room(platform).removable_caches()] == ([] if is_diverse else [encoder])
 
 
 def test_quota__less_than_what_must_stay(tmp_path: Path, clips: list[Path]) -> None:

@@ -21,9 +21,12 @@ from data_miner_dagster.stages.detection.windows import num_looks
 from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_rows
 
-
 def effort_of(
-    platform: Platform, config: ProjectConfig, funnel: Funnel, replaced: Mapping[str, Any] | None
+    platform: Platform,
+    config: ProjectConfig,
+    funnel: Funnel,
+    replaced: Mapping[str, Any] | None,
+    num_candidates: int | None = None,
 ) -> dict[str, Any] | None:
     """Return the cost of a release, or None if the release must not state a cost.
 
@@ -35,6 +38,7 @@ def effort_of(
         funnel: the counts after each stage.
         replaced: the manifest of a release to reproduce byte for byte, or None for a new release. The result repeats
             the manifest's prices, or is None if the manifest states no cost.
+        num_candidates: the number of images that `releasing.select` chose from, or None without a selection.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
         return None
@@ -45,7 +49,7 @@ def effort_of(
         "videos_size_bytes": sum(video.size_bytes or 0 for video in fetched),
         "videos_seconds": round(seconds, 3),
         "num_frames": funnel[FunnelStep.FRAMES].count or 0,
-        "models": list(_models(platform, config, funnel)),
+        "models": list(_models(platform, config, funnel, num_candidates or 0)),
     }
     if config.detection.tracking is not None:
         effort["num_pictures_around"] = _num_pictures_around(platform, config.name, config.detection.tracking)
@@ -56,13 +60,22 @@ def effort_of(
     return effort
 
 
-def _models(platform: Platform, config: ProjectConfig, funnel: Funnel) -> list[dict[str, object]]:
+def _models(
+    platform: Platform, config: ProjectConfig, funnel: Funnel, num_candidates: int
+) -> list[dict[str, object]]:
     models = platform.models
-    found = [("frame filter", models.filter_encoder.name, FunnelStep.FRAMES)]
-    if config.deduplication.encoder == "dedup":
-        found.append(("near-duplicates", models.dedup_encoder.name, FunnelStep.FILTERED))
-    found += [("detector", one.name, FunnelStep.DETECTED) for one in models.detectors(config.detection.detectors)]
-    return [{"role": role, "name": name, "num_images": funnel[step].count or 0} for role, name, step in found]
+    counts = {step: funnel[step].count or 0 for step in (FunnelStep.FRAMES, FunnelStep.FILTERED, FunnelStep.DETECTED)}
+    found = [("frame filter", models.filter_encoder.name, counts[FunnelStep.FRAMES])]
+    by_use = {
+        "exemplars": counts[FunnelStep.FRAMES],
+        "near-duplicates": counts[FunnelStep.FILTERED],
+        "image selection": num_candidates,
+    }
+    for use in config.uses_of_dedup_encoder[:1]:  # the later uses have fewer images, whose embeddings then exist
+        found.append((use, models.dedup_encoder.name, by_use[use]))
+    detectors = models.detectors(config.detection.detectors)
+    found += [("detector", one.name, counts[FunnelStep.DETECTED]) for one in detectors]
+    return [{"role": role, "name": name, "num_images": number} for role, name, number in found]
 
 
 def _num_pictures_around(platform: Platform, project: str, config: TrackingConfig) -> int:

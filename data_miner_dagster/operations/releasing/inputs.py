@@ -162,8 +162,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
     """
     models = platform.models
     found = {"filter_encoder": (models.filter_encoder.name, models.filter_encoder.fingerprint)}
-    uses_dedup = "dedup" in (config.deduplication.encoder, config.filtering.exemplar_encoder)
-    if uses_dedup or (config.releasing.select is not None and config.releasing.select.diverse):
+    if config.uses_of_dedup_encoder:
         found["dedup_encoder"] = (models.dedup_encoder.name, models.dedup_encoder.fingerprint)
     detectors = platform.models.detectors(config.detection.detectors)
     found |= {f"detector {number}": (one.name, one.fingerprint) for number, one in enumerate(detectors, start=1)}

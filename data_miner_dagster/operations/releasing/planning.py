@@ -117,8 +117,7 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
     """Return the models that a project's release lists, each with its role."""
     models = platform.models
     entries = [("frame filter", models.filter_encoder.entry)]
-    if config.deduplication.encoder == "dedup":
-        entries.append(("near-duplicates", models.dedup_encoder.entry))
+    entries += [(use, models.dedup_encoder.entry) for use in config.uses_of_dedup_encoder]
     entries += [("detector", detector.entry) for detector in models.detectors(config.detection.detectors)]
     if config.detection.tracker_model is not None:
         entries.append(("tracker", models.video_tracker(config.detection.tracker_model).entry))

@@ -128,7 +128,9 @@ def plan_release(
         num_verdicts=len(source.labelling.verdicts),
         verification=source.verification,
         not_followed=read_not_followed(platform.layout.detected_frames_table(config.name)),
-        effort=effort_of(platform, config, standing.funnel, standing.replaced),
+        effort=effort_of(
+            platform, config, standing.funnel, standing.replaced, None if choice is None else choice.num_candidates
+        ),
     )
 
 

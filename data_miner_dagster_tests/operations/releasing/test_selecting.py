@@ -62,6 +62,20 @@ def test_try_selection__diverse_images_by_their_embeddings(tmp_path: Path) -> No
     assert every.covering_radius == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.models
+def test_release_project__lists_the_encoder_that_only_the_choice_uses(tmp_path: Path) -> None:
+    sections = {"deduplication": {"encoder": "filter"}, "releasing": {"select": {"count": 2, "diverse": True}}}
+    platform = build_project(tmp_path / "root", **sections)
+    release_project(platform, "cyclists")
+    manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
+    assert manifest is not None
+    names = [(model["role"], model["name"]) for model in manifest["models"]]
+    assert ("image selection", "lite-efficientnet") in names
+    assert "near-duplicates" not in dict(names)
+    examined = {model["role"]: model["num_images"] for model in manifest["effort"]["models"]}
+    assert examined == {"frame filter": 12, "image selection": 7, "detector": 7}
+
+
 def test_release_project__a_choice_on_a_cut_video_takes_no_image_of_a_gap(tmp_path: Path) -> None:
     boxes = {index: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))] for index in range(40)}
     video = SampleVideo("files-long", num_frames=40, boxes=boxes)
