@@ -1,7 +1,7 @@
 """Build sequences of frames with persistently numbered objects, from which the tracking formats are written.
 
-A release with whole-clip tracks provides every frame in which objects were followed, although few of these frames are
-released as images. Other releases provide their images. Belongs here: the frames, and the numbers of their objects.
+A video with whole-clip tracks provides every frame in which objects were followed, although few of these frames are
+released as images. Other videos provide their images. Belongs here: the frames, and the numbers of their objects.
 Does not belong here: files (mot.py, youtube_vis.py).
 """
 
@@ -97,24 +97,28 @@ class SequencesWriter:
         self._open_sequence = open_sequence
         self._tracked = _TrackedVideos(read_tracked_frames(release)) if has_tracks(release) else None
         self._video_key: str | None = None
+        self._is_tracked = False  # whether there are whole-clip tracks of the video
         self._sequences: dict[str, OpenSequence] = {}
         self._numbers: dict[str, int] = {}  # frame numbers in whole-clip tracks, by frame id
 
     def add(self, image: ReleaseImage) -> None:
         """Write one image.
 
-        If the release has whole-clip tracks, a video's tracks are written before its first image, and an image is
-        written only if its frame is in the tracks.
+        If the release has whole-clip tracks of the image's video, these are written before its first image, and an
+        image is written only if its frame is in the tracks. Otherwise each image is a frame: nothing was followed in a
+        folder of pictures, or in a video that could not be followed.
         """
         if image.video_key != self._video_key:
             self._finish_video()
             self._video_key = image.video_key
+            self._is_tracked = False
             for frame in self._tracked.frames_of(image.video_key) if self._tracked is not None else ():
+                self._is_tracked = True
                 number = self._sequence_of(frame.split).add_frame(frame)
                 if frame.frame_id is not None:
                     self._numbers[frame.frame_id] = number
         sequence = self._sequence_of(image.split)
-        if self._tracked is None:
+        if not self._is_tracked:
             sequence.add_picture(sequence.add_frame(frame_of(image)), image)
         elif (known := self._numbers.get(image.frame_id)) is not None:
             sequence.add_picture(known, image)

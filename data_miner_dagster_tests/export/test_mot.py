@@ -198,6 +198,25 @@ def test_tracks__of_whole_clips(tmp_path: Path, name: str) -> None:
         assert pictures == ["youtube_vis_train/JPEGImages/files-a/000003.jpg"]
 
 
+@pytest.mark.parametrize("name", ["mot", "youtube-vis"])
+def test_tracks__of_whole_clips_beside_a_folder_of_pictures(tmp_path: Path, name: str) -> None:
+    """Nothing is followed in pictures: each is a frame, and evaluation ignores their boxes."""
+    [followed_image, *_] = images()
+    picture = replace(release_image(1, "train", "pictures-b", 0), boxes=(replace(followed(None, 5.0), recovered=None),))
+    tracked = TrackedFrame("files-a", "train", 0, 0.0, followed_image.frame_id, 0, 64, 48, (followed(1, 2.0),))
+    (tmp_path / "release" / "data").mkdir(parents=True)
+    write_tracks(tmp_path / "release", iter([tracked]))
+    folder, problems = exported(tmp_path, name, (followed_image, picture))
+    assert problems == []
+    if name == "mot":
+        place = folder / "train" / "pictures-b"
+        assert (place / "gt" / "gt.txt").read_text() == "1,1000000001,5.0,10.0,10.0,20.0,0,1,1\n"
+        assert "seqLength=1\nimWidth=64\nimHeight=48\n" in (place / "seqinfo.ini").read_text()
+    else:
+        content = json.loads((folder / "youtube_vis_train" / "instances.json").read_text())
+        assert [(video["length"], video["width"]) for video in content["videos"]] == [(1, 64), (1, 64)]
+
+
 def test_tracks__a_release_without_any_is_refused(tmp_path: Path) -> None:
     header = replace(JUDGED_HEADER, extra_columns=())
     with StoredPictures(ExtractionConfig()) as pictures:

@@ -21,6 +21,7 @@ from data_miner_dagster.stages.detection.windows import num_looks
 from data_miner_dagster.storage.frames import has_frames, read_frames
 from data_miner_dagster.storage.tables import read_rows
 
+
 def effort_of(
     platform: Platform,
     config: ProjectConfig,
@@ -60,9 +61,7 @@ def effort_of(
     return effort
 
 
-def _models(
-    platform: Platform, config: ProjectConfig, funnel: Funnel, num_candidates: int
-) -> list[dict[str, object]]:
+def _models(platform: Platform, config: ProjectConfig, funnel: Funnel, num_candidates: int) -> list[dict[str, object]]:
     models = platform.models
     counts = {step: funnel[step].count or 0 for step in (FunnelStep.FRAMES, FunnelStep.FILTERED, FunnelStep.DETECTED)}
     found = [("frame filter", models.filter_encoder.name, counts[FunnelStep.FRAMES])]
