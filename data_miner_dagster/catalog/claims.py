@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, Table, bindparam, delete, insert, select, update
+from sqlalchemy import CursorResult, Table, bindparam, delete, insert, literal, or_, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.failures import first_line
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.renewal import LEASE_SECONDS, held_clock, renew_now, renewer_of
-from data_miner_dagster.catalog.schema import ClaimRow
+from data_miner_dagster.catalog.schema import ClaimRow, ProjectVideoRow
 from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, DataMinerError
 
 POLL_SECONDS: Final = 0.5
@@ -147,11 +147,20 @@ def _is_held(database: Database, resource: str) -> bool:
         return held is not None and is_claim_live(held, database.now(session))
 
 
-def live_claims(database: Database) -> list[ClaimRow]:
-    """Return the claims whose holders may still be working, sorted by resource."""
+def live_claims(database: Database, project: str | None = None) -> list[ClaimRow]:
+    """Return the claims whose holders may still be working, sorted by resource.
+
+    Args:
+        database: the catalog.
+        project: return only the claims on this project and on its videos. If it is None, all claims are returned.
+    """
+    wanted = select(ClaimRow).order_by(ClaimRow.resource)
+    if project is not None:
+        member = select(literal("video/") + ProjectVideoRow.video_key).where(ProjectVideoRow.project_name == project)
+        wanted = wanted.where(or_(ClaimRow.resource == f"project/{project}", ClaimRow.resource.in_(member)))
     with database.reading() as session:
         now = database.now(session)
-        return [row for row in session.scalars(select(ClaimRow).order_by(ClaimRow.resource)) if is_claim_live(row, now)]
+        return [row for row in session.scalars(wanted) if is_claim_live(row, now)]
 
 
 @contextmanager

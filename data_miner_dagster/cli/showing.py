@@ -198,7 +198,7 @@ def _status(platform: "Platform", project: str | None) -> "dict[str, list[dict[s
     from data_miner_dagster.operations.naming import name_of_video
 
     database = platform.database
-    claims = live_claims(database)
+    claims = live_claims(database, project)
     keys = [claim.resource.removeprefix("video/") for claim in claims if claim.resource.startswith("video/")]
     platform.remember_references()
     names = {row.key: name_of_video(row) for row in find_videos(platform.database, keys)} if keys else {}

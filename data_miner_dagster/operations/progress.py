@@ -328,10 +328,7 @@ class Standing:
 
 
 def standing_of(platform: Platform, project: str | None = None) -> Standing:
-    """Return the progress of one project, or of every project if `project` is None.
-
-    `num_at_work` always counts everything in progress.
-    """
+    """Return the progress of one project, or of every project if `project` is None."""
     database = platform.database
     names = [row.name for row in find_projects(database) if project in (None, row.name)]
     with database.reading() as session:
@@ -342,7 +339,7 @@ def standing_of(platform: Platform, project: str | None = None) -> Standing:
         most_read = max(_FEWEST_READ, _MOST_READ // max(1, len(names)))
         before = cache(partial(work_before, session))
         videos = [_progress_of(session, platform.config, name, before, most_read) for name in names]
-    return Standing(tuple(filter(None, videos)), tuple(runs), len(live_claims(database)))
+    return Standing(tuple(filter(None, videos)), tuple(runs), len(live_claims(database, project)))
 
 
 def _run_of(row: RunLeaseRow, now: datetime) -> RunProgress:

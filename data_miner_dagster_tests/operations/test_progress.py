@@ -144,6 +144,23 @@ def test_standing_of__runs_tell_their_steps(platform: Platform, clock: Clock, mo
         assert standing.as_json()[0]["num_total"] == 200
 
 
+def test_standing_of__work_on_other_projects_is_not_counted(platform: Platform) -> None:
+    add_project(platform.database, "trams")
+    add_video(platform.database, "a", "bikes", status=VideoStatus.EXTRACTED)
+    add_video(platform.database, "b", "trams", status=VideoStatus.EXTRACTED)
+    with (
+        hold_claim(platform.database, "video/b", wait_seconds=0),
+        hold_claim(platform.database, "project/trams", wait_seconds=0),
+    ):
+        assert standing_of(platform, "bikes").num_at_work == 0
+        with (
+            hold_claim(platform.database, "video/a", wait_seconds=0),
+            hold_claim(platform.database, "project/bikes", wait_seconds=0),
+        ):
+            assert standing_of(platform, "bikes").num_at_work == 2
+            assert standing_of(platform).num_at_work == 4
+
+
 def test_steps__a_line_when_it_is_due(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(progress, "_FIRST_LINE_SECONDS", 0.0)
     with caplog.at_level(logging.INFO, logger=progress.logger.name):
