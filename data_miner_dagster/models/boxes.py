@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -51,16 +52,10 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
     keys = (*clipped[rows].T[::-1], class_indices[rows], -confidences[rows])
     rows = rows[np.lexsort(keys)]
     if nms_iou is not None and len(rows):
-        import torch
-        from torchvision.ops import batched_nms
-
-        kept = batched_nms(
-            torch.from_numpy(clipped[rows]),
-            torch.from_numpy(np.ascontiguousarray(confidences[rows], np.float32)),
-            torch.from_numpy(class_indices[rows].astype(np.int64)),
-            nms_iou,
-        )
-        rows = rows[np.sort(kept.numpy())]
+        lefts_tops_sizes = np.hstack([clipped[rows, :2], sides[rows]]).astype(np.float64)
+        # OpenCV's, since torchvision's would load torch for detectors that do not need it. It ignores scores up to -1.
+        kept = cv2.dnn.NMSBoxesBatched(lefts_tops_sizes, confidences[rows], class_indices[rows], -1.0, nms_iou)
+        rows = rows[np.sort(np.asarray(kept, np.intp))]
     rows = rows[:MAX_BOXES]
     kept_masks = [_mask_of(row, masks, image_wh) for row in rows.tolist()]
     boxes = [mask.bounds_xyxy if mask else clipped[row] for row, mask in zip(rows.tolist(), kept_masks, strict=True)]
