@@ -15,12 +15,13 @@ from data_miner_dagster.cli.options import (
     YesOption,
     confirm,
     opened_existing,
+    said_again,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
-from data_miner_dagster.export.formats import WHOLE, export_help
+from data_miner_dagster.export.formats import ROUND_TRIP_FORMATS, WHOLE, export_help
 
 if TYPE_CHECKING:
     from data_miner_dagster.operations.copies.publishing import SentRelease
@@ -63,7 +64,10 @@ def export(
         echo(f"left out: {name}: {line}")
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more} more; the log names them")
-    if (datasheet := outcome.folder / DATASHEET_FILE).is_file():
+    if format in ROUND_TRIP_FORMATS:
+        command = f"data-miner review import {project} FILE --from {format} --version {outcome.version}{said_again()}"
+        echo(f"next: correct the labels in the tool, and import them as verdicts: {command}")
+    elif (datasheet := outcome.folder / DATASHEET_FILE).is_file():
         echo(f"next: train with it; read {datasheet} first")
 
 
