@@ -52,10 +52,10 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
     keys = (*clipped[rows].T[::-1], class_indices[rows], -confidences[rows])
     rows = rows[np.lexsort(keys)]
     if nms_iou is not None and len(rows):
-        lefts_tops_sizes = np.hstack([clipped[rows, :2], sides[rows]]).astype(np.float64)
-        # OpenCV's, since torchvision's would load torch for detectors that do not need it. It ignores scores up to -1.
-        kept = cv2.dnn.NMSBoxesBatched(lefts_tops_sizes, confidences[rows], class_indices[rows], -1.0, nms_iou)
-        rows = rows[np.sort(np.asarray(kept, np.intp))]
+        # OpenCV's, since torchvision's would load torch for detectors that do not need it. Scores up to -1 are ignored.
+        corners_and_sizes = np.hstack([clipped[rows, :2], sides[rows]]).tolist()
+        columns = (corners_and_sizes, confidences[rows].tolist(), class_indices[rows].tolist())
+        rows = rows[np.sort(np.asarray(cv2.dnn.NMSBoxesBatched(*columns, -1.0, nms_iou), np.intp))]
     rows = rows[:MAX_BOXES]
     kept_masks = [_mask_of(row, masks, image_wh) for row in rows.tolist()]
     boxes = [mask.bounds_xyxy if mask else clipped[row] for row, mask in zip(rows.tolist(), kept_masks, strict=True)]
