@@ -64,7 +64,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def up_lock(self) -> Path:
-        """The file that a running `data-miner up` locks. It names the process that holds the lock."""
+        """The file that `data-miner up`, `restore` and `migrate-to` lock while they run. It names the lock's holder."""
         return self.root / "up.lock"
 
     @property

@@ -1,7 +1,7 @@
 """A lock on a whole root. It names its holder, and is released when all processes that hold it have ended.
 
-Belongs here: the lock that only one `data-miner up` per root can hold. Does not belong here: claims on videos and
-projects (catalog/claims.py).
+Belongs here: the lock that one process per root can hold, such as `data-miner up`. The same kind of lock protects the
+folder of a model that is being fetched. Does not belong here: claims on videos and projects (catalog/claims.py).
 """
 
 import fcntl
