@@ -22,7 +22,8 @@ MAX_PROBLEMS: Final = 3
 _MAX_DESCRIBED: Final = 100
 """The maximum number of problems to describe for one file."""
 _MAX_VALUE_LENGTH: Final = 60
-_MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url"})
+_MAY_HOLD_A_PASSWORD: Final = frozenset({"proxy", "catalog_url", "targets"})
+_USER_IN_ADDRESS: Final = re.compile(r"://[^/\s]*@")
 _A_LIST: Final = "a list, one entry per line, each after '- '"
 _A_MAPPING: Final = "a mapping of keys to values"
 _WANTED_BY_KIND: Final[Mapping[str, str]] = {
@@ -148,6 +149,8 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
         return "a value that is not shown"
     if isinstance(value, Mapping):
         return "a mapping"
+    if isinstance(value, str) and _USER_IN_ADDRESS.search(value):  # a password may follow the user's name
+        return "a value that is not shown"
     if isinstance(value, (list, tuple)):
         return "a list"
     text = "empty" if value is None else repr(value)

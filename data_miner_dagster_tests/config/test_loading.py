@@ -184,6 +184,26 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("from_environment", [False, True])
 @pytest.mark.parametrize(
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [
+        ("alerts: {targets: ['jsons://host/hunter2']}", "platform.alerts.targets.0 is a value that is not shown: "),
+        (
+            "models: {endpoints: {eyes: {model: m, url: 'https://me:hunter2@host/v1'}}}",
+            "platform.models.endpoints.eyes.url is a value that is not shown: string should match pattern",
+        ),
+        (
+            "objects: {stores: {'s3://': {endpoint: 'https://me:hunter2@host'}}}",
+            "platform.objects.stores.s3://.endpoint is a value that is not shown: string should match pattern",
+        ),
+    ],
+)
+def test_load_project_file__addresses_with_secrets_are_not_shown(tmp_path: Path, platform: str, expected: str) -> None:
+    message = problem_of(tmp_path, PROJECT + f"platform: {{{platform}}}\n")
+    assert message.startswith(expected)
+    assert "hunter2" not in message
+
+
     ("url", "expected"),
     [
         (
