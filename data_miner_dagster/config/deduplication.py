@@ -19,8 +19,11 @@ def _checked_name(name: str) -> str:
 def _checked_release(release: str) -> str:
     project, separator, version = release.partition("/")
     if not separator:
-        raise ValueError(f"release {release!r} does not have the form 'project/version', such as 'street/v001'")
-    return f"{_checked_name(project)}/{_checked_name(version)}"
+        raise ValueError(f"{release!r} is not the name of a release; write project/version, such as street/v001")
+    try:
+        return f"{_checked_name(project)}/{check_project_name(version)}"
+    except ConfigError as error:
+        raise ValueError(f"the version {version!r} is not valid; write one such as v001") from error
 
 
 class DeduplicationConfig(ConfigModel):

@@ -41,7 +41,7 @@ _Box = Annotated[tuple[_Pixels, _Pixels, _Pixels, _Pixels], AfterValidator(_box_
 
 
 class ClassImageConfig(ConfigModel):
-    """One picture of a class. A bare path in the list names a picture that shows the whole object and little else."""
+    """One picture of a class. A bare path in `images` names a picture that shows the whole object and little else."""
 
     path: ImagePath
     """The path of the picture, relative to the project file."""
@@ -75,7 +75,7 @@ def _class_of_phrases(value: Any) -> Any:
 
 
 def _checked_classes(value: Any) -> Any:
-    """Strip blanks from the names of the classes, for the field to check.
+    """Return a mapping of classes with whitespace stripped from its keys, and any other value unchanged.
 
     Raises:
         ValueError: the value is one name or a list of names, or a name is invalid. The message gives the correct form.

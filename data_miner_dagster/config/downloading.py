@@ -14,7 +14,7 @@ _REFERENCE: Final = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 
 
 def is_reference(text: str) -> bool:
-    """Return whether a value is a reference to the actual value: `env:NAME` or `file:PATH`."""
+    """Return whether a setting refers to a value that is stored elsewhere: `env:NAME` or `file:PATH`."""
     return _REFERENCE.fullmatch(text) is not None
 
 
@@ -125,7 +125,8 @@ class DownloadingConfig(ConfigModel):
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
     """A connection that is silent for this long counts as failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)
-    """The number of tries within one run after transient failures, such as a dropped connection or HTTP 500."""
+    """The number of tries within one run for a download that ends before its file is complete. After other transient
+    failures, such as HTTP 500, a later run tries again."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=600)
     """The pause before the second try within one run. It doubles with each further try."""
     max_attempts: int = Field(default=8, ge=1)

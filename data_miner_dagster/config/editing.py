@@ -7,7 +7,7 @@ import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
 
-_BY_HAND: Final = "add the setting by hand"
+_BY_HAND: Final = "change the settings by hand"
 
 
 def one_line_yaml(value: object) -> str:
@@ -20,7 +20,7 @@ def with_settings(text: str, section: str, settings: Mapping[str, object]) -> st
     """Return the text of a project file with new values for some settings in one section.
 
     Raises:
-        ConfigError: the file does not contain the section, or cannot be edited safely.
+        ConfigError: the text is not YAML, lacks the section, has an empty section, or cannot be edited safely.
     """
     try:
         before = yaml.safe_load(text)
@@ -28,7 +28,7 @@ def with_settings(text: str, section: str, settings: Mapping[str, object]) -> st
             text = _with_setting(text, section, name, value)
         after = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"the file cannot be changed ({error}); {_BY_HAND}") from error
+        raise ConfigError(f"the file cannot be changed ({' '.join(str(error).split())}); {_BY_HAND}") from error
     if after != {**before, section: {**before[section], **settings}}:  # for example, an anchor is used elsewhere
         raise ConfigError(f"the section `{section}` of the file cannot be changed safely; {_BY_HAND}")
     return text

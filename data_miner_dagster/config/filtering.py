@@ -29,7 +29,7 @@ def _is_empty(images: tuple[str, ...]) -> bool:
 
 
 class PromptConfig(ConfigModel):
-    """One prompt with its own settings. A bare string in the list is a prompt without its own settings."""
+    """One prompt with settings of its own. A prompt without such settings may be written as a bare string."""
 
     text: _PromptText
     """The words. They replace `{}` in every template."""
@@ -57,6 +57,8 @@ def _text_of(prompt: PromptConfig) -> str:
 
 
 def _prompt_of_text(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must be text: write the words of the prompt")
     if is_read_as_other(value):
         raise ValueError("must be text: put it in quotes")
     return {"text": value} if isinstance(value, str) else value
@@ -75,7 +77,7 @@ class FilteringConfig(ConfigModel):
     `negative_margin` taken into account."""
     junk: tuple[Prompt, ...] = ()
     """Prompts for junk, such as slides, logos and end cards. A frame whose similarity to one of them reaches
-    `junk_threshold` is dropped, whatever else it shows."""
+    `junk_threshold` is dropped, whatever else it shows, unless `junk_margin` prevents it."""
     exemplar_encoder: Literal["filter", "dedup"] = Field(default="filter", exclude_if=_is_filter)
     """The encoder that compares frames with the `images` of prompts. `filter`: the encoder of the words, at no extra
     cost. `dedup`: `platform.models.dedup_encoder`, which then embeds all frames instead of only the kept ones."""

@@ -43,8 +43,8 @@ def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
     """Find the values that a file reads from the environment, and the settings that contain them.
 
     `unresolved` and `resolved` are the file's content before and after interpolation. A setting that copies another one
-    with `${section.key}` is shown like the original. Settings that use resolvers other than `oc.env` are shown as
-    written in the file.
+    with `${section.key}` is shown like the original. Settings that use resolvers other than `oc.env`, or nested
+    references, are shown as written in the file.
     """
     tokens: dict[str, str] = {}
     marked = _marked(unresolved, tokens)
@@ -166,9 +166,10 @@ def _is_long(text: str) -> bool:
 
 
 def _marked(content: Any, tokens: dict[str, str]) -> Any:
-    """Replace every reference to a set variable in `content` with a token, and record the text of each token.
+    """Return a copy of `content` with a token for every reference to a set variable, and add each token to `tokens`.
 
-    A string with another resolver or a nested reference is replaced as a whole.
+    `tokens` maps each token to the text that it stands for. A string with another resolver or a nested reference is
+    replaced as a whole.
     """
     if isinstance(content, str):
         return _marked_text(content, tokens)

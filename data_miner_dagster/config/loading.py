@@ -55,14 +55,16 @@ ParseFile = Callable[[Path], _Content]
 def load_project_file(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile | None = None) -> ProjectFile:
     """Load and validate a project file. Omitted keys of `platform` come from the file that DATA_MINER_CONFIG names.
 
+    DATA_MINER_CATALOG_URL overrides `platform.storage.catalog_url`.
+
     Args:
         path: the project file.
         limits: the variables, files and buckets that the file may read, from `limits_of`.
         parse: a function that replaces `parse_file`, for example to run it in another process.
 
     Raises:
-        ConfigError: this file or the one that DATA_MINER_CONFIG names is missing or invalid, `limits` forbids a
-            variable in `path`, or DATA_MINER_CATALOG_URL is not a valid URL.
+        ConfigError: the project file or the one that DATA_MINER_CONFIG names is missing or invalid, `limits` forbids
+            a reference in the project file, or DATA_MINER_CATALOG_URL is not a valid URL.
     """
     unresolved, resolved = _read(path, limits, parse or parse_file)
     interpolations = find_interpolations(unresolved, resolved).outside_of("platform")
@@ -79,7 +81,7 @@ def load_platform_config(path: Path | None = None) -> PlatformConfig:
     """Load the platform's settings from a file's `platform` section. Without a file or section, return the defaults.
 
     `path` is a project file, or a file with only a `platform` section. If it is None, the file that DATA_MINER_CONFIG
-    names is read, if there is one.
+    names is read, if there is one. DATA_MINER_CATALOG_URL overrides `storage.catalog_url`.
 
     Raises:
         ConfigError: the file is missing or invalid, or DATA_MINER_CATALOG_URL is not a valid URL.
@@ -95,7 +97,7 @@ def is_platform_file(path: Path) -> bool:
     """Return whether a file has a `platform` section and nothing else.
 
     Raises:
-        ConfigError: the file cannot be read, or is not YAML.
+        ConfigError: the file cannot be read or parsed, or one of its references cannot be resolved.
     """
     return set(_read(path)[0]) == {"platform"}
 
@@ -146,7 +148,9 @@ def _platform_content(path: Path | None) -> _Content:
     if section is None:
         return {}
     if not isinstance(section, dict):
-        raise ConfigError(f"{path}: platform is a {type(section).__name__}; it must be a mapping of keys to values")
+        raise ConfigError(
+            f"{path}: the value of platform has type {type(section).__name__}; write a mapping of keys to values"
+        )
     _validated(PlatformConfig, section, unresolved.get("platform"), path, prefix="platform.")
     return section
 
@@ -184,12 +188,14 @@ def parse_file(path: Path) -> _Content:
     """Parse a file into plain values of bounded size, before interpolation.
 
     Raises:
-        ConfigError: the file is missing, unreadable, empty, not YAML, or unreasonably large.
+        ConfigError: the file is missing, unreadable, empty, unreasonably large, or not a YAML mapping.
     """
     try:
         text = read_text_file(path)
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; check the path given by --config or {CONFIG_VARIABLE}") from None
+        raise ConfigError(
+            f"{path} does not exist; check the path, or {CONFIG_VARIABLE} if that names the file"
+        ) from None
     if not text.strip():
         raise ConfigError(f"{path}: the file is empty; {_SCHEMA_HINT}")
     with _one_line(path):
@@ -270,5 +276,6 @@ def _interpolation_problem(error: OmegaConfBaseException) -> str:
     if isinstance(error, UnsupportedValueType | ConfigTypeError):
         return f"{key}: {message[:1].lower()}{message[1:]}; {_SCHEMA_HINT}"
     return (
-        f"{key} cannot be interpolated ({message}); write a reference from the top of the file, as `${{section.key}}`"
+        f"{key} cannot be interpolated ({message}); write a reference from the top of the file, such as "
+        "`${section.key}`"
     )

@@ -19,7 +19,8 @@ def _safe_as_folder(name: str) -> str:
         return check_project_name(name)
     except ConfigError as error:
         raise ValueError(
-            f"model name {name!r} is not safe as a folder name; use letters, digits, '_', '-' and '.'"
+            f"the name {name!r} is not safe as a folder name; use at most 100 letters, digits, '_', '-' and '.', "
+            "starting with a letter or digit, without '..' or a final '.'"
         ) from error
 
 
@@ -30,8 +31,8 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 def _weight_file(name: str) -> str:
     if ".." in name or not _WEIGHT_FILE.fullmatch(name):
         raise ValueError(
-            f"the file name {name!r} is not allowed; it must end in .safetensors, .json, .txt or .model, and must not "
-            "contain a folder"
+            f"the file name {name!r} is not allowed; use letters, digits, '_', '-' and '.', starting with a letter, "
+            "digit or '_', without '..', and end it in .safetensors, .json, .txt or .model"
         )
     return name
 
@@ -113,7 +114,8 @@ class ModelsConfig(ConfigModel):
     the fewest other runs. The numbers count the devices that are visible to the run's process, as assigned by Ray,
     Kubernetes or `CUDA_VISIBLE_DEVICES`."""
     cpu_backend: CpuBackend = "torch"
-    """The runtime of hub encoders for images on the CPU. Changing it does not make stored embeddings stale."""
+    """The runtime with which hub encoders embed images on the CPU. Changing it does not make stored embeddings
+    stale."""
     allowed_licences: tuple[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)], ...] = ()
     """Licences that models may have, by the names that `data-miner models list` shows, such as `[Apache-2.0, MIT]`.
     A model with another licence is refused before any work begins. Default: any licence."""

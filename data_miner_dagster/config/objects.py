@@ -13,7 +13,7 @@ from data_miner_dagster.domain.object_urls import BUCKET_PROTOCOLS, OBJECT_PROTO
 def _object_url(text: str) -> str:
     url = ObjectUrl.parse(text)
     if url.protocol not in BUCKET_PROTOCOLS:
-        beginnings = ", ".join(f"{name}://" for name in BUCKET_PROTOCOLS)
+        beginnings = " or ".join(f"{name}://" for name in BUCKET_PROTOCOLS)
         raise ValueError(f"the address does not name a bucket; write one that begins with {beginnings}")
     return url.text
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from data_miner_dagster.config.words import is_read_as_other
 from data_miner_dagster.domain.catalog_urls import shown_catalog_url
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.secret_names import is_secret_name
@@ -102,7 +103,8 @@ def _describe(details: ErrorDetails, model: type[BaseModel], unresolved: object,
         suggestion = did_you_mean(str(details["input"]), allowed) if allowed else f": {_lower(details['msg'])}"
         return f"{key} is {value}{suggestion}"
     if kind == "string_type":
-        return f"{key} is {value}; it must be text: put it in quotes"
+        has_quotes = details["input"] is not None and is_read_as_other(details["input"])
+        return f"{key} is {value}; it must be text{': put it in quotes' if has_quotes else ''}"
     if kind in _WANTED_BY_KIND:
         return f"{key or 'the file'} is {value}; it must be {_WANTED_BY_KIND[kind]}"
     message = _lower(details["msg"])
@@ -147,10 +149,10 @@ def _shown_value(location: Location, value: object, unresolved: object) -> str:
         return shown_catalog_url(value)
     if any(isinstance(part, str) and (is_secret_name(part) or part in _MAY_HOLD_A_PASSWORD) for part in location):
         return "a value that is not shown"
-    if isinstance(value, Mapping):
-        return "a mapping"
     if isinstance(value, str) and _USER_IN_ADDRESS.search(value):  # a password may follow the user's name
         return "a value that is not shown"
+    if isinstance(value, Mapping):
+        return "a mapping"
     if isinstance(value, (list, tuple)):
         return "a list"
     text = "empty" if value is None else repr(value)
@@ -190,7 +192,7 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Remove from a location the keys below a section that the file writes as a bare value or list."""
+    """Return a location without the keys below a section that the file writes as a bare value or list."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:

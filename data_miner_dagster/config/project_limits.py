@@ -77,7 +77,10 @@ class ProjectLimits:
         return None
 
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
-        """Return a message if the real path of a file is outside the allowed folders, and None otherwise."""
+        """Return a message if the real path of a file is outside the allowed folders, and None otherwise.
+
+        `is_text` states that the file is a list, such as of addresses, rather than a video or picture.
+        """
         folders = self.text_folders if is_text else self.media_folders
         if folders is None:
             return None
@@ -91,7 +94,7 @@ class ProjectLimits:
 
 
 def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:
-    """Return the limits for a project file. Nothing is limited if `file` is None or is outside the watched folder."""
+    """Return the limits for a project file. Nothing is limited unless `file` is directly in the watched folder."""
     if file is None or file.absolute().parent.resolve() != watched_folder.absolute().resolve():
         return ProjectLimits()
     settings = platform.storage

@@ -107,7 +107,7 @@ class ReleasingConfig(ConfigModel):
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; give it more than 0, or leave the split out")
         if "all" in splits:
-            raise ValueError("a split cannot be called 'all', since the file of all annotations is; rename the split")
+            raise ValueError("a split cannot be named 'all', like the file of all annotations; rename the split")
         names: dict[str, str] = {}
         for name in splits:
             other = names.setdefault(split_role(name), name)
@@ -135,13 +135,13 @@ class ReleasingConfig(ConfigModel):
         return self
 
     def threshold_of(self, class_name: str) -> float:
-        """Return the lowest confidence at which a box of the class is released."""
+        """Return the confidence at or above which a box of the class is an object, unless a verdict overrides this."""
         return self.class_thresholds.get(class_name, self.confidence_threshold)
 
     def unsure_from_of(self, class_name: str) -> float:
-        """Return the lowest confidence at which a box of the class is unsure.
+        """Return the lower end of the range of confidences in which a box of the class is unsure.
 
-        If no box of the class can be unsure, this is the class's threshold.
+        The range ends below the class's threshold, and is empty if the result equals the threshold.
         """
         wanted = self.class_unsure_from.get(class_name, self.unsure_from)
         return min(DEFAULT_UNSURE_FROM if wanted is None else wanted, self.threshold_of(class_name))

@@ -93,7 +93,7 @@ class SearchSource(ConfigModel):
     @model_validator(mode="after")
     def _check_queries(self) -> Self:
         if not self.queries and not self.query_files:
-            raise ValueError("give `queries` or `query_files`")
+            raise ValueError("`queries` and `query_files` are both empty; give at least one of them")
         return self
 
 
@@ -214,7 +214,8 @@ class RulesConfig(ConfigModel):
         ):
             lower, upper = getattr(self, low), getattr(self, high)
             if lower is not None and upper is not None and lower > upper:
-                raise ValueError(f"{low} ({lower}) is above {high} ({upper}); correct one of them")
+                relation = "later than" if low == "published_after" else "above"
+                raise ValueError(f"{low} ({lower}) is {relation} {high} ({upper}); correct one of them")
         return self
 
 
@@ -227,7 +228,7 @@ class PrescreeningConfig(ConfigModel):
     """Candidates whose best picture is less similar than this to every positive prompt are rejected. Default: the
     filter's own threshold minus `slack`."""
     slack: float = Field(default=0.05, ge=0, le=2)
-    """The amount by which a picture's similarity may be below the filter's threshold."""
+    """The amount by which a picture's similarity may be below the filter's threshold, unless `threshold` is set."""
     storyboards: bool = False
     """Also compare storyboards if the site has them, at the cost of reading the candidate's page once more."""
     max_pictures: int = Field(default=4, ge=1, le=16)

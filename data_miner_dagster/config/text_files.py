@@ -57,7 +57,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConfigError(f"{path} cannot be read ({reason}); give a text file that you may read") from None
     if len(content) > max_bytes:
-        raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB; split it")
+        raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB; shorten it, or split it into several files")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -132,21 +132,29 @@ class _YamlShape:
     def _repeat(self, anchor: str | None) -> None:
         if anchor not in self._sizes:
             is_open = any(name == anchor for name, _ in self._open_anchors)
-            problem = "refers to a value that contains it" if is_open else "is not defined"
-            raise ConfigError(f"the alias *{anchor} {problem}; write the value instead")
+            problem = (
+                "refers to a value that contains it; remove it"
+                if is_open
+                else "is not defined; write the value instead"
+            )
+            raise ConfigError(f"the alias *{anchor} {problem}")
         self._num_nodes += self._sizes[anchor]
         self._num_repeated += self._sizes[anchor]
 
 
 def _check_scalar(event: yaml.ScalarEvent) -> None:
     if len(event.value) > _MAX_DIGITS and event.implicit[0] and _NUMBER.fullmatch(event.value):
-        raise ConfigError(f"a number has {counted(len(event.value), 'digit')}; put it in quotes if it is text")
+        raise ConfigError(
+            f"a number has {counted(len(event.value), 'character')}, more than the {_MAX_DIGITS} that are allowed; "
+            "put it in quotes if it is text"
+        )
     num_references = event.value.count("${")  # their grammar is also parsed recursively
     is_long = len(event.value) > _MAX_INTERPOLATED_CHARACTERS
     if num_references > _MAX_REFERENCES_A_VALUE or (num_references and is_long):
         raise ConfigError(
-            f"a value with ${{...}} may have at most {_MAX_INTERPOLATED_CHARACTERS:,} characters and "
-            f"{_MAX_REFERENCES_A_VALUE} references; write the value itself"
+            f"a value has {counted(num_references, 'reference')} with `${{...}}` and "
+            f"{counted(len(event.value), 'character')}, but at most {_MAX_REFERENCES_A_VALUE} references and "
+            f"{_MAX_INTERPOLATED_CHARACTERS:,} characters are allowed; replace references with their values"
         )
 
 
@@ -175,7 +183,7 @@ def check_interpolations(content: object, num_characters: int) -> None:
     ):
         raise ConfigError(
             f"{counted(len(references), 'reference')} with `${{...}}`, {num_chained} of them to values that contain "
-            "references, exceed the limits of a file; replace some by their values"
+            "references, exceed the limits of a file; replace some of them with their values"
         )
 
 

@@ -110,7 +110,9 @@ class VerifierConfig(ConfigModel):
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(question) if name is not None}
         except ValueError as error:
-            raise ValueError(f"the question is not a valid template ({error}); write {{{{ for a brace") from None
+            raise ValueError(
+                f"the question is not a valid template ({error}); write {{{{ for {{, and }}}} for }}"
+            ) from None
         if unknown := sorted(fields - _PLACEHOLDERS):
             raise ValueError(f"{{{unknown[0]}}} is not a placeholder; use {{class_name}} or {{phrases}}")
         if not fields:

@@ -26,5 +26,8 @@ class WebConfig(ConfigModel):
 
 
 def review_address(config: WebConfig) -> str:
-    """Return the URL of the review pages, with the port of the `data-miner up` above this process if there is one."""
+    """Return the URL of the review pages.
+
+    The port is that of the `data-miner up` that started this process, or else the configured one.
+    """
     return f"http://{REVIEW_HOST}:{os.environ.get(REVIEW_PORT_VARIABLE) or config.review_port}"

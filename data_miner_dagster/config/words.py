@@ -1,4 +1,4 @@
-"""Checks for words and dates that YAML misreads, such as `no` as false and `20240101` as a number.
+"""Check words, names and dates for hidden characters, and for values that YAML misreads, such as `no` as false.
 
 Belongs here: checks that several sections share. Does not belong here: fields and ranges.
 """
@@ -28,7 +28,7 @@ def visible_text(text: str) -> str:
         ValueError: `text` contains a bidirectional or invisible character.
     """
     if problem := _hidden_in(text):
-        raise ValueError(problem)
+        raise ValueError(f"the text {problem}")
     return text
 
 
@@ -42,11 +42,11 @@ def _hidden_in(text: str) -> str:
 
 
 def checked_names(content: Any) -> Any:
-    """Strip blanks from a mapping's keys, and return anything else unchanged, for the field to check.
+    """Return a mapping with whitespace stripped from its keys, and any other value unchanged.
 
     Raises:
         ValueError: a key is blank, is not text or contains a line break or a control or invisible character, or two
-            keys differ only in case or surrounding blanks.
+            keys differ only in case or surrounding whitespace.
     """
     if not isinstance(content, Mapping):
         return content

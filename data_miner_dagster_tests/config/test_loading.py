@@ -52,7 +52,7 @@ def test_load_project_file__empty_file(tmp_path: Path) -> None:
 
 
 def test_load_project_file__missing_or_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist; check the path given by --config"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist; check the path, or DATA_MINER_CONFIG"):
         load_project_file(tmp_path / "nowhere.yaml")
     with pytest.raises(ConfigError, match="Is a directory"):
         load_project_file(tmp_path)
@@ -104,6 +104,8 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
             "platform.extraction.every_seconds is -1; it must be greater than 0",
         ),
         ("description: 12", "description is 12; it must be text: put it in quotes"),
+        ("description:", "description is empty; it must be text"),
+        ("description: [a]", "description is a list; it must be text"),
         ("description: ???", "description is '???'; give it a value"),
         ("releasing: 3", "releasing is 3; it must be a mapping of keys to values"),
         (
@@ -114,7 +116,7 @@ def test_load_project_file__duplicate_key(tmp_path: Path) -> None:
         (
             "description: ${nope.x}",
             "description cannot be interpolated (Interpolation key 'nope.x' not found); "
-            "write a reference from the top of the file, as `${section.key}`",
+            "write a reference from the top of the file, such as `${section.key}`",
         ),
     ],
 )
@@ -182,8 +184,6 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
     assert "hunter2" not in message
 
 
-@pytest.mark.parametrize("from_environment", [False, True])
-@pytest.mark.parametrize(
 @pytest.mark.parametrize(
     ("platform", "expected"),
     [
@@ -204,6 +204,8 @@ def test_load_project_file__addresses_with_secrets_are_not_shown(tmp_path: Path,
     assert "hunter2" not in message
 
 
+@pytest.mark.parametrize("from_environment", [False, True])
+@pytest.mark.parametrize(
     ("url", "expected"),
     [
         (

@@ -58,7 +58,7 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
     [
         ("[a bicycle]", "[no]", "filtering.positive.0 is False; it must be text: put it in quotes"),
         ("[a bicycle]", "[42]", "filtering.positive.0 is 42; it must be text: put it in quotes"),
-        ("[a bicycle]", "[~]", "filtering.positive.0 is empty; it must be text: put it in quotes"),
+        ("[a bicycle]", "[~]", "filtering.positive.0 is empty; it must be text: write the words of the prompt"),
         ("{bicycle: []}", "{null: []}", "detection.classes contains a name that is not text in YAML, such as null"),
         ("{bicycle: []}", "{no: []}", "detection.classes: the name false is not text in YAML; put it in quotes"),
         ("{bicycle: []}", "{' ': []}", "detection.classes: a name is empty; write one before the colon"),
@@ -112,6 +112,21 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         ),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {min_duration_seconds: .inf}", "must be a finite number"),
         ("paths: [clips]}]", "paths: [clips]}]\n  rules: {languages: [no]}", "put it in quotes"),
+        (
+            "paths: [clips]}]",
+            "paths: [clips]}]\n  rules: {published_after: 2024-02-01, published_before: 2024-01-01}",
+            "published_after (2024-02-01) is later than published_before (2024-01-01); correct one of them",
+        ),
+        (
+            "name: bikes",
+            "name: bikes\ndeduplication: {against_releases: [street]}",
+            "'street' is not the name of a release; write project/version, such as street/v001",
+        ),
+        (
+            "name: bikes",
+            "name: bikes\ndeduplication: {against_releases: [street/v 1]}",
+            "the version 'v 1' is not valid; write one such as v001",
+        ),
     ],
 )
 def test_words_that_yaml_types__are_refused_with_the_remedy(
@@ -128,18 +143,18 @@ _INVISIBLE = "the invisible character U+202E (right-to-left override), which cha
     [
         ("{bicycle: []}", '{"bi\\u202ecycle": []}', r"detection.classes: the name 'bi\u202ecycle' contains "),
         ("{bicycle: []}", "{bi?cycle: []}", r"detection.classes: the name 'bi\u202ecycle' contains "),
-        ("{bicycle: []}", "{bicycle: [bi?ke]}", r"detection.classes.bicycle.0 is 'bi\u202eke': contains "),
-        ("[a bicycle]", "[a bi?cycle]", r"filtering.positive.0 is 'a bi\u202ecycle': contains "),
+        ("{bicycle: []}", "{bicycle: [bi?ke]}", r"detection.classes.bicycle.0 is 'bi\u202eke': the text contains "),
+        ("[a bicycle]", "[a bi?cycle]", r"filtering.positive.0 is 'a bi\u202ecycle': the text contains "),
         (
             "{positive: [a bicycle]}",
             "{positive: [a bicycle], templates: ['a ?{}']}",
-            r"filtering.templates.0 is 'a \u202e{}': contains ",
+            r"filtering.templates.0 is 'a \u202e{}': the text contains ",
         ),
-        ("name: bikes", "name: bikes\ndescription: of ?many", r"description is 'of \u202emany': contains "),
+        ("name: bikes", "name: bikes\ndescription: of ?many", r"description is 'of \u202emany': the text contains "),
         (
             "{type: files, paths: [clips]}",
             "{type: search, queries: [bi?kes]}",
-            r"sourcing.sources.0.queries.0 is 'bi\u202ekes': contains ",
+            r"sourcing.sources.0.queries.0 is 'bi\u202ekes': the text contains ",
         ),
     ],
 )

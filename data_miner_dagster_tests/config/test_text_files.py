@@ -28,7 +28,7 @@ HOSTILE = {
     "a number": ("12", "must be a mapping"),
     "words": ("hello", "must be a mapping"),
     "nothing": ("~", "must be a mapping"),
-    "a long number": (GOOD + "n: " + "9" * 5000, "a number has 5,000 digits"),
+    "a long number": (GOOD + "n: " + "9" * 5000, "a number has 5,000 characters, more than the 100 that"),
     "aliases": (
         "".join(f"a{n}: &a{n} [" + ",".join([f"*a{n - 1}" if n else "1"] * 9) + "]\n" for n in range(9)) + GOOD,
         "aliases stand for more than",
