@@ -91,7 +91,11 @@ class PhraseDetector(HubDetector):
 
     @abstractmethod
     def num_tokens(self, prompt: str) -> int:
-        """Return the number of tokens that a phrase takes, including any separator."""
+        """Return the number of tokens that a phrase takes, including any separator.
+
+        Raises:
+            ConfigError: the phrase contains no words, or more tokens than the text encoder reads.
+        """
 
     @property
     @abstractmethod
@@ -127,7 +131,11 @@ class PhraseDetector(HubDetector):
         return self.candidates_of(images, prompts, confidence_floor=confidence_floor)
 
     def length_of(self, phrase: Phrase) -> int:
-        """Return the number of tokens to reserve for a phrase or for the exemplars of a class."""
+        """Return the number of tokens to reserve for a phrase or for the exemplars of a class.
+
+        Raises:
+            ConfigError: the phrase contains no words, or more tokens than the text encoder reads.
+        """
         return self.num_tokens(phrase.prompt)
 
     def detect(
@@ -178,7 +186,7 @@ class PhraseDetector(HubDetector):
         ]
 
     def _choose(self, image: RgbImage, found: Sequence[tuple[Sequence[Phrase], Candidates]]) -> ImageDetections:
-        """Return the detections on one image, chosen among the candidates of all chunks of phrases."""
+        """Return the detections in one image, chosen from the candidates of all chunks of phrases."""
         chosen = [phrases[column] for phrases, part in found for column in part.columns.tolist()]
         if not chosen:
             return ImageDetections.empty()

@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.models.detectors.phrase_detector import PhraseDetector
 
 if TYPE_CHECKING:
@@ -32,13 +34,22 @@ class SeparatePhraseDetector(PhraseDetector):
 
     @property
     def max_tokens(self) -> int:
-        """The number of tokens of `MAX_PHRASES` phrases of full length."""
+        """The number of tokens in `MAX_PHRASES` phrases of full length."""
         return MAX_PHRASES * self.context_length
 
     def num_tokens(self, prompt: str) -> int:
-        """Return the number of tokens to which a phrase is padded, or more than `max_tokens` if it is too long."""
+        """Return the number of tokens to which a phrase is padded.
+
+        Raises:
+            ConfigError: the phrase has more tokens than the text encoder reads.
+        """
         length = len(self.tokenizer(prompt.lower())["input_ids"])
-        return self.context_length if length <= self.context_length else self.max_tokens + length
+        if length > self.context_length:
+            raise ConfigError(
+                f"detection.classes: the phrase {prompt!r} has {counted(length, 'token')}, but detector {self.name} "
+                f"reads at most {self.context_length}; shorten the phrase"
+            )
+        return self.context_length
 
     def tokens_of(self, prompt: str) -> Any:
         """Return `input_ids` and `attention_mask` (1, T) of a phrase on the device, padded to the full length."""
