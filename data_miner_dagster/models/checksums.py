@@ -28,7 +28,9 @@ def folder_checksums(folder: Path) -> tuple[ModelFile, ...]:
         return (ModelFile(folder.name, _checksum(folder, folder.stat().st_size, folder.stat().st_mtime_ns)),)
     paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     if not paths:
-        raise ModelError(f"model folder {folder} is missing or empty; correct its path in the model's registry entry")
+        raise ModelError(
+            f"{folder} does not exist or is a folder without files; correct its path in the model's registry entry"
+        )
     return tuple(
         ModelFile(path.relative_to(folder).as_posix(), _checksum(path, path.stat().st_size, path.stat().st_mtime_ns))
         for path in paths

@@ -104,7 +104,7 @@ def _problem_of_hub(entry: ModelEntry) -> str | None:
     asking = threading.Thread(target=lambda: found.append(_ask_hub(entry)), name="model hub", daemon=True)
     asking.start()
     asking.join(_PATIENCE_SECONDS + 0.5)
-    problem = found[0] if found else f"does not answer (no answer within {_PATIENCE_SECONDS:.0f} s)"
+    problem = found[0] if found else f"does not answer within {_PATIENCE_SECONDS:.0f} s"
     if isinstance(problem, ModelError):
         raise problem
     return problem
@@ -114,8 +114,9 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
     """Request the metadata of a model's `config.json`, as the hub's client does before it fetches the file.
 
     Returns:
-        A description of the problem, a ModelError if access to the model is gated, or None if the model can probably
-            be fetched.
+        Why the model cannot be fetched: the rest of a sentence about the hub, such as "has no such model", or a
+            ModelError if the model is gated and no token gives access to it. The result is None if the model can
+            probably be fetched, even if the hub is overloaded or failing at the moment.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import (
@@ -147,14 +148,18 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
-    """Return the transformers classes that a checkpoint names in its `config.json`, without reading its weights.
+    """Ensure that an entry's architecture supports the network that the checkpoint's `config.json` names.
 
-    A checkpoint without a model type passes, as does one that names no class if its model type fits. If the
-    architecture lists no networks, nothing is checked and the result is empty.
+    Weights are not read. A checkpoint without a model type passes, as does one that names no class if its model type
+    fits. If the architecture lists no networks, nothing is checked.
 
     Args:
         entry: the registry entry.
-        may_fetch: whether to download `config.json` if it is not in the cache. If False, such a checkpoint passes.
+        may_fetch: whether to download `config.json` if it is not in the cache. If False, a checkpoint whose
+            `config.json` is not in the cache passes.
+
+    Returns:
+        The names of transformers' classes in `config.json`. The list is empty if there are none or nothing was checked.
 
     Raises:
         ModelError: the checkpoint contains a network that the entry's architecture does not load, its configuration
@@ -241,7 +246,9 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
 
 
 def configuration_location(entry: ModelEntry) -> tuple[str, str | None]:
-    """Return the result of `pretrained_location` without downloading anything, for reading a model's configuration.
+    """Return the location from which to read a model's configuration, as `pretrained_location` would return it.
+
+    Nothing is downloaded, but the hub may be asked whether it has the model.
 
     Raises:
         ModelError: the model's source is not the hub, a folder or a bucket, the files from its bucket are missing or do
@@ -259,8 +266,8 @@ def _location_of(entry: ModelEntry) -> tuple[str, str | None]:
         return str(entry.folder), None
     if entry.scheme != "hf":
         raise ModelError(
-            f"model {entry.name}: {entry.architecture} cannot be loaded from {entry.source!r}; "
-            "use `hf:`, `file:` or a bucket"
+            f"model {entry.name}: a model of architecture {entry.architecture!r} cannot be loaded from "
+            f"{entry.source!r}; use a source that begins with `hf:` or `file:`, or a bucket"
         )
     check_obtainable(entry)
     return entry.location, entry.revision
@@ -284,7 +291,7 @@ def hub_errors(entry: ModelEntry) -> Iterator[None]:
     """Translate errors of the hub's client and of `from_pretrained` into a one-line ModelError.
 
     Raises:
-        ModelError: the `with` block raised one of these errors.
+        ModelError: the `with` block raised an HTTP error of the hub, an OSError, a ValueError or a SafetensorError.
     """
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
     from safetensors import SafetensorError
@@ -296,9 +303,19 @@ def hub_errors(entry: ModelEntry) -> Iterator[None]:
     except (HfHubHTTPError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"model {entry.name} ({entry.source}) could not be loaded ({reason}); correct its registry entry, "
-            "or fetch it again"
+            f"model {entry.name} ({entry.source}) could not be loaded ({reason}); {_remedy_of_loading(entry)}"
         ) from error
+
+
+def _remedy_of_loading(entry: ModelEntry) -> str:
+    if entry.scheme == "hf":
+        return (
+            f"fetch it again with `{fetching_command(entry)}` (if a file is damaged, first remove the model from the "
+            "Hugging Face cache), or choose another model"
+        )
+    if entry.is_in_bucket:
+        return f"remove {entry.folder}, and fetch it again with `data-miner models fetch --own`"
+    return f"correct `platform.models.registry.{entry.name}`, or the files that it names"
 
 
 def _gated_message(entry: ModelEntry) -> str:

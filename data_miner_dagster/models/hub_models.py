@@ -21,7 +21,7 @@ _PIPELINE: Final = "Ohh-we-are-Screwed/Annotation_pipeline, scripts/run_pilot.py
 class HubModel:
     """One model that is published on the hub."""
 
-    name: str  # of the registry entry
+    name: str  # the name of the registry entry
     architecture: str
     repository: str
     revision: str | None  # a commit, or None if no public source names one; `main` is then followed

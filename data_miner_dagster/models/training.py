@@ -131,4 +131,8 @@ def refuse_connections() -> None:
 def _refuse(event: str, arguments: Sequence[Any]) -> None:
     is_elsewhere = event == "socket.connect" and arguments[0].family != socket.AF_UNIX
     if is_elsewhere or event == "socket.getaddrinfo":
-        raise PermissionError(f"training may not use the network, so {event} {arguments[1:]} was refused")
+        target = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
+        raise PermissionError(
+            f"training may not use the network, but tried to reach {target!r}; make everything that it needs available "
+            "on this machine"
+        )

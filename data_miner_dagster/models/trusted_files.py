@@ -23,5 +23,6 @@ def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
         )
     if pinned.lower() != actual:
         raise ModelError(
-            f"model {entry.name}: {path} has sha256 {actual} instead of the pinned {pinned}; fetch the file again"
+            f"model {entry.name}: {path} has sha256 {actual} instead of the pinned {pinned}; fetch the file again, "
+            f"or correct `{option}`"
         )

@@ -105,7 +105,8 @@ def test_check_allowed__every_licence_of_a_model_has_to_be_let_in() -> None:
     lite = ModelsConfig(profile="lite", allowed_licences=("Apache-2.0", "MIT", "Darknet"))
     with pytest.raises(
         ConfigError,
-        match=r"of lite-conse .platform.models.filter_encoder. is Apache-2.0 and MIT and Darknet and WordNet",
+        match=r"the licences of lite-conse .platform.models.filter_encoder. are Apache-2.0 and MIT and Darknet and "
+        r"WordNet-3.0; .*add all of these licences to the list",
     ):
         ModelProvider(lite).check_allowed()
     ModelProvider(

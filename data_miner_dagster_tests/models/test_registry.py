@@ -79,7 +79,7 @@ def test_fingerprint__follows_preprocessing() -> None:
 
 def test_fingerprint__of_a_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
     config = ModelsConfig(registry={"own": ModelEntryConfig(architecture="clip", source=f"file:{tmp_path}/none")})
-    with pytest.raises(ModelError, match="missing or empty"):
+    with pytest.raises(ModelError, match="does not exist or is a folder without files"):
         _ = entries_of(config)["own"].fingerprint
 
 

@@ -27,7 +27,7 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""A translation table that replaces with blanks the two characters that end a phrase for the model."""
+"""A translation table that replaces the two characters that end a phrase for the model with spaces."""
 
 
 class GroundingDinoDetector(BestPhraseDetector):
@@ -54,7 +54,7 @@ class GroundingDinoDetector(BestPhraseDetector):
         ids: list[int] = self.tokenizer(plain, add_special_tokens=False)["input_ids"]
         if not ids:
             raise ConfigError(
-                f"detection.classes: detector {self.name} finds no words in the phrase {prompt!r}; rephrase the phrase"
+                f"detection.classes: detector {self.name} finds no words in the phrase {prompt!r}; use another phrase"
             )
         return ids
 

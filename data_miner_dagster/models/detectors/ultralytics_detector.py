@@ -224,6 +224,7 @@ def _gives_masks(entry: ModelEntry) -> bool:
 def import_yolo() -> Any:
     """Import and return `ultralytics.YOLO`, and undo the import's changes to the whole process.
 
+    Before the import, environment variables are set that keep Ultralytics offline and its files in the model cache.
     The import replaces `PIL.Image.open` (with a version that tries to install packages if a file is not an image) and
     `torch.save`, sets OpenCV to one thread, and changes numpy's print options and the warning filters.
     """
@@ -243,7 +244,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names stored in an entry's `.onnx` file, or None if there is no such file or it has no names."""
+    """Return the class names stored in an entry's file, or None if it is missing, not `.onnx`, or has no names."""
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
     metadata = _metadata_of(entry.folder)
@@ -287,5 +288,6 @@ def open_pickle(entry: ModelEntry, path: Path, yolo: Any) -> Any:
     except (TypeError, ImportError, AttributeError, RuntimeError) as error:  # the loader raises these on foreign files
         reason = " ".join(str(error).split())
         raise ModelError(
-            f"model {entry.name}: {path.name} is not an Ultralytics checkpoint ({reason}); correct its `source`"
+            f"model {entry.name}: {path.name} cannot be opened as an Ultralytics checkpoint ({reason}); export it to "
+            ".onnx, or correct the entry's `source`"
         ) from error

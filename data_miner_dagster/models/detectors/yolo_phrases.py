@@ -65,7 +65,7 @@ class TextHalf:
         return torch.nn.functional.normalize(vectors, dim=-1)[None]
 
     def token_ids(self, phrases: Sequence[str]) -> "torch.Tensor":
-        """Return the token ids of the phrases, (P, 77) int64. Each row is padded with zeros, as MobileCLIP was traced.
+        """Return the token ids of the phrases, (P, 77) int64. Each row is padded with zeros, as for MobileCLIP's trace.
 
         Raises:
             ConfigError: a phrase exceeds the text limit.
@@ -196,7 +196,8 @@ def load_phrase_setter(entry: ModelEntry, model: Any, device: str) -> PhraseSett
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise ModelError(
-                f"model {entry.name}: {script} is not a TorchScript file ({reason}); fetch it again"
+                f"model {entry.name}: {script} is not a TorchScript file ({reason}); replace it with the published "
+                "file, and pin that with `text_sha256`"
             ) from error
     return PhraseSetter(
         model, TextHalf(entry.name, tokenizer, script_module.eval()), VisualHalf(model, resolve_device(device))

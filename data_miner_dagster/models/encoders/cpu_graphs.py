@@ -110,7 +110,7 @@ def open_graph(backend: CpuBackend, graph: Path) -> ForwardPass:
     """Return the forward pass of a graph that `write_graph` wrote. The returned function is thread-safe.
 
     Raises:
-        ModelError: the backend is not installed.
+        ModelError: the package that the backend needs is not installed.
     """
     if backend == "onnxruntime":
         session = open_session(graph)

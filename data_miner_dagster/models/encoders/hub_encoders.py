@@ -289,10 +289,10 @@ def _pixel_preparation(entry: ModelEntry, config: Any, image: ImageRecipe | None
     with hub_errors(entry):
         if image is None:
             processor = AutoImageProcessor.from_pretrained(location, revision=revision, trust_remote_code=False)
-            return PixelPreparation.of_processor(processor)
+            return PixelPreparation.of_processor(processor, model=entry.name)
         stated, _ = ImageProcessingMixin.get_image_processor_dict(location, revision=revision)
     settings = image.completed(stated, int(config.vision_config.image_size))
-    return PixelPreparation.of_settings(settings, is_stretched=image.is_stretched)
+    return PixelPreparation.of_settings(settings, is_stretched=image.is_stretched, model=entry.name)
 
 
 def _load_tokenizer(entry: ModelEntry) -> Any:

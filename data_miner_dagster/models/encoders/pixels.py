@@ -42,11 +42,12 @@ _SETTINGS: Final = ("do_resize", "resample", "do_rescale", "rescale_factor", "do
 class PixelPreparation:
     """Converts an image into the network's input.
 
-    If `resize_wh` is set, the image is resized to it without keeping the aspect ratio. Otherwise the shorter side is
-    resized to `shortest_edge` pixels, and the aspect ratio is kept. If `crop_wh` is set, the image is then cropped to
-    it at the centre.
+    If `resize_wh` is set, the image is resized to it without keeping the aspect ratio. Otherwise, if `shortest_edge` is
+    set, the shorter side is resized to this number of pixels, and the aspect ratio is kept. If `crop_wh` is set, the
+    image is then cropped to it at the centre. Error messages name `model`, the model's registry name.
     """
 
+    model: str
     resize_wh: tuple[int, int] | None
     shortest_edge: int | None
     crop_wh: tuple[int, int] | None
@@ -55,8 +56,8 @@ class PixelPreparation:
     std: tuple[float, float, float]
 
     @classmethod
-    def of_processor(cls, processor: _ImageProcessor) -> "PixelPreparation":
-        """Read the settings of a checkpoint's image processor.
+    def of_processor(cls, processor: _ImageProcessor, *, model: str) -> "PixelPreparation":
+        """Read the settings of a checkpoint's image processor. `model` is the model's registry name.
 
         Raises:
             ModelError: the processor does not resize, or does not rescale.
@@ -69,22 +70,24 @@ class PixelPreparation:
                 **{name: getattr(processor, name) for name in _SETTINGS},
             },
             is_stretched=False,
+            model=model,
         )
 
     @classmethod
-    def of_settings(cls, settings: Mapping[str, Any], *, is_stretched: bool) -> "PixelPreparation":
+    def of_settings(cls, settings: Mapping[str, Any], *, is_stretched: bool, model: str) -> "PixelPreparation":
         """Read the settings of an image processor, which have the same names as in `preprocessor_config.json`.
 
         Args:
             settings: all settings of the processor.
             is_stretched: whether a size given as one number means a square rather than the shorter side.
+            model: the model's registry name, for error messages.
 
         Raises:
             ModelError: the settings disable resizing or rescaling.
         """
         if not settings["do_resize"] or not settings["do_rescale"]:
             raise ModelError(
-                "the checkpoint's image processor must resize and rescale images, but it has "
+                f"model {model}: the checkpoint's image processor must resize and rescale images, but it has "
                 f"do_resize={settings['do_resize']} and do_rescale={settings['do_rescale']}; use another checkpoint"
             )
         size = _size(settings["size"], "height" if is_stretched else "shortest_edge")
@@ -93,6 +96,7 @@ class PixelPreparation:
         mean = settings["image_mean"] if settings["do_normalize"] else (0.0, 0.0, 0.0)
         std = settings["image_std"] if settings["do_normalize"] else (1.0, 1.0, 1.0)
         return cls(
+            model=model,
             resize_wh=_width_height(size),
             shortest_edge=_side(size, "shortest_edge"),
             crop_wh=_width_height(crop),
@@ -106,13 +110,13 @@ class PixelPreparation:
         """The width and height of every prepared image.
 
         Raises:
-            ModelError: the settings determine no common size.
+            ModelError: the prepared images have no common size.
         """
         output = self.crop_wh or self.resize_wh
         if output is None:
             raise ModelError(
-                "the checkpoint's image processor returns images of different sizes, which is not supported; "
-                "use another checkpoint"
+                f"model {self.model}: the checkpoint's image processor returns images of different sizes, which is not "
+                "supported; use another checkpoint"
             )
         return output
 
@@ -120,7 +124,7 @@ class PixelPreparation:
         """Return the image as (H, W, 3) uint8 in the size `output_wh`. Thread-safe.
 
         Raises:
-            ModelError: the settings determine no common size.
+            ModelError: the prepared images have no common size.
         """
         picture = Image.fromarray(image)
         if self.resize_wh is not None:

@@ -176,7 +176,7 @@ def read_parameters(path: Path) -> list[tuple[Float32Array, Float32Array]]:
     )
     if len(content) != expected:
         raise ModelError(
-            f"{path} has {counted(len(content), 'byte')} instead of {expected}; replace it with Darknet's own file, "
+            f"{path} has {counted(len(content), 'byte')} instead of {expected:,}; replace it with Darknet's own file, "
             "or use the model lite-yolov3-tiny"
         )
     values = content[20:].view(np.float32)

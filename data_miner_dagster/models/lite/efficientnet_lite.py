@@ -209,7 +209,8 @@ def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ModelError(
-            f"{path} is not a PyTorch checkpoint that contains only tensors; remove its folder and fetch it again"
+            f"{path} is not a PyTorch checkpoint that contains only tensors; remove its folder, and fetch it again "
+            "with `data-miner models fetch --profile lite`"
         ) from error
     parameters = {}
     try:
@@ -224,6 +225,7 @@ def read_parameters(path: Path) -> dict[str, tuple[Float32Array, Float32Array]]:
         parameters["_fc"] = (arrays["_fc.weight"], arrays["_fc.bias"])
     except KeyError as error:
         raise ModelError(
-            f"{path} does not contain EfficientNet-Lite0, since it lacks {error}; remove its folder and fetch it again"
+            f"{path} does not contain EfficientNet-Lite0, since it lacks {error}; remove its folder, and fetch it "
+            "again with `data-miner models fetch --profile lite`"
         ) from error
     return parameters

@@ -177,7 +177,7 @@ def _top_only(probabilities: Float32Array, count: int) -> Float32Array:
 
 
 def imagenet_concepts(names_folder: Path, wordnet_folder: Path) -> list[list[str]]:
-    """Return, for each of the 1000 ImageNet classes, its name and the concepts above it, in the classifier's order.
+    """Return, for each of the 1000 ImageNet classes, its name and its `coarse_concepts`, in the classifier's order.
 
     Raises:
         ModelError: WordNet's file is missing or lacks one of the classes.

@@ -49,8 +49,10 @@ class SentenceEncoder:
             tokenizer = Tokenizer.from_str((folder / _TOKENIZER_FILE).read_text(encoding="utf-8"))
             graph = derived_file("minilm.onnx", fingerprint, lambda target: _write_graph(folder, target))
         except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise ModelError(
-                f"{folder} does not contain a sentence encoder ({error}); remove the folder and fetch it again"
+                f"{folder} does not contain a sentence encoder ({reason}); remove the folder, and fetch it again with "
+                "`data-miner models fetch --profile lite`"
             ) from error
         tokenizer.enable_truncation(_MAX_TOKENS)
         tokenizer.no_padding()

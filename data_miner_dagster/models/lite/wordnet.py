@@ -39,7 +39,7 @@ class NounHierarchy:
             raise ModelError(f"{path} is missing; fetch it with `data-miner models fetch --profile lite`") from error
 
     def lemma(self, offset: int) -> str:
-        """Return the first name of a synset, with underscores replaced by blanks.
+        """Return the first name of a synset, with underscores replaced by spaces.
 
         Raises:
             ModelError: the file has no synset at this offset.
@@ -100,8 +100,9 @@ def coarse_concepts(
 ) -> list[list[str]]:
     """Return, for each class, the names of the concepts above it that are neither too narrow nor too broad.
 
-    A concept qualifies if it is above at least `min_classes` and at most `max_classes` of the classes. The result for
-    "beagle" contains "hound", "hunting dog" and "dog", but neither the breed itself nor "animal".
+    Concepts are taken from the class's main line, nearest first. A concept qualifies if it is above at least
+    `min_classes` and at most `max_classes` of the classes. The result for "beagle" contains "hound", "hunting dog" and
+    "dog", but neither the breed itself nor "animal".
 
     Raises:
         ModelError: the hierarchy lacks one of the classes.

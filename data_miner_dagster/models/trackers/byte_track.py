@@ -59,7 +59,7 @@ class ByteTracker:
             high_conf_det_threshold=start_confidence,
             iou=_overlaps_changed_by(self._changed),
         )
-        self._numbers: dict[Any, int] = {}  # of the library's active tracks
+        self._numbers: dict[Any, int] = {}  # by active track of the library
         self._num_tracks = 0
 
     def update(

@@ -62,7 +62,8 @@ was matched wrongly or is behind an object of another class."""
 class _Known:
     """A track: its last box and the time of that box, the number of its boxes, and its mean colours.
 
-    `covered` is the share of the box with these colours that an undetected object may have covered.
+    The mean colours come from boxes of which undetected objects may have covered the share `covered`. It is 1 before
+    any colours are known.
     """
 
     box: Matrix
@@ -101,7 +102,7 @@ class _Distances:
 
 
 class ColourMatching:
-    """Remembers the colours of the tracks of one class, and adjusts the overlaps of boxes with them."""
+    """Remembers the colours of the tracks of one class, and adjusts the overlaps of boxes with tracks accordingly."""
 
     def __init__(self) -> None:
         self._known: dict[int, _Known] = {}

@@ -44,7 +44,7 @@ class Sam3VideoTracker:
         """The embeddings of phrases. They do not depend on images, so sessions share them."""
 
     def start(self, classes: Sequence[ClassPrompts]) -> "Sam3VideoSession":
-        """Return a new session for the phrases of some classes.
+        """Return a new session that follows the objects of the given classes.
 
         Raises:
             ConfigError: a phrase has more tokens than the network can read.
@@ -109,8 +109,8 @@ class Sam3VideoSession:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"model {tracker.name}: the device does not have enough memory to follow "
-                f"{counted(len(session.obj_ids), 'object')}; use `detection.tracking.tracker: byte_track`, or "
+                f"model {tracker.name}: the device does not have enough memory to examine the next frame while it "
+                f"follows {counted(len(session.obj_ids), 'object')}; use `detection.tracking.tracker: byte_track`, or "
                 "`platform.models.device: cpu`"
             ) from error
         tracker.embedded.update((session.prompts[number], each) for number, each in session.prompt_embeddings.items())

@@ -17,7 +17,7 @@ MAX_NEW_TOKENS: Final = 120
 
 
 class Qwen3VlVerifier:
-    """Implements `CropVerifier`. Prompts of a batch are padded on the left, so that all answers begin together."""
+    """Implements `CropVerifier`. A batch's prompts are padded on the left, so all answers begin at one position."""
 
     def __init__(self, network: Any, processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name

@@ -93,7 +93,8 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
         encoder = ModelProvider(tiny_config(architecture, folders[architecture], pooling=pooling)).dedup_encoder.load()
         by_pooling[pooling] = embed_images(encoder, images)
     batch = torch.from_numpy(np.stack([encoder.preprocess(image) for image in images]))
-    preparation = PixelPreparation.of_processor(transformers.AutoImageProcessor.from_pretrained(folders[architecture]))
+    processor = transformers.AutoImageProcessor.from_pretrained(folders[architecture])
+    preparation = PixelPreparation.of_processor(processor, model="own")
     pixels = preparation.normalized(batch, torch.float32)
     with torch.inference_mode():
         hidden = network(pixel_values=pixels).last_hidden_state

@@ -129,7 +129,7 @@ def test_load_image_text__a_network_that_looks_for_another_last_token(tmp_path: 
 def test_image_recipe__where_a_checkpoint_says_nothing(
     recipe: ImageRecipe, stretched: bool, resample: Image.Resampling, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> None:
-    found = PixelPreparation.of_settings(recipe.completed({}, 32), is_stretched=recipe.is_stretched)
+    found = PixelPreparation.of_settings(recipe.completed({}, 32), is_stretched=recipe.is_stretched, model="own")
     assert (found.resize_wh, found.shortest_edge) == (((32, 32), None) if stretched else (None, 32))
     assert (found.output_wh, found.resample) == ((32, 32), resample)
     assert found.mean == pytest.approx(mean)
@@ -138,10 +138,23 @@ def test_image_recipe__where_a_checkpoint_says_nothing(
 
 def test_image_recipe__what_a_checkpoint_states_holds() -> None:
     stated = {"size": 40, "crop_size": 36, "resample": 2, "image_mean": [0.1, 0.2, 0.3], "image_std": None}
-    found = PixelPreparation.of_settings(CLIP_IMAGE.completed(stated, 32), is_stretched=False)
+    found = PixelPreparation.of_settings(CLIP_IMAGE.completed(stated, 32), is_stretched=False, model="own")
     assert (found.shortest_edge, found.crop_wh, found.resample) == (40, (36, 36), Image.Resampling.BILINEAR)
     assert found.mean == pytest.approx((25.5, 51.0, 76.5))
     assert found.std == pytest.approx((68.5005327, 66.6321579, 70.32316305))
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"do_resize": False}, "^model own: the checkpoint's image processor must resize and rescale images"),
+        ({"do_center_crop": False}, "^model own: the checkpoint's image processor returns images of different sizes"),
+    ],
+)
+def test_image_recipe__settings_that_cannot_be_used(stated: dict[str, Any], message: str) -> None:
+    settings = CLIP_IMAGE.completed(stated, 32)
+    with pytest.raises(ModelError, match=message):
+        assert PixelPreparation.of_settings(settings, is_stretched=False, model="own").output_wh
 
 
 def test_load_image_text__siglip2_that_leaves_its_interpolation_out(tmp_path: Path) -> None:
