@@ -353,7 +353,10 @@ def quality_flag(
     plain_share: float | None = None,
     config: FrameQualityConfig,
 ) -> QualityFlag | None:
-    """Return the first flag that applies to a frame, in the order of `QualityFlag`, or None if no flag applies."""
+    """Return the first flag that applies to a frame, in the order of `QualityFlag`, or None if no flag applies.
+
+    `text_share` and `plain_share` are None if lines of text were not measured.
+    """
     if brightness < config.black_brightness and contrast <= config.black_contrast:
         return QualityFlag.BLACK
     if contrast < config.flat_contrast:

@@ -26,10 +26,10 @@ class Rates:
     """The rates from which the cost and results of videos are computed."""
 
     seconds_per_video: Rate  # for videos without a listed duration or size
-    bytes_per_second: Rate  # of a video file, per second of video
+    bytes_per_second: Rate  # size of a video file per second of video
     requests_per_video: Rate
-    frames_per_second: Rate  # stored by extraction, per second of video
-    bytes_per_frame: Rate  # of a stored frame
+    frames_per_second: Rate  # frames stored by extraction per second of video
+    bytes_per_frame: Rate  # size of a stored frame
     images_per_frame: Rate  # released images, as a fraction of the stored frames
     boxes_per_image: Rate
 
@@ -79,10 +79,10 @@ class Forecast:
 
     num_videos: int
     num_to_download: int
-    hours: float
-    num_unknown_durations: int
+    hours: float  # total duration of the videos
+    num_unknown_durations: int  # videos whose duration is not listed
     num_requests: int
-    days: float
+    days: float  # minimum time that the downloads take under the limits of the sites
     slowest_site: str | None  # the site that determines `days`, or None if no site has limits
     videos_bytes: int  # size of the files to download or copy
     frames_bytes: int  # size of the frames to store
@@ -141,7 +141,7 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
 
 
 def seconds_of(video: ListedVideo, rates: Rates) -> float:
-    """Return a video's duration in seconds. If it is not listed, it is estimated from the size, or else the average."""
+    """Return a video's listed duration in seconds, or an estimate from its size, or else the average duration."""
     if video.duration_seconds is not None:
         return video.duration_seconds
     if video.size_bytes is not None:

@@ -76,7 +76,7 @@ def remaining_seconds(stages: Sequence[StageWork], *, elapsed_seconds: float, nu
     Args:
         stages: the stages in order. A video that is open at one stage is also open at later ones.
         elapsed_seconds: time since the first stage started. It must be above 0 if anything is finished or in progress.
-        num_cores: number of cores of this machine.
+        num_cores: number of cores on this machine.
     """
     outlooks = [_Outlook(stage, _share_lost(stages)) for stage in stages if stage.open]
     if not outlooks:

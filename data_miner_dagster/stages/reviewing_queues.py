@@ -3,7 +3,7 @@
     unsure           fewest unsure boxes first, then frames with the rarest class, then nearest to a threshold
     disagreement     frames by their most confident box that not all detectors of an ensemble reported, highest first
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn
-    calibration      frames drawn at random from strata of similarity, so that their answers measure a threshold
+    calibration      frames drawn at random from strata of similarity, so that the answers measure a threshold
     random           frames in a fixed pseudo-random order, so that the sample only grows
     filter           nearest to the filter's threshold first
     duplicates       group by group, least similar pair first, and in the same order within a group
@@ -98,7 +98,7 @@ class BoxArrays:
     classes: npt.NDArray[np.integer]
     confidences: Float32Array
     num_agreeing: npt.NDArray[np.integer]
-    verdicts: npt.NDArray[np.integer]  # of a verifier, as positions in VERDICT_CODES
+    verdicts: npt.NDArray[np.integer]  # a verifier's verdicts, as positions in VERDICT_CODES
 
     def some(self, where: slice | Int64Array) -> "BoxArrays":
         """Return the boxes at the given positions."""
@@ -217,7 +217,7 @@ def draw_near_threshold(
 
 
 class NearestToZero:
-    """Keeps the rows with the values nearest to zero from a stream of any length."""
+    """Keeps up to `most` rows, those with the values nearest to zero, from a stream of any length."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -27,7 +27,7 @@ def value_for_encoder(
     if encoder_name not in given:
         raise ConfigError(
             f"{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder in use; "
-            f"add a value for it{remedy}, or remove the field to use its default"
+            f"add a value for this encoder{remedy}, or remove the field to use its default"
         )
     return float(given[encoder_name])
 

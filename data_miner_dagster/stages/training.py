@@ -41,7 +41,7 @@ def best_threshold(frames: Sequence[tuple[FrameLabels, FrameLabels]]) -> float:
     Thresholds from 0.05 to 0.90 in steps of 0.05 are tried. If scores are equal, the lowest threshold wins.
 
     Args:
-        frames: the labels and the student's boxes for images that it was not trained on.
+        frames: the labels and the student's boxes for images that the student was not trained on.
     """
     scores = []
     for threshold in _THRESHOLDS:

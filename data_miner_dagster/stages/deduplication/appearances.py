@@ -46,7 +46,7 @@ class Appearances:
     file_codes: IntArray
     hashes: HashArray
     is_telling: BoolArray
-    max_hash_distance: int  # of 64 bits, inclusive
+    max_hash_distance: int  # differing bits, out of 64, inclusive
     distinctions: Distinctions = NOTHING_APART  # pairs that are never within reach of each other
 
     def have_equal_files(self, ids: IntArray, others: IntArray) -> BoolArray:

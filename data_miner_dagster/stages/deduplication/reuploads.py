@@ -41,8 +41,9 @@ class _Run:
 def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures: int) -> list[Reupload]:
     """Return the re-uploads, sorted by key: videos with at least `minimum_share` of their frames in another video.
 
-    If two videos contain each other, the one with fewer representatives (or else the later key) is the re-upload. Each
-    re-upload names the original that contains most of it. Among equals, this is the one with the most representatives.
+    If two videos contain each other, the one with fewer representatives is the re-upload, or the one with the later key
+    if they have equally many. Each re-upload names the original that contains most of it. If several originals contain
+    equally much, it names the one with the most representatives.
 
     Args:
         decided: the table of deduplicated frames, with `frame_id`, `video_key`, `frame_index`,

@@ -38,7 +38,7 @@ _BLOCK_HW: Final = (6, 8)
 _TEXTURED_LEVELS: Final = 4.0  # root mean square of a block, minus the mean of its surroundings
 _LEVELS_OF_NOISE: Final = 2.0
 _SAME_CORRELATION: Final = 0.5
-_LEAST_SHARE: Final = 0.25  # of the textured blocks
+_LEAST_SHARE: Final = 0.25  # as a fraction of the textured blocks
 _LEAST_BLOCKS: Final = 6
 _GREATEST_MOTION: Final = 0.5  # pixels of the thumbnail: 0.8 % of the picture's width
 _STIFFNESS: Final = 50.0  # keeps the estimated motion of pictures without texture near zero
@@ -48,10 +48,10 @@ _LUMA_LEVELS: Final = 8.0
 _LUMA_NOISES: Final = 1.5
 _CHROMA_LEVELS: Final = 5.0
 _CHROMA_NOISES: Final = 2.0
-_EDGE_SHARE: Final = 0.25  # of the range of a pixel's neighbours
+_EDGE_SHARE: Final = 0.25  # as a fraction of the range of a pixel's neighbours
 
-_OVERLAY_STRIP: Final = 0.13  # of the height, at the top and bottom
-_OVERLAY_CORNER_WH: Final = (0.22, 0.42)
+_OVERLAY_STRIP: Final = 0.13  # as a fraction of the height, at the top and bottom
+_OVERLAY_CORNER_WH: Final = (0.22, 0.42)  # as fractions of width and height
 
 _PAIRS_AT_ONCE: Final = 256
 _TILE: Final = 16  # pairs of neighbouring rows are compared together, so work on a frame is reused for many pairs

@@ -283,7 +283,13 @@ def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, floa
 def count_boxes(
     boxes_per_frame: Iterable[int], class_names: Iterable[str], classes: Sequence[ClassPrompts]
 ) -> Mapping[str, int]:
-    """Return the numbers of frames, frames with boxes, boxes, and boxes per class in the order of the class list."""
+    """Return the counts `frames`, `frames_with_boxes`, `boxes` and, for each class in order, `boxes:<class>`.
+
+    Args:
+        boxes_per_frame: the number of boxes on each frame.
+        class_names: the class of each box.
+        classes: the class list.
+    """
     per_frame = list(boxes_per_frame)
     by_class = {wanted.class_name: 0 for wanted in classes}
     for name in class_names:

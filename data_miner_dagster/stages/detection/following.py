@@ -1,4 +1,4 @@
-"""Follow objects along a video: decide which boxes show the same object, which flicker, and which are missing.
+"""Follow objects through a video: decide which boxes show the same object, which flicker, and which are missing.
 
 Frames are taken and returned in time order. A frame is returned once the frames of the next two windows are known, so
 memory does not grow with the video. Belongs here: decisions about boxes. Does not belong here: the tracker, which links
@@ -57,7 +57,7 @@ class ObservedFrame(Generic[Frame]):
     found: FrameDetections
     is_wanted: bool = True
     seen: Sequence[SeenObject] | None = None  # from a video network, or None if no network has examined the frame
-    colours: Sequence[Colours | None] = ()  # of each box; empty if all are unknown
+    colours: Sequence[Colours | None] = ()  # one item per box; empty if all are unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class _Held(Generic[Frame]):
 
 
 class Follower(Generic[Frame]):
-    """Follows the objects of one video."""
+    """Follows the objects in one video."""
 
     def __init__(self, config: TrackingConfig, new_tracker: Callable[[], ObjectTracker]) -> None:
         """Create a follower. It calls `new_tracker` for each class in each stretch of consecutive frames."""

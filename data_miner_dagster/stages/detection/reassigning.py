@@ -1,7 +1,7 @@
 """Reassign the boxes of a frame once the frames after it are known.
 
 A tracker knows only the past. Where objects cross, it may swap them for a frame or two. The positions of an object
-before and after a frame show where it was on that frame.
+before and after a frame show where it was in that frame.
 """
 
 from collections.abc import Mapping, Sequence

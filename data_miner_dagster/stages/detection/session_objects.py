@@ -147,7 +147,10 @@ class SessionTracker:
         seen: Sequence[SeenObject] | None = None,
         colours: Sequence[Colours | None] = (),  # noqa: ARG002 - the network knows objects by its own memory of them
     ) -> npt.NDArray[np.int64]:
-        """Return the (N,) numbers of the objects that the boxes show, or -1 where the object is unknown."""
+        """Return the (N,) numbers of the objects that the boxes show, or -1 where the object is unknown.
+
+        If `seen` is None, because the network has not examined the frame, every object is unknown.
+        """
         numbers = np.full(len(boxes_xyxy), _UNKNOWN, np.int64)
         if seen is None:
             return numbers

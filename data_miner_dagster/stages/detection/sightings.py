@@ -1,4 +1,4 @@
-"""The boxes of one object along a video, and its expected positions between them.
+"""The boxes of one object in the frames of a video, and its expected positions between them.
 
 Belongs here: positions and times of one object. Does not belong here: deciding which box shows which object
 (following.py).
@@ -43,9 +43,9 @@ class Track:
     """One object: its boxes on the frames that pending frames still need, and its first and last accepted boxes."""
 
     class_index: int
-    last_seconds: float
+    last_seconds: float  # the time of its latest box, accepted or not
     seen: list[Seen] = field(default_factory=list)
-    track_id: int | None = None
+    track_id: int | None = None  # None until it is needed, or after a later track has taken it over
     head: tuple[Seen, ...] = ()  # the first two accepted boxes
     tail: tuple[Seen, ...] = ()  # the last two accepted boxes
 

@@ -102,7 +102,7 @@ def durations_agree(file_seconds: float, site_seconds: float | None, tolerance: 
 
 
 def is_same_content(one: str, other: str) -> bool:
-    """Return whether two content fingerprints belong to the same video. Fingerprints are hex hashes joined by "-".
+    """Return whether two content fingerprints, hex hashes joined by "-", are close enough to count as one video.
 
     Hashes of the same video in two encodings differ in a few of 64 bits. Hashes of different videos usually differ in
     about 32.

@@ -80,7 +80,10 @@ def age_warning(version: str, today: date) -> str | None:
 
 
 def refusal_reason(site: str, kind: VideoErrorKind, last_message: str, version: str, today: date) -> str:
-    """Return one line that describes a site's refusal. It names no video, because it is stored with many videos."""
+    """Return one line that describes a site's refusal. It names no video, because it is stored with many videos.
+
+    `last_message` is the message of the last error, and `version` is the version of yt-dlp.
+    """
     last_message = _NAME_OF_VIDEO.sub("", last_message)
     days = age_days(version, today)
     remedy = "; update it with `pip install -U yt-dlp`" if days is not None and days > OLD_AFTER_DAYS else ""

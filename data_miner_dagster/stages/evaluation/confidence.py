@@ -45,7 +45,7 @@ class JudgedBoxes:
     confidences: Float64Array  # (A,)
     is_right: BoolArray  # (A,)
     frames: Int64Array  # (A,) the frame of each box
-    edges: Float64Array = field(default_factory=lambda: np.array([-np.inf, np.inf]))  # of the strata, ascending
+    edges: Float64Array = field(default_factory=lambda: np.array([-np.inf, np.inf]))  # edges of strata, ascending
 
     @classmethod
     def of(cls, answers: Sequence[BoxAnswer], strata: Sequence[float] = ()) -> "JudgedBoxes":
@@ -238,12 +238,12 @@ def _remark(
         return "no boxes of this class are stored"
     if not is_enough:
         given = counted(num_answers, "verdict is", "verdicts are")
-        return f"{given} too few for a threshold; {num_more} more {'is' if num_more == 1 else 'are'} needed"
+        return f"{given} too few for a threshold; {num_more} more {'is' if num_more == 1 else 'are'} recommended"
     if chosen is None:
         more = f"; {counted(num_more, 'more verdict')} may show one" if num_more else ""
         return f"no threshold is known to reach a precision of {wanted:g}{more}"
     if chosen.precision.low == chosen.precision.high:
-        return "every box above its threshold has been judged"
+        return "every box at or above this threshold has been judged"
     if chosen.precision.low >= wanted:
         return f"precision is at least {wanted:g} with 97.5% probability"
     if num_more:

@@ -29,7 +29,7 @@ def match_boxes(
 
     Args:
         found_xyxy: (N, 4) boxes in any order.
-        confidences: (N,) confidences. Among equal ones, the first box takes precedence.
+        confidences: (N,) confidences. On a tie, the first box takes precedence.
         truth_xyxy: (M, 4) boxes of the ground truth.
         is_crowd: (M,) whether each box of the ground truth is a region with many objects.
         iou: the minimum IoU of a box with its object, and the minimum fraction of a box inside a crowd region.
@@ -42,7 +42,7 @@ def match_boxes(
     is_free = ~is_crowd
     for position in np.argsort(-confidences, kind="stable").tolist():
         candidates = np.where(is_free, overlaps[position], -1.0)
-        # Among equal overlaps, COCO takes the last one.
+        # On a tie, COCO takes the last object.
         best = len(candidates) - 1 - int(candidates[::-1].argmax())
         if candidates[best] >= iou:
             matches[position] = best

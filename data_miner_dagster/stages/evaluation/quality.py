@@ -41,30 +41,35 @@ class ThresholdOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassQuality:
-    """The measured quality of one class. Each estimate is None if it was not measured."""
+    """The measured quality of one class. `precision` and `missed` are None if they were not measured."""
 
     threshold: float
     origin: ThresholdOrigin
-    origin_line: str
-    num_answers: int
+    origin_line: str  # a description of `origin`
+    num_answers: int  # judged boxes
     precision: Estimate | None
     missed: MissedShare | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseQuality:
-    """The measured quality of a release. `precision_line` and `missed_line` describe it in words."""
+    """The measured quality of a release.
+
+    `precision` and `missed` are None if they were not measured. `precision_line` and `missed_line` describe them in
+    words, or state how to measure them. Without a calibration for the current boxes, the counts are 0 and the days are
+    empty.
+    """
 
     state: QualityState
     precision: Estimate | None
     missed: MissedShare | None
     precision_line: str
     missed_line: str
-    num_answers: int
-    num_frames: int
+    num_answers: int  # judged boxes
+    num_frames: int  # frames with at least one judged box
     num_random_frames: int
     num_people: int
-    first_day: str
+    first_day: str  # the ISO date of the first verdict
     last_day: str
     classes: Mapping[str, ClassQuality]
 
@@ -188,7 +193,7 @@ def _precision_line(
     if calibration is not None and state is QualityState.MEASURED and unmeasured:
         return (
             f"not measured for all classes: fewer than {FEWEST_ANSWERS} verdicts on {', '.join(unmeasured)}; "
-            f"give more in `data-miner review {project}`"
+            f"give more in `data-miner review {project}`, then run `data-miner calibrate {project} --boxes`"
         )
     return (
         f"not measured; give verdicts on boxes in `data-miner review {project}`, then run "
@@ -202,9 +207,12 @@ def _missed_line(
     if state is QualityState.OTHER_DETECTOR:
         return _of_another_detector(project)
     if missed is None or calibration is None:
-        return f"not measured; judge frames of the random sample in `data-miner review {project}`"
+        return (
+            f"not measured; judge frames of the random sample in `data-miner review {project}`, then run "
+            f"`data-miner calibrate {project} --boxes`"
+        )
     return (
-        f"{_text(missed.share)}, {missed.num_missed:,} of {counted(missed.num_objects, 'object')} on "
+        f"{_text(missed.share)}, {missed.num_missed:,} of {counted(missed.num_objects, 'object')} in "
         f"{counted(calibration.num_random_frames, 'random frame')}"
     )
 

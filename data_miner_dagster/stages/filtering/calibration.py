@@ -163,7 +163,7 @@ def sampling_order(video_key: str, frame_indices: npt.NDArray[np.int32]) -> npt.
 
 @dataclass(frozen=True, slots=True)
 class ThresholdQuality:
-    """The effect of a threshold. `shift` is relative to the current threshold. `num_kept` counts all frames."""
+    """The effect of a threshold. `shift` is relative to the current threshold. `num_kept` counts all kept frames."""
 
     shift: float
     precision: Estimate

@@ -78,9 +78,8 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
-        number = value_for_encoder(
-            f"filtering.{field}", given, encoder_name, remedy=" (`data-miner calibrate` finds one)"
-        )
+        remedy = " (`data-miner calibrate` finds one)" if field == "positive_threshold" else ""
+        number = value_for_encoder(f"filtering.{field}", given, encoder_name, remedy=remedy)
         return default if number is None else number
 
     def rules(

@@ -29,7 +29,7 @@ class SentBox:
     box_id: str
     class_name: str
     box: RelativeBox
-    shown: ShownBox
+    shown: ShownBox  # this box with its detector, revision and confidence, unless a person drew it
     answer: Verdict | None = None
 
     @property
@@ -44,9 +44,9 @@ class Correction:
 
     word: VerdictWord
     shown: ShownBox
-    new_class_name: str | None = None
-    new_box: RelativeBox | None = None
-    replaces: str | None = None
+    new_class_name: str | None = None  # for OTHER_CLASS only
+    new_box: RelativeBox | None = None  # for SHIFTED only
+    replaces: str | None = None  # the id of the verdict that this one replaces, or None if the box had no verdict
 
     @property
     def is_change(self) -> bool:

@@ -29,7 +29,7 @@ class FoundBox:
     confidence: float
     box_xyxy: BoxXyxy
     num_agreeing_detectors: int = 1
-    verifier_verdict: VerifierVerdict | None = None
+    verifier_verdict: VerifierVerdict | None = None  # None if no verifier has examined the box
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ def _unjudged(
 def _pairs(claimed: Sequence[_Place | None], inside: Sequence[_Place], rows: Iterable[int]) -> dict[int, int]:
     """Return {position of a claim: row of a box} for the claims that match a box, one to one.
 
-    Pairs are matched in order of descending IoU. Among equal pairs, the earlier claim wins, then the earlier box.
+    Pairs are matched in order of descending IoU. On a tie, the earlier claim wins, then the earlier box.
     """
     candidates = [
         (-_iou(place.box_xyxy, inside[row].box_xyxy), index, row)

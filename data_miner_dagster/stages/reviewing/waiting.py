@@ -11,14 +11,15 @@ MANY_WAITING: Final = 0.2
 
 
 def waiting_line(num_waiting: int, num_looked_at: int) -> str:
-    """Return the number of frames that are waiting for review, as part of a sentence."""
+    """Return a clause that states how many of the `num_looked_at` examined frames are waiting for review."""
     share = f" ({num_waiting / num_looked_at:.0%})" if num_looked_at else ""
-    verb = "waits" if num_waiting == 1 else "wait"
-    return f"{num_waiting:,} of {counted(num_looked_at, 'frame')}{share} {verb} for review because of an unsure box"
+    verb = "is" if num_waiting == 1 else "are"
+    frames = counted(num_looked_at, "frame")
+    return f"{num_waiting:,} of {frames}{share} {verb} waiting for review because of an unsure box"
 
 
 def waiting_remedy(project: str) -> str:
-    """Return the options for frames that are waiting for review, as part of a sentence."""
+    """Return what a user can do about frames that are waiting for review, to follow `waiting_line` and a colon."""
     return (
         f"review them (`data-miner review {project}`), raise `releasing.unsure_from`, or set `releasing.unsure` to "
         "`ignore_regions` or `as_negative`"
@@ -26,7 +27,7 @@ def waiting_remedy(project: str) -> str:
 
 
 def waiting_warning(project: str, num_waiting: int, num_looked_at: int) -> str | None:
-    """Return a warning with the remedy, or None if the share of waiting frames does not exceed `MANY_WAITING`."""
+    """Return a warning with the remedy, or None if at most `MANY_WAITING` of the examined frames are waiting."""
     if num_waiting <= MANY_WAITING * num_looked_at:
         return None
     return f"{waiting_line(num_waiting, num_looked_at)}: {waiting_remedy(project)}"

@@ -30,7 +30,7 @@ class LeakLimits:
     with the same layout.
     """
 
-    hash_distance: int  # of 64 bits, if both hashes are meaningful
+    hash_distance: int  # differing bits, out of 64; both hashes must be meaningful
     cosine: float
 
 
@@ -52,7 +52,7 @@ class Leak:
     one: int
     other: int
     hash_distance: int
-    cosine: float | None
+    cosine: float | None  # None if the images have no vectors
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class LeakTally:
     num_pairs: int = 0  # number of compared pairs
     num_leaks: int = 0  # pairs that look alike and come from two videos
     num_within_videos: int = 0  # pairs that look alike within one video that is cut in time: unavoidable
-    closest: Sequence[Leak] = ()
+    closest: Sequence[Leak] = ()  # at most MAX_NAMED of the leaks, the closest first
 
 
 def find_leaks(

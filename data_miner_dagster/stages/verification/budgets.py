@@ -42,7 +42,7 @@ def bound_of(
         num_known: the number of boxes that may have to be examined, or None if it is unknown before detection.
     """
     left = None if config.max_boxes is None else max(0, config.max_boxes - paid.number)
-    before = f", of which {paid.number:,} were answered" if paid.number else ""
+    before = f", of which {counted(paid.number, 'was', 'were')} answered" if paid.number else ""
     num_boxes, boxes_by = left, f"max_boxes {config.max_boxes or 0:,}{before}"
     if num_known is not None and (left is None or num_known < left):
         num_boxes, boxes_by = num_known, "boxes of the last build"
@@ -117,7 +117,10 @@ class Budget:
         return is_within
 
     def settle(self, *, is_answered: bool, cost: float | None) -> None:
-        """Record the outcome of a question, and release its reservation. An answer counts towards the budget."""
+        """Record the outcome of a question, and release its reservation. An answer counts towards the budget.
+
+        `cost` is None if the cost of the answer is unknown.
+        """
         self._num_open -= 1
         self.num_now += is_answered
         if is_answered and cost is not None:
@@ -127,9 +130,10 @@ class Budget:
 
     @property
     def line(self) -> str:
-        """A summary of the questions asked in this run and their cost."""
+        """A summary of the answers and their cost, in this run and in total, to follow the verifier's name."""
         told = (
-            f"answered about {counted(self.num_now, 'box', 'boxes')} now, {self._num_before + self.num_now:,} in total"
+            f"answered questions about {counted(self.num_now, 'box', 'boxes')} now and "
+            f"{self._num_before + self.num_now:,} in total"
         )
         if self._num_priced_now:
             each = 1000 * self._cost_now / self._num_priced_now

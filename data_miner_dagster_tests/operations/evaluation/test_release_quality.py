@@ -56,7 +56,7 @@ def test_release_project__says_what_was_measured(platform: Platform, tmp_path: P
     assert [value for _, value in calibrated] == sorted(value for _, value in calibrated)
     datasheet = (first / "datasheet.md").read_text()
     assert "10 of " in datasheet
-    assert "objects on 20 random frames" in datasheet
+    assert "objects in 20 random frames" in datasheet
     assert "Ada" not in datasheet + json.dumps(manifest)  # people are counted and not named
 
     # the same verdicts, the same release; another calibration, another release

@@ -142,7 +142,7 @@ def test_hold__many_frames_are_a_warning_with_its_remedy(tmp_path: Path) -> None
     videos = [SampleVideo("files-aaa", num_frames=3, boxes={0: unsure}), SampleVideo("files-bbb", num_frames=1)]
     platform = build_project(tmp_path / "many", videos=videos, releasing={"unsure": "hold"})
     warning = str(release_project(platform, "cyclists").metadata["warning"])
-    assert warning.startswith("1 of 4 frames (25%) waits for review because of an unsure box: review them")
+    assert warning.startswith("1 of 4 frames (25%) is waiting for review because of an unsure box: review them")
     assert "`data-miner review cyclists`" in warning
     assert project_funnel(platform, "cyclists").waiting_warning == warning
     assert warning in (release_folder(platform) / "datasheet.md").read_text()
@@ -152,7 +152,7 @@ def test_hold__all_frames_wait(tmp_path: Path) -> None:
     videos = [SampleVideo("files-aaa", num_frames=2, boxes={index: [("person", 0.2, UNSURE_BOX)] for index in (0, 1)})]
     platform = build_project(tmp_path, videos=videos, releasing={"unsure": "hold"})
     with pytest.raises(
-        NothingToReleaseError, match=r"2 of 2 frames \(100%\) wait for review.*data-miner review cyclists"
+        NothingToReleaseError, match=r"2 of 2 frames \(100%\) are waiting for review.*data-miner review cyclists"
     ):
         release_project(platform, "cyclists")
 

@@ -164,7 +164,7 @@ def test_calibrate_class__few_and_many_verdicts() -> None:
     found = calibrate_class(simulation.population, few, in_force=IN_FORCE, wanted=0.9, pooled=judged)
     assert (found.chosen, found.in_force, found.curve) == (None, None, ())
     assert found.num_more == 131  # of the 150 that are wanted
-    assert found.remark == "19 verdicts are too few for a threshold; 131 more are needed"
+    assert found.remark == "19 verdicts are too few for a threshold; 131 more are recommended"
     assert found.is_pooled
     assert found.knots == probability_knots(judged)
     whole = calibrate_class(simulation.population, judged, in_force=IN_FORCE, wanted=0.9, pooled=few)
@@ -192,7 +192,7 @@ def test_calibrate_class__a_class_with_few_boxes() -> None:
     three = JudgedBoxes(population[1:], np.ones(3, bool), np.arange(3))
     found = calibrate_class(population, three, in_force=0.3, wanted=0.9, pooled=three)
     assert (found.chosen, found.num_more) == (None, 1)
-    assert found.remark == "3 verdicts are too few for a threshold; 1 more is needed"
+    assert found.remark == "3 verdicts are too few for a threshold; 1 more is recommended"
     four = JudgedBoxes(population, np.array([False, True, True, True]), np.arange(4))
     found = calibrate_class(population, four, in_force=0.3, wanted=0.9, pooled=four)
     assert found.in_force is not None

@@ -51,7 +51,7 @@ def test_release_quality__measured() -> None:
     assert found.precision_line == "69.5 % (95% interval 69.5 to 69.5), from 181 judged boxes on 150 frames"
     assert found.missed is not None
     assert found.missed_line.startswith("50.0 % (95% interval ")
-    assert found.missed_line.endswith(", 1 of 2 objects on 2 random frames")
+    assert found.missed_line.endswith(", 1 of 2 objects in 2 random frames")
     assert (found.num_people, found.classes["cat"].num_answers) == (2, 181)
     assert found.classes["dog"].precision is None
     assert found.classes["cat"].origin is ThresholdOrigin.DEFAULT
@@ -63,7 +63,10 @@ def test_release_quality__not_measured() -> None:
     assert found.precision_line == (
         "not measured; give verdicts on boxes in `data-miner review pets`, then run `data-miner calibrate pets --boxes`"
     )
-    assert found.missed_line == "not measured; judge frames of the random sample in `data-miner review pets`"
+    assert found.missed_line == (
+        "not measured; judge frames of the random sample in `data-miner review pets`, then run "
+        "`data-miner calibrate pets --boxes`"
+    )
 
 
 def test_release_quality__of_another_detector_is_not_used() -> None:
@@ -79,7 +82,8 @@ def test_release_quality__a_class_with_boxes_and_too_few_verdicts() -> None:
     found = release_quality("pets", ReleasingConfig(), populations, calibration(EVERY_BOX), "now")
     assert found.precision is None
     assert found.precision_line == (
-        "not measured for all classes: fewer than 20 verdicts on dog; give more in `data-miner review pets`"
+        "not measured for all classes: fewer than 20 verdicts on dog; give more in `data-miner review pets`, "
+        "then run `data-miner calibrate pets --boxes`"
     )
     assert found.classes["cat"].precision is not None
 

@@ -24,8 +24,8 @@ def test_take__those_on_their_way_count_at_the_top_price_price() -> None:
     found.settle(is_answered=True, cost=0.5)  # 0.25 is left, and two are on their way
     assert not found.take()
     assert found.line == (
-        "answered about 2 boxes now, 2 in total, for 0.75 now and 1.75 in total (375 per 1,000 boxes); 2 boxes "
-        "were not asked about because the budget is used up"
+        "answered questions about 2 boxes now and 2 in total, for 0.75 now and 1.75 in total (375 per 1,000 boxes); "
+        "2 boxes were not asked about because the budget is used up"
     )
 
 
