@@ -258,7 +258,7 @@ def test_train_check__says_what_is_missing(trained: Trained, tmp_path: Path) -> 
 def test_refuse_connections__no_other_machine_is_reached() -> None:
     code = (
         "import socket; from data_miner_dagster.models.training import refuse_connections; refuse_connections()\n"
-        "for try_it in (lambda: socket.create_connection(('127.0.0.1', 9)), lambda: socket.getaddrinfo('a.test', 1)):\n"
+        "for try_it in (lambda: socket.socket().connect(('127.0.0.1', 9)), lambda: socket.getaddrinfo('a.test', 1)):\n"
         "    try: try_it()\n"
         "    except PermissionError as error: print(error)\n"
     )
