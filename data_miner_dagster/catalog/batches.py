@@ -178,8 +178,8 @@ def end_batch(
         database: the catalog.
         batch_id: the id of the batch.
         reason: how the batch ended, on one human-readable line.
-        died: True if its process died for an unknown reason. Unless an outage is blamed, the unfinished items become
-            suspects, which are retried in smaller batches, apart from other videos.
+        died: True if the batch's process died for an unknown reason. Unless an outage is blamed, the unfinished items
+            become suspects, which are retried in smaller batches, apart from other videos.
         failure: the failure to charge to the item, batch or stage that it concerns, or None. `died` takes precedence.
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 

@@ -84,8 +84,8 @@ class KeptLog:
     def leave(self, close: Callable[[], None]) -> None:
         """Close the connections of this process by calling `close`. The last process to do so removes the links.
 
-        When the last connection closes, SQLite deletes the log. No process can connect at that moment and mistake
-        SQLite's deletion for one by a person.
+        When the last connection closes, SQLite deletes the log. No other process can connect at that moment, so none
+        mistakes this deletion for one by a person.
         """
         if self._use is None:
             close()

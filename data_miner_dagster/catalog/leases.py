@@ -146,7 +146,12 @@ def hold_lease(database: Database, run_id: str, job: str, project: str | None = 
                 session.execute(delete(_LEASES).where(_LEASES.c.run_id == run_id, _is_mine()))
         except (SQLAlchemyError, DataMinerError) as error:
             # Keep the block's own result or error. The lease is no longer renewed, so it will expire.
-            logger.warning("the lease of run %s could not be removed (%s); it will expire", run_id, first_line(error))
+            logger.warning(
+                "the lease of run %s could not be removed (%s); it will expire within %.0f s",
+                run_id,
+                first_line(error),
+                LEASE_SECONDS,
+            )
 
 
 def _is_mine() -> Any:

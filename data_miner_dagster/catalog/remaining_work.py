@@ -152,9 +152,9 @@ def _worked(project: str | None) -> Select[Any]:
 
 
 def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
-    """Return the seconds that each project stage has taken per filtered frame, over all projects.
+    """Return the seconds that each project stage has taken per frame that filtering examined, over all projects.
 
-    The dict is empty if no frame has been filtered yet.
+    The dict is empty if filtering has not examined a frame yet.
     """
     sums = select(_SPENT.c.stage, func.sum(_SPENT.c.wall_seconds), func.sum(_SPENT.c.num_frames))
     rows = session.execute(sums.where(_SPENT.c.stage.not_in(VIDEO_STAGES)).group_by(_SPENT.c.stage)).all()

@@ -41,7 +41,7 @@ def _drift() -> float:
 
 
 def held_clock() -> float:
-    """Return the time in seconds of a monotonic clock that keeps running while the machine sleeps, as leases do."""
+    """Return the time in seconds of a monotonic clock that also runs while the machine sleeps and leases expire."""
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 

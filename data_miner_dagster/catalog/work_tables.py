@@ -119,14 +119,14 @@ class SuspectRow(Base):
 
 
 class AttemptRow(Base):
-    """A failed attempt at one item, or at a whole stage. The row is deleted when the item succeeds at that stage."""
+    """A failed attempt at one item. The row is deleted when the item succeeds at that stage."""
 
     __tablename__ = "attempts"
     __table_args__ = (Index(None, "stage", "item"), Index(None, "failed_at"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     stage: Mapped[WorkStage] = mapped_column(_STAGE)
-    item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))  # video key, project name, or "" for the whole stage
+    item: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))  # video key or project name
     scope: Mapped[FailureScope] = mapped_column(Enum(FailureScope, native_enum=False, length=16))
     kind: Mapped[str] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(Text)
