@@ -70,7 +70,7 @@ def work(root: Path, core: int, *, leads: bool) -> None:
     os.sched_setaffinity(0, {core})
     platform = open_root(root)
     detector = platform.models.detector.load()
-    detector.detect(make_images(1), [ClassPrompts("person", ("person",))], confidence_floor=0.05)  # so that nothing is loaded later
+    detector.detect(make_images(1), [ClassPrompts("person", ("person",))], confidence_floor=0.05)  # loads all
     _ = platform.database
     print("ready", flush=True)
     sys.stdin.readline()

@@ -54,8 +54,8 @@ class ExtractionConfig(ConfigModel):
 
     strategy: Literal["time", "interval", "keyframe", "scene", "uniform"] = "time"
     """Which frames to take. `time`: one every `every_seconds` seconds. `interval`: every `every_frames`-th frame.
-    `keyframe`: the keyframes, or the first frame if no keyframe is shown. `scene`: one per shot. `uniform`: `num_frames`
-    per video."""
+    `keyframe`: the keyframes, or the first frame if no keyframe is shown. `scene`: one per shot. `uniform`:
+    `num_frames` per video."""
     every_seconds: float = Field(default=1.0, gt=0)
     """For `time`: the interval between targets, starting at the first frame. The frame on screen at each target is
     taken."""
