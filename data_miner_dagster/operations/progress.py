@@ -210,7 +210,7 @@ def _progress_of(
         share_done(stages),
         None if for_videos is None else for_videos + build,
         num_left,
-        is_with_build=build > 0,
+        is_with_build=for_videos is not None and build > 0,
     )
 
 

@@ -121,6 +121,15 @@ def test_progress_of__with_what_a_build_took_before(platform: Platform) -> None:
     assert found.line.endswith("until its release")
 
 
+def test_progress_of__without_an_estimate_names_no_release(platform: Platform) -> None:
+    measure(platform, "trams", WorkStage.FILTERING, utc_now(), wall_seconds=10, num_frames=100)
+    add_downloaded(platform, "a")
+    found = progress_of(platform, "bikes")
+    assert found is not None
+    assert (found.remaining_seconds, found.is_with_build) == (None, False)
+    assert found.line == "bikes: 1 video to go: 0 %"
+
+
 def test_standing_of__runs_tell_their_steps(platform: Platform, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renewal, "RENEW_SECONDS", 0.02)
     monkeypatch.setattr(renewal, "_IDLE_SECONDS", 0.02)
