@@ -1,4 +1,4 @@
-"""Decide whether to rebuild a project by comparing its current inputs with those of its last build.
+"""Compute the inputs of a project's builds, and say whether the next build must wait for the end of a review.
 
 A build runs from the first stage of `PROJECT_WAY` to the last. A project is rebuilt if its current inputs differ from
 those at the start of its last build.
@@ -76,9 +76,10 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
     begins_at = last + timedelta(minutes=refresh.after_review_minutes)
     if begins_at <= now:
         return None
+    unit = "minute" if refresh.after_review_minutes == 1 else "minutes"
     return (
         f"people are reviewing the project; its next build starts at {begins_at:%H:%M:%S} UTC, after "
-        f"{refresh.after_review_minutes:g} minutes without an answer, or immediately with `data-miner run`"
+        f"{refresh.after_review_minutes:g} {unit} without an answer, or immediately with `data-miner run --config FILE`"
     )
 
 

@@ -32,8 +32,8 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
         if given.startswith("postgresql"):
             return given
         raise ConfigError(
-            f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite; set them to "
-            "that database, or leave both unset"
+            f"{where}; platform.storage.catalog_url and {CATALOG_URL_VARIABLE} must not name SQLite; set one of them "
+            f"to the URL of that database{'' if moved.needs_password else ', or leave both unset'}"
         )
     if moved.needs_password:
         raise ConfigError(f"{where}, but its password is not stored; set {CATALOG_URL_VARIABLE} to the full URL")

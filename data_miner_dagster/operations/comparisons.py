@@ -46,7 +46,10 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release that does not exist. Its message suggests existing releases, if there are any."""
+    """Return the error for a release, named in the settings of `project`, that does not exist.
+
+    The message suggests existing releases of the project that released it, if there are any.
+    """
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]
     return ConfigError(

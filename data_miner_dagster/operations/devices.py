@@ -25,7 +25,7 @@ _taking: Final = threading.Lock()
 
 
 def device_of_process(database: Database, devices: Sequence[str]) -> str:
-    """Return the device in `devices` that this process uses. The first call chooses it, and later calls return it.
+    """Return the device that this process uses, chosen from `devices`. Later calls with the same list return it again.
 
     Raises:
         ConfigError: this machine has none of the devices.

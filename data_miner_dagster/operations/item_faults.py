@@ -88,7 +88,7 @@ class ItemFault:
 
     line: str
     error_class: str
-    place: str  # the innermost frame in our own package
+    place: str  # the innermost stack frame in our own package, or "" if there is none
     # If the error may pass, the `FailureKind` of the outage that it indicates when it occurs on every item; else None.
     outage: str | None = None
 
@@ -181,8 +181,8 @@ def attempt_extra(stage: str, item: str, work: Callable[[], T]) -> T | ItemFault
 def may_pass(error: BaseException) -> bool:
     """Return whether running again soon after an error may succeed.
 
-    This is the case for a `DataMinerError` that is transient or reports a full disk, and for any other error that
-    concerns all items.
+    This is the case for a `DataMinerError` that is transient or reports a full disk. An exception of any other class
+    may pass if it concerns all items.
     """
     if isinstance(error, DataMinerError):
         return isinstance(error, TransientError) or is_disk_full(error)

@@ -30,7 +30,7 @@ def disk_values(root: Path) -> tuple[int, int]:
 
 
 def gpu_values() -> Sequence[GpuValues]:
-    """Return the state of all NVIDIA GPUs, or nothing without an NVIDIA driver or the package `pynvml`."""
+    """Return the state of all NVIDIA GPUs, or an empty sequence if the driver or the package `pynvml` is missing."""
     try:
         import pynvml
     except ImportError:

@@ -38,7 +38,10 @@ class MemberFrames:
 
 @dataclass(frozen=True, slots=True)
 class FailedMember:
-    """A member whose video has failed or is unavailable. `message` is one line for the user."""
+    """A member whose video has failed, is unavailable, or was left out because of a fault.
+
+    `kind` is None if the catalog stores no kind of error. `message` is one line for the user.
+    """
 
     video_key: str
     kind: VideoErrorKind | None
@@ -51,7 +54,7 @@ class ProjectMembers:
 
     ready: tuple[MemberFrames, ...]
     not_embedded: tuple[str, ...]  # videos with frames whose embeddings from the filter encoder are missing or stale
-    unsettled: tuple[str, ...]  # videos that are not downloaded or extracted yet
+    unsettled: tuple[str, ...]  # videos without frames: not downloaded or extracted yet, or their frames are missing
     failed: tuple[FailedMember, ...]
 
     def without(self, lines: Mapping[str, str]) -> "ProjectMembers":
@@ -70,8 +73,9 @@ def project_members(platform: Platform, project: str) -> ProjectMembers:
     embeddings are recorded in the catalog, so that planners request them.
 
     Raises:
-        ConfigError: the project does not exist.
+        ConfigError: the project does not exist, or its stored settings do not fit this version.
         DamagedFileError: the frames or embeddings of a member exist but cannot be read.
+        ModelError: the weights of the filter encoder are missing.
     """
     platform.project_config(project)  # raises a clear error for an unknown name
     encoder_name = platform.models.filter_encoder.name

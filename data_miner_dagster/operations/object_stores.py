@@ -1,4 +1,4 @@
-"""Open the places outside the root that a user names, and find their credentials."""
+"""Open folders and buckets outside the root, and find the credentials for buckets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +22,8 @@ def open_place(config: ObjectsConfig, text: str) -> "ObjectStore":
     """Return the store at a bucket's address or a folder's path.
 
     Raises:
-        ConfigError: the address is malformed, the package for its protocol is missing, or a reference in its settings
-            cannot be resolved.
+        ConfigError: the address is malformed or not in a bucket, the package for its protocol is missing, or its
+            settings do not fit the protocol or contain a reference that cannot be resolved.
     """
     if "://" not in text:
         return FolderStore(Path(text).expanduser())
@@ -34,7 +34,7 @@ def bucket_url(text: str) -> ObjectUrl:
     """Parse the address of a bucket, or of a place in a bucket, that a user wrote.
 
     Raises:
-        ConfigError: the text is not the address of a bucket.
+        ConfigError: `text` is not a valid address, or its protocol is not one of a bucket.
     """
     try:
         url = ObjectUrl.parse(text)
@@ -42,7 +42,10 @@ def bucket_url(text: str) -> ObjectUrl:
         raise ConfigError(f"{shown_address(text)} is not a valid address: {error}") from None
     if url.protocol not in BUCKET_PROTOCOLS:
         known = ", ".join(f"{protocol}://" for protocol in BUCKET_PROTOCOLS)
-        raise ConfigError(f"{url} is not in a bucket; use a path or one of {known} (only `publish` accepts hf://)")
+        raise ConfigError(
+            f"{url} is not in a bucket; use an address that begins with one of {known} (only `data-miner publish` "
+            "accepts hf://)"
+        )
     return url
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from data_miner_dagster.config.environment import CONFIG_VARIABLE, PROFILE_VARIABLE, ROOT_VARIABLE
 from data_miner_dagster.config.loading import load_platform_config, resolve_root
 from data_miner_dagster.config.models import ModelsConfig, checked_profile
+from data_miner_dagster.config.problems import describe_problems
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform, remembered_settings
@@ -18,9 +19,9 @@ from data_miner_dagster.storage.layout import StorageLayout
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
     """Return the platform of a root, without writing anything.
 
-    Equal calls in a process return the same object, so models are loaded once. Sections that the file omits are
-    taken from the root's last run, so `data-miner up --root DIR` continues with the settings of the run that filled
-    DIR.
+    Equal calls in a process return the same object, so models are loaded once. Those of `REMEMBERED_SECTIONS` that the
+    file omits are taken from the root's last run, so `data-miner up --root DIR` continues with the settings of the run
+    that filled DIR.
 
     Args:
         root: the folder. If it is None, DATA_MINER_ROOT names the folder, or else the settings do.
@@ -46,15 +47,18 @@ def _open(root: str | None, config_file: str | None, profile: str | None, _worki
 
 
 def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | None) -> PlatformConfig:
-    """Return `config` with omitted sections taken from the root's stored settings. `profile` overrides both."""
+    """Return `config`, with the sections that it omits taken from the settings stored in the root, if they are there.
+
+    `profile` overrides the profile of models in both, unless it is None.
+    """
     remembered = remembered_settings(layout)
     adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}
     try:
         settings = PlatformConfig.model_validate({**config.model_dump(mode="json"), **adopted})
     except ValidationError as error:
         raise ConfigError(
-            f"{layout.platform_file} does not fit this version ({error.errors()[0]['msg']}); "
-            "remove the file if the sampling settings have not changed since the last run"
+            f"{layout.platform_file} does not fit this version ({describe_problems(error, PlatformConfig, None)}); "
+            "correct the file, or remove it if the settings of the platform have not changed since the last run"
         ) from None
     if profile is None:
         return settings

@@ -115,9 +115,10 @@ class SitePoliteness:
             self.trip(site, retry_after_seconds(headers.get("Retry-After")), f"{site} answered HTTP 429")
 
     def trip(self, site: str, wait_seconds: float | None, reason: str) -> datetime:
-        """Open a site's breaker, or leave it open. Return the time until which no request is sent.
+        """Open the breaker of a site, or of every site if `breaker.stops` is `all`. Return the time at which it closes.
 
-        `wait_seconds` is the time that the site asked for, or None if it named none.
+        An open breaker stays open, for longer if the site asks for more time. `wait_seconds` is the time that the site
+        asked for, or None if it named none.
         """
         scope = self._scope(site)
         with self._lock:

@@ -39,8 +39,9 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
     The sections in `REMEMBERED_SECTIONS` are then stored in the root.
 
     Raises:
-        ConfigError: the root is not writable or was sampled with different settings, a model does not exist or may not
-            be used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
+        ConfigError: the root is not writable or was sampled with different settings, a model or the verifier does not
+            exist or may not be used, a detector does not know a class, or a project to compare with has not been
+            deduplicated yet.
         ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them, or a
             detector's classes cannot be read.
     """
@@ -59,13 +60,15 @@ def lines_of_models_to_fetch(platform: Platform, project: ProjectConfig) -> list
     # Imported here because only hub models need this module.
     from data_miner_dagster.models.hub import profile_of_models
 
-    names = ", ".join(dict.fromkeys(entry.name for entry in entries))
+    names = list(dict.fromkeys(entry.name for entry in entries))
     remedies = []
     if (profile := profile_of_models(entries)) is not None:
-        remedies.append(f"`data-miner models fetch --profile {profile}` fetches them now")
+        them = "it" if len(names) == 1 else "them"
+        remedies.append(f"`data-miner models fetch --profile {profile}` fetches {them} now")
     if any(profile_of_models([entry]) is not None for entry in entries):
         remedies.append("`--profile lite` uses small models that need no hub")
-    return ["; ".join([f"to be fetched from the model hub when first used: {names}", *remedies])]
+    what = f"model {names[0]} is" if len(names) == 1 else f"models {', '.join(names)} are"
+    return ["; ".join([f"{what} fetched from the model hub when first used", *remedies])]
 
 
 def _roles_of(platform: Platform, project: ProjectConfig) -> Iterator[ModelRole[Any]]:
@@ -85,8 +88,8 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
     Nothing is written, and no request is sent.
 
     Raises:
-        ConfigError: the root was sampled with different settings, a model does not exist or may not be used, a detector
-            does not know a class, or a project to compare with has not been deduplicated yet.
+        ConfigError: the root was sampled with different settings, a model or the verifier does not exist or may not be
+            used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
         ModelError: weights are missing, or a detector's classes cannot be read.
     """
     platform.compare_sampling()
@@ -145,9 +148,10 @@ def check_verifier(platform: Platform, config: VerifierConfig) -> None:
 
         check_endpoint(config.model, endpoint, platform.config.downloading.allowed_private_hosts)
     if config.max_cost is not None and (endpoint is None or not endpoint.is_priced):
+        remedy = "" if endpoint is None else "give it in platform.models.endpoints, or "
         raise ConfigError(
             f"detection.verifier.max_cost is {config.max_cost:g}, but the price of an answer by {config.model} is not "
-            "known; give its prices in platform.models.endpoints, or leave out max_cost"
+            f"known; {remedy}leave out max_cost"
         )
 
 

@@ -29,7 +29,9 @@ _STAGES: Final = tuple(
 
 
 class Preparation:
-    """Prepares each build once, in a background thread. As a context manager, it waits unless the block raises.
+    """Prepares each build once, in a background thread.
+
+    As a context manager, it waits for the preparations when the block ends, unless the block raised.
 
     Args:
         platform: the platform.

@@ -28,7 +28,10 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
     """
     path = project_file_of(platform, project)
     if path is None:
-        raise ConfigError(f"project {project!r} has no file to write the settings to; add them by hand")
+        raise ConfigError(
+            f"project {project!r} has no file to write the settings to, or the file no longer exists; register a file "
+            "with `data-miner populate --config FILE`, and try again"
+        )
     path = path.resolve()  # write to the file, not to a link
     try:
         text = with_settings(path.read_text(encoding="utf-8"), section, settings)
@@ -38,5 +41,6 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be changed ({error}); add the settings by hand") from error
+        why = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{path} cannot be changed ({why}); add the settings to it by hand") from error
     return path

@@ -44,7 +44,9 @@ class StageRun:
             move_project(session, self._project, self._stage, error=None)
 
     def finish(self) -> None:
-        """Make the project wait for the next stage, if work was done or the project's row lags behind its files.
+        """Make the project wait for the next stage, or set it to COMPLETE after the last one.
+
+        The project's row is changed only if work was done, or if the row lags behind the project's files.
 
         A row lags behind if the process was killed between writing files and rows, if an earlier stage ran again
         without changes, or if a build finds this stage's result already current.
@@ -88,10 +90,10 @@ class StageRun:
 def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iterator[StageRun]:
     """Hold a project for one of the stages of `PROJECT_WAY`.
 
-    If the block succeeds, the project then waits for the next stage. The block calls `begin` before it changes
-    anything. If it finds its result current, it does not call `begin`, and the project's row stays the same unless it
-    lags behind. If the block raises, the project is FAILED, with the stage and the reason. If it is interrupted or
-    cancelled, or an earlier stage is not done, the project waits for this stage again.
+    If the block succeeds, the project then waits for the next stage, or is COMPLETE after the last one. The block calls
+    `begin` before it changes anything. If it finds its result current, it does not call `begin`, and the project's row
+    stays the same unless it lags behind. If the block raises, the project is FAILED, with the stage and the reason. If
+    it is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage again.
 
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.

@@ -133,7 +133,10 @@ class Room:
         return self._config.quota is not None
 
     def usage(self, but_promised_to: str = "") -> RoomUsage:
-        """Return the current disk usage, without the space reserved for the video `but_promised_to`."""
+        """Return the current disk usage, without the space reserved for the video `but_promised_to`.
+
+        Frames whose size is missing from the catalog are measured, and their sizes are stored there.
+        """
         with self._platform.database.reading() as session:
             unmeasured = unmeasured_frames(session)
         if unmeasured:  # happens once, for frames that an earlier version wrote
@@ -161,7 +164,7 @@ class Room:
     # --- downloads ---
 
     def make_for(self, row: VideoRow) -> RoomFound:
-        """Remove files to make space for the download of a video. Return whether the download may start."""
+        """Remove files if a video would not fit under the quota. Return whether its download may start."""
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -174,7 +177,10 @@ class Room:
         return self._answer(usage, wish, quota)
 
     def promise(self, session: Session, row: VideoRow) -> RoomFound:
-        """Reserve space for a download, in the transaction that starts it. Return whether the download may start."""
+        """Return whether a download may start. If so, and if there is a quota, reserve the download's space.
+
+        `session` is the transaction that starts the download.
+        """
         quota = self._config.quota
         if quota is None:
             return RoomFound(RoomAnswer.YES)
@@ -198,7 +204,8 @@ class Room:
         )
         return RoomFound(
             may_download(state, wish.frames),
-            f"waits for disk space: {size_text(usage.total)} of the quota of {size_text(quota)} is in use",
+            f"the video waits for disk space: {size_text(usage.held + videos.promised)} of the quota of "
+            f"{size_text(quota)} is in use or reserved",
             min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
         )
 
@@ -212,7 +219,7 @@ class Room:
     # --- removing ---
 
     def settle(self) -> None:
-        """Remove files if there is a quota and the space in use, expected or reserved exceeds it."""
+        """Remove files if the space in use, expected or reserved exceeds the part of the quota that may be filled."""
         quota = self._config.quota
         if quota is None:
             return
@@ -297,7 +304,7 @@ class Room:
             try:
                 manifest = read_manifest(folder)
             except DataMinerError as error:
-                logger.warning("no frames are removed to free space: %s", error)
+                logger.warning("no frames or embeddings of videos are removed to free space: %s", error)
                 return None
             if manifest is not None:
                 needed |= set(manifest["splits"]["by_video"])
@@ -312,7 +319,10 @@ class Room:
             return 0
 
     def remove_source_held(self, row: VideoRow) -> int:
-        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller holds the claim."""
+        """Remove a video's file if it can be obtained again. Return the bytes freed. The caller holds the claim.
+
+        A hard link to the user's own file stays, since removing it would free nothing, and no longer counts as usage.
+        """
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):
             return 0

@@ -37,9 +37,9 @@ _OF_THE_STORE: Final = frozenset(
 def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None = None) -> Failure:
     """Return the classified failure for the exception that ended a run of a stage.
 
-    - The failure concerns the stage if it would occur on every item: a full or broken store, the catalog, a model,
-      memory or the network. In a stage that processes videos, an invalid setting also concerns the stage, because all
-      videos share the settings.
+    - The failure concerns the stage if it would occur on every item: a full or broken store, the catalog, a model that
+      projects share, memory or the network. In a stage that processes videos, an invalid setting also concerns the
+      stage, because all videos share the settings.
     - Otherwise, the failure concerns the project that the run was working on, or the videos of the batch.
     - The failure affects none of these if the run was ended, or if another worker took over its work.
     """

@@ -1,8 +1,8 @@
 """Record OpenTelemetry spans: one for each run, each stage in it, and each video or project that a stage works on.
 
 Tracing is off unless the standard variables name a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`, or
-`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads
-of domain/at_work.py inherit the span and the current work, which becomes the attributes of spans.
+`..._TRACES_ENDPOINT`): without one, nothing is imported or measured. Threads of domain/at_work.py inherit the span and
+the current work, which becomes the attributes of spans.
 """
 
 import logging

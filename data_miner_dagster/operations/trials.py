@@ -100,8 +100,10 @@ def _seen(media: MediaWorkers, path: Path) -> list[RgbImage] | str:
     """Return a list with the picture in a file, or the reason why the picture cannot be read."""
     try:
         return list(media.see(path.read_bytes()))
-    except (UnreadableImageError, OSError) as error:
+    except UnreadableImageError as error:
         return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def write_contact_sheet(trial: Trial, path: Path) -> int:

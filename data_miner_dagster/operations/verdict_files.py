@@ -34,4 +34,4 @@ def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
         try:
             adopt_verdict_file(database, layout, project)
         except ConfigError as error:
-            logger.warning("%s", error)
+            logger.warning("the earlier verdicts of project %s were not imported: %s", project, error)

@@ -36,7 +36,7 @@ def test_check_before_work__every_model_of_the_project_must_be_obtainable(
     platform = build_project(tmp_path / "root", through="sourcing")
     assert lines_of_models_to_fetch(platform, project_config("new")) == []
     follows = project_config("new", detection={"classes": {"person": []}, "tracking": {"tracker": "sam3"}})
-    assert lines_of_models_to_fetch(platform, follows) == ["to be fetched from the model hub when first used: sam3"]
+    assert lines_of_models_to_fetch(platform, follows) == ["model sam3 is fetched from the model hub when first used"]
     with pytest.raises(ModelError, match=r"^model sam3 .* does not answer .*; run again with network access"):
         check_before_work(platform, follows)
 
@@ -45,7 +45,7 @@ def test_lines_of_models_to_fetch__name_the_command_that_fetches_them(tmp_path: 
     standard = PlatformConfig.model_validate({"models": {"profile": "standard"}})
     (line,) = lines_of_models_to_fetch(Platform(standard, tmp_path), project_config("new"))
     what, now, instead = line.split("; ")
-    assert what == "to be fetched from the model hub when first used: siglip2-so400m, dinov2-base, llmdet-tiny"
+    assert what == "models siglip2-so400m, dinov2-base, llmdet-tiny are fetched from the model hub when first used"
     assert now == "`data-miner models fetch --profile standard` fetches them now"
     assert instead == "`--profile lite` uses small models that need no hub"
     assert not tmp_path.joinpath("catalog.sqlite").exists()
