@@ -68,7 +68,7 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     if number:
         line = (
             f"{counted(number, 'video')} {'does' if number == 1 else 'do'} not fit under the quota; "
-            "`data-miner status` shows what uses the space, and `data-miner clean` frees some"
+            "`data-miner status` shows what uses the space, and `data-miner clean` frees some of it"
         )
         yield Trouble(AlertKind.QUOTA_SHORT, "", line, since, timedelta(minutes=config.stalled_minutes))
 
@@ -82,7 +82,7 @@ def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[
         return
     progress = last_progress(session)
     idle_since = min(since) if progress is None else max(min(since), progress)
-    what = ", ".join(f"{work.num_due} at {stage.value.lower()}" for stage, work in waiting.items())
+    what = ", ".join(f"{counted(work.num_due, 'item')} at {stage.value.lower()}" for stage, work in waiting.items())
     limit = timedelta(minutes=config.stalled_minutes)
     if now - idle_since >= limit:
         line = (

@@ -48,7 +48,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
     asset = apprise.AppriseAsset(app_id="data-miner", async_mode=False, secure_logging=True)
     notifier = apprise.Apprise.instantiate(url, asset=asset)
     if not isinstance(notifier, apprise.NotifyBase):
-        raise ConfigError(f"{_ASKER}: {target} is not an Apprise URL; write one such as jsons://host/path")
+        raise ConfigError(f"{_ASKER}: the value of {target} is not an Apprise URL; use one such as jsons://host/path")
     notifier.socket_connect_timeout = notifier.socket_read_timeout = timeout_seconds
     kind = apprise.NotifyType.SUCCESS if is_over else apprise.NotifyType.FAILURE
     with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as words:
@@ -59,7 +59,7 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 
 
 def send_due(platform: Platform) -> int:
-    """Send all messages that are due to their targets. Return the number of messages that the targets accepted."""
+    """Send each message that is due to its target. Return the number of messages that the targets accepted."""
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:
         is_sent = False

@@ -75,9 +75,13 @@ def test_find_troubles__work_that_is_due_and_not_done(platform: Platform) -> Non
         due = PendingWorkRow.due_at <= utc_now()
         session.execute(update(PendingWorkRow).where(due).values(due_at=long_ago, since=long_ago))
     line = kinds(platform)[AlertKind.STALLED].line
-    assert line.startswith("work is due (5 at downloading, 2 at extraction, 2 at embedding), but nothing has been ")
+    assert line.startswith(
+        "work is due (5 items at downloading, 2 items at extraction, 2 items at embedding), but nothing has been "
+    )
     hold_items(platform.database, stage=WorkStage.DOWNLOADING, reason="for a while")
-    assert kinds(platform)[AlertKind.STALLED].line.startswith("work is due (2 at extraction, 2 at embedding)")
+    assert kinds(platform)[AlertKind.STALLED].line.startswith(
+        "work is due (2 items at extraction, 2 items at embedding)"
+    )
     with hold_lease(platform.database, "r1", "embed_frames"):
         assert kinds(platform) == {}  # something is being done
     hold_items(platform.database, reason="everything")
