@@ -78,8 +78,8 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
     Only other backups and removals of backups are blocked.
 
     Raises:
-        ConfigError: the place is inside the root, or one of its snapshots cannot be read or was made by a newer
-            version.
+        ConfigError: the place is inside the root, or one of its snapshots cannot be read or was made by a newer version
+            of this package.
         ClaimHeldError: another backup of this root, or a removal of its backups, is running.
         ClaimLostError: another process has taken over the backup's claim.
         ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
@@ -97,7 +97,7 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
         if earlier:
             store.download(blob_name(earlier[-1].files_sha256), rows_before)
         with writing_rows(table) as writer:
-            before = _Before(read_rows(rows_before) if earlier else iter(()))
+            before = _Before(read_rows(rows_before, earlier[-1].id) if earlier else iter(()))
             for rows in work.units_in_order(platform.layout, before, platform.config.objects.concurrent_transfers):
                 check_claim(platform.database, claim)
                 writer.add(rows)

@@ -48,8 +48,8 @@ def export_to_bucket(
     files that the bucket already has are not sent again.
 
     Raises:
-        ClaimHeldError: the release is exported in another format, and another export of the project to a bucket or hub
-            is running.
+        ClaimHeldError: `format` is not `all` (the release as it is), and another export of the project to a bucket or
+            hub is running.
         ConfigError: the project, release or format does not exist, `to` is not the address of a bucket, or other files
             are stored there.
         DataMinerError: the release was withdrawn or is damaged.
@@ -72,9 +72,10 @@ def export_to_bucket(
 def publish_release(
     platform: Platform, project: str, to: str, *, version: str | None = None, dry_run: bool = False
 ) -> SentRelease:
-    """Publish a whole release at `<to>/<project>/<version>`, or as a dataset on the hub.
+    """Publish a whole release at `<to>/<project>/<version>` in a bucket, or an export of it as a dataset on the hub.
 
-    The catalog records the address. In a dry run, nothing is sent or recorded.
+    On the hub, `to` is the dataset's address, and the export is in the format `huggingface`. The catalog records the
+    address. In a dry run, nothing is sent or recorded.
 
     Raises:
         ClaimHeldError: `to` is on the hub, and another export of the project to a bucket or hub is running.

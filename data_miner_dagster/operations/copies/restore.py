@@ -53,6 +53,12 @@ def restore_root(
 ) -> RestoreOutcome:
     """Write a snapshot into an empty root, or continue an interrupted restore. Verify every file by its hash.
 
+    Args:
+        store: the place that contains the snapshot.
+        layout: the layout of the root.
+        snapshot_id: the snapshot. If it is None, the interrupted restore is continued, or the latest snapshot is used.
+        num_at_once: the number of files to download at the same time.
+
     Raises:
         ConfigError: the folder is not empty, another snapshot is being restored into it, the snapshot does not exist,
             or the snapshot or the record of an earlier attempt cannot be read.
@@ -70,8 +76,12 @@ def restore_root(
     work = _Work(store, layout)
     table = work.fetched(snapshot.files_sha256, "files.jsonl.gz")
     with ThreadPoolExecutor(num_at_once, "restore") as threads:
-        _run_all(threads, 4 * num_at_once, ((work.restore, row) for row in read_rows(table) if work.is_first(row)))
-    for row in read_rows(table):
+        _run_all(
+            threads,
+            4 * num_at_once,
+            ((work.restore, row) for row in read_rows(table, snapshot.id) if work.is_first(row)),
+        )
+    for row in read_rows(table, snapshot.id):
         work.link(row)
     catalog = work.fetched(snapshot.catalog_sha256, layout.catalog_file.name)
     settle_restored(catalog, old_root=snapshot.root, root=layout.root)
@@ -103,7 +113,7 @@ def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None)
     # Partial files are left by a restore that was killed at its start.
     unfinished = {name for name in there if name.startswith(PARTIAL_MARK)}
     if others := sorted(set(there) - unfinished - {layout.up_lock.name}):
-        raise ConfigError(f"{layout.root} is not empty (it contains {others[0]}); restore a backup into a new folder")
+        raise ConfigError(f"{layout.root} is not empty (it contains {others[0]}); restore the backup to a new folder")
 
 
 def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:

@@ -42,13 +42,16 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
     In a dry run, nothing is removed.
 
     Raises:
-        ConfigError: `num_kept` is less than 1, or a snapshot cannot be read.
+        ConfigError: `num_kept` is less than 1, or a snapshot cannot be read or was made by a newer version of this
+            package.
         ClaimHeldError: a backup of this root, or another removal of its backups, is running.
         ClaimLostError: another process has taken over the claim on the backups.
         ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     if num_kept < 1:
-        raise ConfigError(f"--keep must be at least 1, not {num_kept}; to keep no backup, delete the place itself")
+        raise ConfigError(
+            f"`--keep` must be at least 1, not {num_kept}; to keep no backup, delete {store.shown} itself"
+        )
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim:
         found = read_snapshots(store)
         gone, kept = found[:-num_kept], found[-num_kept:]
@@ -77,6 +80,6 @@ def _contents_of(store: ObjectStore, snapshots: Sequence[Snapshot]) -> set[bytes
             named |= {bytes.fromhex(snapshot.catalog_sha256), bytes.fromhex(snapshot.files_sha256)}
             table = Path(folder, snapshot.id)
             store.download(blob_name(snapshot.files_sha256), table)
-            named.update(bytes.fromhex(row.sha256) for row in read_rows(table))
+            named.update(bytes.fromhex(row.sha256) for row in read_rows(table, snapshot.id))
             table.unlink()
     return named

@@ -47,7 +47,7 @@ def send_files(
     the same files a second time therefore changes nothing. In a dry run, nothing is sent.
 
     Raises:
-        ConfigError: other files are stored at the address.
+        ConfigError: the address is not empty, and its files are neither an interrupted nor a complete copy of `files`.
         ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     there = {entry.name: entry for entry in store.entries()}
@@ -57,7 +57,7 @@ def send_files(
     same = {name for name, entry in there.items() if name in files and _is_same(store, entry, files[name])}
     if not is_begun and there and (others or same != files.keys()):
         name = (others or sorted(there.keys() - same) or sorted(there))[0]
-        raise ConfigError(f"{store.shown} contains other files ({name}); choose an address where nothing is stored")
+        raise ConfigError(f"{store.shown} is not empty (it contains {name}); choose an address where nothing is stored")
     missing = [name for name in files if name not in same and name != last]
     sent = SentFiles(
         len(files) - len(same),

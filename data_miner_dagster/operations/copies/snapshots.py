@@ -35,7 +35,7 @@ class Snapshot:
 
     format: int
     id: str  # sorts by time
-    made_at: str
+    made_at: str  # ISO 8601, in UTC
     version: str  # the version of this package
     root: str  # the path of the root
     catalog_sha256: str
@@ -54,7 +54,7 @@ class FileRow:
     mtime_ns: int
     inode: int
     sha256: str
-    link: str | None  # rows of a snapshot with the same value are hard links to one file
+    link: str | None  # rows of a snapshot with the same value are hard links to one file; None without other links
 
 
 def blob_name(sha256: str) -> str:
@@ -111,7 +111,10 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
     """
     found = read_snapshots(store)
     if not found:
-        raise ConfigError(f"{store.shown} has no complete backup; `data-miner backup --to {store.shown}` makes one")
+        raise ConfigError(
+            f"{store.shown} has no complete backup; check the address, or make a backup with `data-miner backup --to "
+            f"{store.shown}`"
+        )
     if snapshot_id is None:
         return found[-1]
     for snapshot in found:
@@ -152,8 +155,8 @@ class _RowWriter:
             self.num_bytes += row.size_bytes
 
 
-def read_rows(file: Path) -> Iterator[FileRow]:
-    """Yield the rows of a table of files.
+def read_rows(file: Path, snapshot_id: str) -> Iterator[FileRow]:
+    """Yield the rows of the table of files that belongs to a snapshot.
 
     Raises:
         ObjectError: the table is damaged.
@@ -165,7 +168,7 @@ def read_rows(file: Path) -> Iterator[FileRow]:
                 yield FileRow(str(path), int(size_bytes), int(mtime_ns), int(inode), str(sha256), link)
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise ObjectError(
-            f"the list of a backup's files, {file.name}, cannot be read ({error}); remove that backup or use another"
+            f"the list of files in backup {snapshot_id} cannot be read ({error}); remove that backup, or use another"
         ) from error
 
 

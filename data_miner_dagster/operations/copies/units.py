@@ -22,7 +22,7 @@ class UnitFile:
     size_bytes: int
     mtime_ns: int
     inode: int
-    link: str | None
+    link: str | None  # device and inode, or None if the file has no other hard link
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def test_publish_release__killed_and_said_again(platform: Platform, buckets: Fau
 
 def test_publish_release__over_something_else_or_withdrawn(platform: Platform, buckets: FaultyBuckets) -> None:
     buckets.put("public/cyclists/v001/notes.txt", b"mine")
-    with pytest.raises(ConfigError, match=r"contains other files \(notes\.txt\)"):
+    with pytest.raises(ConfigError, match=r"is not empty \(it contains notes\.txt\)"):
         publish_release(platform, "cyclists", PLACE)
     assert _published(buckets) == {"notes.txt": b"mine"}
     withdraw_release(platform.database, "cyclists", "v001", "on request")
@@ -173,7 +173,7 @@ def test_export_to_bucket__of_a_format_is_that_of_a_folder(
     sent = export_to_bucket(platform, "cyclists", format="yolo", to=f"{PLACE}/yolo")
     assert _published(buckets, "public/yolo/") == _files(tmp_path / "out")
     buckets.client.delete_object(Bucket=BUCKET, Key="public/yolo/data.yaml")
-    with pytest.raises(ConfigError, match="contains other files"):  # as if somebody had changed it
+    with pytest.raises(ConfigError, match="is not empty"):  # as if somebody had changed it
         export_to_bucket(platform, "cyclists", format="yolo", to=f"{PLACE}/yolo")
     assert sent.files.num_there == 0
     assert [path.name for path in platform.root.iterdir() if path.name.startswith(".")] == []
