@@ -59,7 +59,8 @@ class DeduplicationCheck:
             f"{counted(report.num_unsupported, 'frame')} without a representative within reach, "
             f"{counted(report.num_too_close, 'representative')} too close to another"
         )
-        return line + "".join(f"; {one} and {other}" for one, other in self.first_offenders)
+        pairs = ", ".join(f"{one} and {other}" for one, other in self.first_offenders)
+        return f"{line}; for example {pairs}" if pairs else line
 
 
 def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:

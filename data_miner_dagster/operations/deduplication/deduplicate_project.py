@@ -137,6 +137,7 @@ def read_inputs(platform: Platform, project: str) -> Inputs:
         NotReadyError: the project has not been filtered.
         ConfigError: the project does not exist, a project to compare with has not been deduplicated, a release to
             compare with never existed, or no threshold is set for the project's encoder.
+        PermanentError: the images table of a release to compare with is damaged.
         ModelError: the weights of the encoder are missing.
     """
     config = platform.project_config(project)

@@ -86,6 +86,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
+        PermanentError: the images table of a release is damaged.
     """
     fingerprints: dict[str, str] = {}
     for other in config.against_projects:
@@ -117,7 +118,11 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
 
 
 def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
-    """Return the keys of all videos, in other projects and releases, whose frames a project is compared with."""
+    """Return the keys of all videos, in other projects and releases, whose frames a project is compared with.
+
+    Raises:
+        PermanentError: the images table of a release is damaged.
+    """
     tables = (*_of_projects(platform, config), *_of_releases(platform, config))
     return {key for table in tables for key in pc.unique(table["video_key"]).to_pylist()}
 
@@ -140,8 +145,8 @@ def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
                 yield read_table(path, KEY_COLUMNS)
             except DamagedFileError as error:  # nothing can recreate it
                 raise PermanentError(
-                    f"release {release} cannot be compared with, because {path} is damaged; restore the file from a "
-                    "backup, or remove the release from deduplication.against_releases"
+                    f"frames cannot be compared with release {release}, because {path} is damaged; restore the file "
+                    "from a backup, or remove the release from deduplication.against_releases"
                 ) from error
 
 
@@ -183,8 +188,8 @@ def _check_no_circle(platform: Platform, project: str, other: str) -> None:
         name = open_names.pop()
         if name == project:
             raise ConfigError(
-                f"deduplication.against_projects of {project} leads back to it through {other}; remove one of these "
-                "references"
+                f"deduplication.against_projects of {project} names {other}, whose own list leads back to {project}; "
+                f"remove {other} from the list of {project}"
             )
         if name not in seen and find_project(platform.database, name) is not None:
             seen.add(name)

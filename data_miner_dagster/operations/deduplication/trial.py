@@ -1,6 +1,6 @@
 """Find near-duplicates in a folder for `data-miner try dedup`, with the same encoder and method as the stage.
 
-Every folder counts as one video. Without prompts, the sharper and larger picture is the representative.
+Every folder counts as one video. A trial has no prompts, so the sharper and larger picture is the representative.
 """
 
 from collections import Counter
