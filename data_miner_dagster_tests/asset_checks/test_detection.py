@@ -71,10 +71,10 @@ def test_boxes_lie_inside__fails_and_says_why(
     assert not found.passed
     assert figures_of(found) == SOUND | {figure: 1}
     lines = {
-        MISPLACED: ": 1 outside their frame or empty",
+        MISPLACED: ": 1 outside their frame, empty or without a frame",
         UNKNOWN: ", 1 of a class that the project does not have",
         CONFIDENCE: ", 1 with a confidence outside 0 to 1",
-        MASKS: ", 1 different from the bounds of the box's mask",
+        MASKS: ", 1 with a mask that does not fit the box or is empty",
     }
     assert lines[figure] in str(found.description)
-    assert "`data-miner force-detect`" in str(found.description)
+    assert "`data-miner force-detect PROJECT`" in str(found.description)

@@ -39,10 +39,10 @@ class BoxCounts:
     def description(self) -> str:
         """The counts as a single line, for the user."""
         return (
-            f"{counted(self.num_boxes, 'box', 'boxes')}: {self.num_misplaced:,} outside their frame or empty, "
-            f"{self.num_unknown_class:,} of a class that the project does not have, {self.num_bad_confidence:,} with a "
-            f"confidence outside 0 to 1, {self.num_wrong_masks:,} different from the bounds of the box's mask; "
-            "`data-miner force-detect` recreates all boxes"
+            f"{counted(self.num_boxes, 'box', 'boxes')}: {self.num_misplaced:,} outside their frame, empty or without "
+            f"a frame, {self.num_unknown_class:,} of a class that the project does not have, "
+            f"{self.num_bad_confidence:,} with a confidence outside 0 to 1, {self.num_wrong_masks:,} with a mask that "
+            "does not fit the box or is empty; `data-miner force-detect PROJECT` recreates all boxes"
         )
 
 

@@ -1,4 +1,4 @@
-"""Combine all detectors' stored results: fuse boxes, suppress overlapping boxes, and compare boxes along the video.
+"""Combine all detectors' stored results: fuse boxes, suppress overlapping boxes, and compare boxes over time.
 
 The final boxes are recomputed from the stored parts each time, without a model. Belongs here: computing the boxes of
 one video at a time. Does not belong here: writing the tables (detect_project.py).
@@ -53,7 +53,7 @@ class Decisions:
             frames: the frames, ordered by id.
             config: the settings of detection.
             faults: receives the internal errors.
-            compare: compares the boxes along a video. If it is None, the setting `agreement_seconds` applies. If
+            compare: compares the boxes of a video over time. If it is None, the setting `agreement_seconds` applies. If
                 that is not set either, boxes are not compared.
         """
         seen = [part.seen() for part in parts.values()]
@@ -73,8 +73,8 @@ class Decisions:
     def videos(self) -> Iterator[list[FrameBoxes]]:
         """Yield the frames of one video at a time, with the rows of their boxes.
 
-        Frames that not all detectors have examined, and frames with an internal error, are left out. If comparing the
-        boxes along a video causes an error, the whole video is left out.
+        Frames that not all detectors have examined, and frames with an internal error, are left out. If comparing a
+        video's boxes over time causes an error, the whole video is left out.
 
         Raises:
             SystematicFaultError: the same internal error occurs on all videos (three or more), or on ten in a row.
@@ -99,7 +99,7 @@ class Decisions:
     def _decide(self, video: Sequence[FrameToDetect], guard: ItemGuard) -> list[tuple[FrameToDetect, FrameDetections]]:
         """Return the frames of one video, each with its final boxes. Frames that cause an internal error are left out.
 
-        If comparing the boxes along the video causes an error, the result is empty.
+        If comparing the boxes over time causes an error, the result is empty.
         """
         video_key, add = video[0].video_key, self._faults.add
         by_frame = [boxes_by_frame(boxes.of(frame.frame_id for frame in video), self._config) for boxes in self._found]

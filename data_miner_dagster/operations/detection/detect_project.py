@@ -1,7 +1,7 @@
 """Detect objects in one project: run its detectors on the representatives of its duplicate groups.
 
 Each detector's results are stored in parts (storage/detection_parts.py). They are computed again only if their inputs
-change or the user requests it. Fusion, suppression and the comparison along the video are repeated from the parts,
+change or the user requests it. Fusion, suppression and the comparison of boxes over time are repeated from the parts,
 without a model.
 """
 

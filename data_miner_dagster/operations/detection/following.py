@@ -280,6 +280,9 @@ def following(
         frames: the representatives, ordered by frame id.
         parts: the stored results of each detector, by detector name.
         not_followed: the keys of videos to treat as if they could not be followed.
+
+    Raises:
+        SourcesMissingError: a video file is missing, and the platform is offline.
     """
     if config.tracking is None:
         yield None

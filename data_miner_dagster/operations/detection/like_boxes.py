@@ -23,8 +23,9 @@ def check_takes_boxes(role: DetectorRole) -> None:
     if family is None or not family.takes_boxes:
         able = sorted(name for name, other in ARCHITECTURES.items() if other.takes_boxes)
         raise ConfigError(
-            f"`--like` cannot be used: detector {role.name!r} of architecture {role.entry.architecture!r} accepts no "
-            f"boxes on the same picture; choose a detector of architecture {' or '.join(able)}, such as --detector sam3"
+            f"`--like` cannot be used with detector {role.name!r}, because architecture {role.entry.architecture!r} "
+            f"accepts no boxes as prompts; choose a detector of architecture {' or '.join(able)}, such as `--detector "
+            "sam3`"
         )
 
 
@@ -74,7 +75,8 @@ def try_detect_like(
         (*boxes, *shown),
     )
     return Trial(
-        title=f"detect objects like {counted(len(like), 'box', 'boxes')} with {role.name}, from {threshold:g}",
+        title=f"detect objects like {counted(len(like), 'box', 'boxes')} with {role.name}, confidence at or above "
+        f"{threshold:g}",
         columns=("boxes", "best", "x,y,width,height"),
         rows=(row,),
         summary=f"1 image, {counted(len(boxes), 'box', 'boxes')}",

@@ -110,10 +110,11 @@ class Neighbours:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources, and record the internal errors unless they have a common cause.
+        """Close the resources. Record the internal errors unless they have a common cause or the block raised.
 
         Raises:
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
+            OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
         """
         return self._open.__exit__(kind, error, trace)
 
@@ -130,7 +131,7 @@ class Neighbours:
         rows, keys = dict[str, VideoRow](), iter(self._times)
         while some := set(islice(keys, _VIDEOS_AT_ONCE)):
             found = {row.key: row for row in find_videos(self._platform.database, some)}
-            self.failed |= dict.fromkeys(some - found.keys(), "it is no longer in the catalog")
+            self.failed |= dict.fromkeys(some - found.keys(), "the video is no longer in the catalog")
             rows |= {key: row for key, row in found.items() if self._lacks_pictures(row)}
         if not rows:
             return
@@ -152,7 +153,7 @@ class Neighbours:
         looks = sum(num_looks(self._times[key], row.duration_seconds, self.config) for key, row in rows.items())
         num_frames = sum(len(self._times[key]) for key in rows)
         videos = counted(len(rows), "video")
-        where = f"along {videos}" if self.config.whole_clip else f"around {counted(num_frames, 'frame')} of {videos}"
+        where = f"from {videos}" if self.config.whole_clip else f"around {counted(num_frames, 'frame')} of {videos}"
         logger.info(
             "detection: to follow objects, up to %s %s will be decoded, stored, and examined by %s",
             counted(looks, "picture"),
@@ -203,13 +204,14 @@ class Neighbours:
         """Decode the pictures around a video's frames, and replace its folder of pictures atomically.
 
         The new folder also has the pictures that other projects requested, unless the video file or the image settings
-        have changed. If the video's file is missing, the video is added to `failed` instead.
+        have changed. The video file is then removed if the settings keep it only until frames are extracted. If the
+        video file is missing, the video is added to `failed` instead.
         """
         layout, config = self._platform.layout, self._platform.config.extraction
         with self._platform.hold_video(video_key) as claim:
             row = find_video(self._platform.database, video_key)
             if row is None or not self._has_source(row):
-                self.failed[video_key] = f"its file is missing{f': {why_gone}' if why_gone else ''}"
+                self.failed[video_key] = f"the video's file is missing{f': {why_gone}' if why_gone else ''}"
                 logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
                 return
             fingerprint, wanted = self._fingerprint_of(row), self._wanted(video_key)
@@ -319,6 +321,7 @@ class Neighbours:
             ConfigError: a phrase is too long for the network.
             ModelError: the network cannot be loaded, or there is too little memory.
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
+            OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
         """
         if self._sessions is None:
             return

@@ -51,9 +51,9 @@ T = TypeVar("T")
 class FrameToDetect:
     """One image to examine: a representative, or a picture from a representative's window."""
 
-    frame_id: str
+    frame_id: str  # `<video key>@<pts>` for a picture from a window
     video_key: str
-    frame_index: int
+    frame_index: int  # 0 for a picture from a window
     pts_seconds: float
     picture: PictureFile
     sha256: str
@@ -121,10 +121,11 @@ class Looker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        """Close the resources, and record the internal errors unless they have a common cause.
+        """Close the resources. Record the internal errors unless they have a common cause or the block raised.
 
         Raises:
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
+            OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
         """
         return self._open.__exit__(kind, error, trace)
 
@@ -199,7 +200,7 @@ class _CarefulDetector:
         self._faults = faults
         self._proven: RgbImage | None = None  # an image on which the detector succeeded
         self.measures_colours = False
-        """Whether to measure the colours in each box while the picture is decoded anyway."""
+        """True to measure the colours in each box, since the picture is decoded anyway."""
 
     def look_at(self, batch: Sequence[_Decoding]) -> list[_FrameAndRows]:
         """Return the frames of a batch, each with the rows of its boxes.
@@ -291,12 +292,14 @@ def _detect(
     with model_call(detector):
         answers = detector.detect(images, classes, confidence_floor=config.confidence_floor)
     if len(answers) != len(images):
-        raise ValueError(f"the detector returned {counted(len(answers), 'answer')} for {counted(len(images), 'image')}")
+        raise ValueError(
+            f"{detector.name} returned {counted(len(answers), 'result')} for {counted(len(images), 'image')}"
+        )
     for image, answer in zip(images, answers, strict=True):
         image_wh = (image.shape[1], image.shape[0])
         if strange := next((mask for mask in answer.masks if mask and mask.resolution_wh != image_wh), None):
             raise ValueError(
-                f"the detector returned a mask of size {strange.resolution_wh} for an image of size {image_wh}"
+                f"{detector.name} returned a mask of size {strange.resolution_wh} for an image of size {image_wh}"
             )
     return answers
 

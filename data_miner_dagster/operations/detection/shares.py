@@ -144,7 +144,9 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
                 Looker(platform, detector, parts, config, DetectionFaults(), exemplars) as looker,
             ):
                 return _join(platform, plan, looker, may_go_on)
-    logger.info("detection: this run did not join the run on %s, because that run uses different settings", project)
+    logger.info(
+        "detection: this run did not join the run on %s, because that run uses different frames or settings", project
+    )
     return 0
 
 

@@ -26,7 +26,7 @@ def try_detect(
     limit: int | None = None,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Detect the classes in the images of a folder. Boxes are not compared along a video.
+    """Detect the classes in the images of a folder. Boxes on different images are not compared.
 
     The rows of the result are ordered by path.
 

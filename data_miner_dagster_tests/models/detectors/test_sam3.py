@@ -232,7 +232,7 @@ def test_try_detect_like(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError) as unreadable:
         try_detect_like(role, picture, LIKE, (), threshold=0.02)
     assert str(unreadable.value).count("cannot be read") == 1
-    with pytest.raises(ConfigError, match="of architecture 'yolov3-tiny' accepts no boxes on the same picture"):
+    with pytest.raises(ConfigError, match="architecture 'yolov3-tiny' accepts no boxes as prompts"):
         check_takes_boxes(ModelProvider(ModelsConfig(profile="lite")).detector)
 
 

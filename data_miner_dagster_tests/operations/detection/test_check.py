@@ -61,6 +61,7 @@ def test_check_boxes__says_what_is_wrong_each_fault_by_itself(tmp_path: Path) ->
     )
     assert not found.holds
     assert found.description == (
-        "3 boxes: 2 outside their frame or empty, 2 of a class that the project does not have, 1 with a confidence "
-        "outside 0 to 1, 1 different from the bounds of the box's mask; `data-miner force-detect` recreates all boxes"
+        "3 boxes: 2 outside their frame, empty or without a frame, 2 of a class that the project does not have, 1 with "
+        "a confidence outside 0 to 1, 1 with a mask that does not fit the box or is empty; "
+        "`data-miner force-detect PROJECT` recreates all boxes"
     )
