@@ -334,7 +334,7 @@ class Neighbours:
         try:
             sessions.look_at(video_key, partial(self._all_frames, video_key))
         except UnreadableImageError as error:
-            self.failed[video_key] = f"a picture cannot be read: {error}; `data-miner doctor --fix` repairs it"
+            self.failed[video_key] = f"a picture cannot be read: {error}"
             logger.warning("detection: objects are not followed in %s: %s", video_key, self.failed[video_key])
 
     def settle(self) -> None:

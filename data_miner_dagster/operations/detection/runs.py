@@ -60,6 +60,13 @@ class FrameToDetect:
     resolution_wh: tuple[int, int]
 
 
+def remedy_of(frame: FrameToDetect) -> str:
+    """Return what a person can do about a frame, or a picture from a window, that cannot be read."""
+    if frame.frame_id.startswith(f"{frame.video_key}@"):
+        return f"remove the folder {frame.picture.path.parent}, and run `data-miner force-detect PROJECT`"
+    return "recreate the frames with `data-miner backfill --asset frames --project PROJECT --keys-file FILE --force`"
+
+
 _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]
 
 
@@ -328,9 +335,7 @@ def _read(pictures: StoredPictures, frame: FrameToDetect) -> RgbImage | None:
     try:
         return pictures.read(frame.picture, frame.sha256)
     except UnreadableImageError as error:
-        logger.warning(
-            "detection: frame %s is left out: %s; `data-miner doctor --fix` repairs it", frame.frame_id, error
-        )
+        logger.warning("detection: frame %s is left out: %s; %s", frame.frame_id, error, remedy_of(frame))
         return None
 
 

@@ -17,6 +17,7 @@ from typing import Final, Self
 import pyarrow as pa
 
 from data_miner_dagster.config.detection import DetectionConfig
+from data_miner_dagster.domain.errors import UnreadableImageError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.domain.measurements import Measured
@@ -24,7 +25,7 @@ from data_miner_dagster.domain.meters import model_call, note
 from data_miner_dagster.domain.tables import OBJECT_NUMBER_COLUMN, SEEN_OBJECTS_SCHEMA
 from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.models.provider import TrackerRole
-from data_miner_dagster.operations.detection.runs import FrameToDetect, frame_row
+from data_miner_dagster.operations.detection.runs import FrameToDetect, frame_row, remedy_of
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
@@ -106,7 +107,7 @@ class VideoSessions:
         Raises:
             ConfigError: a phrase is too long for the network.
             ModelError: the network cannot be loaded, or there is too little memory.
-            UnreadableImageError: one of the frames cannot be read.
+            UnreadableImageError: one of the frames cannot be read. The message includes the remedy.
         """
         parts = self.parts_of(video_key)
         parts.prepare()
@@ -143,7 +144,10 @@ class VideoSessions:
         looked_at: list[dict[str, str | int | float]] = []
         steps = Steps(f"detection: {self.role.name} has followed objects over", "frames", len(run.frames))
         for number, frame in enumerate((*run.repeated, *run.frames)):
-            image = self._pictures.read(frame.picture, frame.sha256)
+            try:
+                image = self._pictures.read(frame.picture, frame.sha256)
+            except UnreadableImageError as error:
+                raise UnreadableImageError(f"{error}; {remedy_of(frame)}") from error
             with model_call(self._tracker):
                 seen = session.look_at(image)
             if number < len(run.repeated):

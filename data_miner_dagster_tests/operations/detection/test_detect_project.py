@@ -198,7 +198,9 @@ def test_detect_project__interrupted_it_waits_for_detection_again(tmp_path: Path
     assert detect_project(platform, PROJECT).counts["frames"] == 4
 
 
-def test_detect_project__unreadable_frames_are_counted_and_tried_again(tmp_path: Path) -> None:
+def test_detect_project__unreadable_frames_are_counted_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     platform = planted(tmp_path)
     missing = platform.layout.frame_path("files-a", "000000.jpg")
     content = missing.read_bytes()
@@ -208,6 +210,7 @@ def test_detect_project__unreadable_frames_are_counted_and_tried_again(tmp_path:
     truncated.write_bytes(truncated_content[:400])
     outcome = detect_project(platform, PROJECT)
     assert (outcome.counts["frames"], outcome.counts["unreadable_frames"]) == (2, 2)
+    assert f"{missing} is missing; recreate the frames with `data-miner backfill --asset frames" in caplog.text
     missing.write_bytes(content)
     truncated.write_bytes(truncated_content)
     outcome = detect_project(platform, PROJECT)

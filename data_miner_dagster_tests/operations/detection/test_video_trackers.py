@@ -1,5 +1,6 @@
 """Objects that a video network follows along real clips, decoded by the real planner, beside a careless detector."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -166,6 +167,21 @@ def test_detect_project__a_picture_that_cannot_be_read_leaves_the_boxes_as_they_
     assert outcome.counts["videos_not_followed"] == 1
     rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
     assert {row["track_id"] for row in rows} == {None}
+    (reason,) = read_not_followed(platform.layout.detected_frames_table(PROJECT)).values()
+    assert "recreate the frames with `data-miner backfill --asset frames" in reason
+
+
+def test_detect_project__a_neighbour_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, clip: Path) -> None:
+    platform = planted(tmp_path, clip, CarelessDetector(), AttentiveTracker())
+    detect_project(platform, PROJECT)
+    folder = platform.layout.windows_folder(KEY)
+    max(folder.glob("*.jpg")).unlink()
+    assert detect_project(platform, PROJECT, force=True).counts["videos_not_followed"] == 1
+    (reason,) = read_not_followed(platform.layout.detected_frames_table(PROJECT)).values()
+    remedy = f"remove the folder {folder}, and run `data-miner force-detect PROJECT`"
+    assert reason.endswith(remedy)
+    shutil.rmtree(folder)  # what the remedy says
+    assert "videos_not_followed" not in detect_project(platform, PROJECT, force=True).counts
 
 
 class _BrokenTracker(AttentiveTracker):
