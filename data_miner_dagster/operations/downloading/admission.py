@@ -10,6 +10,7 @@ from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import TransientError, VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.politeness import NotYetError, PostponedError, SitePoliteness
 from data_miner_dagster.operations.room import RoomFound
@@ -41,9 +42,8 @@ def check_head_room(platform: Platform, row: VideoRow) -> None:
         raise _postponed(
             platform,
             row,
-            f"only {free} bytes are free under {platform.root}; free some space, or lower "
-            f"platform.downloading.min_free_bytes "
-            f"({config.min_free_bytes})",
+            f"only {size_text(free)} is free under {platform.root}, less than platform.downloading.min_free_bytes "
+            f"({size_text(config.min_free_bytes)}); free some space, or lower the limit",
         )
 
 
@@ -53,7 +53,7 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
     Raises:
         NotYetError: other downloads come first. The wait is short.
         NoRoomYetError: the download must wait until other videos are extracted.
-        PostponedError: the existing files use all the space, and none of them may be removed.
+        PostponedError: the existing files leave too little space, and none of them may be removed.
     """
     match found.answer:
         case RoomAnswer.AFTER_DOWNLOADS:

@@ -109,6 +109,7 @@ def download_videos(
     Without `force`, a video is REUSED if its manifest and file exist, or if it has frames and its file was removed to
     free space. A failure is recorded with its kind and does not stop other videos. `report` is called with each
     outcome, even if a later try replaces the outcome.
+
     A video that failed before is retried once its retry time has passed, or with `force`. While a circuit breaker is
     open or a budget is used up, videos are postponed, and downloaded automatically later.
 
@@ -211,14 +212,16 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
     row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(
-            key, OutcomeStatus.BLOCKED, message=f"video {key!r} is not in the catalog; list the source it comes from"
+            key,
+            OutcomeStatus.BLOCKED,
+            message=f"video {key!r} is not in the catalog; list the source it comes from",
         )
     info = None if run.force else read_video_info(platform.layout, key)
     if info is not None:
         mend_row(platform, row, info)
         return VideoOutcome(key, OutcomeStatus.REUSED, metadata=metadata_of(info))
     if not run.force and row.status is VideoStatus.EXTRACTED and row.sha256 is not None and row.stored_bytes is None:
-        message = "its frames exist; its file was removed to free space"
+        message = "the video's frames exist, and its file was removed to free space"
         return VideoOutcome(key, OutcomeStatus.REUSED, message=message)
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
     if has_failed and not (run.force or run.is_another_try or is_due(row)):

@@ -43,7 +43,9 @@ def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetche
     said = fetched.candidate.duration_seconds
     if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):
         raise VideoPermanentError(
-            VideoErrorKind.TRUNCATED, f"the file lasts {probed.duration_seconds:.1f} s, but its site says {said:.1f} s"
+            VideoErrorKind.TRUNCATED,
+            f"the file lasts {probed.duration_seconds:.1f} s, but its site states {said:.1f} s; raise "
+            "platform.downloading.duration_tolerance if the file is complete",
         )
     sha256 = sha256_of_file(fetched.path)
     if row.origin is Origin.LOCAL and row.key.startswith(FILE_PREFIX) and not is_key_of_content(row.key, sha256):

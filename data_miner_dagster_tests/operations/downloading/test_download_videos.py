@@ -350,7 +350,7 @@ def test_download_videos__a_file_without_manifest_is_not_there(
 @pytest.mark.parametrize(
     ("said", "kind", "message"),
     [
-        ({"duration": 60.0}, VideoErrorKind.TRUNCATED, "the file lasts 6.0 s, but its site says 60.0 s"),
+        ({"duration": 60.0}, VideoErrorKind.TRUNCATED, "the file lasts 6.0 s, but its site states 60.0 s"),
         ({"duration": 7200.0}, VideoErrorKind.TOO_LARGE, "max_duration_seconds"),
         ({"filesize": 10**12}, VideoErrorKind.TOO_LARGE, "max_size_bytes"),
         ({"live_status": "is_upcoming"}, VideoErrorKind.LIVE, "not started"),
