@@ -47,6 +47,7 @@ def embed_frames(
     Raises:
         ConfigError: the configured encoder is unknown.
         ModelError: the encoder is missing, or differs from the pinned one.
+        OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     # One meter for all: a batch belongs to one video, but images are decoded ahead and one model serves all videos.
@@ -170,23 +171,27 @@ def _plan_whole_video(
     """
     video = find_video(platform.database, video_key)
     if video is None:
-        return VideoOutcome(
-            video_key, OutcomeStatus.BLOCKED, message=f"video {video_key!r} is not in the catalog; add it first"
-        )
+        message = f"video {video_key!r} is not in the catalog; list the source it comes from"
+        return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         status = OutcomeStatus.FAILED if video.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(video_key, status, video.error_kind, video.error or "")
     frames = sound_frames_identity(platform.layout, video_key) if video.status is VideoStatus.EXTRACTED else None
     if frames is None:
         _ask_for_frames(platform, video_key)
-        message = f"the frames of {video_key} have not been extracted yet (the video is {video.status.value})"
+        lack = (
+            "are missing, and will be extracted again"
+            if video.status is VideoStatus.EXTRACTED
+            else f"have not been extracted yet (the video is {video.status.value})"
+        )
+        message = f"the frames of {video_key} {lack}"
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     target = platform.layout.embedding_file(encoder.name, video_key)
     fingerprint = embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
     if not force and read_vectors_fingerprint(target) == fingerprint:
         return VideoOutcome(video_key, OutcomeStatus.REUSED, metadata={"encoder": encoder.name})
     if not force and (same := _take_embeddings(platform, encoder, video, fingerprint)) is not None:
-        message = f"same content as {same}"
+        message = f"the embeddings were copied from {same}, which has the same bytes"
         return VideoOutcome(video_key, OutcomeStatus.REUSED, message=message, metadata={"encoder": encoder.name})
     task = EmbeddingTask(video_key, target, fingerprint)
     task.wanted = frames_of(platform, task, None)

@@ -94,7 +94,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
         where = f"video of project {project!r}" if project is not None else "video"
         raise ConfigError(
             f"no {where} has embeddings from {encoder.name!r}, the filter encoder of this root; materialize "
-            "`frame_embeddings`, or run `data-miner run`"
+            "`frame_embeddings`, or run `data-miner run --config FILE`"
         )
     query, vector = _query(platform, encoder, what)
     nearest = Nearest(vector, count)
@@ -135,7 +135,7 @@ def _check_is_text(what: str) -> None:
         ConfigError: the phrase is blank, or has the form of a frame id or of a picture's path.
     """
     if not what.strip():
-        raise ConfigError("the text to search for is empty; give a frame, the path of a picture, or words")
+        raise ConfigError("the text to search for is empty; give a frame id, the path of a picture, or words")
     if _FRAME_ID.fullmatch(what):
         raise ConfigError(
             f"frame {what} does not exist, because the catalog has no video {what.rpartition('/')[0]}; correct the id"
@@ -151,7 +151,7 @@ def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest)
     except DamagedFileError as error:
         return str(error)
     if stored is None:
-        return "its embeddings are missing; `data-miner doctor --fix` has them recreated"
+        return "the video's embeddings are missing; `data-miner doctor --fix` has them recreated"
     nearest.offer(key, stored.frame_indices, stored.vectors)
     return None
 

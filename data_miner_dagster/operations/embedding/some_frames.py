@@ -121,7 +121,7 @@ def load_stored(
     """
     stored = _current(platform, encoder, video_key)
     if stored is None:
-        raise PermanentError(f"{video_key} has no embeddings from {encoder.name}; embed its frames first")
+        raise PermanentError(f"{video_key} has no current embeddings from {encoder.name}; embed its frames first")
     rows = rows_of_indices(
         np.asarray(frame_indices, np.int32),
         stored.frame_indices,
@@ -166,6 +166,6 @@ def _current(platform: Platform, encoder: EncoderRole, video_key: str) -> Stored
     try:
         stored = read_embeddings(platform.layout.embedding_file(encoder.name, video_key))
     except DamagedFileError as error:  # the file is replaced, as if it were missing
-        logger.warning("%s", error)
+        logger.warning("%s; the file counts as missing", str(error).partition(";")[0])
         return None
     return stored if stored is not None and stored.fingerprint in (whole, _partial_fingerprint(whole)) else None

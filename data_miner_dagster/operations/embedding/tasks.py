@@ -32,17 +32,17 @@ class EmbeddingTask:
     """One video whose vectors are being computed, while its claim is held."""
 
     video_key: str
-    target: Path
-    fingerprint: str
+    target: Path  # the file to write
+    fingerprint: str  # of the file to write
     wanted: list[FrameToEmbed] = field(default_factory=list)
-    known: StoredEmbeddings | None = None
+    known: StoredEmbeddings | None = None  # stored vectors of other frames, which the file keeps, or None
     claim: ExitStack = field(default_factory=ExitStack)
     publishing: Callable[[], AbstractContextManager[None]] = nullcontext  # files are written inside it, under the claim
     vectors: list[npt.NDArray[np.float16]] = field(default_factory=list)
     frame_indices: list[int] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # one line for each frame that could not be embedded
     fault: Exception | None = None  # the first unexpected exception of a frame
-    num_seen: int = 0
+    num_seen: int = 0  # frames whose result was added
 
     def add(self, frame_index: int, vector: Float32Array | None, error: Exception | None) -> None:
         """Add the result of a frame: a vector or an error."""

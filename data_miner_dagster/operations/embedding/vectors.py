@@ -83,6 +83,6 @@ def _checked(vectors: npt.NDArray[np.float16], encoder: EncoderRole, video_key: 
         raise PermanentError(
             f"embeddings of {video_key} from {encoder.name} are not unit vectors ({np.count_nonzero(~is_unit)} of "
             f"{len(vectors)}, the first of length {lengths[~is_unit][0]:.4g}); the model is broken, or half precision "
-            "overflows; try another device"
+            "overflows; set another platform.models.device"
         )
     return vectors

@@ -140,6 +140,7 @@ def test_embed_frames__not_extracted_failed_and_unknown_videos_hold_up_nobody(pl
     outcomes = embed_frames(platform, ["file-a", "file-b", "file-c", "file-d", "file-e"])
     assert [outcome.status.value for outcome in outcomes] == ["blocked", "blocked", "failed", "blocked", "done"]
     assert outcomes[0].message == "the frames of file-a have not been extracted yet (the video is DOWNLOADED)"
+    assert outcomes[1].message == "the frames of file-b are missing, and will be extracted again"
 
 
 def test_embed_frames__damaged_image_is_left_out_and_counted(platform: ColourPlatform) -> None:

@@ -94,7 +94,7 @@ def test_find_similar__a_picture_that_is_none(platform: Platform, tmp_path: Path
             "frame files-absent/000001 does not exist, because the catalog has no video files-absent; correct the id",
         ),
         ("/pictures/absent.JPG", "picture /pictures/absent.JPG does not exist; correct the path"),
-        ("  ", "the text to search for is empty; give a frame, the path of a picture, or words"),
+        ("  ", "the text to search for is empty; give a frame id, the path of a picture, or words"),
     ],
 )
 def test_find_similar__a_mistyped_frame_or_path_is_no_text(platform: Platform, what: str, why: str) -> None:

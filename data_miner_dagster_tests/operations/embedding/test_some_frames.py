@@ -88,7 +88,7 @@ def test_ensure_embeddings__unknown_frame_missing_frames_and_damaged_image(platf
 
 def test_load_vectors__not_made(platform: ColourPlatform) -> None:
     plant_video(platform, "file-a", RED, GREEN)
-    with pytest.raises(PermanentError, match="has no embeddings from tone"):
+    with pytest.raises(PermanentError, match="has no current embeddings from tone"):
         load(platform, "file-a", [0])
     ensure(platform, {"file-a": [0]})
     with pytest.raises(PermanentError, match="file-a from tone does not contain frame 1; embed"):
