@@ -52,7 +52,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
     """Find the threshold at which each class reaches a wanted precision, from all verdicts on boxes.
 
     A class that does not reach the precision gets no threshold. The calibration is stored under the root if it differs
-    from the stored one.
+    from the stored one, and the next build then includes it in a release.
 
     Args:
         platform: the platform of one root.
@@ -60,7 +60,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         wanted: the precision to reach, which is the share of correct boxes among those at or above the threshold.
 
     Raises:
-        ConfigError: the project does not exist, or `wanted` is not between 0 and 1.
+        ConfigError: the project does not exist, or `wanted` is not between 0 and 1, both exclusive.
         NotReadyError: detection has not run yet.
         OutOfDateError: a stored box belongs to a class that the project no longer has.
         ClaimHeldError: another worker holds the project for longer than this one may wait.

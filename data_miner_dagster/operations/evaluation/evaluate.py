@@ -108,10 +108,13 @@ def _reviewed(platform: Platform, project: str, config: ProjectConfig) -> tuple[
         )
     remarks = []
     if num_unjudged := sum(num_unjudged_boxes(frame, classes) for frame in judged):
-        remarks.append(f"boxes without a verdict on the judged frames, which count as wrong: {num_unjudged}")
+        count = "box has no verdict and counts" if num_unjudged == 1 else "boxes have no verdict and count"
+        remarks.append(f"{num_unjudged:,} {count} as wrong, although every judged frame is marked complete")
     if num_chosen := sum(not frame.is_random for frame in judged):
+        are = "is" if num_chosen == 1 else "are"
         remarks.append(
-            f"judged frames outside the random sample, which are harder than average: {num_chosen} of {len(judged)}"
+            f"{num_chosen:,} of {counted(len(judged), 'judged frame')} {are} not from the random sample; frames from "
+            "other queues are harder than average"
         )
     images = tuple(_reviewed_image(frame, classes) for frame in judged)
     return Truth(REVIEWED, "", classes.names, images), tuple(remarks)
@@ -131,10 +134,17 @@ def _reviewed_image(frame: ReviewedFrame, classes: FrameClasses) -> TruthImage:
 def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOutcome:
     matched = match_images(truth.images, predictions.sha256_by_frame, predictions.sha256_by_frame)
     if not matched.images:
-        first = f" (the first is {truth.images[0].name})" if truth.images else ""
+        if not truth.images:
+            raise ConfigError(
+                f"the ground truth {truth.name} lists no images; add images that are frames of the project"
+            )
+        first, num_images = truth.images[0].name, len(truth.images)
+        which = f"none of the {num_images:,} ground-truth images (the first is {first}) is"
+        if num_images == 1:
+            which = f"the ground-truth image {first} is not"
         raise ConfigError(
-            f"none of the {counted(len(truth.images), 'ground-truth image')}{first} is a frame of the project; use "
-            "images that can be matched by frame id, by the file name in a release, or by the sha256 of the image file"
+            f"{which} a frame of the project; use images that can be matched by frame id, by the file name in a "
+            "release, or by the sha256 of the image file"
         )
     names = tuple(name for name in predictions.class_names if name in truth.class_names)
     if not names:
@@ -160,7 +170,7 @@ def _remarks(
         are = "image is not a frame" if len(unmatched) == 1 else "images are not frames"
         lines.append(f"{len(unmatched):,} ground-truth {are} of the project: {_some(unmatched)}")
     if repeated:
-        lines.append(f"ground-truth images that occur more than once (the first one counts): {_some(repeated)}")
+        lines.append(f"ground-truth images that repeat the frame of an earlier one are left out: {_some(repeated)}")
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
         lines.append(f"objects of classes that the project does not have are left out: {_some(unknown)}")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:

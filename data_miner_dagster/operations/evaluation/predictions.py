@@ -40,7 +40,7 @@ class Predictions:
     detector: str
     fingerprint: str  # of the detector and the class list, or of the release
     class_names: tuple[str, ...]
-    thresholds: Mapping[str, float]
+    thresholds: Mapping[str, float]  # by class: the lowest confidence of a box in a release
     sha256_by_frame: Mapping[str, str]  # sha256 of each frame file that was examined or is in the release
     read: Callable[[Iterable[str]], list[PredictedFrame]]
 
@@ -50,6 +50,7 @@ def detections_of_project(platform: Platform, project: str, config: ProjectConfi
 
     Raises:
         NotReadyError: detection has not run yet.
+        OutOfDateError: raised by `read` if a box belongs to a class that the project no longer has.
     """
     detections = stored_detections(platform, project, config)
     seen = read_table(platform.layout.detected_frames_table(project), ["frame_id", "image_sha256"])

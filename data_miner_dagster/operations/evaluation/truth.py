@@ -102,9 +102,9 @@ def _coco_image(
         if not all(map(math.isfinite, shares)) or box_width < 0 or box_height < 0:
             raise ValueError(f"annotation {annotation.get('id')} of {name} has the invalid box {annotation['bbox']}")
         area = float(annotation.get("area", box_width * box_height)) / (width * height)
-        objects.append(
-            TruthObject(names[annotation["category_id"]], shares, area, bool(annotation.get("iscrowd", False)))
-        )
+        if (category_id := annotation["category_id"]) not in names:
+            raise ValueError(f"annotation {annotation.get('id')} of {name} has the unknown category {category_id!r}")
+        objects.append(TruthObject(names[category_id], shares, area, bool(annotation.get("iscrowd", False))))
     frame_id = entry.get("frame_id")
     candidates = (path.parent / name, path.parent / _IMAGES / name, path.parent.parent / _IMAGES / name)
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -130,7 +130,8 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
     num_unlabelled = len(pictures.keys() - labels.keys())
     if not images:
         raise ConfigError(
-            f"{folder} has no labels/**/*.txt, so it is not ground truth in YOLO format; give a folder that has them"
+            f"{folder} contains no label files (labels/**/*.txt), so it is not ground truth in YOLO format; give a "
+            "folder that contains them"
         )
     remarks = []
     if num_unlabelled:
@@ -148,7 +149,7 @@ def _yolo_names(path: Path) -> dict[int, str]:
         return {int(index): str(name) for index, name in entries}
     except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
         raise ConfigError(
-            f"{path} has no class names; `names` must be a list, or a map from numbers to names"
+            f"{path} has no valid class names; `names` must be a list, or a map from numbers to names"
         ) from error
 
 

@@ -144,7 +144,12 @@ def test_evaluate_boxes__what_people_judged(platform: Platform) -> None:
     [
         ("{}", r"is not a valid COCO detection file \(it has no 'categories'\); correct it"),
         ("[1", "is not a valid COCO detection file"),
-        (json.dumps({**truth_content(), "images": truth_content()["images"][-1:], "annotations": []}), "none of the 1"),
+        (json.dumps({**truth_content(), "categories": []}), r"\(annotation .* has the unknown category \d+\)"),
+        (json.dumps({**truth_content(), "images": [], "annotations": []}), r"truth\.json lists no images"),
+        (
+            json.dumps({**truth_content(), "images": truth_content()["images"][-1:], "annotations": []}),
+            "is not a frame of the project",
+        ),
         (
             json.dumps({**truth_content(), "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}]}),
             "no class in",
