@@ -75,7 +75,7 @@ def test_clean__counts_first_and_the_price_is_said_before_frames_are_made_again(
     shutil.rmtree(platform.layout.frames_folder(row.key))
     fixed = run_command("doctor", "--root", platform.root, "--fix")
     assert fixed.exit_code == 0
-    told = "1 video (1.18 MB) must be downloaded again to extract frames, because the files were removed to free space"
+    told = "1 video (1.18 MB) must be downloaded again to extract frames, because its file is missing"
     assert lines_before_work(platform, "p") == [told]
     planned = run_command(
         "backfill", "--asset", "frames", "--project", "p", "--dry-run", "--root", platform.root

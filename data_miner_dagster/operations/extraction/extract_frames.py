@@ -198,7 +198,9 @@ def _extract_one(platform: Platform, maker: _FolderMaker, key: str, force: bool)
 def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: str, force: bool) -> VideoOutcome:
     row = find_video(platform.database, key)
     if row is None:
-        return VideoOutcome(key, OutcomeStatus.BLOCKED, message=f"video {key!r} is not in the catalog; add it first")
+        return VideoOutcome(
+            key, OutcomeStatus.BLOCKED, message=f"video {key!r} is not in the catalog; list the source it comes from"
+        )
     if (standing := _standing_outcome(row, force)) is not None:
         return standing
     assert row.sha256 is not None
@@ -213,7 +215,7 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
         if num_frames is not None:
             _record_extracted(platform, key, num_frames, files_size(frames_table_of(platform.layout, key)))
             _drop_source(platform, maker, key)
-            message = f"same content as {same}"
+            message = f"the frames were taken from {same}, which has the same bytes"
             return VideoOutcome(key, OutcomeStatus.REUSED, message=message, metadata={"num_frames": num_frames})
     if _lacks_source(platform, row):
         why = maker.fetched[key].message if key in maker.fetched else "it was removed to free space"

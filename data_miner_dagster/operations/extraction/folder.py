@@ -73,7 +73,8 @@ def make_frame_folder(job: FrameFolderJob) -> FrameFolderSummary:
         for leftover in job.folder.iterdir():
             leftover.unlink()
     raise VideoPermanentError(
-        VideoErrorKind.UNDECODABLE, f"no frame of {job.video_path.name} could be decoded; download the file again"
+        VideoErrorKind.UNDECODABLE,
+        f"no frame of {job.video_path.name} could be decoded; replace the file, or convert it if a player can play it",
     )
 
 

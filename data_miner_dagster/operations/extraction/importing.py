@@ -14,6 +14,7 @@ import numpy as np
 from data_miner_dagster.domain.errors import UnreadableImageError, VideoPermanentError
 from data_miner_dagster.domain.foreign_text import clean_text
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.media.foreign_pictures import TakenPicture, take_picture
 from data_miner_dagster.operations.extraction.manifest import Moment, check_num_frames, frame_folder_writer
 from data_miner_dagster.operations.foreign.media_requests import FrameFolderJob, FrameFolderSummary
@@ -72,8 +73,8 @@ def _taken(job: FrameFolderJob, path: Path) -> TakenPicture | str:
     except UnreadableImageError as error:
         return str(error)
     except MemoryError:
-        return f"the file's {path.stat().st_size} bytes do not fit into memory"
+        return f"the file of {size_text(path.stat().st_size)} does not fit into memory"
     except FileNotFoundError:
         return "the file is missing, although it was listed"
     except PermissionError:
-        return "permission denied"
+        return "the file may not be read; correct its permissions"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,16 @@ from data_miner_dagster.stages.extraction import quality_flag
 from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME
 from data_miner_dagster.storage.tables import table_from_rows, table_writer
 
+_FEWER_FRAMES: Final = "set platform.extraction.max_frames_per_video, or raise the limit"
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """The position of a picture in its source."""
 
-    pts: int
-    time_base: Fraction
-    source_frame_number: int
+    pts: int  # in units of `time_base`
+    time_base: Fraction  # in seconds
+    source_frame_number: int  # counting from 0
     is_keyframe: bool
 
     def as_row(self) -> dict[str, Any]:
@@ -121,8 +123,8 @@ def frame_folder_writer(
         writer.flush()
 
 
-def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
-    """Check that the number of frames is within the limit.
+def check_num_frames(num_frames: int, config: ExtractionConfig, *, remedy: str = _FEWER_FRAMES) -> None:
+    """Check that the number of frames is within the limit. `remedy` ends the message if it is not.
 
     Raises:
         VideoPermanentError: there are more frames than `max_sampled_frames`.
@@ -131,8 +133,8 @@ def check_num_frames(num_frames: int, config: ExtractionConfig) -> None:
     if num_frames > limit:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
-            f"{counted(num_frames, 'frame')} exceed platform.extraction.limits.max_sampled_frames={limit}; "
-            "set platform.extraction.max_frames_per_video, or sample fewer frames",
+            f"the video needs {counted(num_frames, 'frame')}, more than "
+            f"platform.extraction.limits.max_sampled_frames={limit}; {remedy}",
         )
 
 

@@ -1,4 +1,4 @@
-"""Re-download video files that were removed to free space, and report the cost.
+"""Re-download video files that are missing, usually because they were removed to free space. Report the cost.
 
 A file is needed again if its frames are missing, damaged or stale, or if the user requests new ones. If a site now
 delivers different bytes, they are accepted, and frames are extracted from them.
@@ -24,12 +24,16 @@ class SourcesMissingError(DataMinerError):
 
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)
-        super().__init__(f"the files of {', '.join(video_keys)} are missing, and nothing may be downloaded here")
+        first, num_videos = min(video_keys), len(video_keys)
+        files = (
+            f"the file of {first} is" if num_videos == 1 else f"files of {num_videos:,} videos, such as {first}, are"
+        )
+        super().__init__(f"{files} missing, and the platform is offline; download the missing files first")
 
 
 @dataclass(frozen=True, slots=True)
 class RefetchPrice:
-    """The number and total size of the videos whose removed files must be downloaded again to extract frames."""
+    """The number and total size of the videos whose missing files must be downloaded again to extract frames."""
 
     num_videos: int
     size_bytes: int
@@ -38,14 +42,15 @@ class RefetchPrice:
         """Return the cost as one human-readable line."""
         return (
             f"{counted(self.num_videos, 'video')} ({size_text(self.size_bytes)}) must be downloaded again to extract "
-            "frames, because the files were removed to free space"
+            f"frames, because {'its file is' if self.num_videos == 1 else 'their files are'} missing"
         )
 
 
 def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
     """Log the cost, and download the files of videos again. Return each video's outcome, by video key.
 
-    If a video is no longer available, its frames are left unchanged.
+    If a video is no longer available, its frames are left unchanged. If a site delivers different bytes than before, a
+    warning is logged.
 
     Raises:
         SourcesMissingError: `rows` is not empty, and the platform is offline.

@@ -64,7 +64,12 @@ def take_frames_of(platform: Platform, original: str, video_key: str, fingerprin
                 row |= {"video_key": video_key, "frame_id": make_frame_id(video_key, row["frame_index"])}
             _write_table(partial / FRAMES_TABLE_NAME, rows, fingerprint)
     except (OSError, DataMinerError) as error:
-        logger.warning("%s: the frames of %s, which has the same bytes, cannot be used: %s", video_key, original, error)
+        logger.warning(
+            "%s: frames are extracted from its own file, because those of %s with the same bytes cannot be used: %s",
+            video_key,
+            original,
+            error,
+        )
         return None
     return len(rows)
 

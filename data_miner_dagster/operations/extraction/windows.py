@@ -32,6 +32,7 @@ from data_miner_dagster.storage.windows import times_metadata
 
 ROWS_PER_GROUP: Final = 500
 _MICROSECONDS: Final = 1_000_000
+_FEWER_PICTURES: Final = "raise detection.tracking.every_seconds, or raise the limit"
 
 
 def store_windows(job: WindowsJob) -> WindowsSummary:
@@ -53,7 +54,7 @@ def store_windows(job: WindowsJob) -> WindowsSummary:
             leftover.unlink()
     raise VideoPermanentError(
         VideoErrorKind.UNDECODABLE,
-        f"none of the neighbouring frames in {job.video_path.name} could be decoded; download the video again",
+        f"none of the neighbouring frames in {job.video_path.name} could be decoded; replace the file",
     )
 
 
@@ -76,7 +77,7 @@ def _times_in(index: VideoIndex, job: WindowsJob) -> list[int]:
     for step in job.steps_us:
         start = -(-first // step)
         count = int(last // step - start) + 1
-        check_num_frames(count, job.config)
+        check_num_frames(count, job.config, remedy=_FEWER_PICTURES)
         times.update(int(start + number) * step for number in range(count))
     return sorted(times)
 
@@ -86,7 +87,7 @@ def _write(job: WindowsJob, index: VideoIndex, stream: VideoStream) -> WindowsSu
     for time in _times_in(index, job):
         times_by_pts[int(frames_on_screen(index, [Fraction(time, _MICROSECONDS)])[0])].append(time)
     targets = np.array(sorted(times_by_pts), np.int64)
-    check_num_frames(len(targets), job.config)
+    check_num_frames(len(targets), job.config, remedy=_FEWER_PICTURES)
     tally, num_pictures, size_bytes = DecodeTally(), 0, 0
     aspect = Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None
     rows: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.coloured_frames import ColourPlatform
 
 KEYS = ["site-a", "site-b", "site-c"]
-SAME_AS_A = "same content as site-a"
+SAME_AS_A = "the frames were taken from site-a, which has the same bytes"
 
 
 @pytest.fixture
