@@ -79,6 +79,7 @@ def test_every_frame_is_decided__fails_and_says_why(
     wanted = {**SOUND, **figures}
     assert found.description == (
         f"5 frames, {wanted['frames without a decision']} of them without a decision; {wanted['decisions']} decisions, "
-        f"{wanted['decisions without a frame']} of them without a frame, {wanted['frames decided twice']} made twice, "
-        f"{wanted['dropped without a reason']} without a reason; filter the project again with force"
+        f"{wanted['decisions without a frame']} of them without a frame, {wanted['frames decided twice']} repeated, "
+        f"{wanted['dropped without a reason']} with a missing or unexpected reason; "
+        "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
     )

@@ -57,7 +57,7 @@ class CalibratedThreshold:
 
     result: CalibrationResult
     encoder: str
-    threshold_in_force: float
+    threshold_in_force: float  # the lowest of the positive thresholds
     threshold: float | None
     settings: Mapping[str, object]
     num_unknown: int  # answers from files about frames that are not open, or no longer open
@@ -80,7 +80,8 @@ def write_questions(
     Raises:
         ConfigError: the project does not exist, or the file of earlier answers cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or only some prompts' thresholds have changed since the earlier rounds and `restart` is not set.
+            threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds and
+            `restart` is not set.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     with platform.hold_project(project):
@@ -139,7 +140,7 @@ def find_threshold(
         ConfigError: the project does not exist, `wanted` is not between 0 and 1, or the file is missing or contains an
             invalid answer.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or only some prompts' thresholds have changed since the earlier rounds.
+            threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     _check_goal(goal, wanted)

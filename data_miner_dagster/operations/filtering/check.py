@@ -42,8 +42,8 @@ class DecisionCounts:
         return (
             f"{counted(self.num_frames, 'frame')}, {self.num_undecided:,} of them without a decision; "
             f"{counted(self.num_decisions, 'decision')}, {self.num_of_no_frame:,} of them without a frame, "
-            f"{self.num_repeated:,} made twice, {self.num_without_reason:,} without a reason; "
-            "filter the project again with force"
+            f"{self.num_repeated:,} repeated, {self.num_without_reason:,} with a missing or unexpected reason; "
+            "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
         )
 
 

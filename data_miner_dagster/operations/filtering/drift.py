@@ -50,6 +50,9 @@ def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig)
     """Return the fingerprint of a project's encoder, positive prompts, exemplars and templates.
 
     Positive similarities are comparable only if these fingerprints are equal.
+
+    Raises:
+        ConfigError: an exemplar is missing or unreadable.
     """
     exemplars = exemplars_of(platform, project, config)
     return fingerprint_of(
@@ -91,7 +94,7 @@ def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Dri
         with reading(path):
             stored = from_json(_Reference, json.loads(path.read_text(encoding="utf-8")))
     except DamagedFileError as error:
-        logger.warning("%s", error)
+        logger.warning("%s; drift is not checked until the next calibration", str(error).partition(";")[0])
         return None
     reference = ScoreDistribution(stored.edges, stored.counts)
     if stored.scale != scale_fingerprint(platform, project, config):

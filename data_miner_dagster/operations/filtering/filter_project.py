@@ -98,6 +98,7 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
     Raises:
         ConfigError: the project does not exist, or the thresholds were set for another encoder.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
+        ModelError: the weights of an encoder are missing.
         NotReadyError: an earlier stage of the project is not done.
     """
     config = platform.project_config(project).filtering
@@ -282,10 +283,9 @@ def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
 def _tell_left_out(project: str, members: ProjectMembers) -> None:
     if members.not_embedded:
         logger.warning(
-            "project %s: left out %s with frames but without current embeddings (the first is %s); "
-            "materialize `frame_embeddings`",
+            "project %s: %s left out for lack of current embeddings (the first is %s); materialize `frame_embeddings`",
             project,
-            counted(len(members.not_embedded), "video"),
+            counted(len(members.not_embedded), "video was", "videos were"),
             members.not_embedded[0],
         )
 

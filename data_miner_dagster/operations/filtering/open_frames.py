@@ -92,7 +92,7 @@ def read_open_frames(platform: Platform, project: str, config: FilteringConfig) 
 
     Raises:
         DataMinerError: the project has not been filtered with its current prompts.
-        ConfigError: a threshold is given per encoder, but not for this encoder.
+        ConfigError: a threshold is given per encoder, but not for this encoder, or an exemplar cannot be read.
     """
     path = platform.layout.similarities_table(project)
     header = read_header(path)

@@ -35,7 +35,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Plan:
     """The strata that all rounds of a calibration share, expressed relative to the current thresholds."""
 
-    edges: Float64Array
+    edges: Float64Array  # ascending headroom at the borders of the strata, from -inf to inf
     made_at: datetime  # earlier answers belong to an earlier plan
     is_stored: bool
 
@@ -70,8 +70,8 @@ def plan_calibration(
     With `restart`, the strata are computed again. Nothing is stored.
 
     Raises:
-        DataMinerError: no frame's decision depends on the threshold, or only some prompts' thresholds have changed
-            since the earlier rounds and `restart` is not set.
+        DataMinerError: no frame's decision depends on the threshold, or the prompts' thresholds have changed by
+            different amounts since the earlier rounds and `restart` is not set.
     """
     if not len(frames.headroom):
         raise DataMinerError(
@@ -95,7 +95,8 @@ def open_calibration(
     Raises:
         ConfigError: the project does not exist.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or only some prompts' thresholds have changed since the earlier rounds and `restart` is not set.
+            threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds and
+            `restart` is not set.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)
@@ -125,7 +126,8 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     Return None if there were no earlier rounds, or if their encoder, prompts or exemplars differ from the current ones.
 
     Raises:
-        DataMinerError: only some prompts' thresholds have changed, so no single shift can adapt the strata.
+        DataMinerError: the prompts' thresholds have changed by different amounts, so no single shift can adapt the
+            strata.
     """
     path = platform.layout.calibration_plan(config.name)
     if not path.is_file():
@@ -140,7 +142,7 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     ]
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
-            f"the thresholds of some prompts of {config.name!r} have changed since its questions were asked; "
+            f"the prompts' thresholds of {config.name!r} have changed by different amounts since calibration began; "
             f"run `data-miner calibrate {config.name} --restart` to start over"
         )
     edges = np.array([-np.inf, *(edge + moves[0] for edge in plan["inner_edges"]), np.inf])

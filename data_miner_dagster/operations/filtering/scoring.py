@@ -91,6 +91,8 @@ def score_project(
     Raises:
         VideosLeftOutError: frames or embeddings of some videos are unreadable, or changed after the members were
             listed.
+        ConfigError: an exemplar cannot be read.
+        ModelError: an encoder is needed, but is missing.
     """
     faults: dict[str, ItemFault] = {}
     fingerprint = similarities_fingerprint(header)

@@ -65,6 +65,7 @@ def test_check_decisions__says_what_is_wrong(tmp_path: Path) -> None:
     found = check_decisions(platform, "cyclists")
     assert found == counts(5, 5, num_without_reason=1)
     assert found.description == (
-        "5 frames, 0 of them without a decision; 5 decisions, 0 of them without a frame, 0 made twice, "
-        "1 without a reason; filter the project again with force"
+        "5 frames, 0 of them without a decision; 5 decisions, 0 of them without a frame, 0 repeated, "
+        "1 with a missing or unexpected reason; "
+        "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
     )
