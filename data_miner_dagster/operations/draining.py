@@ -48,7 +48,10 @@ class WorkOnVideos(Protocol):
     def __call__(
         self, platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
     ) -> list[VideoOutcome]:
-        """Process videos. Return one outcome per video, in the order of `video_keys`."""
+        """Process videos, even those with current results if `force` is set, and pass each outcome to `report`.
+
+        Return one outcome per video, in the order of `video_keys`.
+        """
 
 
 def work_of(stage: WorkStage) -> WorkOnVideos:

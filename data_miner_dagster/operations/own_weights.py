@@ -22,7 +22,7 @@ def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -
     """Fetch the models of `platform.models.registry` that are in buckets. Return each model's folder by name.
 
     Models that are already in the cache are not fetched again. After an interruption, the next call continues the
-    unfinished file.
+    unfinished file. `progress` is called with a line before each model is fetched.
 
     Raises:
         ConfigError: an address or a setting for its bucket is invalid, or a package is missing.
@@ -36,6 +36,8 @@ def fetch_own_weights(config: PlatformConfig, progress: Callable[[str], None]) -
 
 def fetch_from_buckets(config: PlatformConfig, entries: Sequence[ModelEntry], progress: Callable[[str], None]) -> None:
     """Fetch the models among `entries` that are in buckets and not yet in the model cache.
+
+    `progress` is called with a line before each model is fetched.
 
     Raises:
         ConfigError: an address or a setting for its bucket is invalid, or a package is missing.

@@ -160,11 +160,11 @@ def _seconds_of_work() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of the work on a project's videos, or on all videos."""
+    """The progress of the work on a project's videos, or on all videos if `project` is None."""
 
     project: str | None
     share_done: float
-    """The completed share of the work on videos, counted since work last paused for five minutes."""
+    """The completed share of the work on videos, from 0 to 1, counted since work last paused for five minutes."""
     remaining_seconds: float | None
     """The estimated remaining time, or None if there is nothing to estimate it from yet."""
     num_open: int
@@ -285,7 +285,7 @@ def _site_of(video: LeftVideo | WorkedVideo) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """The progress of a run with a known number of steps."""
+    """The progress of a run with a known number of steps. `project` is None if the run works on several projects."""
 
     job: str
     project: str | None
@@ -307,6 +307,7 @@ class Standing:
     """The progress of everything that is due or in progress."""
 
     videos: tuple[Progress, ...]
+    """One entry for each project that has videos due."""
     runs: tuple[RunProgress, ...]
     num_at_work: int
     """The number of videos and projects in progress."""

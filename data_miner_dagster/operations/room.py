@@ -100,7 +100,10 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class RoomFound:
-    """Whether a download may start. If not, the reason as one human-readable line, and the time to wait."""
+    """The answer to whether a download may start, with a human-readable reason for waiting, if there is a quota.
+
+    `wait_seconds` is the time after which an `AFTER_EXTRACTION` answer should be checked again.
+    """
 
     answer: RoomAnswer
     message: str = ""
