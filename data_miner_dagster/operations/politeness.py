@@ -152,7 +152,7 @@ class SitePoliteness:
             with self._lock:
                 self._close(gate.site, gate.until)
             kind = VideoErrorKind.SITE_REFUSAL if gate.is_event else VideoErrorKind.RATE_LIMITED
-            raise PostponedError(kind, gate.until, f"{gate.reason}; resumes at {_until_text(gate.until)}")
+            raise PostponedError(kind, gate.until, f"{gate.reason}; requests resume at {_until_text(gate.until)}")
         return state
 
     # --- refusals of the whole site ---
@@ -272,6 +272,6 @@ class SitePoliteness:
             self.check_gate(site)  # the breaker has opened since the last check, or a budget is spent
             until = admission.wait_until or self._clock.now()
             raise PostponedError(
-                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; resumes at {_until_text(until)}"
+                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; requests resume at {_until_text(until)}"
             )
         return admission.num_trips

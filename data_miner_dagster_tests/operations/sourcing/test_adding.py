@@ -87,7 +87,7 @@ def test_add_video__an_entry_that_is_no_address_of_the_web_is_passed_over(
 def test_add_video__an_open_breaker_is_one_line_and_no_request(platform: Platform, server: HostileServer) -> None:
     url = feed(server, "a.mp4")
     close_gate(platform.database, EVERY_SITE, utc_now() + timedelta(seconds=60), "x.test answered HTTP 429")
-    with pytest.raises(ConfigError, match="HTTP 429; resumes at"):
+    with pytest.raises(ConfigError, match="HTTP 429; requests resume at"):
         add_video(platform, "p", url)
     assert server.count() == 0
     assert find_members(platform.database, "p") == []
@@ -98,7 +98,7 @@ def test_add_video__http_429_opens_the_breaker(platform: Platform, server: Hosti
     with pytest.raises(ConfigError):
         add_video(platform, "p", url)
     asked = server.count()
-    with pytest.raises(ConfigError, match="resumes at"):
+    with pytest.raises(ConfigError, match="requests resume at"):
         add_video(platform, "p", url)
     assert server.count() == asked
 
@@ -112,7 +112,7 @@ def test_add_video__a_bot_check_opens_the_breaker(platform: Platform, server: Ho
     with pytest.raises(ConfigError):
         add_video(platform, "p", url)
     asked = server.count()
-    with pytest.raises(ConfigError, match="resumes at"):
+    with pytest.raises(ConfigError, match="requests resume at"):
         add_video(platform, "p", url)
     assert server.count() == asked
 
