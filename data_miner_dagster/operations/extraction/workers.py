@@ -80,6 +80,8 @@ class FrameWorkers:
             reason = {
                 "wall": f"takes longer than platform.extraction.limits.max_seconds={limits.max_seconds:g}; raise the "
                 "limit",
+                "cpu": f"takes more CPU time than platform.extraction.limits.max_seconds={limits.max_seconds:g} allows"
+                "; raise the limit",
                 "memory": f"needs more than platform.extraction.limits.max_memory_bytes={limits.max_memory_bytes}; "
                 "raise the limit",
             }.get(error.which, str(error))
