@@ -44,8 +44,9 @@ def export_to_bucket(
 ) -> SentRelease:
     """Store a release, or an export of it in one format, at an empty address in a bucket. Images are included.
 
-    If the process is killed, the same call can continue later: an export is written again with the same bytes, and
-    files that the bucket already has are not sent again.
+    If `version` is None, the current release is stored (see `existing_version`). If the process is killed, the same
+    call can continue later: an export is written again with the same bytes, and files that the bucket already has are
+    not sent again.
 
     Raises:
         ClaimHeldError: `format` is not `all` (the release as it is), and another export of the project to a bucket or
@@ -74,8 +75,9 @@ def publish_release(
 ) -> SentRelease:
     """Publish a whole release at `<to>/<project>/<version>` in a bucket, or an export of it as a dataset on the hub.
 
-    On the hub, `to` is the dataset's address, and the export is in the format `huggingface`. The catalog records the
-    address. In a dry run, nothing is sent or recorded.
+    On the hub, `to` is the dataset's address, and the export is in the format `huggingface`. If `version` is None, the
+    current release is published (see `existing_version`). The catalog records the address. In a dry run, nothing is
+    sent or recorded.
 
     Raises:
         ClaimHeldError: `to` is on the hub, and another export of the project to a bucket or hub is running.

@@ -98,7 +98,7 @@ def _begun(layout: StorageLayout) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError):
-        raise ConfigError(f"{layout.restoring} cannot be read; remove the root, and restore again") from None
+        raise ConfigError(f"{layout.restoring} cannot be read; remove {layout.root}, and restore again") from None
 
 
 def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None) -> None:

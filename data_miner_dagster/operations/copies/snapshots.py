@@ -41,7 +41,7 @@ class Snapshot:
     catalog_sha256: str
     files_sha256: str
     num_files: int
-    num_bytes: int
+    num_bytes: int  # the total size of the files, although equal contents are stored only once
     num_gone: int  # units that are not in the backup, because they disappeared or kept changing during it
 
 

@@ -24,8 +24,8 @@ class ReportedReupload:
     original_title: str
     share: float
     original_share: float  # below 1 if the video is an excerpt
-    num_matched_frames: int
-    num_frames: int
+    num_matched_frames: int  # the video's kept frames that occur in the original
+    num_frames: int  # the video's kept frames
 
 
 def project_reuploads(platform: Platform, project: str) -> list[ReportedReupload]:

@@ -32,12 +32,12 @@ class SearchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DuplicateSearch:
-    """An empty index, its kind of search and, if it is clustered, the numbers of its clusters and of those to visit."""
+    """An empty index, and its kind of search. The counts of clusters are 0 if the search is exact."""
 
     index: VectorIndex
     kind: SearchKind
     num_clusters: int = 0
-    num_probes: int = 0
+    num_probes: int = 0  # clusters to visit in each search
 
 
 def is_exact_affordable(num_leaders: int, num_newcomers: int, exact_up_to_frames: int) -> bool:

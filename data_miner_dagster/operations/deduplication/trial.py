@@ -35,7 +35,8 @@ _BATCH_SIZE: Final = 16
 def try_dedup(models: ModelProvider, config: DeduplicationConfig, folder: Path, *, limit: int | None = None) -> Trial:
     """Group the images of a folder, largest groups first.
 
-    Each group starts with its representative. Unreadable images come last.
+    Each group starts with its representative. Unreadable images come last. `limit` is the maximum number of images, or
+    None to examine all.
 
     Raises:
         ConfigError: the folder does not exist or has no images, or no threshold is set for the encoder.

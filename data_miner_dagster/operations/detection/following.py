@@ -296,7 +296,7 @@ def following(
         Neighbours(platform, project, config.tracking, to_follow, parts, sessions) as neighbours,
         StoredPictures(platform.config.extraction) as pictures,
     ):
-        neighbours.failed |= dict.fromkeys(not_followed, "it was not followed in the release that is being rebuilt")
+        neighbours.failed |= dict.fromkeys(not_followed, "the video was not followed in the release to rebuild")
         neighbours.prepare()
         coloured = FrameColours(frames, list(parts.values()), ColourReader(pictures))
         yield VideoFollower(neighbours, config, coloured, sessions)

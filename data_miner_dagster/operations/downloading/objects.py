@@ -80,9 +80,11 @@ def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
     """Download an object if its size is allowed. Return the identity of the downloaded version."""
     found = store.find("")
     if found is None:
-        raise ObjectMissingError(f"{store.shown} does not exist or was deleted")
+        raise ObjectMissingError(f"{store.shown} does not exist or was deleted; list the sources again")
     if found.size_bytes == 0:
-        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{store.shown} is empty", is_of_file_alone=True)
+        raise VideoPermanentError(
+            VideoErrorKind.EMPTY_FILE, f"{store.shown} is empty; upload the file again", is_of_file_alone=True
+        )
     if found.size_bytes > max_size_bytes:
         raise VideoPermanentError(
             VideoErrorKind.TOO_LARGE,

@@ -21,7 +21,7 @@ from data_miner_dagster.sites.keys import site_of_key
 class _Line:
     """The queue and the limits of one site. Each waiting video has its position among all videos."""
 
-    most_at_work: float
+    most_at_work: float  # math.inf for videos without a site
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
     num_at_work: int = 0
     not_before: float = 0.0  # time.monotonic()

@@ -42,7 +42,7 @@ def embed_frames(
 
     A video with current embeddings is REUSED unless `force` is set, and a video whose frames are missing is BLOCKED. A
     frame whose image is damaged is left out and counted. If none of a video's frames can be read, the video is FAILED,
-    and its frames are recreated after a back-off.
+    and its frames are recreated after a back-off. `report` is called with each outcome.
 
     Raises:
         ConfigError: the configured encoder is unknown.

@@ -122,7 +122,10 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The judged boxes on all reviewed frames, and the stated objects in complete frames of the random sample."""
+    """The judged boxes on all reviewed frames, and the stated objects in complete frames of the random sample.
+
+    `classes`, `confidences`, `is_right` and `frames` have one entry per judged box.
+    """
 
     classes: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)

@@ -37,7 +37,7 @@ class Predictions:
     """The boxes to evaluate. `read` returns the boxes on the given frames, in order of video and time."""
 
     name: str  # "detections" or the version of a release
-    detector: str
+    detector: str  # several names are joined by `+`
     fingerprint: str  # of the detector and the class list, or of the release
     class_names: tuple[str, ...]
     thresholds: Mapping[str, float]  # by class: the lowest confidence of a box in a release
