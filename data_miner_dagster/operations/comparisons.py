@@ -4,11 +4,12 @@ Belongs here: looking a name up in the catalog and the folders. Imports are ligh
 this module. Does not belong here: reading the frames of a named project or release (deduplication/others.py).
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.catalog.releases import find_releases
-from data_miner_dagster.config.deduplication import DeduplicationConfig
 from data_miner_dagster.config.problems import did_you_mean
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import ConfigError
@@ -26,14 +27,14 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
         ConfigError: a new name is not a project or release, or `against_projects` contains the project itself.
     """
     row = find_project(platform.database, project)
-    before = ProjectConfig.from_snapshot(row.config).deduplication if row is not None else DeduplicationConfig()
+    stored = row.config if row is not None else {}
     wanted = config.deduplication
     for other in wanted.against_projects:
         if other == project:
             raise ConfigError(
                 f"deduplication.against_projects of {project} contains {project} itself; remove it from the list"
             )
-        if other not in before.against_projects and find_project(platform.database, other) is None:
+        if other not in _names_in(stored, "against_projects") and find_project(platform.database, other) is None:
             known = [known.name for known in find_projects(platform.database) if known.name != project]
             raise ConfigError(
                 f"deduplication.against_projects of {project} names {other!r}, which is not a project"
@@ -41,8 +42,18 @@ def check_comparisons(platform: Platform, project: str, config: ProjectConfig) -
             )
     for release in wanted.against_releases:
         exists = images_table(folder_of_release(platform, release)).exists() or was_released(platform, release)
-        if release not in before.against_releases and not exists:
+        if release not in _names_in(stored, "against_releases") and not exists:
             raise no_release(platform, project, release)
+
+
+def _names_in(stored: Mapping[str, Any], key: str) -> Collection[str]:
+    """Return the names under a key of a stored configuration's section `deduplication`.
+
+    The configuration is not validated, because a project whose stored settings do not fit this version must still be
+    registered again.
+    """
+    section = stored.get("deduplication")
+    return section.get(key, ()) if isinstance(section, dict) else ()
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:

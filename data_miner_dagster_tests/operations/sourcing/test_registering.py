@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data_miner_dagster.catalog.projects import find_project, find_projects
+from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.models import ModelsConfig
 from data_miner_dagster.config.settings import PlatformConfig
@@ -57,6 +57,19 @@ def test_register_project_file__new_unchanged_and_changed(platform: Platform, tm
     row = find_project(platform.database, "bikes")
     assert row is not None
     assert row.config_file == str(path)
+
+
+def test_register_project_file__after_settings_that_no_longer_fit(platform: Platform, tmp_path: Path) -> None:
+    """The remedy for stored settings that do not fit this version works."""
+    path = tmp_path / "bikes.yaml"
+    path.write_text(PROJECT)
+    register_project_file(platform, path)
+    update_project(platform.database, "bikes", config={"name": 5})  # as an older version may have kept it
+    with pytest.raises(ConfigError, match="do not fit this version"):
+        platform.project_config("bikes")
+    path.write_text(PROJECT.replace("a bicycle", "a tram"))
+    assert register_project_file(platform, path).is_changed
+    assert platform.project_config("bikes").filtering.texts_of("positive") == ("a tram",)
 
 
 def test_register_project_file__another_sampling_is_refused(platform: Platform, tmp_path: Path) -> None:
