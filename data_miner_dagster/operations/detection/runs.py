@@ -61,7 +61,7 @@ class FrameToDetect:
 
 
 def remedy_of(frame: FrameToDetect) -> str:
-    """Return what a person can do about a frame, or a picture from a window, that cannot be read."""
+    """Return what a person can do if a frame, or a picture from a window, cannot be read."""
     if frame.frame_id.startswith(f"{frame.video_key}@"):
         return f"remove the folder {frame.picture.path.parent}, and run `data-miner force-detect PROJECT`"
     return "recreate the frames with `data-miner backfill --asset frames --project PROJECT --keys-file FILE --force`"

@@ -1,4 +1,4 @@
-"""Check whether videos added after a calibration have positive similarities like the calibrated videos.
+"""Check whether the positive similarities of videos added after a calibration resemble those of the calibrated videos.
 
 `calibrate` stores a reference beside its answers: the distribution of the positive similarities, and the videos that it
 covers. Filtering compares all other videos with the reference. Nothing is compared if there is no reference, or if it
