@@ -84,7 +84,7 @@ def exemplar_basis(
 def exemplar_scale(models: ModelProvider, config: FilteringConfig) -> str:
     """Return the fingerprint of the exemplars' encoder and weight.
 
-    Similarities to exemplars are comparable only if these fingerprints are equal.
+    Two similarities to exemplars are comparable only if this fingerprint is the same for both.
     """
     return fingerprint_of(
         {"encoder": models.encoder(config.exemplar_encoder).fingerprint, "weight": config.exemplar_weight}

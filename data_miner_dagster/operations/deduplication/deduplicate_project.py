@@ -293,7 +293,7 @@ def _frames_fingerprints(platform: Platform, frames: pa.Table) -> dict[str, str]
 class _Decided:
     """The decisions on the newcomers, in order, with the vectors of new representatives and facts about the search."""
 
-    decisions: pa.Table  # of `_DECISION_SCHEMA`
+    decisions: pa.Table  # with the columns of `_DECISION_SCHEMA`
     representative_vectors: npt.NDArray[np.float16]  # vectors of the newcomers that became representatives
     search: Mapping[str, str]  # metadata: the kind of search, its parameters, its measured recall
 

@@ -25,10 +25,10 @@ class BoxCounts:
     """The number of a project's boxes, in total and by violated guarantee."""
 
     num_boxes: int
-    num_misplaced: int  # outside their frame, without area, or on a frame that does not exist
-    num_unknown_class: int  # of a class that is not in the class list
-    num_bad_confidence: int  # with a confidence outside 0 to 1
-    num_wrong_masks: int = 0  # with an empty mask, or one whose bounds differ from the box by over a pixel
+    num_misplaced: int  # boxes outside their frame, without area, or on a frame that does not exist
+    num_unknown_class: int  # boxes of a class that is not in the class list
+    num_bad_confidence: int  # boxes with a confidence outside 0 to 1
+    num_wrong_masks: int = 0  # boxes whose mask is empty, or has bounds that differ from the box by over a pixel
 
     @property
     def holds(self) -> bool:

@@ -33,7 +33,7 @@ class EmbeddingTask:
 
     video_key: str
     target: Path  # the file to write
-    fingerprint: str  # of the file to write
+    fingerprint: str  # the fingerprint to store in that file
     wanted: list[FrameToEmbed] = field(default_factory=list)
     known: StoredEmbeddings | None = None  # stored vectors of other frames, which the file keeps, or None
     claim: ExitStack = field(default_factory=ExitStack)

@@ -38,7 +38,7 @@ class Predictions:
 
     name: str  # "detections" or the version of a release
     detector: str  # several names are joined by `+`
-    fingerprint: str  # of the detector and the class list, or of the release
+    fingerprint: str  # the fingerprint of the detector and the class list, or of the release
     class_names: tuple[str, ...]
     thresholds: Mapping[str, float]  # by class: the lowest confidence of a box in a release
     sha256_by_frame: Mapping[str, str]  # sha256 of each frame file that was examined or is in the release

@@ -51,7 +51,7 @@ class Truth:
     """Ground truth from one source: its classes and images. `remarks` tell the user what was left out."""
 
     kind: str  # coco, yolo or reviewed
-    name: str  # of the COCO file or YOLO folder, without its path; empty for reviewed
+    name: str  # the name of the COCO file or YOLO folder, without its path; empty for reviewed
     class_names: tuple[str, ...]
     images: tuple[TruthImage, ...]
     remarks: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ class _Reference:
 def scale_fingerprint(platform: Platform, project: str, config: FilteringConfig) -> str:
     """Return the fingerprint of a project's encoder, positive prompts, exemplars and templates.
 
-    Positive similarities are comparable only if these fingerprints are equal.
+    Two positive similarities are comparable only if this fingerprint is the same for both.
 
     Raises:
         ConfigError: an exemplar is missing or unreadable.
