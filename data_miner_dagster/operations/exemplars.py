@@ -56,7 +56,7 @@ def find_exemplars(
 ) -> dict[str, tuple[Exemplar, ...]]:
     """Return the exemplars in `config`, by prompt text or class.
 
-    Relative paths are resolved against `folder`.
+    Relative paths are resolved against `folder`. If `limits` is None, files in any folder are allowed.
 
     Raises:
         ConfigError: an exemplar is missing, unreadable, larger than `MAX_EXEMPLAR_BYTES`, or outside the folders that

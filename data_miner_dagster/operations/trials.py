@@ -53,7 +53,7 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the sorted paths of at most `limit` images in a folder and its subfolders.
+    """Return the sorted paths of at most `limit` images, or of all if it is None, in a folder and its subfolders.
 
     Each linked folder is searched once.
 
