@@ -69,7 +69,7 @@ def test_ensure_embeddings__stale_vectors_are_made_anew(platform: ColourPlatform
     plant_video(platform, "file-a", RED)
     ensure(platform, {"file-a": [0]})
     plant_frames(platform, "file-a", [BLUE], fingerprint="frames-2")
-    with pytest.raises(PermanentError, match="has no embeddings"):
+    with pytest.raises(PermanentError, match="has no current embeddings"):
         load(platform, "file-a", [0])
     ensure(platform, {"file-a": [0]})
     np.testing.assert_allclose(load(platform, "file-a", [0]), np.eye(3)[[2]], atol=0.02)
