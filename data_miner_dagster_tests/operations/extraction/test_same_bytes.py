@@ -21,7 +21,8 @@ from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.coloured_frames import ColourPlatform
 
 KEYS = ["site-a", "site-b", "site-c"]
-SAME_AS_A = "the frames were taken from site-a, which has the same bytes"
+FRAMES_OF_A = "the frames were taken from site-a, which has the same bytes"
+VECTORS_OF_A = "the embeddings were copied from site-a, which has the same bytes"
 
 
 @pytest.fixture
@@ -61,7 +62,8 @@ def test_originals_first__the_one_known_longest(platform: ColourPlatform) -> Non
 
 def test_same_bytes__neither_extracted_nor_embedded_and_the_same_results(platform: ColourPlatform) -> None:
     first = (OutcomeStatus.DONE, "")
-    assert done(platform, KEYS) == [first, (OutcomeStatus.REUSED, SAME_AS_A), first] * 2
+    taken = [[first, (OutcomeStatus.REUSED, message), first] for message in (FRAMES_OF_A, VECTORS_OF_A)]
+    assert done(platform, KEYS) == [*taken[0], *taken[1]]
     num_frames = sum(row.num_frames or 0 for row in (find_video(platform.database, key) for key in KEYS) if row)
     assert num_frames == 7
     image = "000001.jpg"
@@ -92,4 +94,4 @@ def test_same_bytes__needs_no_file_of_its_own(platform: ColourPlatform) -> None:
     extract_frames(platform, ["site-a"])
     (platform.layout.video_folder("site-b") / "video.mp4").unlink()
     [outcome] = extract_frames(platform, ["site-b"])
-    assert (outcome.status, outcome.message) == (OutcomeStatus.REUSED, SAME_AS_A)
+    assert (outcome.status, outcome.message) == (OutcomeStatus.REUSED, FRAMES_OF_A)
