@@ -131,12 +131,8 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
     Raises:
         ModelError: a model cannot be fetched. The message contains the reason for each, and which have been fetched.
     """
-    from huggingface_hub import constants
-
-    from data_miner_dagster.models.cache import model_cache_folder
     from data_miner_dagster.models.packages import fetch_models as fetch
     from data_miner_dagster.models.packages import fetched_line
-    from data_miner_dagster.models.provider import load_model
     from data_miner_dagster.operations.own_weights import fetch_from_buckets
 
     def line() -> str:
@@ -167,8 +163,18 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if failures:
         raise ModelError("; ".join([*map(str, failures), fetched_line(entries)])) from failures[0]
+    _prepare(entries)
+
+
+def _prepare(entries: "Sequence[ModelEntry]") -> None:
+    """Write the files that are derived from small models' weights, so that no run has to. Print where each model is."""
+    from huggingface_hub import constants
+
+    from data_miner_dagster.models.cache import model_cache_folder
+    from data_miner_dagster.models.provider import load_model
+
     for entry in entries:
         if entry.packages:
-            load_model(entry, "cpu")  # writes the files that are derived from the weights, so that no run has to
+            load_model(entry, "cpu")
         folder = constants.HF_HUB_CACHE if entry.scheme == "hf" else model_cache_folder()
         echo(f"{entry.name} is in {entry.folder if entry.is_local or entry.is_in_bucket else folder}")

@@ -15,6 +15,7 @@ from data_miner_dagster.config.tracking import TrackingConfig
 from data_miner_dagster.domain.keys import has_foreign_pictures, split_frame_id
 from data_miner_dagster.export.effort import EFFORT_KEY
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.planning import Choice
 from data_miner_dagster.operations.reporting.funnel import Funnel, FunnelStep
 from data_miner_dagster.operations.verification.verify_boxes import VerificationCounts, read_verification
 from data_miner_dagster.stages.detection.windows import num_looks
@@ -27,7 +28,7 @@ def effort_of(
     config: ProjectConfig,
     funnel: Funnel,
     replaced: Mapping[str, Any] | None,
-    num_candidates: int | None = None,
+    choice: Choice | None,
 ) -> dict[str, Any] | None:
     """Return the cost of a release, or None if the release must not state a cost.
 
@@ -39,7 +40,7 @@ def effort_of(
         funnel: the counts after each stage.
         replaced: the manifest of a release to reproduce byte for byte, or None for a new release. The result repeats
             the manifest's prices, or is None if the manifest states no cost.
-        num_candidates: the number of images that `releasing.select` chose from, or None without a selection.
+        choice: the images that `releasing.select` chose, or None if the project selects none.
     """
     if replaced is not None and EFFORT_KEY not in replaced:
         return None
@@ -50,7 +51,7 @@ def effort_of(
         "videos_size_bytes": sum(video.size_bytes or 0 for video in fetched),
         "videos_seconds": round(seconds, 3),
         "num_frames": funnel[FunnelStep.FRAMES].count or 0,
-        "models": list(_models(platform, config, funnel, num_candidates or 0)),
+        "models": list(_models(platform, config, funnel, choice.num_candidates if choice else 0)),
     }
     if config.detection.tracking is not None:
         effort["num_pictures_around"] = _num_pictures_around(platform, config.name, config.detection.tracking)

@@ -128,7 +128,7 @@ def plan_release(
         num_verdicts=len(source.labelling.verdicts),
         verification=source.verification,
         not_followed=read_not_followed(platform.layout.detected_frames_table(config.name)),
-        effort=effort_of(platform, config, standing.funnel, standing.replaced, choice.num_candidates if choice else None),
+        effort=effort_of(platform, config, standing.funnel, standing.replaced, choice),
     )
 
 
