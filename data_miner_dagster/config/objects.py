@@ -24,7 +24,7 @@ def _store_prefix(text: str) -> str:
     try:
         return ObjectUrl.parse(text).text
     except ValueError as error:
-        raise ValueError(f"{text!r}: {error}; a protocol alone, such as s3://, is valid too") from None
+        raise ValueError(f"{error}; a protocol alone, such as s3://, is valid too") from None
 
 
 BucketUrls = Annotated[tuple[Annotated[str, AfterValidator(_object_url)], ...], Field(min_length=1)]

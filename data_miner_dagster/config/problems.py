@@ -131,7 +131,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _dotted(location: Location) -> str:
-    return ".".join(str(part) for part in location)
+    return ".".join(_USER_IN_ADDRESS.sub("://***@", str(part)) for part in location)
 
 
 def _shown_value(location: Location, value: object, unresolved: object) -> str:

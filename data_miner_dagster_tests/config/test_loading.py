@@ -196,6 +196,10 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
             "objects: {stores: {'s3://': {endpoint: 'https://me:hunter2@host'}}}",
             "platform.objects.stores.s3://.endpoint is a value that is not shown: string should match pattern",
         ),
+        (
+            "objects: {stores: {'s3://me:hunter2@bucket': {}}}",
+            "platform.objects.stores.s3://***@bucket is a value that is not shown: the address contains credentials",
+        ),
     ],
 )
 def test_load_project_file__addresses_with_secrets_are_not_shown(tmp_path: Path, platform: str, expected: str) -> None:
