@@ -14,7 +14,7 @@ _REFERENCE: Final = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 
 
 def is_reference(text: str) -> bool:
-    """Return whether a setting refers to a value that is stored elsewhere: `env:NAME` or `file:PATH`."""
+    """Return whether a setting has the form `env:NAME` or `file:PATH`, which refers to a value stored elsewhere."""
     return _REFERENCE.fullmatch(text) is not None
 
 

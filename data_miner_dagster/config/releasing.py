@@ -101,8 +101,8 @@ class ReleasingConfig(ConfigModel):
         for name, share in splits.items():
             if not re.fullmatch(r"[A-Za-z0-9_]+", name):
                 raise ValueError(
-                    f"split name {name!r} may contain only letters, digits and '_', because it becomes a folder name; "
-                    "rename it"
+                    f"the split name {name!r} becomes a folder name, for which only letters, digits and '_' are "
+                    "allowed; rename the split"
                 )
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; give it more than 0, or leave the split out")

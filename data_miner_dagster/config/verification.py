@@ -60,7 +60,7 @@ class EndpointConfig(ConfigModel):
     @classmethod
     def _are_not_ours(cls, parameters: Mapping[str, str | int | float | bool]) -> Mapping[str, object]:
         if taken := sorted(_OUR_PARAMETERS & parameters.keys()):
-            raise ValueError(f"{taken[0]} is set by this program; leave it out")
+            raise ValueError(f"{taken[0]!r} is set by this program; leave it out")
         return parameters
 
     @model_validator(mode="after")

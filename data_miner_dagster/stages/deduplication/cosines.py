@@ -50,7 +50,10 @@ class CandidatePairs:
 
 @dataclass(frozen=True, slots=True)
 class VectorBlock:
-    """`num_rows` of all `newcomers` that are processed together. They are consecutive, beginning with id `first_id`."""
+    """`num_rows` of all `newcomers` that are processed together. They are consecutive, beginning with id `first_id`.
+
+    Ids are as in `Assignment`: those of the leaders come first.
+    """
 
     leaders: Float16Array
     newcomers: Float16Array
