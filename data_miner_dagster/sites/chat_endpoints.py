@@ -31,7 +31,10 @@ _MAY_PASS: Final = frozenset({408, 409, 425, 429})
 
 
 class EndpointBusyError(TransientError):
-    """The endpoint cannot answer at present, or its response is not a chat completion."""
+    """The endpoint cannot answer at present, or its response is not a chat completion.
+
+    `retry_after_seconds` is the wait that the endpoint requests, or None if it requests none.
+    """
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
@@ -43,12 +46,12 @@ class RequestRefusedError(PermanentError):
 
 
 class EndpointRefusedError(PermanentError):
-    """The endpoint accepts no requests at all, because its key, address or model name is wrong."""
+    """The endpoint accepts no requests at all, for example because its key, address or model name is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """The text of an answer and its token counts. A count is None if the endpoint does not report it."""
+    """The text of an answer and its token counts. A count is None if the endpoint does not report a valid one."""
 
     text: str
     input_tokens: int | None
@@ -56,7 +59,7 @@ class ChatAnswer:
 
 
 def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tuple[str, ...]) -> None:
-    """Check that an endpoint's key is set and its address is allowed, without sending a request.
+    """Check that the key of the endpoint `name` is set and its address is allowed, without sending a request.
 
     An address whose host name cannot be resolved passes, since the network may be down.
 
@@ -70,8 +73,8 @@ def check_endpoint(name: str, config: EndpointConfig, allowed_private_hosts: tup
     host = parts.hostname or ""
     if parts.scheme == "http" and not is_allowed_private(host, allowed_private_hosts):
         raise ConfigError(
-            f"{asker}.url: {config.url} would send the key and the pictures unencrypted; use https://, or list "
-            f"{host} in platform.downloading.allowed_private_hosts if it is your own"
+            f"{asker}.url: requests to {config.url}, with their pictures and any key, are not encrypted; use https://, "
+            f"or list {host} in platform.downloading.allowed_private_hosts if the server is your own"
         )
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -89,7 +92,7 @@ def _key_of(name: str, config: EndpointConfig) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(
             f"platform.models.endpoints.{name}.api_key: the value of {config.api_key} is not a valid key; use "
-            "printable ASCII without spaces"
+            "printable ASCII characters without spaces"
         )
     return key
 
@@ -112,6 +115,9 @@ class ChatEndpoint:
 
     def ask(self, prompt: str, jpeg: bytes, answer_schema: dict[str, Any]) -> ChatAnswer:
         """Send a question with an image, and return the answer.
+
+        `answer_schema` is the JSON schema of the wanted answer. It is sent only if the endpoint's `answer_format` is
+        `json_schema`.
 
         Raises:
             EndpointBusyError, NoAnswerError: the request failed, but another try may succeed.
@@ -150,7 +156,7 @@ class ChatEndpoint:
 def _error_of(answer: HttpAnswer) -> Exception:
     status = answer.status
     said = _said(answer.body)
-    line = f"the endpoint answers HTTP {status}{f' ({said})' if said else ''}"
+    line = f"the endpoint returned HTTP {status}{f' ({said})' if said else ''}"
     if status in _MAY_PASS or status >= 500:
         return EndpointBusyError(line, retry_after_seconds(answer.headers.get("retry-after")))
     if status in _OF_THE_REQUEST:

@@ -23,12 +23,12 @@ from data_miner_dagster.domain.addresses import (
     host_of,
     problem_of_address,
 )
-from data_miner_dagster.domain.errors import SourceError, VideoPermanentError, VideoTransientError
+from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.foreign_text import clean_text, clean_whole
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.records import VideoCandidate
 from data_miner_dagster.sites.errors import classify, explained, is_out_of_memory, translate
-from data_miner_dagster.sites.fetching import Admission, fetch_direct, fetched_video, is_page, too_large
+from data_miner_dagster.sites.fetching import Admission, fetch_direct, fetched_video, is_page, too_large, too_slow
 from data_miner_dagster.sites.guarded_ydl import GuardedYoutubeDL, is_of_a_site
 from data_miner_dagster.sites.keys import (
     is_direct_video_url,
@@ -67,7 +67,7 @@ class SiteClient:
         on_response: called with (site, HTTP status, headers) for each response, before it is processed.
         on_refusal: called with (site, seconds to wait or None, message) when a bot check or rate limit ends a listing
             or a request for pictures. A download raises an error instead.
-        before_listing: called with the site before a listing or the page of a video's pictures. It may sleep or raise.
+        before_listing: called with the site before each listing of videos or pictures. It may sleep or raise.
         on_bytes: called whenever bytes of a video arrive.
     """
 
@@ -139,7 +139,7 @@ class SiteClient:
     # --- listing ---
 
     def site_of(self, address: NetworkAddress) -> str:
-        """Return the site of an address: an extractor's name, or the host."""
+        """Return the site of an address: its extractor's name, or its host if only the generic extractor accepts it."""
         extractor = self._ydl().extractor_for(expand_address(address))
         name = str(extractor.IE_NAME).partition(":")[0].lower()
         return (host_of(address.text) or name) if extractor.ie_key() == "Generic" else name
@@ -190,7 +190,7 @@ class SiteClient:
                 # `from None`: the original may contain signed addresses, which a traceback would print.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
-            raise SourceError(f"{shown}: no video was found there; correct the address")
+            raise SourceError(f"{shown}: no video was found there; correct the address or the search words")
         return found
 
     def _list(
@@ -296,8 +296,7 @@ class SiteClient:
         if refusal is not None:
             return refusal
         if errand.is_expired:
-            said = f"the download exceeded platform.downloading.max_wall_seconds={self._config.max_wall_seconds:g}"
-            return VideoTransientError(VideoErrorKind.TRANSIENT, said)
+            return too_slow(self._config)
         return explained(translate(error), errand.site)
 
     def _download_into(self, folder: Path, ydl: GuardedYoutubeDL, admission: Admission) -> None:
@@ -317,7 +316,7 @@ class SiteClient:
     # --- pictures ---
 
     def pictures_of(self, video_key: str, address: NetworkAddress, *, with_storyboards: bool) -> list[Picture]:
-        """Return a video's best thumbnail and, if wanted, its widest storyboard, if the site offers them.
+        """Return a video's best thumbnail and, with `with_storyboards`, the pictures of its widest storyboard, if any.
 
         Raises:
             SourceError: the page could not be read.
@@ -344,7 +343,7 @@ class SiteClient:
         return pictures
 
     def fetch_picture(self, site: str, url: str) -> bytes:
-        """Return the bytes of a picture.
+        """Return the bytes of the picture at `url`. The request is attributed to `site`.
 
         Raises:
             SourceError: the picture could not be fetched, or is too large.
@@ -357,7 +356,7 @@ class SiteClient:
             except Exception as error:  # noqa: BLE001  # translated, as above
                 raise self._source_error(error, site, redact_url(url)) from None
         if len(content) > _MAX_PICTURE_BYTES:
-            raise SourceError(f"{redact_url(url)}: the picture is larger than {_MAX_PICTURE_BYTES:,} bytes")
+            raise SourceError(f"{redact_url(url)}: the picture exceeds {_MAX_PICTURE_BYTES:,} bytes and is not used")
         return content
 
 

@@ -1,4 +1,4 @@
-"""Translate yt-dlp's exceptions and messages into our errors. docs/downloading.md has the table."""
+"""Translate yt-dlp's exceptions and messages into our errors. docs/downloading.md has the table of error kinds."""
 
 import email
 import encodings
@@ -97,7 +97,7 @@ _NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREAC
 _NO_WAY_IN_WORDS: Final = re.compile(
     "Temporary failure in name resolution|Network is (unreachable|down)|No route to host"
 )
-"""Texts of network errors. If such an error interrupts a download, yt-dlp retains only its text."""
+"""Matches the messages of network errors. If a network error interrupts a download, yt-dlp retains only its message."""
 _MAX_RAW_MESSAGE: Final = 5000
 _HINTS_AT_RUNTIME: Final = frozenset({_K.UNSUPPORTED, _K.NO_FORMATS, _K.FORBIDDEN, _K.BOT_CHECK})
 
@@ -142,8 +142,8 @@ def fault_of_ours(error: BaseException) -> Exception | None:
 
     yt-dlp calls our handler, hooks and extractor, and wraps their exceptions. An exception is a bug in this package if
     it was raised by this package or a library that it called, unless its type shows that it was raised on purpose (an
-    error type of yt-dlp, the network or this package). Exceptions from an extractor's own code are attributed to its
-    site.
+    error type of yt-dlp, the network or this package). Exceptions from yt-dlp's code, and from the libraries that parse
+    a site's response, are attributed to the site.
     """
     for item in _causes(error):
         is_on_purpose = isinstance(item, _OF_THE_NETWORK) or type(item).__module__.startswith("data_miner_dagster.")
@@ -153,7 +153,7 @@ def fault_of_ours(error: BaseException) -> Exception | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, without contexts, which were caught before an error was raised on purpose."""
+    """Yield an error and its causes, but not its contexts: those errors were handled before another one was raised."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -189,7 +189,7 @@ def _message_of(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
-    """Return an error's (kind, message without secrets, wait in seconds), with None if the server requests no wait.
+    """Return an error's (kind, message without secrets, wait in seconds). The wait is None if no server requests one.
 
     `error` may be any exception that yt-dlp raises.
 
@@ -278,7 +278,7 @@ def _is_of_network(error: BaseException) -> bool:
 
 
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
-    """Return `error`, or a copy with a remedy in its message if a missing JavaScript runtime may be the cause."""
+    """Return `error`, or a copy with a remedy if a missing JavaScript runtime may be why `site` refused the video."""
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = (
             f"{error} (YouTube needs a JavaScript runtime, but none was found; run "

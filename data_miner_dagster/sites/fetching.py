@@ -14,7 +14,7 @@ from yt_dlp.downloader.http import HttpFD
 from yt_dlp.utils import DownloadError
 
 from data_miner_dagster.config.downloading import DownloadingConfig
-from data_miner_dagster.domain.errors import VideoPermanentError
+from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransientError
 from data_miner_dagster.domain.foreign_text import clean_number, clean_text
 from data_miner_dagster.domain.keys import video_file_name
 from data_miner_dagster.domain.reasons import VideoErrorKind
@@ -74,8 +74,8 @@ class Admission:
 def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission) -> dict[str, Any]:
     """Fetch a direct video URL in one request, using yt-dlp's downloader but not its extractors.
 
-    yt-dlp itself would send two requests. The response may still be a page, so the caller must check it (see
-    `is_page`). A file that the server reports as empty is stored as an empty file.
+    yt-dlp itself would send two requests. The result is metadata in yt-dlp's form, which names the file. The file may
+    still be a page, so the caller must check it (see `is_page`). If the server reports an empty file, one is written.
 
     Raises:
         VideoPermanentError: the file is larger than the configuration allows.
@@ -131,6 +131,15 @@ def too_large(config: DownloadingConfig) -> VideoPermanentError:
     )
 
 
+def too_slow(config: DownloadingConfig) -> VideoTransientError:
+    """Return the error for a download that takes longer than the configuration allows."""
+    return VideoTransientError(
+        VideoErrorKind.TRANSIENT,
+        f"the download took longer than platform.downloading.max_wall_seconds={config.max_wall_seconds:g}, so it was "
+        "stopped; its next attempt resumes it",
+    )
+
+
 def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
     """Check that a page's metadata allows the download.
 
@@ -138,7 +147,10 @@ def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
         VideoPermanentError: the video is live (kind LIVE), or too long or too large (kind TOO_LARGE).
     """
     if is_live(info):
-        raise VideoPermanentError(VideoErrorKind.LIVE, "the video is live or has not started yet")
+        raise VideoPermanentError(
+            VideoErrorKind.LIVE,
+            "the video is live or has not started yet; it is downloaded once it has ended",
+        )
     duration = duration_of(info)
     if duration is not None and duration > config.max_duration_seconds:
         raise VideoPermanentError(
@@ -171,9 +183,14 @@ def fetched_video(
             its size (kind TOO_LARGE).
     """
     if not info:
-        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "nothing was downloaded, because the page has no video")
+        raise VideoPermanentError(
+            VideoErrorKind.UNSUPPORTED, "nothing was downloaded, because the page has no video; correct the address"
+        )
     if "entries" in info:
-        raise VideoPermanentError(VideoErrorKind.UNSUPPORTED, "the address has several videos; list it as a playlist")
+        raise VideoPermanentError(
+            VideoErrorKind.UNSUPPORTED,
+            "the address leads to several videos; give it as a source of type `playlists` to download them",
+        )
     downloads: list[Mapping[str, Any]] = info.get("requested_downloads") or []
     path = Path(downloads[0]["filepath"]) if downloads else None
     if path is None or not path.exists():  # yt-dlp silently skips files larger than max_filesize

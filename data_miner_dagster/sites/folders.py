@@ -13,7 +13,9 @@ from data_miner_dagster.domain.errors import SourceError
 
 
 def located(entry: str, base_folder: Path) -> Path:
-    """Return the absolute path of an entry, expanding `~` and resolving relative paths against `base_folder`.
+    """Return the path of an entry, expanding `~` and resolving relative paths against `base_folder`.
+
+    An existing path in `base_folder` that begins with a literal `~` takes precedence over a home folder.
 
     Raises:
         SourceError: the entry begins with `~NAME`, but neither such a user nor such a file exists.
@@ -94,7 +96,7 @@ def _fits(name: str, wanted: str) -> bool:
 
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield (folder, its non-folder entries sorted by name) once for a folder and for each visible subfolder.
+    """Yield (folder, its non-folder entries sorted by name) for a folder and each visible folder below it, once each.
 
     Symlinked folders are searched last, so that a folder that is also reachable without a link is yielded with its
     own path.

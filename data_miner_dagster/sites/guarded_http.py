@@ -84,7 +84,7 @@ class GuardedHttp:
         note(Measured(num_requests=1))
         try:
             with (
-                _as_no_answer(),
+                _as_no_answer(timeout_seconds),
                 self._pool.stream(
                     "POST",
                     url,
@@ -101,13 +101,14 @@ class GuardedHttp:
 
 
 @contextmanager
-def _as_no_answer() -> Iterator[None]:
+def _as_no_answer(timeout_seconds: float) -> Iterator[None]:
     try:
         yield
     except httpcore.TimeoutException as error:
-        raise NoAnswerError("the server did not answer in time") from error
+        raise NoAnswerError(f"the server did not send a complete answer within {timeout_seconds:g} s") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise NoAnswerError(f"the server cannot be reached, or closed the connection ({str(error)[:120]})") from error
+        reason = str(error)[:120] or type(error).__name__
+        raise NoAnswerError(f"the request did not reach the server, or received no valid answer ({reason})") from error
 
 
 def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
@@ -115,7 +116,7 @@ def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
     for part in parts:
         content += part
         if len(content) > max_bytes:
-            raise NoAnswerError(f"the server's answer has more than {max_bytes:,} bytes")
+            raise NoAnswerError(f"the server's answer has more than {max_bytes:,} bytes, the most that is read")
     note(Measured(bytes_received=len(content)))
     return bytes(content)
 

@@ -21,7 +21,7 @@ from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_values import remember_secret
 from data_miner_dagster.sites.hosts import has_numeric_host
-from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
+from data_miner_dagster.sites.opt_outs import OptedOutError, opt_out_of
 from data_miner_dagster.sites.redaction import redact
 from data_miner_dagster.sites.references import cookie_file_text, resolve_reference
 from data_miner_dagster.sites.transport import Guard, GuardedHandler
@@ -51,8 +51,8 @@ class GenericIE(_GenericIE):  # type: ignore[misc]
 
     @staticmethod
     def _check(headers: Any, html: str) -> None:
-        if words := opt_out_of(headers, html):
-            raise OptedOutError(f"{OPTED_OUT} ({words})")
+        if directive := opt_out_of(headers, html):
+            raise OptedOutError(directive)
 
 
 class _Log:

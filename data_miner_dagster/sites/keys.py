@@ -15,7 +15,7 @@ _MAX_READABLE: Final = 60
 DIRECT_EXTENSIONS: Final = frozenset(
     ["3gp", "avi", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ogv", "ts", "webm", "wmv"]
 )
-"""A path with one of these extensions is treated as a video file and listed without a request."""
+"""A URL whose path has one of these extensions is treated as a video file and listed without a request."""
 
 
 def readable_part(name: str) -> str:
@@ -46,7 +46,7 @@ def key_of_site_video(extractor: str, video_id: str) -> str:
 
 
 def order_of_asking(video_key: str) -> tuple[str, str, str]:
-    """Return the sort key for requesting videos: by site, then by the hashes in their keys.
+    """Return the sort key for requesting videos: by site, then by the hash in the key, or by the key if it has no hash.
 
     Videos with similar names often have the same origin and the same damage. If they were requested consecutively,
     their failures would look like a refusal by the whole site (stages/downloading/site_health.py).
@@ -55,7 +55,7 @@ def order_of_asking(video_key: str) -> tuple[str, str, str]:
 
 
 def site_of_key(video_key: str) -> str | None:
-    """Return the first part of a key, which names the video's site, or None if it names the generic extractor."""
+    """Return the first part of a key: a site, or `file`, `frames` or `object`. Return None if it is `generic`."""
     extractor = video_key.partition("-")[0]
     return None if extractor == "generic" else extractor
 
@@ -73,14 +73,14 @@ def canonical_url(url: str) -> str:
 
 
 def key_of_url(url: str) -> str:
-    """Return `generic-<readable name>.<hash of the URL>`, since the generic extractor's ids are not unique."""
+    """Return `generic-<readable name>.<hash of the canonical URL>`. The generic extractor's ids are not unique."""
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rstrip("/").rpartition("/")[2]
     name = _readable(name.rpartition(".")[0] or name) or "video"
     return check_video_key(f"generic-{name}.{_digest(canonical_url(url))}")
 
 
 def key_of_refused(text: str) -> str:
-    """Return the key for a listed entry whose address is not acceptable."""
+    """Return a key derived from `text`, for a listed entry that is unreadable or has an unacceptable address."""
     return check_video_key(f"generic-refused.{_digest(text)}")
 
 

@@ -38,19 +38,19 @@ _MOST_REASONS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The paths that an entry refers to, and how many files were left out for each reason (see `_why_not`)."""
+    """The videos or folders of pictures that an entry refers to, and the number of files left out for each reason."""
 
     paths: list[Path]
     passed_over: Mapping[str, int]
 
     @property
     def remark(self) -> str:
-        """A message such as `6 files were left out: .txt 5, .swf 1`, or an empty string if no file was left out."""
+        """A message such as `6 files were left out: .txt (5), .swf (1)`, or an empty string if no file was left out."""
         total = sum(self.passed_over.values())
         if not total:
             return ""
         by_count = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
-        shown = ", ".join(f"{reason} {count}" for reason, count in by_count[:_MOST_REASONS])
+        shown = ", ".join(f"{reason} ({count:,})" for reason, count in by_count[:_MOST_REASONS])
         more = (
             f", and {counted(len(by_count) - _MOST_REASONS, 'other reason')}" if len(by_count) > _MOST_REASONS else ""
         )
@@ -66,11 +66,11 @@ def _why_not(path: Path, endings: Collection[str] | None) -> str | None:
     try:
         path.name.encode()
     except UnicodeEncodeError:
-        return f"not UTF-8 ({os.fsencode(path.name).decode(errors='backslashreplace')})"
+        return f"name not UTF-8: {os.fsencode(path.name).decode(errors='backslashreplace')}"
     if endings is not None and _ending(path) not in endings:
         ending = printable(_ending(path))
         return f".{ending}" if ending else "no extension"
-    return None if path.is_file() else "not a file, or a broken link"
+    return None if path.is_file() else "special file or broken link"
 
 
 def _sorted_out(paths: Iterable[Path], endings: Collection[str] | None) -> Found:
@@ -139,26 +139,26 @@ def list_local_videos(entry: str, base_folder: Path) -> Found:
             found = _of_glob(entry, base_folder)
         else:
             where = "" if str(path) == entry else f" ({path})"
-            raise SourceError(f"{entry}: there is no such file or folder{where}; correct the path")
+            raise SourceError(f"{entry}: the path{where} does not exist; correct it")
     except (OSError, ValueError) as error:  # ValueError: a NUL
         raise _not_listed(entry, error) from error
     if not found.paths:
         remark = f"; {found.remark}" if found.remark else ""
         where = "" if str(path) == entry else f" ({path})"
-        raise SourceError(f"{entry}{where}: no video was found there{remark}")
+        raise SourceError(f"{entry}{where}: no video was found there; add videos, or correct the path{remark}")
     return found
 
 
 def _not_listed(entry: str, error: Exception) -> SourceError:
     reason = getattr(error, "strerror", None) or error
-    return SourceError(f"{entry}: it cannot be read ({reason}); check the path and its permissions")
+    return SourceError(f"{entry}: the path cannot be read ({reason}); correct it or its permissions")
 
 
 def _sorted_out_named(entry: str, path: Path) -> Found:
     real = path.parent.resolve() / path.name
     if not _is_utf8(real):
         shown = os.fsencode(real).decode(errors="backslashreplace")
-        raise SourceError(f"{entry}: the path is not UTF-8 ({shown}); rename it")
+        raise SourceError(f"{entry}: the path is not UTF-8 ({shown}); rename the file or folder whose name is not")
     return Found([real], {})
 
 
@@ -237,7 +237,9 @@ def list_frame_folders(entry: str, base_folder: Path) -> Found:
     if not found:
         shown = ", ".join(f".{ending}" for ending in sorted(PICTURE_ENDINGS))
         remark = f"; {listed.remark}" if passed_over else ""
-        raise SourceError(f"{entry}: no folder with pictures ({shown}) was found at {path}{remark}")
+        raise SourceError(
+            f"{entry}: no folder with pictures ({shown}) was found at {path}; add pictures, or correct the path{remark}"
+        )
     return listed
 
 
@@ -245,6 +247,9 @@ def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha2
     """Derive the video key and sha256 of a sequence of pictures from their names and contents.
 
     The key is `frames-<name of the folder>.<16 hex digits>`. `sha256_of` may use a cache.
+
+    Raises:
+        OSError: a picture cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -267,7 +272,7 @@ def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -
 
 
 def key_of_path(path: Path) -> str:
-    """Return the key of a file or folder with unknown content."""
+    """Return a key derived from a path, for a file or folder whose content is unknown."""
     return f"{FILE_PREFIX}path-{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}"
 
 
@@ -342,7 +347,7 @@ def fetch_local_file(source: Path, folder: Path, *, how: str) -> Path:
     except OSError as error:
         raise _unreadable(source, error) from error
     if size_bytes == 0:
-        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{source} is empty")
+        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{source} is empty (0 bytes); replace the file")
     try:
         if how == "hardlink" and _is_linked(source, target):
             return target

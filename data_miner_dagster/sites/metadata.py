@@ -91,7 +91,7 @@ def _side(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The source, query and time of the listing that found an entry, and the entry's position in it."""
+    """The source, query and time of the listing that found an entry, and the entry's `rank` in it, counting from 0."""
 
     source: str
     query: str
@@ -142,6 +142,6 @@ def faulty_candidate(entry: object, error: Exception, provenance: Provenance) ->
     what = f"{type(error).__name__}: {redact(as_text(str(error), 200) or '')}"
     line = f"{what} ({Path(place.filename).name}:{place.lineno})"
     source, query, rank, found_at = provenance.source, provenance.query, provenance.rank, provenance.found_at
-    logger.error("%s: an entry could not be read: %s", query, line)
+    logger.error("%s: an entry of this listing could not be read and is not used: %s", query, line)
     key = key_of_refused(said or f"entry {rank} of {query}")
     return VideoCandidate(key, "", source, query, rank, found_at, origin=Origin.FOREIGN, fault=line)

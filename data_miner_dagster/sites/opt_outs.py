@@ -6,22 +6,27 @@ from typing import Any, Final
 
 from yt_dlp.networking.exceptions import RequestError
 
-OPTED_OUT: Final = "the page opts out of automated use, which politeness.respect_page_opt_outs honours"
 _OPT_OUT: Final = re.compile(r"\b(noai|noimageai|noindex|noimageindex|none)\b", re.IGNORECASE)
 _META_NAMES: Final = frozenset({"robots", "data-miner", "tdm-reservation"})
 _LOOKED_AT: Final = 200_000
 
 
 class OptedOutError(RequestError):  # type: ignore[misc]
-    """A page opts out of automated use."""
+    """A page or file opts out of automated use with a directive, such as `robots: noai`."""
+
+    def __init__(self, directive: str) -> None:
+        super().__init__(
+            f"the page or file opts out of automated use ({directive}), so it is not downloaded, as "
+            "platform.downloading.politeness.respect_page_opt_outs requires"
+        )
 
 
 def opt_out_of(headers: Any, html: str = "") -> str | None:
     """Return the directive in a page or its headers that opts out of automated use, or None if there is none.
 
     Sources: the X-Robots-Tag directives that img2dataset honours (noai, noimageai, noindex, noimageindex), and the
-    W3C's TDM Reservation Protocol. The directive `none`, which includes noindex, counts too. All directives are also
-    recognized in a robots meta element.
+    W3C's TDM Reservation Protocol. The directive `none`, which includes noindex, counts too. In the first 200,000
+    characters of `html`, meta elements named robots, data-miner or tdm-reservation are examined as well.
     """
     for name, value in headers.items():
         if name.lower() == "tdm-reservation" and value.strip() == "1":
@@ -42,7 +47,7 @@ def opt_out_of(headers: Any, html: str = "") -> str | None:
 
 
 def _meta_elements(html: str) -> list[dict[str, str]]:
-    """Return the attributes of each meta element as a browser would find them, with lower-case names and values."""
+    """Return the attributes of all meta elements as a browser would find them, with lower-case names and values."""
     parser = _MetaParser()
     # Not closed: on close, the parser retries from each `<` of unfinished markup, which takes quadratic time.
     # Browsers ignore unfinished markup too.

@@ -88,7 +88,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
             ):
                 content = response.read(_MAX_ANSWER_BYTES + 1)
         except HTTPError as error:
-            raise PoTokenProviderError(f"the provider answered HTTP {error.status}", expected=True) from None
+            raise PoTokenProviderError(f"the provider returned HTTP {error.status}", expected=True) from None
         except (RequestError, OSError) as error:
             raise PoTokenProviderError(f"the request to the provider failed: {error}", expected=True) from None
         try:
@@ -98,7 +98,9 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise PoTokenProviderError("the provider's answer is not a JSON object", expected=True)
+            raise PoTokenProviderError(
+                f"the provider's answer is not a JSON object of at most {_MAX_ANSWER_BYTES:,} bytes", expected=True
+            )
         return answer
 
 

@@ -51,6 +51,8 @@ def resolved_addresses(host: str, port: int, allowed_private_hosts: Collection[s
 def connect_to_any(addresses: Collection[tuple[int, Any]], timeout: float | None) -> socket.socket:
     """Return a socket connected to the first of `addresses` that accepts a connection.
 
+    `timeout` is the time in seconds to wait for each address, or None to wait without a limit.
+
     Raises:
         OSError: none of the addresses accepts a connection.
     """

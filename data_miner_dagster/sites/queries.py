@@ -16,7 +16,10 @@ _TAB: Final = re.compile(r"/(?:@[^/]+|(?:channel|c|user)/[^/]+)/?$")
 
 
 def search_address(site: str, words: str, max_results: int) -> str:
-    """Return the address of a search: a pseudo-address such as `ytsearch50:red cars`, or a URL for `youtube_newest`."""
+    """Return the address of a search: a pseudo-address such as `ytsearch50:red cars`.
+
+    For the site `youtube_newest`, return a URL, which cannot express `max_results`.
+    """
     if site == "youtube_newest":  # `sp` is YouTube's own filter: sorted by upload date
         return f"https://www.youtube.com/results?{urllib.parse.urlencode({'search_query': words, 'sp': 'CAI='})}"
     return f"{_SEARCH_PREFIX[site]}{max_results}:{' '.join(words.split())}"

@@ -36,7 +36,10 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class ListingLimits:
-    """Conditions for ending a listing early. Listings are read page by page, so this saves requests."""
+    """Conditions for ending a listing early. Listings are read page by page, so this saves requests.
+
+    A condition that is None or empty does not apply.
+    """
 
     max_results: int | None = None
     known_keys: frozenset[str] = frozenset()  # stop after several consecutive videos with these keys

@@ -30,7 +30,7 @@ def provide(variables: Mapping[str, str]) -> None:
 def _from_environment(name: str, asker: str = _ASKER) -> str:
     value = _provided.get(name) or os.environ.get(name)
     if not value:
-        raise ConfigError(f"environment variable {name} is not set, but {asker} refers to it; set it")
+        raise ConfigError(f"environment variable {name} is not set or is empty, but {asker} refers to it; set it")
     return value
 
 
@@ -77,7 +77,8 @@ def cookie_file_text(reference: str) -> str:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"cookie file {path} cannot be read ({error.strerror}); correct platform.downloading.cookies"
+            f"the cookie file {path} cannot be read ({error.strerror}), but platform.downloading.cookies refers to it; "
+            "check the path and its permissions"
         ) from None
     for line in text.splitlines():
         fields = line.split("\t")

@@ -34,17 +34,23 @@ from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
 from data_miner_dagster.sites.addresses import checked_addresses, connect_checked
 from data_miner_dagster.sites.hosts import normalize_host, promised_bytes
-from data_miner_dagster.sites.opt_outs import OPTED_OUT, OptedOutError, opt_out_of
+from data_miner_dagster.sites.opt_outs import OptedOutError, opt_out_of
 from data_miner_dagster.sites.redirects import DiscreetRedirects
 from data_miner_dagster.sites.responses import CappedResponse, unpacked
 
 
 class DeadlineExceededError(RequestError):  # type: ignore[misc]
-    """The time allowed for one listing or download has passed."""
+    """The time allowed for one listing, download or request for pictures has passed."""
+
+    def __init__(self) -> None:
+        # No host or site here: sites/errors.py may classify the message by its words.
+        super().__init__(
+            "the time allowed for a listing, download or request for pictures has passed, so it was stopped"
+        )
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
-    """A request was not sent because the circuit breaker is open."""
+    """A request was not sent because the circuit breaker of its site, or the one for all sites, is open."""
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class Errand:
     site: str  # a host or a site name, to which its requests are attributed
     deadline: float  # time.monotonic()
     may_request: Callable[[str], bool] = lambda _site: True  # called with the site before each request
+    # called with (site, HTTP status, headers) for each response
     on_response: Callable[[str, int, Mapping[str, str]], None] = lambda _site, _status, _headers: None
     refuses_opt_outs: bool = False  # refuse responses whose headers opt out
     is_expired: bool = False
@@ -84,9 +91,9 @@ class Errand:
             QueueStoppedError: the circuit breaker has opened.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
-            raise DeadlineExceededError("the time allowed for this listing or download has passed")
+            raise DeadlineExceededError
         if not self.may_request(self.site):
-            raise QueueStoppedError("the circuit breaker is open, so no request is sent")
+            raise QueueStoppedError("the circuit breaker of this site or of all sites is open, so no request is sent")
 
 
 class Deadlines:
@@ -137,7 +144,7 @@ class Deadlines:
 
 @dataclass(slots=True)
 class Guard:
-    """The rules for the handlers of one yt-dlp instance. `errand` is the current listing or download."""
+    """The rules for the handlers of one yt-dlp instance. `errand` is its current errand, or None if it is idle."""
 
     allowed_private_hosts: tuple[str, ...]
     proxy_host: str | None = None  # the user's own proxy, which may be private
@@ -229,7 +236,7 @@ class Guard:
         if self.errand is not None:
             self.errand.sockets.add(connection)
             if self.errand.is_expired:  # expired since the check
-                raise DeadlineExceededError("the time allowed for this listing or download has passed")
+                raise DeadlineExceededError
 
 
 def _connection_class(
@@ -299,9 +306,9 @@ class _GuardedHttp(HTTPHandler):  # type: ignore[misc]
         if self._guard.errand is not None:
             errand = self._guard.errand
             errand.on_response(errand.site, response.code, response.headers)
-            if errand.refuses_opt_outs and (words := opt_out_of(response.headers)):
+            if errand.refuses_opt_outs and (directive := opt_out_of(response.headers)):
                 response.close()
-                raise OptedOutError(f"{OPTED_OUT} ({words})")
+                raise OptedOutError(directive)
         return super().http_response(request, unpacked(response))
 
     https_response = http_response

@@ -99,7 +99,7 @@ def test_ask__no_whole_answer(mood: Mood) -> None:
 
 
 def test_ask__a_refused_request_and_a_refused_caller() -> None:
-    with pytest.raises(RequestRefusedError, match=r"the endpoint answers HTTP 400 \(no: 400\)"):
+    with pytest.raises(RequestRefusedError, match=r"the endpoint returned HTTP 400 \(no: 400\)"):
         ask(refuses(400))
     for status in (401, 403, 404, 301):
         with pytest.raises(EndpointRefusedError, match=f"HTTP {status}"):

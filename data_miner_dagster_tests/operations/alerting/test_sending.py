@@ -160,7 +160,7 @@ def test_send__what_is_no_address(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not an Apprise URL") as refused:
         send(f"file:{tmp_path / 'url'}", "title", "line", is_over=False, timeout_seconds=1)
     assert "s3cret-word" not in str(refused.value)
-    with pytest.raises(ConfigError, match=r"variable NOT_THERE is not set, but platform\.alerts refers to it"):
+    with pytest.raises(ConfigError, match=r"NOT_THERE is not set or is empty, but platform\.alerts refers to it"):
         send("env:NOT_THERE", "title", "line", is_over=False, timeout_seconds=1)
 
 

@@ -105,7 +105,7 @@ def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path
     assert outcome.counts["failed_sources"] == 2
     rows = listings(platform)
     assert (
-        rows["gone"].error == f"there is no such file or folder ({tmp_path / 'gone'}); correct the path"
+        rows["gone"].error == f"the path ({tmp_path / 'gone'}) does not exist; correct it"
     )  # its name is said by the key
     assert rows["ftp://host/x.mp4"].error == "only http and https addresses are accepted, not 'ftp'"
     assert outcome.metadata["failed: gone"] == rows["gone"].error

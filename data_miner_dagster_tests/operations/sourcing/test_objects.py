@@ -70,7 +70,7 @@ def test_list_objects__without_its_settings_is_one_line(
     buckets: FaultyBuckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TEST_BUCKET_KEY")
-    with pytest.raises(SourceError, match=r"TEST_BUCKET_KEY is not set, but platform\.objects\.stores refers to it"):
+    with pytest.raises(SourceError, match=r"BUCKET_KEY is not set or is empty, but platform\.objects\.stores refers"):
         _listed(buckets, f"{PLACE}/films")
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(SourceError, match=r"package gcsfs; run `pip install 'data-miner-dagster\[objects\]'"):

@@ -45,7 +45,7 @@ def test_replies__a_pause_that_is_too_long_means_that_it_is_away() -> None:
         found = verifier(chat, max_pause_seconds=5)
         replies = list(found.replies(crops(50), lambda _: None))
         assert len(chat.bodies) <= 4, "one by each thread"
-    assert found.why_away == "verifier eyes: the endpoint answers HTTP 503 (no: 503)"
+    assert found.why_away == "verifier eyes: the endpoint returned HTTP 503 (no: 503)"
     assert not any(reply.answer for reply in replies)
 
 
@@ -68,6 +68,6 @@ def test_replies__refused_pictures_of_which_nobody_knows_whose_fault_they_are(nu
         found = verifier(chat, is_known=False)
         replies = list(found.replies(crops(num_refused), lambda _: None))
     assert [(reply.answer, reply.line) for reply in replies] == [
-        (None, "the endpoint answers HTTP 400 (no: 400)")
+        (None, "the endpoint returned HTTP 400 (no: 400)")
     ] * num_refused
     assert found.why_away is None

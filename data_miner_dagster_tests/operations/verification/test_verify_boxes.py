@@ -161,7 +161,7 @@ def test_detect_project__a_gone_endpoint_is_asked_later(tmp_path: Path, policy: 
         else:
             outcome = detect_project(platform, PROJECT)
             assert (outcome.counts["verifier:confirmed"], outcome.counts["verifier:waiting"]) == (5, 17)
-            assert "unavailable: verifier eyes: the endpoint answers HTTP 500" in str(outcome.metadata["verifier"])
+            assert "unavailable: verifier eyes: the endpoint returned HTTP 500" in str(outcome.metadata["verifier"])
             assert stage(platform) is ProjectStage.RELEASING_READY
         assert spent_on_answers(platform.database, PROJECT).num_answers == 5
         assert len(chat.bodies) <= 5 + 3 * (3 + 8), "three boxes in a row, and those on their way"
@@ -267,7 +267,7 @@ def test_detect_project__a_wrong_key_is_one_line_that_does_not_show_it(
         with pytest.raises(ConfigError) as caught:
             detect_project(platform, PROJECT)
     assert str(caught.value) == (
-        "verifier eyes: the endpoint answers HTTP 401 (wrong key Bearer ***); correct its url, api_key, model or "
+        "verifier eyes: the endpoint returned HTTP 401 (wrong key Bearer ***); correct its url, api_key, model or "
         "parameters in platform.models.endpoints.eyes"
     )
 
@@ -277,7 +277,7 @@ def test_detect_project__refused_pictures_are_not_told(tmp_path: Path) -> None:
         platform = verified_project(tmp_path, chat)
         outcome = detect_project(platform, PROJECT)
         assert (outcome.counts["verifier:cannot_tell"], outcome.counts["verifier:confirmed"]) == (2, 2)
-        assert verdicts(platform)[0][3] == "not examined: the endpoint answers HTTP 400 (no: 400)"
+        assert verdicts(platform)[0][3] == "not examined: the endpoint returned HTTP 400 (no: 400)"
 
 
 def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ def test_detect_project__a_server_that_refuses_every_request_is_at_fault(tmp_pat
         (
             {"api_key": "env:NO_KEY"},
             {},
-            "variable NO_KEY is not set, but platform.models.endpoints.eyes.api_key",
+            "variable NO_KEY is not set or is empty, but platform.models.endpoints.eyes.api_key",
         ),
-        ({"url": "http://10.0.0.1/v1"}, {}, "would send the key and the pictures unencrypted; use https://"),
+        ({"url": "http://10.0.0.1/v1"}, {}, "with their pictures and any key, are not encrypted; use https://"),
         ({"url": "https://10.0.0.1/v1"}, {}, "10.0.0.1 resolves to 10.0.0.1, which is not a public address"),
         ({}, {"max_cost": 1}, "the price of an answer by eyes is not known"),
         (
