@@ -70,7 +70,10 @@ class Guard:
         self._named = frozenset(name for host in hosts if (name := host_name(host)) and not _is_any_address(name))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a request, or pass it on to the guarded application."""
+        """Refuse a request, or pass it on to the guarded application.
+
+        An X-Frame-Options header is added to the application's responses.
+        """
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -92,8 +95,8 @@ class Guard:
         name = host_name(host)
         if name is None or name not in LOOPBACK_NAMES | self._named | _own_address(scope):
             return 421, (
-                f"this server does not answer to {host!r}; list a reverse proxy's host in platform.web.hosts or "
-                "DATA_MINER_WEB_HOSTS"
+                f"this server does not answer to the host {host!r}; use 127.0.0.1 instead, or, for Dagster's pages, list "
+                "the host in platform.web.hosts or DATA_MINER_WEB_HOSTS"
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
@@ -103,7 +106,10 @@ class Guard:
         if scope["method"] in _READING:
             query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1")).get("query", [])
             if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
-                return 405, "the query string contains a mutation; send mutations by POST as application/json"
+                return (
+                    405,
+                    "the query in the address is not read-only, or is too long to check; send it by POST as application/json",
+                )
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "requests from pages of other sites are refused; use a page of this server"

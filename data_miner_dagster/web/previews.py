@@ -30,12 +30,12 @@ class Previews:
         self._layout = layout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request for a preview with the picture or 404. Pass other requests on."""
+        """Respond to a request for a preview with the picture, or with 404 if it cannot be read. Pass other requests on."""
         if scope["type"] != "http" or not scope["path"].startswith(f"/{PREVIEWS_NAME}/"):
             await self._app(scope, receive, send)
             return
         picture = self._read(scope["path"]) if scope["method"] in ("GET", "HEAD") else None
-        body = picture if picture is not None else b"this preview does not exist\n"
+        body = picture if picture is not None else b"there is no preview at this address\n"
         headers = [*(_HEADERS if picture is not None else _REFUSED), (b"content-length", str(len(body)).encode())]
         status = 200 if picture is not None else 404
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -75,7 +75,7 @@ def test_previews__who_may_not_ask_gets_nothing(layout: StorageLayout) -> None:
     "address", ["/previews/videos/files-zzz.webp", "/previews/videos/../../catalog.sqlite", "/previews/"]
 )
 def test_previews__nothing_else_is_shown(layout: StorageLayout, address: str) -> None:
-    assert ask(layout, address)[:2] == (404, b"this preview does not exist\n")
+    assert ask(layout, address)[:2] == (404, b"there is no preview at this address\n")
 
 
 def test_previews__no_change_is_made(layout: StorageLayout) -> None:

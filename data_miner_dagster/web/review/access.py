@@ -90,7 +90,7 @@ class Access:
         return None if stored is None else Session(secret, stored["who"])
 
     def rename(self, session: Session, who: str) -> None:
-        """Change the name of a session's visitor."""
+        """Change the name of a session's visitor. The time until the session expires starts again."""
         self._write(self._layout.session_file(_digest(session.secret)), who)
 
     def log_out(self, session: Session) -> None:

@@ -58,11 +58,11 @@ class Desk:
         return self._review.item(queue, key)
 
     def classes(self) -> Sequence[BrowsedName]:
-        """Return the classes that can be browsed."""
+        """Return the classes that can be browsed, each with its number of frames."""
         return self._review.classes()
 
     def videos(self) -> Sequence[BrowsedName]:
-        """Return the videos that can be browsed."""
+        """Return the videos that can be browsed, each with its number of frames."""
         return self._review.videos()
 
     def has_masks(self) -> bool:
@@ -91,11 +91,14 @@ class Desk:
         return self._review.undo(answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
-        """Return the progress of the filter's calibration, with the threshold that follows from the answers."""
+        """Return the progress of the filter's calibration, with the threshold that follows from the answers.
+
+        `wanted` is the precision or recall (`goal`) that the threshold must reach, from 0 to 1.
+        """
         return self._review.calibration(goal=goal, wanted=wanted)
 
     def why_nothing(self) -> str:
-        """Return the reason why there are no questions at present, or "" if there are some."""
+        """Return the reason why there are currently no calibration questions, or "" if there are any."""
         return self._review.why_nothing()
 
     def verdict_counts(self) -> Mapping[VerdictWord, int]:

@@ -41,7 +41,7 @@ class LoginEndpoints:
         session = await run_in_threadpool(self._access.log_in, secret) if isinstance(secret, str) else None
         if session is None:
             return JSONResponse(
-                {"error": "this link has been used or has expired; run `data-miner review PROJECT` for another"},
+                {"error": "this link is unknown, used or expired; run `data-miner review PROJECT` for a new one"},
                 403,
             )
         answer = JSONResponse({"who": session.who})

@@ -71,7 +71,7 @@ QUEUE_TEXTS: Final = {
     ),
     ReviewQueue.RANDOM: QueueText(
         "Random sample",
-        "Randomly selected frames. Label every object on them: only these answers measure how many objects are missed.",
+        "Randomly selected frames. Label every object in them: only these answers measure how many objects are missed.",
     ),
     ReviewQueue.CALIBRATION: QueueText(
         "Filter threshold",
@@ -154,7 +154,12 @@ class Pages:
         )
 
     def queue(self, request: Request) -> Response:
-        """Show the page of a queue, whose script fetches the questions."""
+        """Show the page of a queue, whose script fetches the questions.
+
+        Raises:
+            HTTPException: the queue has no page of its own (404).
+            ConfigError: the queue or the project does not exist.
+        """
         project = project_of(request)
         queue = word_of(ReviewQueue, request.path_params["queue"])
         text = QUEUE_TEXTS.get(queue)
@@ -166,7 +171,11 @@ class Pages:
         )
 
     def frame(self, request: Request) -> Response:
-        """Show one frame with its boxes."""
+        """Show one frame with its boxes.
+
+        Raises:
+            HTTPException: the project has no such frame (404).
+        """
         project = project_of(request)
         frame_id = make_frame_id(request.path_params["video_key"], request.path_params["frame_index"])
         item = self._open_desk(project).item(ReviewQueue.BROWSING, frame_id)
@@ -219,7 +228,11 @@ class Pages:
         )
 
     def report(self, request: Request) -> Response:
-        """Show the report of a project's release, which can also be opened from disk."""
+        """Show the report of a project's latest release, which can also be opened from disk.
+
+        Raises:
+            HTTPException: the project has no report (404).
+        """
         try:
             html = self._platform.layout.report_page(project_of(request)).read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -137,7 +137,9 @@ def _stored_jpeg(image: FrameImage) -> bytes:
             f"{image.file.path} cannot be read ({error.strerror}); check the file and its permissions"
         ) from error
     if not content.startswith(_JPEG) or hashlib.sha256(content).hexdigest() != image.sha256:
-        raise UnreadableImageError(f"{image.file.path} is not the JPEG that was stored")
+        raise UnreadableImageError(
+            f"{image.file.path} has changed since it was stored, or is not a JPEG; run `data-miner doctor --fix`"
+        )
     return content
 
 
@@ -151,5 +153,5 @@ def _encoded(rgb: RgbImage, longest_side: int, quality: int) -> bytes:
         ".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
     if not is_encoded:
-        raise UnreadableImageError("the picture cannot be encoded as a JPEG")
+        raise UnreadableImageError(f"a picture of {width} x {height} pixels cannot be encoded as a JPEG")
     return content.tobytes()

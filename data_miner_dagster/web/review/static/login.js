@@ -11,6 +11,6 @@ await answer?.text();
 if (answer?.ok || (await fetch("/api/session")).ok) {
   location.replace(then?.startsWith("/") && !then.startsWith("//") ? then : "/");
 } else {
-  document.getElementById("told").textContent = "This link has already been used or has expired.";
+  document.getElementById("told").textContent = "This link is incomplete, has already been used, or has expired.";
   document.getElementById("remedy").hidden = false;
 }

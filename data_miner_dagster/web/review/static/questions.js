@@ -8,7 +8,7 @@ const AHEAD = 4;
 const PAGE = 24;
 const ANSWERS_A_REQUEST = 25; // browsers limit a request that outlives its page (`keepalive`) to 64 KiB
 
-/** The questions loaded so far, the number of open questions, and the cursor of the next ones. */
+/** The questions loaded so far, the number of open questions, and the cursor for the next ones. */
 export class Questions {
   items = [];
   numOpen = 0;
