@@ -24,7 +24,7 @@ def boxes_lie_inside(context: dg.AssetCheckExecutionContext, platform: PlatformR
         metadata={
             "boxes": found.num_boxes,
             "outside their frame or empty": found.num_misplaced,
-            "of another class": found.num_unknown_class,
+            "with an unknown class": found.num_unknown_class,
             "confidence outside 0 to 1": found.num_bad_confidence,
             "not the bounds of their mask": found.num_wrong_masks,
         },

@@ -21,9 +21,9 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
             {
                 "release": dg.MetadataValue.text(check.version),
                 "files": dg.MetadataValue.int(check.num_files),
-                "damaged files": dg.MetadataValue.int(len(check.problems)),
+                "problems": dg.MetadataValue.int(len(check.problems)),
                 "withdrawn": dg.MetadataValue.text(check.withdrawn_reason or "no"),
-                "which": dg.MetadataValue.text(", ".join(check.problems[:10]) or "none"),
+                "first problems": dg.MetadataValue.text(", ".join(check.problems[:10]) or "none"),
             }
         ),
     )
@@ -49,7 +49,7 @@ def splits_do_not_leak(context: dg.AssetCheckExecutionContext, platform: Platfor
                 "within one video": dg.MetadataValue.int(found.tally.num_within_videos),
                 "pairs compared": dg.MetadataValue.int(found.tally.num_pairs),
                 "limits": dg.MetadataValue.text(found.limits_in_short),
-                "which": dg.MetadataValue.text("; ".join(found.named) or "none"),
+                "most similar pairs": dg.MetadataValue.text("; ".join(found.named) or "none"),
             }
         ),
     )

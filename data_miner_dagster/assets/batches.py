@@ -69,6 +69,8 @@ def work_off(
 ) -> None:
     """Process the videos of a run, and log a materialization or an observation for each video as soon as it is done.
 
+    If `config.drain` is True, the run then takes further batches from the catalog for up to 15 minutes.
+
     Args:
         context: the step's context.
         platform: the platform.
@@ -113,6 +115,8 @@ def drain_of(
     max_items: Mapping[WorkStage, int] | None = None,
 ) -> Drain:
     """Return a `Drain` that processes batches of `stages` in a step and reports each video to Dagster.
+
+    The videos of each batch are added to Dagster's partitions.
 
     Args:
         context: the step's context.

@@ -39,7 +39,7 @@ _RARE: Final = _REASONS | {
 def bounded(metadata: Mapping[str, dg.MetadataValue], *, first: Collection[str] = ()) -> dict[str, dg.MetadataValue]:
     """Return the entries that fit into `MAX_METADATA_BYTES`, in their original order.
 
-    Control and invisible characters in text are escaped, since names of files and videos may contain them. A text that
+    Control and invisible characters in text are escaped, since names of files and videos may contain them. Text that
     does not fit is shortened. Any other value that does not fit is omitted. Space is reserved for the entries named in
     `first`; the others share the remaining space in order.
     """

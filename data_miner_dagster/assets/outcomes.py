@@ -49,9 +49,9 @@ MetadataOf = Callable[[VideoOutcome], Mapping[str, dg.MetadataValue]]
 NEXT: Final = "next"
 """The metadata entry of a project's asset that states the next step."""
 CHANGES: Final = "changes"
-"""The metadata entry with the changes in a release. It is shown together with the counts."""
+"""The metadata entry with the changes in a release or the quality of a student. `result` shows it with the counts."""
 WAYS_ON: Final = (NEXT, "review", "preview")
-"""The metadata entries that every asset shows, even if its counts are long."""
+"""The metadata entries for which space is reserved, so that long counts do not displace them."""
 RESULT: Final = "result"
 """The metadata entry of a project's asset that states the result as one string."""
 _IN_RESULT: Final = ("version", "warning")
@@ -156,10 +156,12 @@ def faults_logged(context: StepContext) -> Iterator[None]:
 def _drawn(item: str, draw: Callable[[], Mapping[str, dg.MetadataValue]]) -> Mapping[str, dg.MetadataValue]:
     """Return the metadata from `draw`, or an entry with the reason if drawing fails.
 
-    Such a failure does not fail the step, since the result itself exists.
+    A failure to draw does not fail the step, since the result itself exists.
     """
     drawn = attempt_extra("metadata", item, draw)
-    return {"preview": dg.MetadataValue.text(f"not drawn: {drawn.line}")} if isinstance(drawn, ItemFault) else drawn
+    if isinstance(drawn, ItemFault):
+        return {"preview": dg.MetadataValue.text(f"the preview and links could not be created: {drawn.line}")}
+    return drawn
 
 
 class VideoEvents:
@@ -200,7 +202,7 @@ class VideoEvents:
         if not outcome.status.exists:
             observed = bounded(metadata | _figures(outcome.metadata, metadata))
             self._context.log_event(dg.AssetObservation(asset_key, partition=key, metadata=observed))
-            self._context.log.warning(f"{key}: {outcome.status.value}: {message}")
+            self._context.log.warning(": ".join(filter(None, (key, outcome.status.value, message))))
             return
         if self._metadata_of is not None:
             metadata.update(_drawn(key, partial(self._metadata_of, outcome)))

@@ -49,7 +49,7 @@ def _pictures(layout: StorageLayout, item: str, file: Path, draw: Callable[[], "
 
     preview = attempt_extra("preview", item, saved)
     if isinstance(preview, ItemFault):
-        return {"preview": dg.MetadataValue.text(f"not drawn: {preview.line}")}
+        return {"preview": dg.MetadataValue.text(f"the preview could not be drawn: {preview.line}")}
     return {} if preview is None else {"preview": dg.MetadataValue.md(f"![{_ALT}]({layout.preview_address(file)})")}
 
 
@@ -104,7 +104,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
     """Return the counts of a project's members by source and status, and a link to its review page."""
     members = find_members(platform.database, project)
     by_source = Counter((member.source, phrase_of_member(member.status)) for member in members)
-    told = [f"{count:,} from {source} {how_far}" for (source, how_far), count in sorted(by_source.items())]
+    told = [f"{count:,} from {source} ({how_far})" for (source, how_far), count in sorted(by_source.items())]
     return {
         "members": dg.MetadataValue.text(", ".join(told)),
         "review": dg.MetadataValue.url(_review_page(project)),
@@ -124,7 +124,7 @@ def deduplication_metadata(platform: Platform, project: str) -> Metadata:
     """Return a contact sheet of the largest duplicate groups, and the re-uploaded videos if there are any."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
-    then = "`data-miner review {project}` restores frames that are not duplicates"
+    then = "`data-miner review {project}` lets you restore frames that are not duplicates"
     links = {"review": _review_page(project, f"/queues/{ReviewQueue.DUPLICATES}")}
     draw = partial(deduplication_preview, platform, project)
     ways = _stage_ways(platform, project, "deduplicated_frames", draw, then, links)
@@ -146,7 +146,7 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
     """Return a contact sheet of frames with their boxes, and the command that reviews unsure boxes."""
     from data_miner_dagster.operations.reporting.previews import detections_preview
 
-    then = "`data-miner review {project}` asks about unsure boxes"
+    then = "`data-miner review {project}` asks you about unsure boxes"
     links = {"review": _review_page(project, f"/queues/{ReviewQueue.UNSURE}")}
     return _stage_ways(platform, project, "detections", partial(detections_preview, platform, project), then, links)
 
@@ -161,12 +161,12 @@ def dataset_metadata(platform: Platform, project: str) -> Metadata:
 
     draw = partial(dataset_preview, platform, project)
     links = {"review": _review_page(project)}
-    then = "`data-miner review {project}` asks the most useful questions"
+    then = "`data-miner review {project}` asks you the most useful questions"
     row = find_project(platform.database, project)
     if row is None or not row.released_version:
         return _stage_ways(platform, project, "dataset", draw, then, links)
     links = {"report": f"{REVIEW_LINKS}/report/{project}/", **links}
-    then = f"`data-miner export {{project}} --to FOLDER`; {then}"
+    then = f"`data-miner export {{project}} --to FOLDER` exports the release; {then}"
     ways = _stage_ways(platform, project, "dataset", draw, then, links)
     return ways | _changes(platform, project, row.released_version)
 

@@ -12,7 +12,7 @@ from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.faults import Rows, change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
-MISPLACED, UNKNOWN, CONFIDENCE = "outside their frame or empty", "of another class", "confidence outside 0 to 1"
+MISPLACED, UNKNOWN, CONFIDENCE = "outside their frame or empty", "with an unknown class", "confidence outside 0 to 1"
 MASKS = "not the bounds of their mask"
 SOUND = {"boxes": 2, MISPLACED: 0, UNKNOWN: 0, CONFIDENCE: 0, MASKS: 0}
 FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {

@@ -16,14 +16,14 @@ SOUND = {
     "decisions": 5,
     "frames without a decision": 0,
     "decisions without a frame": 0,
-    "frames decided twice": 0,
+    "frames with several decisions": 0,
     "dropped without a reason": 0,
 }
 FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
     "undecided": ({"decisions": 4, "frames without a decision": 1}, lambda rows: rows.pop()),
-    "decided twice": ({"decisions": 6, "frames decided twice": 1}, lambda rows: rows.append(rows[0])),
+    "decided twice": ({"decisions": 6, "frames with several decisions": 1}, lambda rows: rows.append(rows[0])),
     "decided twice in place of another": (
-        {"frames decided twice": 1, "frames without a decision": 1},
+        {"frames with several decisions": 1, "frames without a decision": 1},
         lambda rows: rows.__setitem__(0, rows[1]),
     ),
     "of no frame": (
@@ -79,7 +79,8 @@ def test_every_frame_is_decided__fails_and_says_why(
     wanted = {**SOUND, **figures}
     assert found.description == (
         f"5 frames, {wanted['frames without a decision']} of them without a decision; {wanted['decisions']} decisions, "
-        f"{wanted['decisions without a frame']} of them without a frame, {wanted['frames decided twice']} repeated, "
+        f"{wanted['decisions without a frame']} of them without a frame, "
+        f"{wanted['frames with several decisions']} repeated, "
         f"{wanted['dropped without a reason']} with a missing or unexpected reason; "
         "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
     )

@@ -27,7 +27,7 @@ def test_release_is_whole__passes(release: Path, tmp_path: Path, monkeypatch: py
         "release": "v001",
         "files": sum(path.is_file() for path in release.rglob("*")) - 2,  # the manifest, and the list of checksums
         "damaged files": 0,
-        "which": "none",
+        "first problems": "none",
         "withdrawn": "no",
     }
 
@@ -49,8 +49,8 @@ def test_release_is_whole__fails_and_names_the_files(
         "`data-miner run --config FILE --force` to write it again"
     )
     figures = figures_of(found)
-    assert figures["damaged files"] == 2
-    assert figures["which"] == f"{first}: missing, {second}: its sha256 has changed"
+    assert figures["problems"] == 2
+    assert figures["first problems"] == f"{first}: missing, {second}: its sha256 has changed"
 
 
 def test_release_is_whole__fails_where_the_list_of_checksums_is_another(

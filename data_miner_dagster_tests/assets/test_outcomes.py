@@ -234,7 +234,10 @@ def test_materialize_project__what_cannot_be_drawn_fails_nothing(instance: dg.Da
     (record,) = instance.fetch_materializations(dg.AssetKey("project_asset"), limit=1).records
     materialization = record.asset_materialization
     assert materialization is not None
-    assert materialization.metadata["preview"].value == "not drawn: ZeroDivisionError: planted"
+    assert (
+        materialization.metadata["preview"].value
+        == "the preview and links could not be created: ZeroDivisionError: planted"
+    )
     logged = [entry.user_message for entry in instance.all_logs(record.run_id) if entry.level == 40]
     assert any("metadata: z: ZeroDivisionError: planted" in line and "Traceback" in line for line in logged), logged
 

@@ -57,7 +57,7 @@ def test_project_metadata__a_picture_that_cannot_be_written_is_a_line(tmp_path: 
     platform.layout.previews.write_text("in the way")
     shown = detection_metadata(platform, "cyclists")
     assert markdown(shown["next"]).startswith("`data-miner review cyclists` ")
-    assert str(shown["preview"].value).startswith("not drawn: NotADirectoryError")
+    assert str(shown["preview"].value).startswith("the preview could not be drawn: NotADirectoryError")
 
 
 def markdown(value: dg.MetadataValue) -> str:
@@ -123,4 +123,4 @@ def test_frames_metadata__a_preview_that_cannot_be_written_is_a_line(tmp_path: P
     platform.layout.previews.write_text("in the way")
     told = frames_metadata(platform, "files-aaa")["preview"]
     assert isinstance(told, dg.TextMetadataValue)
-    assert str(told.text).startswith("not drawn: NotADirectoryError")
+    assert str(told.text).startswith("the preview could not be drawn: NotADirectoryError")
