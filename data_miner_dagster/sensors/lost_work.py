@@ -1,8 +1,8 @@
 """Clean up runs whose process has died, and batches that finished runs have left open.
 
-The unfinished work of such a batch becomes available again. Belongs here: finding out from Dagster how a run ended.
-Does not belong here: checking whether a process is alive (runs.py), or deciding what a death means for the items
-(catalog/deaths.py).
+Ending a batch makes its unfinished work available again, but holds that work if the run was cancelled. Belongs here:
+finding out from Dagster how a run ended. Does not belong here: checking whether a process is alive (runs.py), or
+deciding what a death means for the items (catalog/deaths.py).
 """
 
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     if run is None:
         if batch.created_at > utc_now() - timedelta(seconds=_START_SECONDS):
             return None
-        end_batch(platform.database, batch.id, "Dagster has no run for it")
+        end_batch(platform.database, batch.id, "Dagster has no run for this batch")
         return f"{what}: Dagster has no run for this batch; its work is requested again"
     if not run.is_finished:
         return None
@@ -107,7 +107,7 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
     is_planned = run.tags.get(MAX_RETRIES_TAG) == NO_RETRIES
     reason = "its run died" if has_begun else "its run did not start"
     end_batch(platform.database, batch.id, reason, died=has_begun and is_planned)
-    return f"{what}: its run {'died' if has_begun else 'did not start'}"
+    return f"{what}: {reason}; the unfinished work is requested again when it is due"
 
 
 def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
@@ -139,7 +139,7 @@ def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: Wo
 def _hold_cancelled(platform: Platform, batch: OpenBatch, what: str) -> str:
     undone = end_batch(platform.database, batch.id, CANCELLED)
     if batch.reason == PAUSED:
-        return f"{what}: paused"
+        return f"{what}: its run was cancelled by `data-miner pause`; run `data-miner resume` to continue its work"
     if batch.stage in VIDEO_STAGES:
         hold_items(platform.database, stage=batch.stage, video_keys=undone, reason=CANCELLED)
     else:

@@ -25,8 +25,8 @@ class ProjectState:
     is_withdrawn: bool  # its file has disappeared from the watched folder
     config_hash: str
     basis: str  # fingerprint of its current inputs
-    built_basis: str | None  # fingerprint of the last finished build's inputs
-    config_file: str | None = None  # the file that its settings were read from
+    built_basis: str | None  # fingerprint of the last finished build's inputs, or None if no build has finished
+    config_file: str | None = None  # the file that its settings were read from, or None if they came from no file
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class FailedStage:
 
     stage: WorkStage
     due_at: datetime | None  # when it may be retried, or None if something has to change first
-    basis: str | None  # fingerprint of its inputs at that time
+    basis: str | None  # fingerprint of its inputs when it failed, or None if that was not recorded
     message: str
     kind: str = ""  # a `FailureKind`
     run_id: str | None = None
@@ -73,8 +73,9 @@ def standing_failure(project: ProjectState, failures: list[FailedStage]) -> Fail
 def next_stage(project: ProjectState, failed: FailedStage | None) -> WorkStage | None:
     """Return the stage that a project is waiting for, or None if it has been built from its current inputs.
 
-    A build in progress continues, even if its worker has died. A failed build starts again with the first stage, since
-    an earlier table may be the cause. Current results are reused.
+    A build in progress continues, even if its run has died. A stage whose result failed a check is repeated. A build
+    that failed in any other way starts again with its first stage, since an earlier table may be the cause. Current
+    results are reused.
     """
     if not project.is_sourced:
         return WorkStage.SOURCING

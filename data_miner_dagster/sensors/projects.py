@@ -94,7 +94,7 @@ def _request_or_reason(
     if (stage, project.name) in in_flight:
         return f"{stage.value.lower()} is in progress"
     if not room.has(stage):
-        return f"it waits for a free slot for {stage.value.lower()}"
+        return f"it is waiting for a free slot for {stage.value.lower()}"
     batch = take_project_batch(platform.database, stage, project.name)
     if batch is None:
         held = why_held(platform.database, project.name, stage)

@@ -28,6 +28,11 @@ def request_of(batch: Batch, projects: Sequence[str], *, force: bool = False) ->
     """Return the run request for a batch. Its run key is never reused, even if Dagster's history is lost.
 
     Dagster does not retry the run. Unfinished work is requested again in another batch when it is due.
+
+    Args:
+        batch: the batch.
+        projects: the names of the projects that need the run, for its tags.
+        force: whether to redo a project's stage even if its result is current. Batches of videos ignore it.
     """
     job = JOB_BY_STAGE[batch.stage]
     tags = {BATCH_TAG: str(batch.id), MAX_RETRIES_TAG: NO_RETRIES, PROJECTS_TAG: named(projects)}

@@ -83,9 +83,9 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Make results from different settings or versions due again. Once that is done, check the next few videos."""
+        """Make results from different settings or versions due again. Then check the next few videos, once a minute."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
-            self.waiting.append("files of an earlier version are being checked")
+            self.waiting.append("files from earlier settings or versions are being checked")
         elif (audit := _audit_of(self._platform)).is_due:
             audit.go_on()
 
@@ -176,7 +176,7 @@ def _audit_of(platform: Platform) -> _Audit:
     "yet: batches of videos to download, extract and embed, and the next stage of each project.",
 )
 def wanted_work(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """Carry out one tick: clean up, register project files, and request runs for all due work."""
+    """Carry out one tick: end lost work, register and check files, request runs for due work, and send alerts."""
     # The platform is not a parameter, since Dagster would open the instance for it, which costs more than an idle tick.
     tick = _Tick(context, PlatformResource().open())
     tick.attempt("lost work", tick.end_lost_work)

@@ -199,7 +199,7 @@ def test_wanted_work__a_flood_of_files_waits_in_the_catalog(instance: dg.Dagster
         drop_project(platform, f"street{number:02d}")
     asked = [request.partition_key for request in requests_of(tick(instance))]
     assert asked == ["street00", "street01"]  # one at work, one in the queue
-    assert "street02: it waits for a free slot for sourcing" in reason_of(tick(instance))
+    assert "street02: it is waiting for a free slot for sourcing" in reason_of(tick(instance))
 
 
 def relisted(platform: Platform) -> list[str]:
