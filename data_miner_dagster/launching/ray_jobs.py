@@ -153,8 +153,10 @@ class RayRunLauncher(_RayRunLauncher):
         if nodes is None or any(all(node.get(name, 0) >= n for name, n in wanted.items()) for node in nodes):
             return None
         have = "; ".join(amounts(node, of=wanted) or "none of these" for node in nodes[:_MOST_NODES])
+        first = f"its first {_MOST_NODES} nodes have" if len(nodes) > _MOST_NODES else "its nodes have"
+        nodes_line = f"{first}: {have}" if nodes else "it has no live node"
         return (
-            f"no node of the Ray cluster has {amounts(wanted)} (its nodes have: {have}); start a node that does, or "
+            f"no node of the Ray cluster has {amounts(wanted)} ({nodes_line}); start a node that does, or "
             "correct platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in "
             "dagster.yaml to true"
         )
@@ -216,12 +218,17 @@ class RayRunLauncher(_RayRunLauncher):
         run: dg.DagsterRun,
         include_container_logs: bool | None = True,  # noqa: ARG002 - dagster's signature
     ) -> str | None:
-        """Return Ray's information about a run's job as a single line, without the job's command and environment."""
+        """Return one line with Ray's information about a run's job, without the job's command and environment.
+
+        If Ray provides no information, the line gives the reason.
+        """
         try:
             details = self.client.get_job_info(_submission_of(run))
         except _errors() as error:
             return f"Ray provides no information about this run: {_first_line(error)}"
-        return f"Ray: {details.status}, on node {details.driver_node_id or 'none'}: {_in_a_line(details.message or '')}"
+        node = f" on node {details.driver_node_id}" if details.driver_node_id else ""
+        message = _in_a_line(details.message or "")
+        return f"Ray reports the status {details.status}{node}{f': {message}' if message else ''}"
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -120,7 +120,7 @@ class Collector:
                 failing.add(name)
                 if name not in self._failing:  # logged once, however often the metrics are requested
                     logger.warning(
-                        "the metrics of %s cannot be collected and are missing until they can be: %s",
+                        "metrics of the part %r cannot be collected and are missing until a later attempt succeeds: %s",
                         name,
                         fault_of(error).line,
                     )

@@ -15,7 +15,10 @@ _MAX_TRACE: Final = 8_000
 
 
 class WorkerLimitError(PermanentError):
-    """A job exceeded one of its limits. `which` is `wall`, `cpu`, `memory` or `answer`."""
+    """A job exceeded one of its limits. `which` is `wall`, `cpu`, `memory` or `answer`.
+
+    The message lacks its subject, as in `takes longer than 5 s`. The caller puts its name for the work before it.
+    """
 
     def __init__(self, which: str, message: str) -> None:
         super().__init__(message)
@@ -23,14 +26,17 @@ class WorkerLimitError(PermanentError):
 
 
 class WorkerDiedError(TransientError):
-    """A worker could not be started, or ended during a job. The message says how, with the last line of any output."""
+    """A worker could not be started, or ended during a job. The message says how, with the last line of any output.
+
+    The message lacks its subject, as in `ended with code 3`. The caller puts its name for the process before it.
+    """
 
 
 class WorkersClosedError(TransientError):
     """The pool was closed before or during a job, so nothing is known about the job's item."""
 
     def __init__(self) -> None:
-        super().__init__("the worker pool was closed during this work")
+        super().__init__("the worker pool was closed before this work was finished")
 
 
 class WorkerFaultError(Exception):
@@ -40,7 +46,10 @@ class WorkerFaultError(Exception):
         super().__init__(f"{class_name}: {message}" if message else class_name)
         self.class_name = class_name
         self.place = place
-        """The innermost line of this package in the traceback, such as `operations/extraction/folder.py:120`, or ""."""
+        """The innermost line of this package in the traceback, such as `operations/extraction/folder.py:120`.
+
+        It is empty if the traceback has no line of this package.
+        """
         self.trace = trace
 
 
@@ -53,7 +62,7 @@ class CallerError(BaseException):
 
 
 def place_of(error: BaseException) -> str:
-    """Return the innermost line of this package, except `workers/`, in an exception's traceback, or ""."""
+    """Return the innermost line of this package outside `workers/` in an exception's traceback, or "" if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(_PACKAGE) and path.parent.name != "workers":

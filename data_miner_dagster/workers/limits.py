@@ -11,7 +11,7 @@ from typing import Any, Final
 
 _STATM: Final = Path("/proc/self/statm")
 _cpu_seconds: list[float] = []
-"""The CPU limit of the running job, if it has one."""
+"""The CPU limit of the running job in seconds. The list is empty if the job has no limit."""
 
 
 @dataclass(frozen=True, slots=True)
