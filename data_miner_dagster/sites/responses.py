@@ -35,7 +35,7 @@ def unpacked(response: Any) -> Any:
     _note_received(len(content), began)
     for encoding in reversed(encodings):
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise RequestError(f"the server answered in Content-Encoding {encoding!r}, which was not requested")
+            raise RequestError(f"the server used the Content-Encoding {encoding!r}, which was not requested")
         try:
             content = _inflate(content, encoding)
         except zlib.error as error:
@@ -58,7 +58,7 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
         content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"the compressed page expands to more than {MAX_PAGE_BYTES:,} bytes")
+        raise PageTooLargeError(f"the compressed page expands to more than the limit of {MAX_PAGE_BYTES:,} bytes")
     return content
 
 
@@ -70,7 +70,7 @@ def _note_received(num_bytes: int, began: float) -> None:
 def _read_page(response: Any) -> bytes:
     content: bytes = response.read(MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"the page is larger than {MAX_PAGE_BYTES:,} bytes")
+        raise PageTooLargeError(f"the page is larger than the limit of {MAX_PAGE_BYTES:,} bytes")
     return content
 
 
@@ -90,7 +90,7 @@ class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
             total += len(block)
             if total > MAX_PAGE_BYTES:
                 self.close()
-                raise PageTooLargeError(f"the page is larger than {MAX_PAGE_BYTES:,} bytes")
+                raise PageTooLargeError(f"the page is larger than the limit of {MAX_PAGE_BYTES:,} bytes")
             blocks.append(block)
         return b"".join(blocks)
 

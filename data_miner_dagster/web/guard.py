@@ -95,8 +95,8 @@ class Guard:
         name = host_name(host)
         if name is None or name not in LOOPBACK_NAMES | self._named | _own_address(scope):
             return 421, (
-                f"this server does not answer to the host {host!r}; use 127.0.0.1 instead, or, for Dagster's pages, list "
-                "the host in platform.web.hosts or DATA_MINER_WEB_HOSTS"
+                f"this server does not answer to the host {host!r}; use 127.0.0.1 instead, or, for Dagster's pages, "
+                "list the host in platform.web.hosts or DATA_MINER_WEB_HOSTS"
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
@@ -108,13 +108,14 @@ class Guard:
             if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
                 return (
                     405,
-                    "the query in the address is not read-only, or is too long to check; send it by POST as application/json",
+                    "the query in the address changes something, or is too long to check; send it by POST as JSON",
                 )
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "requests from pages of other sites are refused; use a page of this server"
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return 415, "the content type of this request is not accepted; send changes as application/json"
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/json":
+            return 415, f"content of type {content_type or 'unknown'} is not accepted; send changes as application/json"
         return None
 
     def _is_own(self, origin: str, host: str) -> bool:
