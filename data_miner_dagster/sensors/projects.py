@@ -117,11 +117,9 @@ def _why_not_built(platform: Platform, project: ProjectState, now: datetime) -> 
     if refresh.wait_for_all:
         return "videos are still in progress"
     num_new = _count_new(platform, project.name)
-    return (
-        None
-        if num_new >= refresh.min_new_videos
-        else f"{num_new} of {counted(refresh.min_new_videos, 'new video is', 'new videos are')} ready"
-    )
+    if num_new >= refresh.min_new_videos:
+        return None
+    return f"{counted(num_new, 'new video is', 'new videos are')} ready; a build needs {refresh.min_new_videos:,}"
 
 
 @lru_cache(maxsize=1024)

@@ -278,7 +278,10 @@ def _is_of_network(error: BaseException) -> bool:
 
 
 def explained(error: VideoPermanentError | VideoTransientError, site: str) -> VideoPermanentError | VideoTransientError:
-    """Return `error`, or a copy with a remedy if `site` is YouTube and a missing JavaScript runtime may be the cause."""
+    """Return `error`, or a copy with a remedy in its message.
+
+    The remedy is added if `site` is YouTube, no JavaScript runtime is installed, and that may be the cause.
+    """
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = (
             f"{error} (YouTube needs a JavaScript runtime, but none was found; run "

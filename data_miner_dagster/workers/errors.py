@@ -62,7 +62,7 @@ class CallerError(BaseException):
 
 
 def place_of(error: BaseException) -> str:
-    """Return the innermost line of this package outside `workers/` in an exception's traceback, or "" if there is none."""
+    """Return the innermost line of this package outside `workers/` in an error's traceback, or "" if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if path.is_relative_to(_PACKAGE) and path.parent.name != "workers":

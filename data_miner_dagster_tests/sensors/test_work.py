@@ -337,7 +337,7 @@ def test_wanted_work__a_project_that_cannot_be_planned_holds_up_no_other(
     tick(instance)  # asks for the video
     reason = reason_of(tick(instance))
     assert "broken: the stored settings of project 'broken' do not fit this version" in reason
-    assert "street: 0 of 1 new video is ready" in reason
+    assert "street: 0 new videos are ready; a build needs 1" in reason
 
 
 def test_wanted_work__says_what_is_closed_and_what_is_held(instance: dg.DagsterInstance, platform: Platform) -> None:

@@ -55,8 +55,8 @@ def fetch(vendored: Vendored, folder: Path) -> None:
         archives = list(Path(scratch).glob("*.tgz"))
         if packed.returncode != 0 or len(archives) != 1:
             raise DataMinerError(
-                f"`npm pack {name}` failed ({packed.stderr.decode(errors='replace').strip()[-300:]}); check the network "
-                f"and {_MANIFEST_NAME}"
+                f"`npm pack {name}` failed ({packed.stderr.decode(errors='replace').strip()[-300:]}); check the "
+                f"network and {_MANIFEST_NAME}"
             )
         contents = unpack(vendored, archives[0])
     for file_name, content in contents.items():
