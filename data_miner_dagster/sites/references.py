@@ -34,6 +34,16 @@ def _from_environment(name: str, asker: str = _ASKER) -> str:
     return value
 
 
+def _from_file(path: Path, asker: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"{path} cannot be read ({reason}), but {asker} refers to it; check the file and its permissions"
+        ) from None
+
+
 def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER) -> str:
     """Return the value that `env:NAME` or `file:PATH` refers to. Any other string is returned unchanged.
 
@@ -48,16 +58,7 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
     if not is_reference(text):
         return text
     kind, _, where = text.partition(":")
-    if kind == "env":
-        value = _from_environment(where, asker)
-    else:
-        try:
-            value = Path(where).expanduser().read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(
-                f"{where} cannot be read ({error.strerror}), but {asker} refers to it; check the path and its "
-                "permissions"
-            ) from None
+    value = _from_environment(where, asker) if kind == "env" else _from_file(Path(where).expanduser(), asker).strip()
     if is_secret:
         remember_secret(value)
     return value
@@ -73,13 +74,7 @@ def cookie_file_text(reference: str) -> str:
     """
     kind, _, where = reference.partition(":")
     path = Path(_from_environment(where) if kind == "env" else where).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"the cookie file {path} cannot be read ({error.strerror}), but platform.downloading.cookies refers to it; "
-            "check the path and its permissions"
-        ) from None
+    text = _from_file(path, "platform.downloading.cookies")
     for line in text.splitlines():
         fields = line.split("\t")
         if len(fields) == 7:

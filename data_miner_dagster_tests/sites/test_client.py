@@ -138,7 +138,10 @@ def test_options_of__nothing_of_the_configuration_can_run_or_write() -> None:
 
 
 def test_options_of__references_that_lead_nowhere_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
     for values, what in (
+        ({"cookies": f"file:{tmp_path}/binary"}, r"binary cannot be read \(it is not UTF-8 text\), but platform"),
+        ({"proxy": f"file:{tmp_path}/binary"}, r"binary cannot be read \(it is not UTF-8 text\), but platform"),
         ({"cookies": f"file:{tmp_path}/gone.txt"}, "gone.txt cannot be read"),
         ({"cookies": "env:DATA_MINER_NO_SUCH"}, "DATA_MINER_NO_SUCH is not set"),
         ({"proxy": "env:DATA_MINER_NO_SUCH"}, "DATA_MINER_NO_SUCH is not set"),
