@@ -133,6 +133,7 @@ def _count_new(platform: Platform, project: str) -> int:
     if time.monotonic() - counted_at > _COUNT_SECONDS:
         with platform.database.reading() as session:
             number = num_embedded_members(session, project)
-        number -= num_released_videos(platform.database, project)
+        # A release may have considered videos that were removed since.
+        number = max(0, number - num_released_videos(platform.database, project))
         _num_new[place] = time.monotonic(), number
     return number

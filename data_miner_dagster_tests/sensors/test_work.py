@@ -16,7 +16,8 @@ from data_miner_dagster.catalog.deaths import suspects_to_try
 from data_miner_dagster.catalog.gates import close_gate, gate_of
 from data_miner_dagster.catalog.holds import hold_items, release_holds
 from data_miner_dagster.catalog.projects import date_next_look, find_project, update_project
-from data_miner_dagster.catalog.schema import utc_now
+from data_miner_dagster.catalog.releases import add_release
+from data_miner_dagster.catalog.schema import ReleaseRow, utc_now
 from data_miner_dagster.catalog.transitions import move_project, move_video
 from data_miner_dagster.catalog.verdicts import add_verdicts, undo_verdict
 from data_miner_dagster.config.settings import RefreshConfig
@@ -338,6 +339,21 @@ def test_wanted_work__a_project_that_cannot_be_planned_holds_up_no_other(
     reason = reason_of(tick(instance))
     assert "broken: the stored settings of project 'broken' do not fit this version" in reason
     assert "street: 0 new videos are ready; a build needs 1" in reason
+
+
+def test_wanted_work__a_release_of_more_videos_than_are_left_is_no_negative_number(
+    instance: dg.DagsterInstance, platform: Platform
+) -> None:
+    drop_project(platform, refresh={"wait_for_all": False, "min_new_videos": 2})
+    list_projects(instance, platform, "street")
+    add_members(platform, ["generic-a"])
+    release = ReleaseRow(
+        project_name="street", version="v001", fingerprint="f", num_images=1, num_boxes=1, num_videos=3
+    )
+    with platform.database.transaction() as session:
+        add_release(session, release)
+    tick(instance)  # asks for the video
+    assert "street: 0 new videos are ready; a build needs 2" in reason_of(tick(instance))
 
 
 def test_wanted_work__says_what_is_closed_and_what_is_held(instance: dg.DagsterInstance, platform: Platform) -> None:
