@@ -104,7 +104,10 @@ def _as_stored(metadata: Mapping[str, dg.MetadataValue]) -> str:
 
 
 def _cut(name: str, value: dg.MetadataValue, room: int) -> dg.MetadataValue | None:
-    """Return a text entry shortened to `room` bytes, or None if `value` is not text or nothing of it would remain."""
+    """Return `value` shortened so that its entry takes at most `room` bytes.
+
+    Return None if `value` is not text, or if none of its text would remain.
+    """
     if not isinstance(value, dg.TextMetadataValue) or not value.text:
         return None
     left = room - stored_bytes({name: dg.MetadataValue.text(_CUT)})

@@ -71,7 +71,7 @@ progress = logging.getLogger(__name__)
 
 
 class ForceConfig(dg.Config):
-    """The run configuration of every asset."""
+    """The run configuration of every asset except `student`."""
 
     force: bool = False
     """Whether to redo the work even if its result is current."""
@@ -249,6 +249,8 @@ def materialize_videos(
     A video whose result exists afterwards is materialized. A video that failed, is unavailable or has to wait gets an
     observation with the reason, and does not fail the run. A run for a single partition (not a range of one) fails if
     the result of its video does not exist, since exactly that video was requested.
+
+    A result is yielded only if all videos have results, and the run is for a single partition or has later steps.
     """
     keys = context.partition_keys
     is_of_single = PARTITION_TAG in context.run.tags

@@ -154,8 +154,8 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
     """Return a contact sheet of labelled frames, the changes since the previous release, and links.
 
-    The links lead to the review page and to the report, which contains all further results. Without a release, only the
-    contact sheet and the review page are available.
+    The links lead to the review page and to the report, which contains all further results. Without a release, the
+    changes and the link to the report are omitted.
     """
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 

@@ -174,7 +174,7 @@ class RayRunLauncher(_RayRunLauncher):
         return [dict(node.resources_total) for node in nodes]
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Return the health of a run's process, as Ray knows it.
+        """Return the health of a run's process, as Ray reports it.
 
         If the cluster does not answer, or has lost the job because its head was restarted, the process may still be
         running. In that case, a run that has started counts as RUNNING, because its lease shows whether it is alive.

@@ -11,7 +11,7 @@ PREFIX: Final = "data_miner_"
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric, for all values of its labels."""
+    """One metric. `labels` are the names of the labels that distinguish its values."""
 
     name: str
     """The name without the prefix and, for a counter, without `_total`."""

@@ -58,7 +58,7 @@ def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[
 
 @dataclass(frozen=True, slots=True)
 class StoppedProject:
-    """A project that does not advance because a stage has failed. Its `config_file` is None if it came from no file."""
+    """A project that does not advance because a stage has failed. `config_file` is None if no file defines it."""
 
     name: str
     config_file: str | None

@@ -290,7 +290,7 @@ class SiteClient:
         return fetched_video(info, folder, config, described, errand.promised_bytes)
 
     def _fetch_error(self, error: Exception, refusal: Exception | None, errand: Errand) -> Exception:
-        """Return our error for an exception from yt-dlp, which may wrap a refusal or an expired deadline."""
+        """Return the error to raise for an exception that may wrap a refusal, an expired deadline or a MemoryError."""
         if is_out_of_memory(error):
             return MemoryError()
         if refusal is not None:

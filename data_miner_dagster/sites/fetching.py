@@ -60,7 +60,7 @@ class Admission:
         """Raise if the video must not be downloaded.
 
         Raises:
-            VideoPermanentError: the video exceeds a limit of the configuration.
+            VideoPermanentError: the video is live, or exceeds a limit of the configuration.
             Exception: `accept` refuses the video with this exception.
         """
         try:

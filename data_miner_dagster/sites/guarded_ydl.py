@@ -171,7 +171,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         "logger": _Log(),
         "quiet": True,
         "noprogress": True,
-        "buffersize": 8192,  # of the first block; yt-dlp doubles it for later ones
+        "buffersize": 8192,  # for the first block; yt-dlp doubles it for later ones
         "color": "never",
         "ignoreerrors": False,
         "cachedir": False,

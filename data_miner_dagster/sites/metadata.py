@@ -91,7 +91,7 @@ def _side(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The source, query and time of the listing that found an entry, and the entry's `rank` in it, counting from 0."""
+    """The source, query and time of the listing that found an entry, and the entry's `rank`, counting from 0."""
 
     source: str
     query: str

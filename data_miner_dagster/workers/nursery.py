@@ -114,8 +114,8 @@ class Nursery:
         """Wait up to `seconds` for a worker to end, and kill it if it has not.
 
         Returns:
-            The worker's exit code, in the form that Popen uses, and its total CPU time in seconds. If the nursery has
-            ended, and its workers with it, these are None and 0.
+            The worker's exit code, in the form that Popen uses, and its total CPU time in seconds. They are None and 0
+            if the nursery has ended, because its workers have ended with it.
         """
         try:
             ended = self._tell({"end": process_id, "seconds": seconds}, [])

@@ -73,7 +73,7 @@ class WorkerPool:
         self._notices_file.close()
 
     def beside(self) -> "WorkerPool":
-        """Return another pool for the same module, which must be closed before this one.
+        """Return another pool for the same module. It must be closed before this pool.
 
         The pools share the process that has imported the module, which saves starting another. The new pool has its own
         workers, which never see data that was given to this pool's workers.

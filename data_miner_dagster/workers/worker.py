@@ -37,7 +37,7 @@ class Worker:
         self._exit_code: int | None = None
         self._has_ended = False
         self._ending = threading.Lock()
-        self._cpu_seconds = 0.0  # of its whole lifetime, once it has ended
+        self._cpu_seconds = 0.0  # over its whole lifetime, once it has ended
         self._told_cpu_seconds = 0.0
 
     @property

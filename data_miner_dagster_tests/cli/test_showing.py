@@ -293,7 +293,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
                 query="clips [1]",
                 listed_at=utc_now(),
                 num_found=3,
-                passed_over="6 files were left out: .swf 6",
+                passed_over="6 files were left out: .swf (6)",
             )
         )
         session.add(
@@ -323,7 +323,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
     printed = console.getvalue()
     assert "Part #1 of 2 [x].mp4 (files-ddd): cannot be decoded: no frame decodes" in printed
     assert "[b] 100% (frames-1): 2 pictures were left out" in printed
-    assert "files clips [1]: 6 files were left out: .swf 6" in printed
+    assert "files clips [1]: 6 files were left out: .swf (6)" in printed
     assert "feeds http://a.test/feed: HTTP 404" in printed
 
 

@@ -1,4 +1,4 @@
-"""The page for calibrating the filter's threshold: its question, and the threshold that follows from the answers."""
+"""The page for calibrating the filter's threshold: the question to ask, and the threshold that follows from answers."""
 
 import shlex
 from pathlib import Path

@@ -43,7 +43,7 @@ _NOT_KEPT: Final = (b"cache-control", b"no-store")
 def cookie_name(port: int) -> str:
     """Return the name of the session cookie.
 
-    It contains the port because browsers send cookies to all ports of a host.
+    The name contains the port because browsers send cookies to all ports of a host.
     """
     return f"data_miner_review_{port}"
 
@@ -71,7 +71,7 @@ class Gate:
         self._cookie_name = cookie_name(port)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on if its visitor is logged in or its path needs no login. Answer any other request with 401.
+        """Pass a request on if its visitor is logged in or its path needs no login. Otherwise, respond with 401.
 
         Headers for security and caching that are missing from a response are added.
         """

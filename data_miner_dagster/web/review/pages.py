@@ -240,7 +240,7 @@ class Pages:
         return HTMLResponse(html, headers={"content-security-policy": _REPORT_POLICY})
 
     def picture(self, request: Request) -> Response:
-        """Return the picture of a frame as a JPEG, at small size if the address contains `small`.
+        """Return the picture of a frame as a JPEG, at small size if the query string contains `small`.
 
         Raises:
             HTTPException: the frame does not exist, or its file is missing or damaged (404).

@@ -52,4 +52,4 @@ def word_of(words: type[_Word], text: str) -> _Word:
     try:
         return words(text)
     except ValueError:
-        raise ConfigError(f"{text!r} is not a valid value; use one of {', '.join(words)}") from None
+        raise ConfigError(f"{text!r} in the address is not valid; use one of {', '.join(words)}") from None
