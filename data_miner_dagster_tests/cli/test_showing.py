@@ -314,7 +314,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
         working = json.loads(run_command("status", "--root", platform.root, "--json").stdout)["working"]
     lines = [line.split() for line in text.splitlines()]
     assert ["cyclists", "feeds", "http://a.test/feed", "HTTP", "404"] in lines
-    assert ["cyclists", "files", "clips", "[1]", "6", "files", "were", "left", "out:", ".swf", "6"] in lines
+    assert ["cyclists", "files", "clips", "[1]", "6", "files", "were", "left", "out:", ".swf", "(6)"] in lines
     assert working[0]["name"] == "Part #1 of 2 [x].mp4"
     console = io.StringIO()
     with pytest.MonkeyPatch.context() as patched:

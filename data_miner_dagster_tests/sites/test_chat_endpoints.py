@@ -114,5 +114,5 @@ def test_ask__only_whom_the_settings_allow() -> None:
 def test_check_endpoint__a_name_that_does_not_resolve_is_no_mistake_of_the_settings() -> None:
     config = EndpointConfig.model_validate({"url": "https://eyes.invalid/v1", "model": "eyes"})
     check_endpoint("eyes", config, ())
-    with pytest.raises(ConfigError, match="unencrypted"):
+    with pytest.raises(ConfigError, match="not encrypted"):
         check_endpoint("eyes", config.model_copy(update={"url": "http://eyes.invalid/v1"}), ())

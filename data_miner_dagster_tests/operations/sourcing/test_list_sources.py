@@ -317,7 +317,7 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     outcome = list_sources(platform, "p")
     assert (outcome.counts["members"], outcome.counts["failed_sources"]) == (1, 2)
     kept = listings(platform)
-    assert kept["*"].passed_over == "4 files were left out: .swf 2, .txt 1, not UTF-8 (caf\\xe9.mp4) 1"
+    assert kept["*"].passed_over == "4 files were left out: .swf (2), .txt (1), name not UTF-8: caf\\xe9.mp4 (1)"
     assert outcome.metadata["in *"] == kept["*"].passed_over
     assert (
         kept["~nobodyhere/x.mp4"].error

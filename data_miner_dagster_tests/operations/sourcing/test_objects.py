@@ -47,7 +47,7 @@ def test_list_objects__the_videos_below_an_address(buckets: FaultyBuckets) -> No
         (f"{PLACE}/films/b.mp4", "b", Origin.OBJECT, 2),
     ]
     assert [one.video_key.partition(".")[0] for one in found.candidates] == ["object-c-d", "object-z", "object-b"]
-    assert found.remark == "3 files were left out: .txt 1, invalid name 1, no extension 1"
+    assert found.remark == "3 files were left out: .txt (1), invalid name (1), no extension (1)"
     assert _listed(buckets, f"{PLACE}/films", most=2) == [f"{PLACE}/films/a/b/c d.webm", f"{PLACE}/films/a/z.MOV"]
 
 
