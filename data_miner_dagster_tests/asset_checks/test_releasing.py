@@ -26,7 +26,7 @@ def test_release_is_whole__passes(release: Path, tmp_path: Path, monkeypatch: py
     assert figures_of(found) == {
         "release": "v001",
         "files": sum(path.is_file() for path in release.rglob("*")) - 2,  # the manifest, and the list of checksums
-        "damaged files": 0,
+        "problems": 0,
         "first problems": "none",
         "withdrawn": "no",
     }

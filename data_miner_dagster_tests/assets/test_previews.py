@@ -48,7 +48,7 @@ def test_project_metadata__leads_to_the_review_pages_without_a_secret_or_a_port(
         assert "`data-miner review cyclists` " in text
         assert f"[review](/review/projects/cyclists{page})\n" in text
     text = markdown(dataset_metadata(platform, "cyclists")["next"])
-    assert text.startswith("`data-miner export cyclists --to FOLDER`; ")
+    assert text.startswith("`data-miner export cyclists --to FOLDER` exports the release; ")
     assert "[report](/review/report/cyclists/), " in text
 
 
