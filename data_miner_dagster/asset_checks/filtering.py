@@ -23,7 +23,7 @@ def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: Pla
             "decisions": found.num_decisions,
             "frames without a decision": found.num_undecided,
             "decisions without a frame": found.num_of_no_frame,
-            "frames with several decisions": found.num_repeated,
-            "dropped without a reason": found.num_without_reason,
+            "repeated decisions": found.num_repeated,
+            "missing or unexpected reason": found.num_without_reason,
         },
     )

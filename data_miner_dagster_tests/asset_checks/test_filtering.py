@@ -16,14 +16,14 @@ SOUND = {
     "decisions": 5,
     "frames without a decision": 0,
     "decisions without a frame": 0,
-    "frames with several decisions": 0,
-    "dropped without a reason": 0,
+    "repeated decisions": 0,
+    "missing or unexpected reason": 0,
 }
 FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
     "undecided": ({"decisions": 4, "frames without a decision": 1}, lambda rows: rows.pop()),
-    "decided twice": ({"decisions": 6, "frames with several decisions": 1}, lambda rows: rows.append(rows[0])),
+    "decided twice": ({"decisions": 6, "repeated decisions": 1}, lambda rows: rows.append(rows[0])),
     "decided twice in place of another": (
-        {"frames with several decisions": 1, "frames without a decision": 1},
+        {"repeated decisions": 1, "frames without a decision": 1},
         lambda rows: rows.__setitem__(0, rows[1]),
     ),
     "of no frame": (
@@ -34,8 +34,11 @@ FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
         {"frames without a decision": 1, "decisions without a frame": 1},
         lambda rows: rows[0].update(frame_id="files-aaa/000009"),
     ),
-    "dropped without a reason": ({"dropped without a reason": 1}, lambda rows: rows[1].update(drop_reason=None)),
-    "kept with a reason": ({"dropped without a reason": 1}, lambda rows: rows[0].update(drop_reason="junk")),
+    "missing or unexpected reason": (
+        {"missing or unexpected reason": 1},
+        lambda rows: rows[1].update(drop_reason=None),
+    ),
+    "kept with a reason": ({"missing or unexpected reason": 1}, lambda rows: rows[0].update(drop_reason="junk")),
 }
 
 
@@ -80,7 +83,7 @@ def test_every_frame_is_decided__fails_and_says_why(
     assert found.description == (
         f"5 frames, {wanted['frames without a decision']} of them without a decision; {wanted['decisions']} decisions, "
         f"{wanted['decisions without a frame']} of them without a frame, "
-        f"{wanted['frames with several decisions']} repeated, "
-        f"{wanted['dropped without a reason']} with a missing or unexpected reason; "
+        f"{wanted['repeated decisions']} repeated, "
+        f"{wanted['missing or unexpected reason']} with a missing or unexpected reason; "
         "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
     )
