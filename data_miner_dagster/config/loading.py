@@ -1,8 +1,8 @@
 """Load the configuration from YAML and environment variables, interpolate it, and validate it with pydantic.
 
-Every mistake becomes a one-line `ConfigError` that gives the file, key, value and remedy. Belongs here: reading files
-and environment variables. Does not belong here: fields and ranges (the other modules of this folder), or code that acts
-on the settings.
+Every mistake becomes a one-line `ConfigError` that gives the file, the key or position, and a remedy. Belongs here:
+reading files and environment variables. Does not belong here: fields and ranges (the other modules of this folder), or
+code that acts on the settings.
 """
 
 import os
