@@ -72,7 +72,7 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
         cells = [[row.kind.words(row.subject), *rest, row.line] for row, *rest in zip(rows, dates, told, strict=True)]
         print_table(["what", "since", "notified", "why"], cells)
     elif platform.config.alerts.targets:
-        echo("nothing is wrong")
+        echo("there are no alerts")
     else:
         echo("platform.alerts.targets is empty, so nothing is monitored; add a target to be notified")
     if num_messages:

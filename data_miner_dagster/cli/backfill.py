@@ -27,7 +27,8 @@ def backfill(
     missing: Annotated[bool, typer.Option("--missing", help="Choose videos without the asset (the default).")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Choose videos for which the asset failed.")] = False,
     stale: Annotated[
-        bool, typer.Option("--stale", help="Choose videos whose results come from other settings or versions.")
+        bool,
+        typer.Option("--stale", help="Choose videos whose asset comes from different settings or another version."),
     ] = False,
     keys_file: KeysFileOption = None,
     force: Annotated[bool, typer.Option("--force", help="Recreate the asset even if it is current.")] = False,
@@ -66,7 +67,7 @@ def backfill(
         for line in lines:
             echo(line)
     elif standings or keys_file is not None:
-        raise ConfigError(f"asset {asset} is produced for a whole project; omit the options that choose videos")
+        raise ConfigError(f"{asset} is produced for a whole project; omit --missing, --failed, --stale and --keys-file")
     else:
         choice, runs = None, [WantedRun(stage, (project,), force=force)]
         echo(f"{asset} of project {project}: one run")

@@ -1,6 +1,7 @@
 """Commands that copy a whole root and manage the copies: `backup`, `restore`, `backups`."""
 
 import os
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -44,7 +45,9 @@ def backup(
     snapshot = outcome.snapshot
     new = f"{outcome.num_new_files:,} of them new, {size_text(outcome.num_new_bytes)}"
     what = f"{counted(snapshot.num_files, 'file')}, {size_text(snapshot.num_bytes)} ({new})"
-    echo(f"{what} would be in {store.shown}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}")
+    echo(
+        f"a backup in {store.shown} would have {what}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}"
+    )
     if snapshot.num_gone:
         gone = counted(snapshot.num_gone, "file was", "files were")
         them = "it" if snapshot.num_gone == 1 else "them"
@@ -59,7 +62,7 @@ def restore(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Restore a backup into an empty --root. If it is interrupted, run the same command again."""
+    """Restore a backup into an empty root. If the command is interrupted, run it again."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.cli.up import locked_root
     from data_miner_dagster.domain.errors import ConfigError
@@ -91,7 +94,8 @@ def restore(
     there = f"; {outcome.num_there:,} existed there already" if outcome.num_there else ""
     files, were = counted(outcome.num_files, "file"), "was" if outcome.num_files == 1 else "were"
     echo(f"{files} from backup {outcome.snapshot.id} {were} restored to {platform.root}{there}")
-    echo(f"continue with `data-miner up --root {platform.root}`, or `data-miner run`")
+    again = f"--root {quote(str(platform.root))}"
+    echo(f"next: run `data-miner up {again}`, or `data-miner run --config FILE {again}`")
 
 
 def backups(
@@ -131,7 +135,7 @@ def backups(
         print_json([plain(snapshot) for snapshot in found])
         return
     print_table(
-        ["backup", "made", "files", "size", "of"],
+        ["backup", "created", "files", "size", "root"],
         [(entry.id, entry.made_at, f"{entry.num_files:,}", size_text(entry.num_bytes), entry.root) for entry in found],
         numbers=["files", "size"],
     )

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from data_miner_dagster.cli.options import said_again
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
 from data_miner_dagster.domain.phrases import counted
@@ -67,20 +68,20 @@ def show_box_calibration(
     if found.num_unjudged:
         echo(
             f"{counted(found.num_unjudged, 'unjudged box counts', 'unjudged boxes count')} as wrong, because people "
-            "have marked the frames as complete"
+            f"have marked {'its frame' if found.num_unjudged == 1 else 'their frames'} as complete"
         )
-    echo(f"stored in {found.file}")
+    echo(f"the calibration is stored in {found.file}")
     show_settings(platform, project, "releasing", found.settings, is_to_be_written=is_to_be_written)
     if found.num_more or found.missed is None:
-        wanted = ", ".join(f"{number} of {name}" for name, number in found.num_more.items())
+        wanted = ", ".join(f"{number} for {name}" for name, number in found.num_more.items())
         what = f"more verdicts are needed ({wanted})" if wanted else "verdicts on the random sample are needed"
-        echo(f"{what}; give them in `data-miner review {project}`")
+        echo(f"{what}; give them in `data-miner review {project}{said_again()}`")
 
 
 def _missed_line(found: "CalibratedBoxes") -> str:
     if found.missed is None:
-        return "missed objects: not measured; label all objects on frames of the random sample to measure them"
-    line = f"missed objects: {_missed(found.missed)} on {counted(found.calibration.num_random_frames, 'random frame')}"
+        return "missed objects: not measured; label all objects in the frames of the random sample to measure them"
+    line = f"missed objects: {_missed(found.missed)} in {counted(found.calibration.num_random_frames, 'random frame')}"
     if found.missed_at_chosen is not None:
         line += f"; {estimate_text(found.missed_at_chosen.share)} at the new thresholds"
     return line

@@ -1,6 +1,7 @@
 """The command `calibrate`: compute thresholds from people's answers about frames, or about boxes with --boxes."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from data_miner_dagster.cli.options import (
     ProjectArgument,
     RootOption,
     opened_existing,
+    said_again,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.settings_to_write import settings_json, show_settings
@@ -54,8 +56,8 @@ def calibrate(
     """Compute the filter threshold that reaches --precision or --recall, from answers about frames near it.
 
     Answer the questions in `data-miner review`, under *Filter threshold*. Without --precision and --recall, the command
-    writes the same questions to a CSV file. With --boxes, it computes a threshold for each class and the share of
-    missed objects from verdicts on boxes.
+    writes the same questions to a CSV file. With --boxes, it computes the threshold of each class at which --precision
+    (default: 0.9) of the boxes are right, and the share of missed objects, from verdicts on boxes.
     """
     from data_miner_dagster.operations.evaluation.calibration import calibrate_boxes
     from data_miner_dagster.operations.filtering.calibration import find_threshold, write_questions
@@ -69,13 +71,13 @@ def calibrate(
     platform = opened_existing(root, config, profile)
     if boxes:
         if recall is not None or answers is not None or restart:
-            raise ConfigError("--boxes cannot be combined with --recall, --answers or --restart; use --precision")
+            raise ConfigError("--boxes excludes --recall, --answers and --restart; omit --boxes or the others")
         found_boxes = calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision)
         show_box_calibration(platform, found_boxes, project, is_to_be_written=write, as_json=as_json)
         return
     if precision is None and recall is None:
         sheet = write_questions(platform, project, num_questions=frames, restart=restart)
-        _show_sheet(sheet, f"{project}{f' --root {root}' if root else ''}", as_json=as_json)
+        _show_sheet(sheet, f"{project}{said_again()}", as_json=as_json)
         return
     found = find_threshold(
         platform,
@@ -104,7 +106,7 @@ def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> 
         "answered so far:\n"
         f"  data-miner review {arguments}  asks about them, under *Filter threshold*\n"
         f"  {sheet.table}  the same questions: fill in the column `answer` with keep or drop\n"
-        f"{'next' if is_done else 'then'}: data-miner calibrate {arguments} --precision 0.9"
+        f"{'next' if is_done else 'then'}: run `data-miner calibrate {arguments} --precision 0.9`"
         f"{'' if is_done else ' (with --answers FILE, if you filled in the table)'}"
     )
 
@@ -148,10 +150,11 @@ def _show_threshold(
     if found.num_not_sampled:
         echo(f"left out: {counted(found.num_not_sampled, 'answer')} from other queues, which are not random samples")
     if found.num_unknown:
-        echo(f"left out: {counted(found.num_unknown, 'answer')} about frames that do not depend on the threshold")
+        about = "about frames that are unknown or do not depend on the threshold"
+        echo(f"left out: {counted(found.num_unknown, 'answer')} {about}")
     if not result.is_assured and found.num_answered < found.num_questions:
         num_open = found.num_questions - found.num_answered
-        review = f"data-miner review {project} --root {platform.root}"
+        review = f"data-miner review {project} --root {quote(str(platform.root))}"
         is_last_line = result.chosen is None  # otherwise the settings follow, with a next step of their own
         echo(
             f"next: run `{review}` ({counted(num_open, 'question is', 'questions are')} open)"

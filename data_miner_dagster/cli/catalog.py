@@ -66,6 +66,6 @@ def add_video(
     for key, is_new in add(platform, project, address):
         echo(f"{key} {'was added to' if is_new else 'is already in'} {project}")
     echo(
-        f"next: run `data-miner run --config FILE{said_again()}` for a release with it; a running `data-miner up` does "
+        f"next: run `data-miner run --config FILE{said_again()}` for a new release; a running `data-miner up` does "
         "this automatically"
     )

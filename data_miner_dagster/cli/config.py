@@ -37,7 +37,7 @@ def check(
     root: RootOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Check a file without changing anything, and report mistakes in one line.
+    """Check a file without changing anything. Mistakes are reported on one line.
 
     The file's own settings must allow the licences of its models. With a root or a profile, the models must also exist
     and know the classes, and frames must be sampled in the same way as the frames under the root.
@@ -63,7 +63,7 @@ def check(
     for remark in folders_without_videos(loaded.project, file.absolute().parent):
         echo(f"warning: {remark}", err=True)
     echo(f"{file} is valid: project {loaded.name}, {sources}, {classes}")
-    echo(f"next: data-miner run --config {quote(str(file))}{said_again()}")
+    echo(f"next: run `data-miner run --config {quote(str(file))}{said_again()}`")
 
 
 @app.command()

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _RUNS_A_PAGE: Final = 500
-_REMARK: Final = "the runs of these events were removed with a forgotten video"
+_REMARK: Final = "earlier events were removed because they may show a forgotten video"
 
 
 @contextmanager
 def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
-    """Yield Dagster's instance, or None if it does not exist yet."""
+    """Yield Dagster's instance and close it afterwards, or yield None if it does not exist yet.
+
+    Raises:
+        ConfigError: Dagster's settings or one of its databases cannot be used.
+    """
     from data_miner_dagster.deployment import existing_instance, name_dagster_storage, standing_dagster_home
 
     home = standing_dagster_home(platform.layout)
@@ -45,11 +49,16 @@ def remove_stray_partitions(platform: "Platform") -> int | None:
 
 
 def forget_in_history(platform: "Platform", needles: Collection[str], projects: Collection[str]) -> int:
-    """Delete every run that names one of `needles` or worked on one of `projects`; return the number deleted.
+    """Delete every finished run that names one of `needles` or worked on one of `projects`; return the number deleted.
 
-    All runs of the projects are deleted because they store previews with pictures. This shortens the history that
-    Dagster shows, but loses nothing that further work needs. Runs in flight are kept. Events of the projects, other
-    rows that name one of `needles`, and the history that `migrate-to` set aside are deleted too.
+    All finished runs of the projects are deleted because they store previews with pictures. This shortens the history
+    that Dagster shows, but loses nothing that further work needs. Events of the projects, other rows that name one of
+    `needles`, and the history that `migrate-to` set aside are deleted too.
+
+    Args:
+        platform: the platform of one root.
+        needles: strings that identify the forgotten videos, such as their keys and addresses.
+        projects: the names of the projects that contained the videos.
     """
     from data_miner_dagster.catalog.database import compact_sqlite
     from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space
@@ -100,9 +109,10 @@ def _concerns(
 
 
 def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str]) -> None:
-    """Delete the projects' events that pruning kept, and overwrite the state that Dagster stores alongside its events.
+    """Delete the events without a run that belong to `projects` or to no partition, and what Dagster derived from them.
 
-    This state consists of each asset's last materialization and of summaries.
+    Dagster stores each asset's last materialization and a summary of its partitions. The former is overwritten, and
+    the latter is deleted.
     """
     import dagster as dg
     from dagster._core.instance import RUNLESS_RUN_ID

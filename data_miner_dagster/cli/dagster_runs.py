@@ -23,8 +23,8 @@ _CANCEL_SECONDS: Final = 15.0
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
     """Record in Dagster that the work in `scope` is held for `reason`, or that it resumes if `reason` is None.
 
-    The record is an observation of the stage's asset, and covers at most the first 25 videos in `scope`. Without a
-    Dagster instance, nothing is recorded.
+    Each record is an observation of the stage's asset. A scope without a stage is recorded at downloading if it names
+    videos, otherwise at releasing. At most the first 25 videos are recorded, and nothing without a Dagster instance.
     """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
@@ -47,9 +47,14 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 
 
 def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") -> "Iterator[str]":
-    """Mark batches as paused, cancel their unfinished runs, and wait up to 15 s for each run; yield a line per run.
+    """Mark batches as paused, cancel their unfinished runs, and yield a line for each of these runs.
 
-    Unfinished work that is not held, such as work for other projects, continues in other runs.
+    Each run gets up to 15 s to end. Unfinished work that is not held, such as work for other projects, continues in
+    other runs.
+
+    Args:
+        platform: the platform of one root.
+        batches: the id of each batch's run by the id of the batch. It is None if no run has taken the batch yet.
     """
     from data_miner_dagster.catalog.holds import mark_paused
     from data_miner_dagster.sensors.lost_work import run_of_batch
@@ -69,10 +74,10 @@ def _cancelled(instance: "dg.DagsterInstance", run: "dg.DagsterRun") -> str:
     name = f"run {run.run_id[:8]} ({run.job_name})"
     # Only a run that a code server started can be reached. `data-miner run` executes its runs in its own process.
     if not instance.run_coordinator.cancel_run(run.run_id):
-        return f"{name} cannot be cancelled from here; press Ctrl-C in the terminal where it is running"
+        return f"{name} cannot be cancelled from here; if it is running in a terminal, press Ctrl-C there"
     while time.monotonic() - started < _CANCEL_SECONDS:
         current = instance.get_run_by_id(run.run_id)
         if current is None or current.is_finished:
-            return f"{name} was cancelled"
+            return f"{name} is no longer running"
         time.sleep(0.2)
-    return f"{name} is being cancelled"
+    return f"{name} is still being cancelled"

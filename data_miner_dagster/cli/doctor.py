@@ -69,10 +69,11 @@ def doctor(
         told = {"standing_still": still, "upgrades": upgrades, "unfinished_rebuilds": rebuilds, "warnings": warnings}
         print_json({"findings": content, **numbers, **told})
     elif findings:
+        num_fixable = sum(item.is_fixable for item in findings)
         print_table(["what", "where", "remedy"], [[item.drift.value, item.subject, item.remedy] for item in findings])
         echo(
             f"{counted(len(findings), 'difference')} found, {num_mended} fixed, {len(left)} left"
-            + ("" if fix else "; use --fix to repair them")
+            + (f"; --fix can repair {num_fixable}" if num_fixable and not fix else "")
         )
     else:
         echo("catalog, files and partitions agree")
@@ -142,7 +143,7 @@ def _partition_findings(platform: "Platform", instance: "dg.DagsterInstance", *,
             findings.append(Finding(Discrepancy.PARTITION_MISSING, f"{name}: {key}", "add it to Dagster"))
         free = set(keys_not_in_use(instance, name, strays[name]))
         for key in sorted(strays[name]):
-            remedy = "remove it from Dagster" + ("" if key in free else " once no run is in flight on it")
+            remedy = "remove it from Dagster" + ("" if key in free else " once no active run uses it")
             findings.append(Finding(Discrepancy.PARTITION_STRAY, f"{name}: {key}", remedy, is_fixable=key in free))
         if fix:
             add_partitions(instance, definition, keys)

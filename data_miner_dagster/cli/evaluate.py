@@ -99,7 +99,8 @@ def _show(outcome: "EvaluationOutcome") -> None:
     _show_confusion(evaluation)
     for line in outcome.remarks:
         echo(line, err=True)
-    echo(f"stored in {outcome.file}" + (f"; curves in {outcome.report}" if outcome.report else ""))
+    curves = f", and the curves in {outcome.report}" if outcome.report else ""
+    echo(f"the evaluation is stored in {outcome.file}{curves}")
 
 
 def _show_confusion(evaluation: "Evaluation") -> None:

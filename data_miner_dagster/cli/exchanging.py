@@ -12,6 +12,7 @@ from data_miner_dagster.cli.options import (
     ProjectArgument,
     RootOption,
     opened_existing,
+    said_again,
     user_name,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
@@ -131,7 +132,8 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
     if found.unknown_frames:
         number = len(found.unknown_frames)
         match = "answer matches" if number == 1 else "answers match"
-        echo(f"{number} {match} no frame of this project (for example, {found.unknown_frames[0]})", err=True)
+        frame = found.unknown_frames[0]
+        echo(f"left out: {number:,} {match} no frame of this project (for example, {frame})", err=True)
     if found.unmet:
         echo(
             f"{counted(len(found.unmet), 'verdict is stored but matches', 'verdicts are stored but match')} "
@@ -141,7 +143,7 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
         for one in found.unmet[:_MOST_UNMET]:
             echo(f"  {one.verdict.frame_id}, {one.verdict.word.value}: {one.reason.value}", err=True)
         if len(found.unmet) > _MOST_UNMET:
-            echo(f"  `data-miner review list {project} --unmet` lists all of them", err=True)
+            echo(f"  `data-miner review list {project} --unmet{said_again()}` lists all of them", err=True)
     if found.num_new or found.num_undone:
         echo("the next `data-miner run` applies the verdicts")
 
@@ -170,11 +172,12 @@ def list_verdicts(
         print_json([_verdict_json(verdict) for verdict in verdicts])
         return
     if not verdicts:
-        echo(f"{project} has no verdicts yet; `data-miner review {project}` collects some")
+        echo(f"{project} has no verdicts yet; give some in `data-miner review {project}{said_again()}`")
         return
     print_table(("given", "who", "verdict", "frame", "class"), [_cells(one) for one in verdicts[:_MOST_LISTED]])
     if len(verdicts) > _MOST_LISTED:
-        echo(f"and {len(verdicts) - _MOST_LISTED:,} more; `data-miner review export {project}` writes all of them")
+        command = f"data-miner review export {project} --to FILE.csv{said_again()}"
+        echo(f"and {len(verdicts) - _MOST_LISTED:,} more; `{command}` writes all of them")
 
 
 def _list_unmet(project: str, found: "tuple[UnmetVerdict, ...]", *, as_json: bool) -> None:

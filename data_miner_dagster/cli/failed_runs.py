@@ -90,8 +90,8 @@ class FailedRuns:
     def _lines(self, runs: "list[dg.DagsterRun]") -> list[str]:
         lines = [self._line(run) for run in runs[:_MOST_LINES]]
         if len(runs) > _MOST_LINES:
-            more = counted(len(runs) - _MOST_LINES, "more run")
-            lines.append(f"{more} failed at the same time; see {self._address}/runs")
+            more = counted(len(runs) - _MOST_LINES, "more run has", "more runs have")
+            lines.append(f"{more} failed; see {self._address}/runs")
         return lines
 
     def _line(self, run: "dg.DagsterRun") -> str:
@@ -110,7 +110,7 @@ class FailedRuns:
             return f"Dagster starts it again; its log is at {page}"
         if run.tags.get(MAX_RETRIES_TAG) == NO_RETRIES:
             return f"`data-miner status` shows what is retried and when; its log is at {page}"
-        return f"correct the cause, then re-execute it at {page}"
+        return f"correct the cause, then re-execute the run at {page}"
 
 
 def _names(run: "dg.DagsterRun") -> set[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def force_dedup(
     project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
-    """Deduplicate all of a project's frames from scratch, in this process."""
+    """Deduplicate all kept frames of a project from scratch, in this process."""
     from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
 
     _print_outcome(deduplicate_project(opened_existing(root, config, profile), project, force=True))
@@ -29,7 +29,7 @@ def force_dedup(
 def force_detect(
     project: ProjectArgument, root: RootOption = None, config: ConfigOption = None, profile: ProfileOption = None
 ) -> None:
-    """Run the detectors over all of a project's frames again, in this process."""
+    """Run the detectors again on all representatives of a project, in this process."""
     from data_miner_dagster.operations.detection.detect_project import detect_project
 
     _print_outcome(detect_project(opened_existing(root, config, profile), project, force=True))

@@ -20,7 +20,9 @@ OfProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="On
 StageOption = Annotated[
     str | None, typer.Option("--stage", help="Only this stage: downloading, extraction, embedding, ...")
 ]
-_ReasonOption = Annotated[str, typer.Option("--reason", help="The reason to show in `status` and the sensors.")]
+_ReasonOption = Annotated[
+    str, typer.Option("--reason", help="The reason to show in `data-miner status` and in Dagster.")
+]
 
 
 def pause(
@@ -131,7 +133,10 @@ def _check_project(platform: "Platform", name: str) -> None:
     from data_miner_dagster.domain.errors import ConfigError
 
     if find_project(platform.database, name) is None and find_videos(platform.database, [name]):
-        raise ConfigError(f"{name} is the key of a video, not a project; `data-miner hold {name}` holds a single video")
+        raise ConfigError(
+            f"{name} is the key of a video, not a project; omit --project before it (to stop work on a single video, "
+            f"use `data-miner hold {name}`)"
+        )
     platform.project_config(name)
 
 
@@ -209,13 +214,15 @@ def _some(keys: list[str], most: int = 3) -> str:
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
     """Hold the work in a scope and print the effect on one line; return the amount of work.
 
-    With `dry_run`, the effect is printed, but the work is not held.
+    With `dry_run`, the effect is printed, but the work is not held. `is_cancelling` says whether the caller will cancel
+    the work in progress, and only changes the line.
     """
     from data_miner_dagster.catalog.holds import hold_items, work_within
     from data_miner_dagster.cli.dagster_runs import observe
 
     within = work_within(platform.database, scope)
-    then = "will be cancelled" if is_cancelling else "will finish first"
+    will = "would" if dry_run else "will"
+    then = f"{will} be cancelled" if is_cancelling else f"{will} finish first"
     at_work = f", {within.num_in_flight} in progress {then}" if within.num_in_flight else ""
     if dry_run:
         echo(
@@ -231,7 +238,7 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     what = "held" if num_new else "already held"
     echo(
         f"{scope}: {what}; "
-        f"{counted(within.num_waiting, 'piece of work waits', 'pieces of work wait')}{at_work}; "
-        f"to resume: {scope.resume_command}"
+        f"{counted(within.num_waiting, 'piece of work is', 'pieces of work are')} waiting{at_work}; "
+        f"to resume, run `{scope.resume_command}`"
     )
     return within

@@ -92,7 +92,8 @@ class InProcessRunner:
     ) -> DataMinerError | None:
         """Run one job. Return None if it succeeded and passed its checks, otherwise an error for the caller to raise.
 
-        The error has a one-line message, and the failure's class if that is in `_ERRORS`, else DataMinerError.
+        The error has a one-line message, and the failure's class if that is in `_ERRORS`, else DataMinerError. `config`
+        contains values for the configuration of the job's op.
         """
         run_config: dict[str, object] = {**_QUIET, "ops": config_of(job, **config) if config else {}}
         result = defs.resolve_job_def(job).execute_in_process(
@@ -146,8 +147,9 @@ class InProcessRunner:
     def settle_videos(self) -> None:
         """Download, extract and embed every member, with the three stages in parallel, until no work is due.
 
-        There are at most `MAX_ROUNDS` rounds, because members may keep becoming due and would delay the build
-        indefinitely. The method waits for other runs to finish their work, but not for later retries of failed videos.
+        First, the files of extracted members are examined, so that missing and stale ones are recreated. There are at
+        most `MAX_ROUNDS` rounds, because members may keep becoming due and would delay the build indefinitely. The
+        method waits for other runs to finish their work, but not for later retries of failed videos.
 
         Raises:
             DataMinerError: a stage is closed or held, or a run failed as a whole.
@@ -200,7 +202,7 @@ class InProcessRunner:
             )
 
     def build_dataset(self, *, force: bool) -> None:
-        """Run every stage of the project's build.
+        """Run every stage of the project's build. With `force`, each stage runs even if its result is current.
 
         Raises:
             NothingToReleaseError: no image is left to release.

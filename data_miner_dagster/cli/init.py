@@ -62,10 +62,10 @@ def init(
     for remark in remarks:
         echo(f"warning: {remark}", err=True)
     with_profile = said_again(default_profile="lite")
-    echo(f"next: data-miner config check {quote(str(file))}{with_profile}")
-    echo(f"then: data-miner run --config {quote(str(file))} --root ~/mined{with_profile}")
+    echo(f"next: run `data-miner config check {quote(str(file))}{with_profile}`")
+    echo(f"then: run `data-miner run --config {quote(str(file))} --root ~/mined{with_profile}`")
     if profile is None:
-        echo("      (`lite` needs no model hub and no GPU; without it, `standard` fetches about 6 GB of models)")
+        echo("      (`lite` needs no model hub and no GPU; the default, `standard`, fetches about 6 GB of models)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def project_text(project: str, given: _Given, classes: list[str], positive: list
     prompts = "\n".join(f"    - {_text(words)}" for words in positive)
     named = "\n".join(f"    {_text(word)}: []" for word in classes)
     return f"""\
-# A project: where videos come from, which frames are kept, and which objects are detected on them.
+# A project: where videos come from, which frames are kept, and which objects are detected in them.
 # `data-miner config schema` lists every key. `data-miner config check FILE` reports mistakes before any work starts.
 # You can change and run it again at any time: only changed parts are redone, and the result is a new release version.
 name: {_text(project)}
@@ -140,7 +140,7 @@ filtering:
   # Descriptions of a useful frame. A frame is kept if it is similar enough to one of them.
   positive:
 {prompts}
-  # Frames that are more similar to one of these are dropped, such as "a video game" or "a cartoon".
+  # Descriptions such as "a cartoon". A frame that is more similar to one of them than to those above is dropped.
   negative: []
   # The default threshold depends on the encoder; `data-miner review` finds a better one from your answers.
   # positive_threshold: 0.3

@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def end_groups(groups: Iterable[int]) -> None:
-    """Kill process groups and wait for them to end, for a few seconds at most."""
+    """Kill process groups, and wait up to 5 s for them to end."""
     left = set(groups)
     deadline = time.monotonic() + _WAIT_SECONDS
     while left and time.monotonic() < deadline:

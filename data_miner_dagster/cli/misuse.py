@@ -53,4 +53,4 @@ def _meant(error: Any, words: str) -> str:
     guesses = [f"`--project {words}`"] if is_name else []
     if command.name == _WITHOUT_KEYS:
         guesses.append(f"`{PROGRAM} {_WITH_KEYS} {words}` for single videos")
-    return f"; did you mean {', or '.join(guesses)}?" if guesses else ""
+    return f"; use {', or '.join(guesses)}" if guesses else ""

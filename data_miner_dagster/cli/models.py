@@ -92,13 +92,16 @@ def fetch_models(
     profile: Annotated[str, profile_option("The models to fetch: small ones for a CPU, or the full ones.")] = "lite",
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Fetch this model of the registry instead of a profile's. Repeatable."),
+        typer.Option(
+            "--model", help="Fetch this model of the registry instead of a profile's models; may be repeated."
+        ),
     ] = None,
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
     own: Annotated[
         bool,
         typer.Option(
-            "--own", help="Fetch the models in buckets from platform.models.registry instead of a profile's models."
+            "--own",
+            help="Fetch all models of platform.models.registry that are stored in buckets, not a profile's models.",
         ),
     ] = False,
     root: RootOption = None,
@@ -114,7 +117,7 @@ def fetch_models(
         return
     if not own and not model:
         _fetch(PROFILES[profile].entries, None)
-        echo(f"next: data-miner run --config FILE --profile {profile}")
+        echo(f"next: run `data-miner run --config FILE --profile {profile}`")
         return
     settings = opened(root, config).config
     known = entries_of(settings.models)

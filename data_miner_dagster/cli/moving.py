@@ -1,6 +1,6 @@
 """The command `migrate-to`: move a root's catalog and Dagster's storage from SQLite to PostgreSQL.
 
-The command can be killed at any moment and started again. The root does not change until the copy is complete, and an
+The command can be killed at any moment and started again. The root stays on SQLite until the copy is complete, and an
 unfinished copy is recreated. The root is then switched over in repeatable steps. Between those steps, commands refuse
 to use the root.
 """
@@ -56,8 +56,8 @@ def migrate_to(
             moved = _copy(platform, url, target, moved, dry_run=dry_run)
         elif (moved.url, moved.needs_password) != _kept_url(url):
             raise ConfigError(
-                f"the catalog of {platform.root} was moved to {moved.url} on {moved.since}; to finish that move, give "
-                "the same URL again"
+                f"the catalog of {platform.root} was moved to {moved.url} on {moved.since}; if that move was "
+                "interrupted, give the same URL again to finish it"
             )
         if moved is None or dry_run:
             return
@@ -99,9 +99,10 @@ def _kept_url(url: str) -> tuple[str, bool]:
 def _copy(
     platform: "Platform", url: str, target: str, earlier: "MovedCatalog | None", *, dry_run: bool
 ) -> "MovedCatalog | None":
-    """Copy the catalog and Dagster's storage; return the record of the move, which is not in effect yet.
+    """Copy the catalog and Dagster's storage; return the record of the move, now ready to switch the root over.
 
-    With `dry_run`, only print the row counts, and return None.
+    `earlier` is the record of an unfinished attempt to continue, or None. With `dry_run`, only print the row counts,
+    and return None.
     """
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
@@ -178,9 +179,10 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
             return
         with locked_dagster_files(home) as dagster:
             if active := active_run_ids(dagster):
+                named, them = (active[0], "it") if len(active) == 1 else (f"such as {active[0]}", "them")
                 raise ConfigError(
-                    f"Dagster has {counted(len(active), 'active run')}, such as {active[0]}; wait, or end them "
-                    "in the UI (the next `data-miner up` or `run` ends runs that a crash has left behind)"
+                    f"Dagster has {counted(len(active), 'active run')} ({named}); wait, or end {them} in the UI (the "
+                    "next `data-miner up` or `run` ends runs that a crash has left behind)"
                 )
             yield source, dagster
 
@@ -203,7 +205,7 @@ def _has_own_storage(home: Path) -> bool:
         return False
     if "postgres" in (content.get("storage") or {}):
         return True
-    raise ConfigError(f"{file} has a section `{chosen[0]}`; remove it so that Dagster's storage can be moved too")
+    raise ConfigError(f"{file} has a section `{chosen[0]}`; remove that section so that Dagster's storage is moved too")
 
 
 # --- switching ---

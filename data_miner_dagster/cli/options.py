@@ -100,7 +100,10 @@ ProjectOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class PlatformOptions:
-    """The options that select a command's platform. An option that is None leaves the choice to the environment."""
+    """The options that select a command's platform.
+
+    An option that is None leaves the choice to the environment and the settings.
+    """
 
     root: Path | None = None
     config: Path | None = None

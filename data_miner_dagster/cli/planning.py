@@ -8,7 +8,7 @@ import typer
 
 from data_miner_dagster.cli.options import JsonOption, ProfileOption, RootOption, platform_options, said_again
 from data_miner_dagster.cli.output import echo, print_json, print_table
-from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.phrases import counted, phrase_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ def plan(
     if as_json:
         print_json(found.as_json())
         return
-    print_table(("what", "how much", "by"), list(_rows(found)), numbers=("how much",))
+    print_table(("what", "how much", "based on"), list(_rows(found)), numbers=("how much",))
     for listing in found.listing.failed:
         echo(f"{listing.source} {listing.query} was not listed in full: {listing.error}")
     echo(_last_line(found, file))
@@ -51,7 +51,9 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
     guessed = f"{unknown:,} of unknown duration ({rates.seconds_per_video.origin})" if unknown else "as listed"
     yield "hours of video", f"{forecast.hours:,.1f}" if forecast.hours >= 1 else f"{forecast.hours:.2g}", guessed
     yield "requests to sites", f"{forecast.num_requests:,}", rates.requests_per_video.origin
-    slowest = f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no requests are needed"
+    slowest = (
+        f"budgets and pauses of {forecast.slowest_site}" if forecast.slowest_site else "no site limits the requests"
+    )
     yield "days at least", f"{forecast.days:,.2f}", slowest
     yield "space for videos", size_text(forecast.videos_bytes), rates.bytes_per_second.origin
     yield "space for frames", size_text(forecast.frames_bytes), rates.bytes_per_frame.origin
@@ -60,7 +62,7 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
         around = "over whole clips" if found.follows_whole_clips else "around the expected images"
         by = "each detector" if found.video_tracker is None else f"the tracker {found.video_tracker}"
         yield "pictures to follow objects", f"{found.num_neighbours:,}", f"{around}, for {by} to examine"
-        yield "space for these", size_text(found.neighbours_bytes), rates.bytes_per_frame.origin
+        yield "space for these pictures", size_text(found.neighbours_bytes), rates.bytes_per_frame.origin
     if found.video_tracker is not None:
         examined = f"these pictures and the images, one by one, through {found.video_tracker}"
         yield "passes of the tracker", f"{found.num_tracked:,}", examined
@@ -75,15 +77,15 @@ def _not_accepted(found: "Plan") -> "Iterator[str]":
     """Yield the reasons why fewer videos are accepted than were listed."""
     listing = found.listing
     lost = [
-        *((number, rule.value) for rule, number in listing.num_by_rule.items()),
+        *((number, phrase_of(rule.value)) for rule, number in listing.num_by_rule.items()),
         (listing.num_repeated, "listed more than once"),
         (listing.num_forgotten, "removed on request"),
-        (found.num_given_up, "failed earlier and are not retried"),
+        (found.num_given_up, "given up after earlier failures"),
     ]
     if any(number for number, _ in lost):
-        yield "without " + ", ".join(f"{number:,} {reason}" for number, reason in lost if number)
+        yield "not accepted: " + ", ".join(f"{number:,} {reason}" for number, reason in lost if number)
     if found.prescreens:
-        yield "thumbnails will reject more"
+        yield "the thumbnail check may reject more"
 
 
 def _sites(by_site: "Mapping[str, int]") -> str:
@@ -92,5 +94,5 @@ def _sites(by_site: "Mapping[str, int]") -> str:
 
 def _last_line(found: "Plan", file: Path) -> str:
     if not found.forecast.num_videos:
-        return "Nothing would be added: see the rules above, or use other sources."
-    return f"No video was fetched. Next: data-miner run --config {quote(str(file))}{said_again()}"
+        return "no video would be added; change the rules that reject the listed videos, or add sources"
+    return f"no video was fetched; next: run `data-miner run --config {quote(str(file))}{said_again()}`"

@@ -18,8 +18,10 @@ _MOST_OF_A_COMMAND: Final = 120
 _IS_UP: Final = re.compile(r"data[-_]miner\S* .*\bup\b")
 
 
-def check_port(host: str, port: int, option: str = "--port") -> None:
-    """Check that a server can listen at an address, then release it. `option` is the option that set the port.
+def check_port(host: str, port: int, option: str = "--port", host_option: str = "--host") -> None:
+    """Check that a server can listen on a port of `host`, then release the port.
+
+    `option` and `host_option` are the options or settings that set the port and the host.
 
     Raises:
         ConfigError: a server cannot listen there. The message says which process to stop, or which option to use.
@@ -27,7 +29,9 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        raise ConfigError(f"--host {host} is not a known address ({error}); use an address of this machine") from error
+        raise ConfigError(
+            f"{host_option} {host} is not a known address ({error}); use an address of this machine"
+        ) from error
     for family, kind, protocol, _, address in addresses:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # like the server; allows TIME_WAIT
@@ -37,19 +41,21 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
                 probe.bind(address)
                 probe.listen(1)
             except OSError as error:
-                raise ConfigError(_refusal(host, port, error, option)) from error
+                raise ConfigError(_refusal(host, port, error, option, host_option)) from error
 
 
-def _refusal(host: str, port: int, error: OSError, option: str) -> str:
+def _refusal(host: str, port: int, error: OSError, option: str, host_option: str) -> str:
     if error.errno == errno.EADDRINUSE:
         who = listener(port)
-        by = "another process: stop it" if who is None else f"process {who[0]} ({who[1]}): stop it (`kill {who[0]}`)"
-        return f"port {port} of {host} is in use by {by}, or use another {option}"
+        if who is None:
+            return f"port {port} of {host} is in use by another process; stop that process, or use another {option}"
+        by, stop = f"process {who[0]} ({who[1]})", f"stop it with `kill {who[0]}`"
+        return f"port {port} of {host} is in use by {by}; {stop}, or use another {option}"
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is not an address of this machine; use another --host"
+        return f"{host} is not an address of this machine; use another {host_option}"
     if error.errno == errno.EACCES:
         return f"port {port} requires special privileges ({error.strerror}); use a {option} above 1023"
-    return f"port {port} of {host} cannot be used ({error.strerror}); use another --host or {option}"
+    return f"port {port} of {host} cannot be used ({error.strerror}); use another {host_option} or {option}"
 
 
 def listener(port: int) -> tuple[int, str] | None:

@@ -34,7 +34,9 @@ def steps_on_stderr() -> Iterator[None]:
 
 @contextmanager
 def progress_lines(config: LoggingConfig, *, on_stderr: bool = False) -> Iterator[None]:
-    """Show the messages of our progress loggers while the block runs, or write them as JSON if the settings say so.
+    """Show this package's log messages of level INFO and above while the block runs.
+
+    If the settings ask for JSON, JSON logging is set up for the rest of the process instead.
 
     Args:
         config: the `platform.logging` section.

@@ -27,17 +27,20 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
         str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
     ] = None,
     manifest: Annotated[
-        Path | None, typer.Option("--manifest", help="The release.json of a release that no longer exists here.")
+        Path | None,
+        typer.Option("--manifest", help="The release.json of a release that no longer exists under the root."),
     ] = None,
     any_versions: Annotated[
         bool,
-        typer.Option("--any-versions", help="Try even if packages have changed. Every byte is still compared."),
+        typer.Option(
+            "--any-versions", help="Try even if the versions of packages have changed. Every byte is still compared."
+        ),
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Rebuild a release byte for byte from the stored files. If some are missing, all of them are listed."""
+    """Rebuild a release byte for byte from the stored files, or list every file that is missing or has changed."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import DataMinerError
     from data_miner_dagster.domain.phrases import counted
@@ -66,9 +69,10 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
 
 
 def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
-    """Return a row for each folder that an unfinished rebuild has left behind, with the command that continues it.
+    """Return a row for each folder that an unfinished rebuild has left behind, with the command to continue it.
 
-    Folders whose command is unknown are omitted.
+    The command starts again from the beginning if the versions of packages have changed. Folders whose command is
+    unknown are omitted.
     """
     from data_miner_dagster.domain.sizes import size_text
     from data_miner_dagster.operations.releasing.unfinished import find_unfinished_rebuilds
@@ -84,8 +88,8 @@ def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
             else "starts again from the beginning, since the versions of packages have changed"
         )
         line = (
-            f"an unfinished rebuild of {left.project} {left.version} has left {left.path.name} "
-            f"({size_text(left.size_bytes)}); `{command}` {does}; or remove this folder"
+            f"an unfinished rebuild of {left.project} {left.version} has left {left.path} "
+            f"({size_text(left.size_bytes)}) behind; `{command}` {does}; if it is not needed, remove the folder"
         )
         place = {"folder": str(left.path), "size_bytes": left.size_bytes}
         told.append({**place, "project": left.project, "version": left.version, "command": command, "line": line})

@@ -81,7 +81,10 @@ def publish(
         str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
     ] = None,
     withdraw: Annotated[
-        bool, typer.Option("--withdraw", help="Remove the release --version from --to instead of publishing.")
+        bool,
+        typer.Option(
+            "--withdraw", help="Remove the release that --version names from the place --to instead of publishing."
+        ),
     ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
@@ -96,7 +99,7 @@ def publish(
     platform = opened_existing(root, config)
     if withdraw:
         if version is None:
-            raise ConfigError("--withdraw needs the version to remove; add --version, such as v001")
+            raise ConfigError("--withdraw needs the version to remove; add an option such as --version v001")
         if dry_run:
             echo(f"{project} {version} would be removed from {to}")
             return
@@ -136,7 +139,7 @@ def releases(
         print_json([release.as_json() for release in found])
     else:
         print_table(
-            ["release", "videos", "images", "boxes", "made", "state", "changes", "cost"],
+            ["release", "videos", "images", "boxes", "created", "state", "changes", "cost"],
             [
                 (
                     release.version,
@@ -154,7 +157,8 @@ def releases(
         )
     damaged = [release.version for release in found if release.problems]
     if damaged:
+        what, are = ("release", "is") if len(damaged) == 1 else ("releases", "are")
         raise DataMinerError(
-            f"project {project!r} has damaged releases: {', '.join(damaged)}; rebuild them with "
-            "`data-miner run --config FILE --force`"
+            f"{what} {', '.join(damaged)} of project {project!r} {are} damaged; write the current release again with "
+            "`data-miner run --config FILE --force`, and restore earlier ones from a backup"
         )

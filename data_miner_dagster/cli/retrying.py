@@ -51,13 +51,13 @@ def retry(
 
 
 def _line(retried: "Retried", *, dry_run: bool) -> str:
-    """Return one line about the work to retry, the holds that end, and the time of the retry."""
+    """Return one line about the work to retry, when it is retried, and the holds and closed stages that this ends."""
     videos = counted(len(retried.videos), "video")
     projects = f" and {counted(len(retried.projects), 'project')}" if retried.projects else ""
     ended = f"{counted(retried.num_holds, 'hold')} {'would end' if dry_run else 'ended'}"
     holds = f"; {ended}" if retried.num_holds else ""
     stages = ", ".join(stage.value.lower() for stage in retried.stages)
-    outages = f"; without waiting for an outage to pass: {stages}" if stages else ""
+    outages = f"; stages that no longer wait for an outage to pass: {stages}" if stages else ""
     if dry_run:
         return f"{videos}{projects} would be retried{holds}{outages}"
     when = " by the next run, or immediately by a running `data-miner up`"

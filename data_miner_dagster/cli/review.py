@@ -115,7 +115,10 @@ def reviewer(who: str | None) -> str:
 
 
 def _show(platform: "Platform", link: str, *, no_open: bool) -> None:
-    """Open a link in the desktop's browser through a private file, because other users can see process arguments."""
+    """Open a link in the browser, unless `no_open` is set or this machine has no desktop.
+
+    The browser opens a private file that leads to the link, because other users can see process arguments.
+    """
     has_desktop = sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
     if no_open or not has_desktop:
         return

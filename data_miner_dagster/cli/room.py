@@ -125,6 +125,7 @@ def room_lines(platform: "Platform") -> list[str]:
     ]
     if total - overview.removable_sources > platform.config.room.quota:
         lines.append(
-            "the files that must stay exceed platform.room.quota, so videos are downloaded one by one or wait; raise it"
+            "the files that must stay exceed platform.room.quota, so videos are downloaded one by one or wait; raise "
+            "the quota"
         )
     return lines

@@ -1,8 +1,10 @@
 """Round trips through other annotation tools, for `review export --for` and `review import --from`."""
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from data_miner_dagster.cli.options import said_again
 from data_miner_dagster.cli.output import echo, print_json
 from data_miner_dagster.domain.phrases import counted
 
@@ -17,13 +19,17 @@ _MOST_LEFT_OUT: Final = 10
 def send(
     platform: "Platform", project: str, *, tool: str, queue: "ReviewQueue | None", to: Path, limit: int | None
 ) -> None:
-    """Export the frames in a review queue to `to` for another annotation tool, and print how to import them again."""
+    """Export the frames in a review queue to `to` for another annotation tool, and print how to import them again.
+
+    If `queue` is None, it is the queue `unsure`. If `limit` is None, all frames in the queue are exported.
+    """
     from data_miner_dagster.domain.verdicts import ReviewQueue
     from data_miner_dagster.operations.reviewing.sending import send_frames
 
     sent = send_frames(platform, project, tool=tool, queue=queue or ReviewQueue.UNSURE, to=to, limit=limit)
     echo(f"{project}: {counted(sent.num_images, 'image')}, {counted(sent.num_boxes, 'box', 'boxes')} → {sent.folder}")
-    echo(f"once they are corrected, run `data-miner review import {project} FILE --from {tool} --sent {sent.folder}`")
+    command = f"data-miner review import {project} FILE --from {tool} --sent {quote(str(sent.folder))}{said_again()}"
+    echo(f"next: correct the boxes in {tool}, then run `{command}`")
 
 
 def receive(
@@ -35,7 +41,11 @@ def receive(
     version: str | None,
     as_json: bool,
 ) -> None:
-    """Convert labels that were corrected in another annotation tool to verdicts, store them, and print the result."""
+    """Convert labels that were corrected in another annotation tool to verdicts, store them, and print the result.
+
+    `sent` is the folder, or `version` the release, that was sent. If both are None, the export is the one whose folder
+    contains the file.
+    """
     from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
 
     folder = sent.expanduser() if sent is not None else None
@@ -59,13 +69,13 @@ def receive(
 
 def _print(project: str, outcome: "RoundTripOutcome") -> None:
     words = ", ".join(f"{number:,} {word.value.replace('_', ' ')}" for word, number in outcome.words.items())
-    echo(f"{project}: {counted(outcome.num_verdicts, 'new verdict')}; the file says: {words or 'nothing'}")
+    echo(f"{project}: {counted(outcome.num_verdicts, 'new verdict')}; the file contains: {words or 'no answers'}")
     echo(
         f"images: {outcome.num_reviewed:,} reviewed, {counted(outcome.num_changed, 'other')} changed, "
         f"{outcome.num_untouched:,} untouched, {outcome.num_not_returned:,} not in the file"
     )
     if outcome.num_changed:
-        echo("for images that nobody marked as reviewed, only changes count; --all-reviewed marks all of them")
+        echo("for images that nobody marked as reviewed, only changes count; --all-reviewed marks all images")
     for name, why in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {why}", err=True)
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:

@@ -71,13 +71,13 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
         return
     _show(found, project, count)
     if to is not None:
-        echo(f"their ids are in {to}")
+        echo(f"the ids of the chosen frames are in {to}")
     show_settings(platform, project, "releasing", settings, is_to_be_written=write)
 
 
 def _show(found: "Selected", project: str, count: int) -> None:
     rows = [(name, chosen, there) for name, (chosen, there) in found.images_by_class.items()]
-    print_table(["images with", "chosen", "of"], rows, numbers=["chosen", "of"])
+    print_table(["images with", "chosen", "available"], rows, numbers=["chosen", "available"])
     echo(
         f"{project}: {len(found.frame_ids):,} of {counted(found.num_candidates, 'image')}, from "
         f"{counted(found.num_videos, 'video')}, "

@@ -26,7 +26,9 @@ _ALL: Final = 2**31 - 1
 def status(
     project: ProjectOption = None,
     watching: Annotated[bool, typer.Option("--watch", help="Refresh the progress until all work is done.")] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, help="Seconds between two refreshes.")] = 10.0,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, help="With --watch: the seconds between two refreshes.")
+    ] = 10.0,
     json: JsonOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -160,7 +162,7 @@ def videos(
 
 
 def _print_obstacles(content: "dict[str, list[dict[str, object]]]") -> None:
-    """Print the work that has to wait, with the reasons, and the work in progress."""
+    """Print the work that has to wait, with the reasons, then the warnings and the work in progress."""
     if content["sites"]:
         echo("")
         print_table(["paused site", "until", "because"], [list(row.values()) for row in content["sites"]])

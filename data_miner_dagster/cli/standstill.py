@@ -29,9 +29,9 @@ def standing_still(platform: "Platform", project: str | None = None) -> "list[di
             "cause": line,
             "run_id": None,
             "next_try": None,
-            "remedy": "correct the file; it is reloaded as soon as it is saved",
+            "remedy": "correct the file; a running `data-miner up` reloads it as soon as it is saved",
             "needs_you": True,
-            "message": f"project file refused: {line}; correct the file, which is reloaded as soon as it is saved",
+            "message": f"project file refused: {line}; correct the file, which a running `data-miner up` reloads",
         }
         for line in refused
     ]
@@ -82,10 +82,10 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         if row["stage"] != ProjectStage.COMPLETE.value:
             file = quote(files.get(name) or "FILE")
             run = f"data-miner run --config {file}{again}"
-            echo(f"next: run `{run}` to build {name}; `data-miner up` does this automatically")
+            echo(f"next: run `{run}` to build {name}; a running `data-miner up` does this automatically")
         elif row["release"] is not None:
             waiting = int(str(row["waiting_for_review"]))
-            why = f" ({counted(waiting, 'frame')} {'waits' if waiting == 1 else 'wait'} for it)" if waiting else ""
+            why = f" ({counted(waiting, 'frame is', 'frames are')} waiting for it)" if waiting else ""
             echo(f"next: run `data-miner review {name}{again}`{why}, or `data-miner export {name} --to FOLDER{again}`")
 
 

@@ -34,7 +34,7 @@ class Patience:
     """The delays and timeouts for supervising processes."""
 
     first_seconds: float = 1.0  # delay before a restart; doubled with each consecutive death
-    longest_seconds: float = 60.0
+    longest_seconds: float = 60.0  # longest delay before a restart
     lived_seconds: float = 180.0  # after a process has lived this long, its next delay is the first one again
     stop_seconds: float = 5.0  # time for an orderly shutdown
 
@@ -54,7 +54,8 @@ def supervise(
     """Run the named commands until a signal arrives, and restart each one that ends; return the exit status.
 
     Their output goes to `log`, or to standard error by default. However this process ends, all processes that it
-    started end too, including their descendants. The file descriptor `lock` stays open until then.
+    started end too, including their descendants. The file descriptor `lock` stays open until then. The exit status is
+    130 after SIGINT, and 0 after any other signal.
     """
     received: list[int] = []
 
@@ -108,7 +109,7 @@ class _Keeper:
         return self._process.stdin.fileno()
 
     def look(self) -> None:
-        """Restart the program if it has died."""
+        """If keeper.py has died, restart it and send it the groups again."""
         if self._process.poll() is None:
             return
         assert self._process.stdin is not None
@@ -118,11 +119,11 @@ class _Keeper:
         os.write(self.pipe, "".join(f"{group}\n" for group in self._groups).encode())
 
     def add(self, group: int) -> None:
-        """Record a group that has already reported itself to the program."""
+        """Record a group that has already reported itself to keeper.py."""
         self._groups.add(group)
 
     def end(self) -> None:
-        """Wait until the program has killed all groups, and kill those that are left."""
+        """Wait until keeper.py has killed all groups, and kill those that are left."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

@@ -67,6 +67,6 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     echo(f"the student disagrees with the annotations of {counted(number, 'frame')}")
     student, place = student_name(project), quote(str(platform.root))
     echo(
-        f"next: `data-miner review {project}{said_again()}` shows these frames first; {student} is now a "
+        f"next: `data-miner review {project}{said_again()}` shows the frames in dispute first; {student} is now a "
         f"detector (`data-miner --root {place} try detect FOLDER CLASS... --detector {student}`)"
     )

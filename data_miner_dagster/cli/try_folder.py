@@ -46,8 +46,8 @@ ImagesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
-        help='An example image of a class: "part=part.jpg". It adds to the phrases of a class with that name; '
-        "without such a class, the images alone describe it.",
+        help="An example image of a class, such as part=part.jpg for the class part; may be repeated. It adds to the "
+        "phrases of the class if the class is also given, and is used alone otherwise.",
     ),
 ]
 LikeOption = Annotated[
@@ -88,9 +88,10 @@ def models_config(
     role: Literal["filter_encoder", "dedup_encoder", "detector"],
     model: str | None,
 ) -> ModelsConfig:
-    """Return the models to use.
+    """Return the settings of the models, from the project file or, without one, from DATA_MINER_CONFIG or the defaults.
 
-    Options take precedence, followed by the project file, DATA_MINER_CONFIG and the defaults.
+    If `profile` is not None, it replaces the profile of the settings. If `model` is not None, it replaces the model in
+    `role`.
     """
     config = file.platform.models if file is not None else load_platform_config().models
     changes = {"profile": profile, role: model}
@@ -98,7 +99,11 @@ def models_config(
 
 
 def _check_reachable(*roles: "ModelRole[Any]") -> None:
-    """Check that weights exist or can be fetched, before spending seconds on importing the libraries that run them."""
+    """Check that weights exist or can be fetched, before spending seconds on importing the libraries that run them.
+
+    Raises:
+        ModelError: a model is not in the cache, and the hub does not answer, does not have it, or refuses access to it.
+    """
     for role in roles:
         role.check_reachable()
 
@@ -170,7 +175,7 @@ def try_detect_command(
     file = read_config(config)
     asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
     if (like or unlike) and (asked or not like):
-        raise ConfigError("--like and --unlike take no classes, and --unlike needs --like; give boxes or classes")
+        raise ConfigError("--like excludes classes, and --unlike needs --like; give either boxes or classes")
     asked = {"like": []} if like else asked
     detection = _detection_config(file, asked, detector, threshold)
     models = ModelProvider(

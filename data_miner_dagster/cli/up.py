@@ -95,7 +95,10 @@ class _Doors:
 def _prepared(
     platform: "Platform", options: PlatformOptions, doors: _Doors
 ) -> tuple[dict[str, list[str]], Path, int | None]:
-    """Prepare the root for the servers; return their commands by name, their working folder and the root's lock."""
+    """Prepare the root for the servers; return their commands by name, their working folder and the root's lock.
+
+    The lock is None if the root could not be locked. The addresses of the pages are printed.
+    """
     with creating_lasting_objects():
         from data_miner_dagster.config.loading import resolve_project_files
         from data_miner_dagster.deployment import deployment_file, open_instance
@@ -168,7 +171,8 @@ def _metrics_command(platform: "Platform") -> dict[str, list[str]]:
     settings = platform.config.monitoring
     if settings.metrics_port is None:
         return {}
-    check_port(settings.metrics_host, settings.metrics_port, "platform.monitoring.metrics_port")
+    names = ("platform.monitoring.metrics_port", "platform.monitoring.metrics_host")
+    check_port(settings.metrics_host, settings.metrics_port, *names)
     console.print(f"metrics        http://{settings.metrics_host}:{settings.metrics_port}/metrics")
     return {"metrics": ["data_miner_dagster", "metrics"]}
 
@@ -186,13 +190,13 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
     if doors.host not in _LOOPBACK:
         console.print(
             f"warning: anyone who reaches port {doors.port} of this machine can start and delete runs, without a "
-            "password: see 'Who may reach the UI' in docs/deploy/one-machine.md",
+            "password; see 'Who may reach the UI' in docs/deploy/one-machine.md",
             style="yellow",
         )
 
 
 def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> int | None:
-    """Take the lock of a root and return its file descriptor. If the file system has no locks, warn and return None.
+    """Take the lock of a root and return its file descriptor. If the lock file cannot be used, warn and return None.
 
     `review_port` is stored with the lock, so that `data-miner review` finds the pages. If the holder of the lock was
     killed, this function waits up to 10 s for its processes to end.
@@ -218,8 +222,8 @@ def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> i
             ) from None
         except OSError as error:
             console.print(
-                f"warning: {layout.root} is on a file system without locks ({error.strerror}): nothing prevents a "
-                "second `data-miner up` on it",
+                f"warning: {layout.up_lock} cannot be locked ({error.strerror}), so nothing prevents a second "
+                f"`data-miner up` on {layout.root}; make sure that only one is running",
                 style="yellow",
             )
             return None

@@ -53,8 +53,8 @@ def price_lines(
 ) -> list[str]:
     """Return a list with one line about the videos that must be downloaded again to recreate their frames.
 
-    The line gives their number and size. The list is empty if there are no such videos. With `with_current`, videos
-    whose frames are current count too.
+    The line gives the number and size of these videos. The list is empty if there are none. With `with_current`, videos
+    whose frames are current count too. `project` and `video_keys` limit the videos to consider, unless they are None.
     """
     from data_miner_dagster.operations.extraction.extract_frames import refetch_price
 

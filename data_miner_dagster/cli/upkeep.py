@@ -50,7 +50,7 @@ def delete_project(
     confirm(f"Remove project {project} from {platform.root}?", yes=yes)
     for path in remove_project(platform, project, with_files=files, with_releases=releases):
         echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
-    echo(f"project {project} removed")
+    echo(f"project {project} was removed")
     _remove_partitions(platform)
     if count.num_videos > count.num_shared:
         echo(f"next: run `data-miner cleanup-orphans{said_again()}` to remove videos that no project wants any longer")
@@ -83,7 +83,8 @@ def delete_videos(
         _take_out(platform, project, keys, dry_run=dry_run)
         return
     count = count_videos_to_remove(platform, keys)
-    echo(f"{count}{'' if force or not count.num_wanted_by else ': these stay without --force'}")
+    stay = "" if force or not count.num_wanted_by else "; without --force, videos that a project wants stay"
+    echo(f"{count}{stay}")
     if dry_run:
         return
     num_removable = count.num_videos if force else count.num_videos - count.num_wanted
@@ -117,8 +118,8 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
     taken = take_out_of_project(platform, project, keys)
     for key in taken.removed:
         echo(
-            f"{key} was removed from {project}, whose next release will not contain it; `data-miner add-video` adds it "
-            "back"
+            f"{key} was removed from {project}, whose next release will not contain it; "
+            f"`data-miner add-video {project} ADDRESS{said_again()}` adds it back"
         )
     for key, reason in taken.kept.items():
         echo(f"{key}: {reason}", err=True)
@@ -129,7 +130,10 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
 def cleanup_orphans(
     dry_run: DryRunOption = False, yes: YesOption = False, root: RootOption = None, config: ConfigOption = None
 ) -> None:
-    """Remove videos that no project wants, files that belong to no video, and files left by killed workers."""
+    """Remove videos that no project wants, files that belong to no video, and files that killed workers left behind.
+
+    Other differences between the catalog and the files are repaired, too, as by `doctor --fix`.
+    """
     from data_miner_dagster.catalog.videos import unwanted_videos
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
     from data_miner_dagster.operations.upkeep.inspection import inspect_platform, mend_platform
@@ -139,14 +143,15 @@ def cleanup_orphans(
     keys = [video.key for video in unwanted_videos(platform.database)]
     findings = inspect_platform(platform)
     num_fixable = sum(finding.is_fixable for finding in findings)
-    echo(f"no project wants {count_videos_to_remove(platform, keys)}; {counted(num_fixable, 'leftover')}")
+    differences = f"{counted(num_fixable, 'difference')} between the catalog and the files"
+    echo(f"no project wants {count_videos_to_remove(platform, keys)}; {differences} can be repaired")
     if dry_run:
         return
     if keys:
         confirm(f"Remove {counted(len(keys), 'video')} that no project wants from {platform.root}?", yes=yes)
     _print_removal(remove_unwanted_videos(platform))
     num_mended = mend_platform(platform, inspect_platform(platform))
-    echo(f"{counted(num_mended, 'leftover')} removed or repaired")
+    echo(f"{counted(num_mended, 'difference was', 'differences were')} repaired")
     _remove_partitions(platform)
 
 
@@ -185,7 +190,7 @@ def forget(
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # the id or name of a channel
     held = releases_holding(platform, keys)
-    shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of it"
+    shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of {'it' if len(keys) == 1 else 'them'}"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
     _tell_copies(platform, videos, held, keep_releases=keep_releases)
     if dry_run:
@@ -198,12 +203,12 @@ def forget(
     remove_stray_partitions(platform)
     if num_runs := forget_in_history(platform, needles, forgotten.projects):
         were = "was" if num_runs == 1 else "were"
-        echo(f"{counted(num_runs, 'run')} that showed or named it {were} removed from Dagster's history")
+        echo(f"{counted(num_runs, 'run')} that may show or name forgotten videos {were} removed from Dagster's history")
     _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
     if forgotten.projects:
         echo(
             f"next: run `data-miner run --config FILE{said_again()}` to build {', '.join(forgotten.projects)} without "
-            "it; `data-miner up` does this automatically"
+            "the forgotten videos; a running `data-miner up` does this automatically"
         )
     if not is_withdrawn:
         raise typer.Exit(1)
@@ -235,9 +240,9 @@ def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -
 
 
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
-    """Search everything again and report the remaining traces.
+    """Search the root, the catalog and Dagster's storage for traces of forgotten videos, and report the remaining ones.
 
-    The exit status is 1 if any of them should have been removed.
+    The exit status is 1 if any of these traces is outside the releases in `kept`.
     """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows
@@ -260,17 +265,18 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
             left += [f"Dagster's storage: table {name}" for name in tables]
     if num_kept:
         show = "file of a kept release shows or names" if num_kept == 1 else "files of kept releases show or name"
-        echo(f"{num_kept} {show} it")
+        echo(f"{num_kept} {show} forgotten videos")
     for line in left:
         echo(f"left: {line}", err=True)
     if left:
-        places = f"{counted(len(left), 'place')} still {'names' if len(left) == 1 else 'name'} it"
+        places = f"{counted(len(left), 'place still names', 'places still name')} forgotten videos"
         echo(
-            f"{places}; edit project files by hand, then stop `data-miner up` and run this command again",
+            f"{places}; edit any project file in this list, stop `data-miner up`, and run the same command again",
             err=True,
         )
         raise typer.Exit(1)
-    echo("searched the root and Dagster's storage: no trace is left")
+    other = "other " if num_kept else ""
+    echo(f"no {other}trace is left under the root, in the catalog or in Dagster's storage")
 
 
 def _remove_partitions(platform: "Platform") -> None:

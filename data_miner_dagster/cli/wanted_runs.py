@@ -32,7 +32,7 @@ class WantedRun:
 
     stage: WorkStage
     items: tuple[str, ...]  # video keys, or the name of one project
-    force: bool = False
+    force: bool = False  # whether results that are current are recreated too
 
 
 def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) -> list[WantedRun]:
@@ -42,7 +42,7 @@ def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) 
 
 
 def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> Iterator[str]:
-    """Submit or execute runs for a project; yield a line for each.
+    """Submit runs for a project to a running daemon, or execute them here if there is none; yield a line for each.
 
     Raises:
         DataMinerError: a run in this process failed as a whole.
@@ -68,8 +68,8 @@ def has_daemon(instance: "dg.DagsterInstance") -> bool:
 def _batch_of(platform: "Platform", project: str, run: WantedRun) -> int | None:
     """Mark the due videos of a run as in flight, so that nothing else requests them; return the id of their batch.
 
-    Return None if none of the run's videos is due, or if the stage works on projects. Such a stage gets no batch, so
-    that no failure is recorded if it is requested too early.
+    Return None if none of the run's videos is due, or if the stage processes a project. A project's stage gets no
+    batch, so that no failure is recorded if it is requested too early.
     """
     if run.stage not in VIDEO_STAGES:
         return None

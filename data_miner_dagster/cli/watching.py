@@ -21,8 +21,8 @@ _CHANGES_SECONDS: Final = 3.0
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
     """Print each project's and run's progress until no work is due or in progress, or until Ctrl-C.
 
-    While `data-miner up` is running, an unfinished project counts as work even between two of its runs. The state is
-    then checked once more before this function returns, because a project file may just have been added.
+    While `data-miner up` is running, an unfinished project counts as work even between two of its runs. This function
+    then returns only after two checks in a row find no work, because a project file may just have been added.
     """
     from data_miner_dagster.operations.progress import standing_of
     from data_miner_dagster.storage.root_lock import is_root_locked
@@ -35,7 +35,7 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
             at = f"{datetime.now(UTC):%H:%M:%S}Z"
             if standing.is_over and not (is_up and (under_way or not is_quiet)):
                 for line in under_way:
-                    echo(f"{at} {line}; `data-miner up` or `data-miner run` continues")
+                    echo(f"{at} {line}; `data-miner up` or `data-miner run --config FILE` continues the build")
                 echo(f"{at} no work is due or in progress")
                 return
             is_quiet = standing.is_over and not under_way

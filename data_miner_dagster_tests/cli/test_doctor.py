@@ -82,8 +82,8 @@ def test_doctor__names_unfinished_rebuilds_and_what_continues_them(run_command: 
         told = run_command("doctor", "--fix", "--root", root)
         assert told.exit_code == 0, "nothing is wrong"
         assert told.stdout.splitlines()[-1] == (
-            f"note: an unfinished rebuild of cyclists v001 has left {folder.name} (3 MB); `data-miner rebuild "
-            f"cyclists {by} --to DIR --root {root}` continues it; or remove this folder"
+            f"note: an unfinished rebuild of cyclists v001 has left {folder} (3 MB) behind; `data-miner rebuild "
+            f"cyclists {by} --to DIR --root {root}` continues it; if it is not needed, remove the folder"
         )
         assert folder.is_dir()
     (listed,) = json.loads(run_command("doctor", "--json", "--root", root).stdout)["unfinished_rebuilds"]

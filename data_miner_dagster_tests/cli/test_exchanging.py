@@ -43,7 +43,7 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
 def test_review__list_without_verdicts_says_what_to_do(run_command: RunCommand, tmp_path: Path) -> None:
     build_project(tmp_path)
     listed = run_command("review", "list", "cyclists", "--root", tmp_path).stdout
-    assert listed == "cyclists has no verdicts yet; `data-miner review cyclists` collects some\n"
+    assert listed == f"cyclists has no verdicts yet; give some in `data-miner review cyclists --root {tmp_path}`\n"
     unmet = run_command("review", "list", "cyclists", "--unmet", "--root", tmp_path).stdout
     assert unmet == "every verdict of cyclists matches a frame or box\n"
 

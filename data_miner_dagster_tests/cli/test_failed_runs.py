@@ -88,7 +88,7 @@ def test_failed_runs__of_a_backfill_is_told_once_with_its_page(
     )
     assert failed.look() == [
         f"run {run.run_id[:8]} (frames of files-aaa, backfill jkabcdef) failed: files-aaa: cannot be decoded; correct "
-        f"the cause, then re-execute it at {ADDRESS}/runs/{run.run_id}"
+        f"the cause, then re-execute the run at {ADDRESS}/runs/{run.run_id}"
     ]
     assert failed.look() == []
 
@@ -141,7 +141,7 @@ def test_failed_runs__many_at_once_are_counted(failed: FailedRuns, instance: dg.
         fails.execute_in_process(instance=instance, raise_on_error=False)
     lines = failed.look()
     assert len(lines) == 6
-    assert lines[-1] == f"2 more runs failed at the same time; see {ADDRESS}/runs"
+    assert lines[-1] == f"2 more runs have failed; see {ADDRESS}/runs"
 
 
 def test_failed_runs__without_an_instance_there_are_none(platform: Platform) -> None:

@@ -80,9 +80,11 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
     make_history(platform)
     assert "dagster_home/history/runs/index.db" in files_with(platform.root, KEYS[0])
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
-    assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
-    assert result.stdout.endswith("to build cyclists without it; `data-miner up` does this automatically\n")
-    assert "2 runs that showed or named it were removed" in result.stdout
+    assert "no trace is left under the root, in the catalog or in Dagster's storage\n" in result.stdout
+    assert result.stdout.endswith(
+        "to build cyclists without the forgotten videos; a running `data-miner up` does this automatically\n"
+    )
+    assert "2 runs that may show or name forgotten videos were removed" in result.stdout
     assert files_with(platform.root, KEYS[0]) == []
     # the other video's run is its own; the project's showed both, and is gone
     (left,) = [name for name in files_with(platform.root, PICTURE) if not name.endswith("index.db")]
@@ -113,7 +115,7 @@ def test_forget__copies_that_migrations_made_of_the_catalog_go(run_command: RunC
     copy = copy_before_migration(platform.layout.catalog_file, "0002")
     assert files_with(platform.root, KEYS[0]).count(copy.name) == 1
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
-    assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
+    assert "no trace is left under the root, in the catalog or in Dagster's storage\n" in result.stdout
     assert not copy.exists()
 
 
@@ -123,7 +125,7 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     file.write_text("urls: [https://videos.example/files-aaa.mp4]\n")
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"left: {file}: its content\n1 place still names it")
+    assert result.stderr.startswith(f"left: {file}: its content\n1 place still names forgotten videos")
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ def test_forget__nothing_is_left_on_a_server(
     assert forgotten.exit_code == 1
     assert "left: Dagster's storage: table event_logs\n" in forgotten.stderr
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
-    assert "searched the root and Dagster's storage: no trace is left\n" in result.stdout
+    assert "no trace is left under the root, in the catalog or in Dagster's storage\n" in result.stdout
     assert tables_with(postgres_url, KEYS[0]) == []
     assert tables_with(postgres_url, PICTURE) == ["event_logs"]
     assert tables_with(catalog_on_server, KEYS[0]) == []
@@ -190,7 +192,7 @@ def test_forget__a_channel_is_not_named_either(run_command: RunCommand, platform
 def test_forget__kept_releases_are_named(run_command: RunCommand, platform: Platform) -> None:
     result = run_command("forget", KEYS[0], "--keep-releases", "--yes", "--root", platform.root)
     assert result.exit_code == 0
-    assert "files of kept releases show or name it" in result.stdout
+    assert "files of kept releases show or name forgotten videos" in result.stdout
 
 
 def test_removal__leaves_nothing_for_doctor(run_command: RunCommand, platform: Platform) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_pause__is_shown_and_ends_with_resume(run_command: RunCommand, platform:
     assert find_holds(platform.database) == []
     told = run_command("pause", "--project", "cyclists", "--stage", "detection", "--reason", "the GPU is needed", *root)
     assert told.stdout.startswith("detection of project cyclists: held; ")
-    assert told.stdout.endswith("; to resume: data-miner resume --project cyclists --stage detection\n")
+    assert told.stdout.endswith("; to resume, run `data-miner resume --project cyclists --stage detection`\n")
     line = "detection of project cyclists has been held since "
     assert line in run_command("status", *root).stdout
     (held,) = json.loads(run_command("status", "--json", *root).stdout)["holds"]
@@ -86,8 +87,11 @@ def test_hold__says_what_is_wrong(
 
 
 def test_pause__a_video_is_not_a_project(run_command: RunCommand, platform: Platform) -> None:
-    line = "files-bbb is the key of a video, not a project; `data-miner hold files-bbb` holds a single video"
-    with pytest.raises(ConfigError, match=f"^{line}$"):
+    line = (
+        "files-bbb is the key of a video, not a project; omit --project before it (to stop work on a single video, use "
+        "`data-miner hold files-bbb`)"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
         run_command("pause", "--project", "files-bbb", "--root", platform.root)
     assert find_holds(platform.database) == []
 

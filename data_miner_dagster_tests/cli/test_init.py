@@ -23,8 +23,8 @@ def test_init__by_options_for_a_folder_a_search_and_a_url(run_command: RunComman
     assert [prompt.text for prompt in project.filtering.positive] == ["a bicycle", "an animal"]
     assert list(project.detection.classes) == ["bicycle", "animal"]
     assert result.stdout.splitlines()[-2:] == [
-        f"next: data-miner config check '{file}' --profile lite",
-        f"then: data-miner run --config '{file}' --root ~/mined --profile lite",
+        f"next: run `data-miner config check '{file}' --profile lite`",
+        f"then: run `data-miner run --config '{file}' --root ~/mined --profile lite`",
     ]
     assert f"warning: sourcing.sources.0.paths: {tmp_path}: no video was found there" in result.stderr
 

@@ -35,17 +35,17 @@ def errors_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pyt
         ),
         (
             ["pause", "bikes"],
-            "`bikes` is not expected here; did you mean `--project bikes`, or `data-miner hold bikes` for single "
-            "videos?; see `data-miner pause --help`",
+            "`bikes` is not expected here; use `--project bikes`, or `data-miner hold bikes` for single "
+            "videos; see `data-miner pause --help`",
         ),
         (
             ["pause", "files-aaa", "files-bbb"],
-            "`files-aaa files-bbb` is not expected here; did you mean `data-miner hold files-aaa files-bbb` for single "
-            "videos?; see `data-miner pause --help`",
+            "`files-aaa files-bbb` is not expected here; use `data-miner hold files-aaa files-bbb` for single "
+            "videos; see `data-miner pause --help`",
         ),
         (
             ["status", "bikes"],
-            "`bikes` is not expected here; did you mean `--project bikes`?; see `data-miner status --help`",
+            "`bikes` is not expected here; use `--project bikes`; see `data-miner status --help`",
         ),
         (["models", "list", "all", "of"], "`all of` is not expected here; see `data-miner models list --help`"),
         (

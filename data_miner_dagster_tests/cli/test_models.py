@@ -59,7 +59,7 @@ def test_fetch__says_which_models_were_fetched_and_which_were_not(
         lines = run_command("models", "fetch", "--profile", "standard").stdout.splitlines()
         assert lines[-4:] == [
             *(f"{name} is in {tmp_path}" for name in ("siglip2-so400m", "dinov2-base", "llmdet-tiny")),
-            "next: data-miner run --config FILE --profile standard",
+            "next: run `data-miner run --config FILE --profile standard`",
         ]
         assert hub.sent == (SHARDS[1],), "what the refused model lacked"
 

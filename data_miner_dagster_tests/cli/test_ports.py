@@ -27,7 +27,7 @@ def test_check_port__taken_by_a_process_that_is_named() -> None:
         line = f"port {port} of 127.0.0.1 is in use by process {os.getpid()} ("
         with pytest.raises(ConfigError, match=re.escape(line)) as refused:
             check_port("127.0.0.1", port)
-    assert f"stop it (`kill {os.getpid()}`), or use another --port" in str(refused.value)
+    assert f"; stop it with `kill {os.getpid()}`, or use another --port" in str(refused.value)
 
 
 def test_listener__of_a_process_that_closes_files_meanwhile() -> None:
@@ -43,6 +43,8 @@ def test_listener__of_a_process_that_closes_files_meanwhile() -> None:
 def test_check_port__no_address_of_this_machine() -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1 is not an address of this machine; use another --host"):
         check_port("192.0.2.1", free_port())
+    with pytest.raises(ConfigError, match=r"use another platform\.monitoring\.metrics_host$"):
+        check_port("192.0.2.1", free_port(), "platform.monitoring.metrics_port", "platform.monitoring.metrics_host")
 
 
 def test_up__makes_no_root_where_its_port_is_taken(run_command: RunCommand, tmp_path: Path) -> None:

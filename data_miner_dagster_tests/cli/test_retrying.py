@@ -77,7 +77,7 @@ def test_retry__what_was_cancelled_and_what_is_held(run_command: RunCommand, pla
             )
         )
     told = run_command("retry", "--root", platform.root)
-    assert "; 2 holds ended; without waiting for an outage to pass: extraction\n" in told.stdout
+    assert "; 2 holds ended; stages that no longer wait for an outage to pass: extraction\n" in told.stdout
     assert told.stderr.startswith("still: project cyclists has been held since ")
     assert "1 hold ended" in run_command("retry", "--project", "cyclists", "--root", platform.root).stdout
     assert find_holds(platform.database) == []

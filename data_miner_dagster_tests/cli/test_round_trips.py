@@ -15,15 +15,16 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
     out = run_command("review", "export", "cyclists", "--for", "cvat", "--to", export, "--root", root)
     assert out.stdout == (
         f"cyclists: 1 image, 2 boxes → {export}\n"
-        f"once they are corrected, run `data-miner review import cyclists FILE --from cvat --sent {export}`\n"
+        "next: correct the boxes in cvat, then run `data-miner review import cyclists FILE --from cvat --sent "
+        f"{export} --root {root}`\n"
     )
     xml = tmp_path / "annotations.xml"
     xml.write_text((export / "annotations.xml").read_text().replace('xbr="9.0"', 'xbr="15.00"'))
     back = ("review", "import", "cyclists", xml, "--from", "cvat", "--sent", export, "--root", root)
     assert run_command(*back).stdout == (
-        "cyclists: 1 new verdict; the file says: 1 shifted\n"
+        "cyclists: 1 new verdict; the file contains: 1 shifted\n"
         "images: 0 reviewed, 1 other changed, 0 untouched, 0 not in the file\n"
-        "for images that nobody marked as reviewed, only changes count; --all-reviewed marks all of them\n"
+        "for images that nobody marked as reviewed, only changes count; --all-reviewed marks all images\n"
         "the next `data-miner run` applies the verdicts\n"
     )
     found = json.loads(run_command(*back, "--all-reviewed", "--json").stdout)
@@ -32,7 +33,7 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
     xml.write_text(xml.read_text().replace('label="person"', 'label="tram"'))
     left_out = run_command(*back)
     assert "left out: review/files-aaa_000001.jpg: it has the label 'tram', which is not a class" in left_out.stderr
-    assert "the file says: nothing" in left_out.stdout
+    assert "the file contains: no answers" in left_out.stdout
 
 
 @pytest.mark.parametrize(

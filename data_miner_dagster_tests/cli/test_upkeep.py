@@ -86,11 +86,11 @@ def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
         (("delete-project", "cyclists"), "0 releases; its 4 videos stay (1 wanted by other projects)"),
         (
             ("delete-videos", "files-aaa", "files-eee"),
-            "wanted by cyclists (1), walkers (1): these stay without --force",
+            "wanted by cyclists (1), walkers (1); without --force, videos that a project wants stay",
         ),
         (("delete-videos", "files-aaa", "files-bbb", "--force"), "wanted by cyclists (2), walkers (1)"),
         (("delete-videos", "files-aaa", "files-eee", "--project", "walkers"), "1 of 2 videos belong to walkers"),
-        (("cleanup-orphans",), "no project wants 1 video with its files, 0 B; 0 leftovers"),
+        (("cleanup-orphans",), "no project wants 1 video with its files, 0 B; 0 differences between"),
         (("forget", "files-aaa"), "wanted by cyclists (1), walkers (1)"),
         (("doctor", "--fix"), ""),
     ],

@@ -70,7 +70,7 @@ def test_ask_for__a_list_of_keys_that_somebody_cancels(platform: Platform, run_c
         wait_for("four downloads", lambda: True if len(live_claims(platform.database)) == 4 else None, timeout=300)
         (waiting,) = [batch.id for batch in open_batches(platform.database) if batch.run_id is None]
         told = list(cancel_batches(platform, {waiting: None}))  # as `pause --cancel` does: nothing of it is held
-        assert told == [f"run {second[:8]} (download_videos) was cancelled"]
+        assert told == [f"run {second[:8]} (download_videos) is no longer running"]
         assert instance.run_coordinator.cancel_run(first)  # as the UI does
         wait_for("the cancelled run", lambda: _status_if_over(instance, first), timeout=300, every=0.1)
         assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.CANCELED}

@@ -76,7 +76,8 @@ def test_calibrate_boxes__nothing_said(tmp_path: Path) -> None:
     assert found.calibration.verdicts_by_person == {}
     text = CliRunner().invoke(app, ["calibrate", "cyclists", "--boxes", "--root", str(tmp_path)]).stdout
     assert "missed objects: not measured" in text
-    assert "more verdicts are needed (4 of person, 2 of bicycle); give them in `data-miner review cyclists`" in text
+    command = f"`data-miner review cyclists --root {tmp_path}`"
+    assert f"more verdicts are needed (4 for person, 2 for bicycle); give them in {command}" in text
 
 
 def test_read_box_calibration__damaged(tmp_path: Path) -> None:

@@ -75,10 +75,10 @@ def test_plan__lists_and_fetches_nothing_and_leaves_nothing(
 def test_plan__a_table_and_the_next_step(project_file: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plan", str(project_file), "--root", str(tmp_path / "root")])
     lines = {line.split("  ")[0].strip(): line for line in result.output.splitlines()}
-    assert "without 1 words, 1 listed more than once" in lines["videos accepted"]
+    assert "not accepted: 1 by the rules for words, 1 listed more than once" in lines["videos accepted"]
     assert "budgets and pauses of 127.0.0.1" in lines["days at least"]
     assert lines["boxes to expect"].rstrip().endswith("default")
-    assert result.output.splitlines()[-1].startswith("No video was fetched. Next: data-miner run --config ")
+    assert result.output.splitlines()[-1].startswith("no video was fetched; next: run `data-miner run --config ")
 
 
 def test_plan__leaves_out_videos_that_failed_and_are_not_retried(project_file: Path, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_plan__leaves_out_videos_that_failed_and_are_not_retried(project_file: P
     command = ["plan", str(project_file), "--root", str(root)]
     found = json.loads(runner.invoke(app, [*command, "--json"], catch_exceptions=False).output)
     assert (found["num_videos"], found["num_to_download"], found["given_up"]) == (2, 2, 1)
-    assert "1 failed earlier and are not retried" in runner.invoke(app, command, catch_exceptions=False).output
+    assert "1 given up after earlier failures" in runner.invoke(app, command, catch_exceptions=False).output
 
 
 def test_plan__says_what_following_objects_costs(project_file: Path, tmp_path: Path) -> None:
