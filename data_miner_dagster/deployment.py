@@ -89,7 +89,8 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
     ):
         raise ConfigError(
             f"Dagster cannot store its history in {home}, since it converts the path to a URL, in which `?`, and `%` "
-            "before two digits, have a special meaning; use another --root, or set DAGSTER_HOME to another folder"
+            "before two hexadecimal digits, have a special meaning; use another --root, or set DAGSTER_HOME to another "
+            "folder"
         )
     if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)
@@ -171,8 +172,8 @@ def damage_of_home(home: Path) -> str | None:
 def _settings_line(home: Path, error: Exception) -> str:
     why = (" ".join(str(error).split()) or type(error).__name__)[:200]
     return (
-        f"{home / 'dagster.yaml'} cannot be used ({why}); correct the file, or remove it so that the default file is "
-        "written again"
+        f"Dagster cannot be started with {home / DAGSTER_SETTINGS} ({why}); start the database server that the file "
+        "names, if any, and correct the file, or remove it so that the default file is written again"
     )
 
 
@@ -198,7 +199,7 @@ def home_part(layout: StorageLayout) -> "Part":
     home = dagster_home(layout)
     named = " (DAGSTER_HOME)" if os.environ.get(DAGSTER_HOME_VARIABLE) else ""
     if not _is_found_by_dagster(home):
-        remedy = "set DAGSTER_HOME to a folder without `?`, and without `%` before two digits"
+        remedy = "set DAGSTER_HOME to a folder without `?`, and without `%` before two hexadecimal digits"
         return Part("DAGSTER_HOME", State.PROBLEM, f"Dagster would misread the path {home}{named}", remedy)
     if not (home / DAGSTER_SETTINGS).exists():
         if home.exists() and not os.access(home, os.W_OK):
@@ -214,7 +215,7 @@ def home_part(layout: StorageLayout) -> "Part":
 
 
 def launcher_part(platform: Platform) -> "Part | None":
-    """Return the state of the launcher, which is a problem if dagster.yaml contradicts `platform.cluster`.
+    """Return the state of the launcher, a problem if dagster.yaml cannot be used or contradicts `platform.cluster`.
 
     Return None if the settings name no cluster, or if Dagster's instance does not exist yet.
     """

@@ -27,7 +27,7 @@ PROCESS_VIDEOS: Final = "process_videos"
 TRAIN_STUDENT: Final = "train_student"
 
 OPTIONAL_ASSETS: Final[Mapping[str, str]] = {TRAIN_STUDENT: "student"}
-"""Assets that are neither part of a build nor requested automatically, by the job that materializes them."""
+"""Assets that are neither part of a build nor requested automatically, keyed by the job that materializes them."""
 
 JOB_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     WorkStage.SOURCING: LIST_SOURCES,
@@ -153,15 +153,15 @@ JOBS: Final = {
 
 
 def stage_of_job(name: str) -> WorkStage | None:
-    """Return the stage that a job carries out, or None if the job carries out several stages or is unknown."""
+    """Return the stage that a job carries out, or None if it carries out several stages or none, or is unknown."""
     of_shards = {share: stage for stage, share in SHARE_JOB_BY_STAGE.items()}
     return STAGE_BY_JOB.get(name, of_shards.get(name))
 
 
 def is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run executes one of our jobs, or only assets of ours, however it was launched.
+    """Return whether a run executes one of `JOBS`, a job of an earlier version, or only assets of ours.
 
-    An instance may also contain other runs.
+    It does not matter how the run was launched. An instance may also contain other runs.
     """
     selected = [*(run.asset_selection or ()), *(check.asset_key for check in run.asset_check_selection or ())]
     return run.job_name in (*JOBS, *_FORMER_JOBS) or (bool(selected) and set(selected) <= _OUR_ASSETS)

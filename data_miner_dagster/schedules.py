@@ -61,6 +61,6 @@ def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest
     batches = [take_project_batch(opened.database, WorkStage.SOURCING, name) for name in names]
     requests = [request_of(batch, batch.items, force=True) for batch in batches if batch is not None]
     return requests or dg.SkipReason(
-        "no project can be listed again now: each is held, is being listed, has no file or waits for its first "
+        "no project can be listed again now: each is held, is being listed, has no file or is waiting for its first "
         "listing, or the stage is closed"
     )

@@ -46,12 +46,12 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DagsterFiles:
-    """The SQLite files of an instance, locked against other writers while `locked_dagster_files` holds them open."""
+    """The SQLite files of an instance. `locked_dagster_files` locks the three shared ones against other writers."""
 
     runs: Connection
     index: Connection
     schedules: Connection
-    folder_of_runs: Path
+    folder_of_runs: Path  # has one file of events for each run, which is not locked
 
     def num_rows(self) -> dict[str, int]:
         """Return the number of rows by table. Events are counted as PostgreSQL will store them."""
@@ -156,7 +156,10 @@ def _numbered(events: list[Row], last: int) -> Iterator[Row]:
 
 @contextmanager
 def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
-    """Yield the SQLite files of the instance in `home`. No other process can write to them while the block runs."""
+    """Yield the SQLite files of the instance in `home`.
+
+    No other process can write to the three files that all runs share while the block runs.
+    """
     history = home / "history"
     with ExitStack() as stack:
         connections = []

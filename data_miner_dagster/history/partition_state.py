@@ -54,8 +54,8 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
 def delete_superseded(connection: Connection, assets: Collection[AssetKey]) -> int:
     """Delete up to 2,000 superseded events of `assets` that have no run. Return their number.
 
-    An event is superseded if a newer one exists, or if its partition was deleted. All superseded check results without
-    a run are deleted too, but are not counted.
+    An event is superseded if a newer one exists, or if it has no partition or a deleted one. All superseded check
+    results without a run are deleted too, but are not counted.
     """
     ours = [key.to_string() for key in assets]
     is_state = or_(_is_latest(_MATERIALIZED, [_MATERIALIZED]), _is_latest(_OBSERVED, [_MATERIALIZED, _OBSERVED]))

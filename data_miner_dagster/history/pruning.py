@@ -101,9 +101,9 @@ def prune_history(
     """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
 
     A run is kept if a run in flight is retrying it, if it belongs to an active backfill, or if it is the reason why a
-    partition counts as failed. Files of runs that Dagster no longer knows are removed, too, and databases with much
-    free space are rewritten. The call is idempotent: after a kill, the next call continues. A run's events are removed
-    first, then its files, and the row of the run last.
+    partition counts as failed. Superseded events and files of runs that Dagster no longer knows are removed, too, and
+    databases with much free space are rewritten. The call is idempotent: after a kill, the next call continues. A run's
+    events are removed first, then its files, and the row of the run last.
 
     Args:
         instance: Dagster's instance, on SQLite or PostgreSQL.
@@ -208,7 +208,7 @@ def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Ite
 
 
 def _repeated_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Return the ids of the runs that active runs retry."""
+    """Return the ids of the runs that active runs are retrying."""
     active = instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
     return {run_id for run in active for run_id in (run.parent_run_id, run.root_run_id) if run_id is not None}
 
