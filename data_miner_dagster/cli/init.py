@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from data_miner_dagster.cli.interrupts import EXIT_INTERRUPTED
 from data_miner_dagster.cli.options import ProfileOption, said_again
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.domain.errors import ConfigError
@@ -207,12 +208,17 @@ def _asked_list(question: str) -> list[str]:
 
 
 def _asked(question: str) -> str:
-    """Ask a question and return the answer. Return an empty string if the input ends and is not a terminal."""
+    """Ask a question and return the answer, which is empty if the input ends and is not a terminal.
+
+    Raises:
+        typer.Exit: the user pressed Ctrl-C or Ctrl-D at a terminal. The status is that of an interrupted command.
+    """
     try:
         return str(typer.prompt(question, default="", show_default=False, err=True)).strip()
     except typer.Abort:
         if sys.stdin.isatty():
-            raise
+            echo("", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None  # an Abort would say that the command was not confirmed
         return ""
 
 

@@ -1,12 +1,16 @@
 """`data-miner init`: the file that it writes is a valid project, and says what was given."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from data_miner_dagster.cli.interrupts import EXIT_INTERRUPTED
 from data_miner_dagster.config.loading import load_project_file
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster_tests.cli.conftest import RunCommand
+from data_miner_dagster_tests.end_to_end.commands import command, environment
 
 
 def test_init__by_options_for_a_folder_a_search_and_a_url(run_command: RunCommand, tmp_path: Path) -> None:
@@ -58,3 +62,22 @@ def test_init__writes_over_nothing_and_leaves_nothing_that_would_be_refused(
     with pytest.raises(ConfigError, match="already exists"):
         run_command("init", file, "--folder", tmp_path, "--class", "bus")
     assert file.read_text() == "mine"
+
+
+def test_init__left_at_a_question(tmp_path: Path) -> None:
+    ours, terminal = os.openpty()
+    try:
+        os.write(ours, b"\x04")  # Ctrl-D
+        ended = subprocess.run(
+            command("init", tmp_path / "p.yaml"),
+            env=environment(),
+            stdin=terminal,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(terminal)
+    assert (ended.returncode, list(tmp_path.iterdir())) == (EXIT_INTERRUPTED, [])
+    assert "not confirmed" not in ended.stderr
