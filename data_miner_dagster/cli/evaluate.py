@@ -60,9 +60,11 @@ def evaluate(
 
 def _show(outcome: "EvaluationOutcome") -> None:
     evaluation = outcome.evaluation
-    what = "stored detections" if evaluation.predictions == "detections" else f"boxes of {evaluation.predictions}"
+    what = (
+        "stored detections" if evaluation.predictions == "detections" else f"boxes in release {evaluation.predictions}"
+    )
     echo(
-        f"{what} of {evaluation.detector} against {evaluation.truth_name or 'the verdicts of people'}: "
+        f"{what} from {evaluation.detector} against {evaluation.truth_name or 'verdicts by people'}: "
         f"{counted(evaluation.num_images, 'image')}, {counted(evaluation.num_objects, 'object')}, "
         f"{counted(evaluation.num_boxes, 'box', 'boxes')}"
     )

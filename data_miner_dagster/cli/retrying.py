@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def retry(
-    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all failed videos.")] = None,
+    keys: Annotated[list[str] | None, typer.Argument(help="Video keys. Default: all failed work.")] = None,
     project: OfProjectOption = None,
     stage: StageOption = None,
     kind: Annotated[

@@ -144,7 +144,8 @@ def cleanup_orphans(
     findings = inspect_platform(platform)
     num_fixable = sum(finding.is_fixable for finding in findings)
     differences = f"{counted(num_fixable, 'difference')} between the catalog and the files"
-    echo(f"no project wants {count_videos_to_remove(platform, keys)}; {differences} can be repaired")
+    unwanted = f"no project wants {count_videos_to_remove(platform, keys)}" if keys else "a project wants every video"
+    echo(f"{unwanted}; {differences} can be repaired")
     if dry_run:
         return
     if keys:

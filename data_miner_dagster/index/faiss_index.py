@@ -17,7 +17,7 @@ Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]
 _TRAINING_SEED = 20260101
 _PAIRS_AT_ONCE = 4096
 _HALF_PRECISION_ERROR = 2.0**-11
-"""Error of a dot product with a unit vector stored in float16: the relative rounding error of its components."""
+"""Maximum error of a product with a unit vector stored in float16: the relative rounding error of its components."""
 _TRAINING_POINTS_PER_CLUSTER = 39
 """Training vectors per cluster below which FAISS warns. Source: faiss/Clustering.h, `min_points_per_centroid`."""
 
@@ -35,7 +35,7 @@ class FaissIndex:
 
     @property
     def similarity_error(self) -> float:
-        """The rounding error of float32 products."""
+        """The maximum rounding error of a similarity, due to float32 arithmetic."""
         return single_precision_error(self._index.d)
 
     def add(self, vectors: Float32Array) -> None:
@@ -71,7 +71,7 @@ class ClusteredFaissIndex:
 
     @property
     def similarity_error(self) -> float:
-        """The rounding error of float32 products and of the stored vectors."""
+        """The maximum rounding error of a similarity, due to float32 arithmetic and to vectors stored in float16."""
         return single_precision_error(self._index.d) + _HALF_PRECISION_ERROR
 
     @property

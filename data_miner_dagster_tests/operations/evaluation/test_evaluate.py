@@ -177,7 +177,7 @@ def test_evaluate__in_the_terminal(platform: Platform) -> None:
         return result.stdout
 
     text = invoke("cyclists", "--truth", "reviewed")
-    assert "stored detections of lite" in text
+    assert "stored detections from lite" in text
     assert "object \\ box" in text
     content = json.loads(invoke("cyclists", "--truth", "reviewed", "--json"))
     assert content["num_images"] == 20
