@@ -83,7 +83,7 @@ def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
 
 
 def active_runs(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    """Return the runs that are queued, starting, running or being cancelled."""
+    """Return all runs that have not ended, including queued ones."""
     return instance.get_runs(dg.RunsFilter(statuses=list(ACTIVE_STATUSES)))
 
 

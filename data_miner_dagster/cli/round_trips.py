@@ -43,8 +43,8 @@ def receive(
 ) -> None:
     """Convert labels that were corrected in another annotation tool to verdicts, store them, and print the result.
 
-    `sent` is the folder, or `version` the release, that was sent. If both are None, the export is the one whose folder
-    contains the file.
+    `sent` is the folder, or `version` the release, that was sent. If both are None, the file must be the folder of its
+    export, or be in it.
     """
     from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
 

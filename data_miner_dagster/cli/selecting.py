@@ -84,7 +84,7 @@ def _show(found: "Selected", project: str, count: int) -> None:
         f"at most {found.most_of_a_video:,} from one video"
     )
     if len(found.frame_ids) < min(count, found.num_candidates):
-        echo("these are fewer than --count, because the limits per video and channel allow no more")
+        echo("fewer images than --count were chosen, because the limits per video and channel allow no more")
     if found.covering_radius is not None and found.radius_of_random is not None:
         echo(
             f"no image is farther than {found.covering_radius:.3f} (1 - cosine) from a chosen one, compared with "

@@ -172,10 +172,7 @@ def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
 
 
 def active_run_ids(files: DagsterFiles) -> list[str]:
-    """Return the ids of the runs that are starting, running or being cancelled.
-
-    Queued runs are not included, because they can be moved to another database.
-    """
+    """Return the ids of the runs that have not ended, except queued ones, which can be moved to another database."""
     from dagster._core.storage.runs.schema import RunsTable
 
     from data_miner_dagster.runs import ACTIVE_STATUSES

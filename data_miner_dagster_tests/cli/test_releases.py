@@ -106,8 +106,8 @@ def test_select__shows_writes_a_list_and_says_what_to_put_where(root: Path, tmp_
     assert "cyclists: 2 of 7 images, from 2 videos, at most 1 from one video" in told
     assert "  select: {count: 2, max_per_video: 1}" in told
     assert len((tmp_path / "ids").read_text().splitlines()) == 2
-    assert "fewer than --count" not in told
+    assert "fewer images than --count" not in told
     told = _run("select", "cyclists", "--count", "4", "--max-per-channel", "3", "--root", root)
-    assert "these are fewer than --count, because the limits per video and channel allow no more" in told
+    assert "fewer images than --count were chosen, because the limits per video and channel allow no more" in told
     content = json.loads(_run("select", "cyclists", "--count", "7", "--json", "--root", root))
     assert (len(content["frame_ids"]), content["is_written"]) == (7, False)
