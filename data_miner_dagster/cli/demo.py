@@ -63,7 +63,7 @@ def served_folder(folder: Path, port: int = PORT) -> Iterator[str]:
 def demo(
     root: Annotated[Path, typer.Option("--root", help="The folder for all data.")] = Path("demo_root"),
 ) -> None:
-    """Run the sample project: fetch models and sample clips, then run every stage from download to release."""
+    """Run the sample project: fetch models and sample clips, then build a release from the clips."""
     from data_miner_dagster.cli.run import run
     from data_miner_dagster.deployment import deployment_file
     from data_miner_dagster.models.packages import fetch_profile, fetch_samples

@@ -74,7 +74,7 @@ logger = logging.getLogger(__name__)
 
 
 class InProcessRunner:
-    """Builds the release of one project on the root's Dagster instance, without a daemon."""
+    """Runs the jobs of one project on the root's Dagster instance in this process, without a daemon."""
 
     def __init__(self, platform: Platform, instance: dg.DagsterInstance, project: str) -> None:
         self.platform = platform

@@ -66,9 +66,9 @@ def export(
         echo(f"left out: {num_more} more; the log names them")
     if format in ROUND_TRIP_FORMATS:
         command = f"data-miner review import {project} FILE --from {format} --version {outcome.version}{said_again()}"
-        echo(f"next: correct the labels in the tool, and import them as verdicts: {command}")
+        echo(f"next: correct the labels in {format}, then run `{command}` to import them as verdicts")
     elif (datasheet := outcome.folder / DATASHEET_FILE).is_file():
-        echo(f"next: train with it; read {datasheet} first")
+        echo(f"next: read {datasheet}, then train on the export")
 
 
 def publish(

@@ -93,7 +93,7 @@ def _show(found: "SimilarFrames") -> None:
         f"from {counted(found.num_videos, 'video')}"
     )
     if len(found.frames) > _MOST_ROWS:
-        echo(f"{_MOST_ROWS} of them are shown; --json lists all")
+        echo(f"only the first {_MOST_ROWS} frames are shown; --json lists all")
     if found.num_without_embeddings:
         without = counted(found.num_without_embeddings, "video")
         echo(f"left out: {without} without embeddings from {found.encoder} so far")
