@@ -55,7 +55,7 @@ def test_delete_videos__asks_only_about_videos_that_it_would_remove(
 
 def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform: Platform) -> None:
     root = ["--root", str(platform.root)]
-    assert "project cyclists removed" in run_command("delete-project", "cyclists", "--yes", *root).stdout
+    assert "project cyclists was removed" in run_command("delete-project", "cyclists", "--yes", *root).stdout
     assert len(find_videos(platform.database)) == 5
     assert "5 videos removed" in run_command("cleanup-orphans", "--yes", *root).stdout
     assert find_videos(platform.database) == []
