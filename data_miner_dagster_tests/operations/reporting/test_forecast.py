@@ -130,7 +130,7 @@ def test_plan__says_what_a_verifier_may_cost_at_most(project_file: Path, tmp_pat
     command = ["plan", str(unpriced), "--root", str(tmp_path / "other")]
     shown = CliRunner().invoke(app, command, catch_exceptions=False).output.splitlines()
     (line,) = [line for line in shown if line.startswith("cost of verifying")]
-    assert line.split(maxsplit=6)[5:] == ["unknown", "platform.models.endpoints states no price"]
+    assert line.rstrip().split(maxsplit=6)[5:] == ["unknown", "platform.models.endpoints states no price"]
     found = json.loads(CliRunner().invoke(app, [*command, "--json"], catch_exceptions=False).output)
     assert (found["verification_at_most"]["num_boxes"], found["verification_at_most"]["cost"]) == (2000, None)
 
