@@ -31,14 +31,14 @@ def test_export__one_format(root: Path, tmp_path: Path) -> None:
     told = _run("export", "cyclists", "--format", "yolo", "--to", tmp_path / "out", "--root", root)
     assert "cyclists v001: 7 images, 5 boxes" in told
     assert (tmp_path / "out" / "data.yaml").is_file()
-    assert f"next: train with it; read {tmp_path / 'out' / 'datasheet.md'} first" in told
+    assert f"next: read {tmp_path / 'out' / 'datasheet.md'}, then train on the export" in told
 
 
 def test_export__for_a_tool_says_how_the_labels_come_back(root: Path, tmp_path: Path) -> None:
     told = _run("export", "cyclists", "--format", "cvat", "--to", tmp_path / "out", "--root", root)
     assert told.splitlines()[-1] == (
-        "next: correct the labels in the tool, and import them as verdicts: "
-        f"data-miner review import cyclists FILE --from cvat --version v001 --root {root}"
+        "next: correct the labels in cvat, then run `data-miner review import cyclists FILE --from cvat --version v001 "
+        f"--root {root}` to import them as verdicts"
     )
 
 
