@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from data_miner_dagster import __version__
@@ -44,14 +44,20 @@ from data_miner_dagster.domain.work import VIDEO_STAGES, WorkStage
 
 
 def keys_with_prefix(database: Database, prefix: str) -> list[str]:
-    """Return the video keys that start with `prefix`, in the database's order. Only the index is read.
-
-    `prefix` must not be empty.
-    """
+    """Return the video keys that start with `prefix`, sorted. `prefix` must not be empty."""
     above = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+    key = _in_order_of_python(database)
     with database.reading() as session:
-        query = select(VideoRow.key).where(VideoRow.key >= prefix, VideoRow.key < above)
-        return list(session.scalars(query.order_by(VideoRow.key)))
+        return list(session.scalars(select(VideoRow.key).where(key >= prefix, key < above).order_by(key)))
+
+
+def _in_order_of_python(database: Database) -> SQLColumnExpression[str]:
+    """Return the key for comparing and sorting as Python does.
+
+    The order of a PostgreSQL database depends on its locale, which may ignore case and punctuation. There, the order of
+    Python is called "C". SQLite has no other order.
+    """
+    return VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
 
 
 def find_video(database: Database, key: str) -> VideoRow | None:
@@ -94,8 +100,7 @@ def find_videos_after(
     Only videos that `project` wants and whose status is in `statuses` count. If one of these is None, it sets no
     condition.
     """
-    # Python's order, which PostgreSQL calls "C". SQLite has no other order.
-    key = VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
+    key = _in_order_of_python(database)
     conditions = [*_conditions(project, statuses), key > after]
     with database.reading() as session:
         rows = session.scalars(select(VideoRow).where(*conditions).order_by(key).limit(limit)).all()
@@ -178,9 +183,10 @@ def wanted_videos(database: Database, project: str | None = None) -> list[Wanted
 
 
 def unwanted_videos(database: Database) -> Sequence[VideoRow]:
-    """Return the videos that no project wants, sorted by key in the database's order."""
+    """Return the videos that no project wants, sorted by key."""
     with database.reading() as session:
-        return session.scalars(select(VideoRow).where(~is_wanted()).order_by(VideoRow.key)).all()
+        query = select(VideoRow).where(~is_wanted()).order_by(_in_order_of_python(database))
+        return session.scalars(query).all()
 
 
 def keys_with_internal_errors(database: Database, video_keys: Collection[str]) -> set[str]:

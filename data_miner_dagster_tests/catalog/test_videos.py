@@ -19,6 +19,7 @@ from data_miner_dagster.catalog.videos import (
     find_videos,
     is_due,
     keys_with_internal_errors,
+    keys_with_prefix,
     record_downloaded,
     retry_videos,
     unwanted_videos,
@@ -53,6 +54,18 @@ def test_find_videos__by_key_project_and_status(database: Database) -> None:
     assert [video.key for video in find_videos(database, statuses=failed)] == ["urls-a", "urls-b"]
     assert [video.key for video in find_videos(database, project="bikes", statuses=failed)] == ["urls-a"]
     assert [video.key for video in find_videos(database, ["urls-c", "urls-b"], statuses=failed)] == ["urls-b"]
+
+
+def test_keys_with_prefix__whatever_the_locale_of_the_database(database: Database) -> None:
+    """In en_US.UTF-8, as in PostgreSQL's own image, 'file-a' is not between 'file-' and 'file.'."""
+    keys = ["file-A b.0", "file-a.1", "file-\xe9.2"]
+    for key in (*reversed(keys), "file.x", "file", "files-x", "frames-a.1"):
+        add_video(database, key)
+    statements: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    assert keys_with_prefix(database, "file-") == keys
+    [asked] = [statement for statement in statements if " WHERE " in " ".join(statement.split())]
+    assert asked.count('COLLATE "C"') == (3 if database.is_postgresql else 0)  # two bounds and the order
 
 
 def test_wanted_videos__what_may_pass_and_has_no_date_is_due(database: Database) -> None:
