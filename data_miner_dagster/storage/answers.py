@@ -48,8 +48,13 @@ def read_answers(path: Path) -> dict[str, bool]:
                         f"the answer {word!r} in line {reader.line_num} of {path} is neither 'keep' nor 'drop'; "
                         "correct the answer"
                     )
+                frame_id = (row["frame_id"] or "").strip()
+                if word and not frame_id:
+                    raise ConfigError(
+                        f"the frame_id in line {reader.line_num} of {path} is missing; add it, or remove the line"
+                    )
                 if word:
-                    answers[row["frame_id"].strip()] = _ANSWERS[word]
+                    answers[frame_id] = _ANSWERS[word]
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(
             f"{path} does not exist or is a folder; export it from questions.html, or fill in questions.csv"

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.storage.answers import read_answers, write_csv
 
 
@@ -22,3 +25,10 @@ def test_write_csv__no_text_is_a_formula_and_numbers_stay(tmp_path: Path) -> Non
         "files-a/4,,1,a red = car,",
     ]
     assert read_answers(path) == {"files-a/1": True, "files-a/3": False}
+
+
+def test_read_answers__an_answer_about_no_frame(tmp_path: Path) -> None:
+    path = tmp_path / "questions.csv"
+    path.write_text("answer,frame_id\nkeep,files-a/1\n\n,\ndrop\n")
+    with pytest.raises(ConfigError, match="the frame_id in line 5 of .*questions.csv is missing; add it, or remove"):
+        read_answers(path)
