@@ -105,6 +105,7 @@ class Nursery:
             except subprocess.TimeoutExpired:  # the nursery is alive, so the file `notices` was closed
                 raise WorkersClosedError from None
             how = how_it_ended(code, self._errors)
+            # The caller of the pool puts the subject before the message, as in "the decoder could not be started".
             raise WorkerDiedError(f"could not be started, because the process that forks it {how}") from None
         finally:
             theirs.close()

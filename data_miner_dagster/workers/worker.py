@@ -90,6 +90,7 @@ class Worker:
         if said["error"].get("limit") == "memory":
             self._is_last = True
             allowed = "" if limits.memory_bytes is None else f" than {limits.memory_bytes} bytes"
+            # The caller of the pool puts the subject before the message.
             raise WorkerLimitError("memory", f"needs more memory{allowed}")
         raise error_from_json(said["error"])
 
@@ -111,7 +112,7 @@ class Worker:
         searched = 0
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
-            if searched > _MAX_LINE:
+            if searched > _MAX_LINE:  # the caller of the pool puts the subject before the message
                 raise WorkerLimitError("answer", f"has an answer of more than {_MAX_LINE} bytes")
             try:
                 self._set_timeout(deadline)
@@ -133,6 +134,7 @@ class Worker:
 
     def _too_long(self, limits: WorkerLimits) -> WorkerLimitError:
         self.kill()
+        # The caller of the pool puts the subject before the message, as in "decoding a.mp4 takes longer than 5 s".
         return WorkerLimitError("wall", f"takes longer than {limits.wall_seconds:g} s")
 
     def _death(self, limits: WorkerLimits) -> WorkerLimitError | WorkerDiedError:
