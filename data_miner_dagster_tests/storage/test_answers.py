@@ -30,5 +30,5 @@ def test_write_csv__no_text_is_a_formula_and_numbers_stay(tmp_path: Path) -> Non
 def test_read_answers__an_answer_about_no_frame(tmp_path: Path) -> None:
     path = tmp_path / "questions.csv"
     path.write_text("answer,frame_id\nkeep,files-a/1\n\n,\ndrop\n")
-    with pytest.raises(ConfigError, match="the frame_id in line 5 of .*questions.csv is missing; add it, or remove"):
+    with pytest.raises(ConfigError, match=r"the frame_id in line 5 of .*questions\.csv is missing; add it, or remove"):
         read_answers(path)
