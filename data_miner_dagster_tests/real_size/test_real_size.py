@@ -65,7 +65,7 @@ def root(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Pa
     done = data_miner("run", "--config", config, "--root", root, timeout=1200)
     assert done.returncode == 0, done.stdout[-4000:]
     assert "Traceback" not in done.stdout
-    assert "not UTF-8 (caf\\xe9.mp4)" in done.stdout
+    assert "name not UTF-8: caf\\xe9.mp4 (1)" in done.stdout
     return root
 
 
