@@ -1,7 +1,7 @@
-"""The drawing of the asset graph, docs/images/assets.svg, from Dagster's own graph.
+"""Draw the asset graph, docs/images/assets.svg, from Dagster's own graph.
 
-A column for each partition set, a row for each asset in the order of the graph. Belongs here: positions and style. Does
-not belong here: any asset's name.
+The drawing has a column for each partition set, and a row for each asset in the order of the graph. Belongs here:
+positions and style. Does not belong here: the name of any asset.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ COLUMN_WIDTH: Final = 340
 MARGIN: Final = 40
 HEADER_HEIGHT: Final = 56
 DETOUR: Final = 34
-"""The distance by which an arrow bypasses the boxes between its ends, if they are in one column."""
+"""The distance by which an arrow within one column bypasses the boxes between its ends."""
 _STYLE: Final = """\
 <style>
 text { font-family: system-ui, "Segoe UI", Roboto, sans-serif; fill: #1f2933 }
@@ -34,7 +34,7 @@ text { font-family: system-ui, "Segoe UI", Roboto, sans-serif; fill: #1f2933 }
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One asset: its inputs, its set of partitions and its pool."""
+    """An asset, with its inputs, its partition set and its pool."""
 
     name: str
     parents: tuple[str, ...]
@@ -57,7 +57,7 @@ class _Place:
 
 
 def assets_of_code() -> list[Asset]:
-    """Return the assets that Dagster loads, each after its inputs."""
+    """Return the assets that Dagster loads, in an order that has each after its inputs."""
     graph = defs.resolve_asset_graph()
     found = []
     for key in graph.toposorted_asset_keys:
@@ -69,12 +69,12 @@ def assets_of_code() -> list[Asset]:
 
 
 def asset_graph() -> str:
-    """Return the drawing of the assets of the code as SVG."""
+    """Return an SVG drawing of the assets that Dagster loads."""
     return draw(assets_of_code())
 
 
 def draw(assets: list[Asset]) -> str:
-    """Return a drawing of assets as SVG. Each asset comes after its inputs."""
+    """Return an SVG drawing of assets. Each asset in `assets` comes after its inputs."""
     columns = list(dict.fromkeys(asset.partitions for asset in assets))
     places = {asset.name: _Place(columns.index(asset.partitions), row) for row, asset in enumerate(assets)}
     width = 2 * MARGIN + len(columns) * COLUMN_WIDTH
@@ -111,7 +111,7 @@ def _box(asset: Asset, place: _Place) -> list[str]:
 
 
 def _arrow(start: _Place, end: _Place, places: set[_Place]) -> str:
-    """Return the arrow from one box to another below it: straight, around the boxes between them, or across columns."""
+    """Return the SVG arrow between two boxes: straight, around the boxes between them, or across columns."""
     if start.column != end.column:
         is_to_right = end.column > start.column
         x1, x2 = (start.left + BOX_WIDTH, end.left) if is_to_right else (start.left, end.left + BOX_WIDTH)

@@ -1,4 +1,4 @@
-"""The reference of all commands, generated from the command line itself. Only the site has this page.
+"""Write the reference of all commands, from the command line itself. Only the site has this page.
 
 Typer writes the page. Belongs here: the parts that Typer omits, which are the panels of `--help` and whole sentences in
 the list of commands.
@@ -15,16 +15,16 @@ from data_miner_dagster.cli.main import app
 
 NAME: Final = "data-miner"
 _INTRODUCTION: Final = """\
-`data-miner COMMAND --help` shows the same in a terminal. Mistakes in a file or an option end with status 2, other
-failures with 1; both print one line to stderr ([troubleshooting](troubleshooting.md)).
+`data-miner COMMAND --help` shows this reference in a terminal. A mistake in a file or an option ends a command with
+status 2, and any other error with status 1. Both print one line to stderr ([troubleshooting](troubleshooting.md)).
 """
 _LIST: Final = re.compile(r"(?ms)^\*\*Commands\*\*:\n\n((?:\* `[^\n]*\n)+)")
 _LONG: Final = 10_000
-"""Characters of a first sentence. Typer's own lists have room for 45."""
+"""The longest first sentence to show, in characters. Typer's own lists have room for 45."""
 
 
 def commands_page() -> str:
-    """Return the whole reference as markdown."""
+    """Return the reference as markdown."""
     group: Any = get_command(app)
     context = group.context_class(group, info_name=NAME)
     text = typer.cli.get_docs_for_click(obj=group, ctx=context, name=NAME, title="Commands")
@@ -39,7 +39,7 @@ def commands_page() -> str:
 
 
 def _with_whole_sentences(section: str, name: str, group: Any) -> str:
-    """Return the section of a group of commands with the commands below it, and a better list of its commands."""
+    """Return the section of a group with its list of commands replaced by a table that has whole sentences."""
     return _LIST.sub(lambda _: "\n".join(_table(group.commands, name)) + "\n", section, count=1)
 
 

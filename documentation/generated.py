@@ -1,4 +1,4 @@
-"""The generated files under docs/ that are checked in. A test checks that each is up to date."""
+"""Name the generated files under docs/ that are checked in. A test checks that each is up to date."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A list of all messages of errors, read from the source. Only the site has it, below docs/troubleshooting.md.
+"""List all error messages, as read from the source. Only the site has the list, below docs/troubleshooting.md.
 
 Belongs here: finding messages and their order. Does not belong here: their meaning (remedies.py).
 """
@@ -12,19 +12,19 @@ from documentation.remedies import CLASSES
 
 PACKAGE: Final = Path(__file__).parents[1] / "data_miner_dagster"
 _OPEN: Final = "…"
-"""Marks the parts that a message fills in."""
+"""Marks the variable parts of a message."""
 FEWEST_LETTERS: Final = 12
-"""A text with fewer letters of its own only frames another message."""
+"""A text with fewer letters of its own only wraps another message."""
 _INTRODUCTION: Final = f"""\
 ## Messages
 
-All messages of the errors above, so that a search of this page finds them. `{_OPEN}` stands for what differs: a path, a
-value, a name.
+This section lists all messages of these errors, so that a search of this page finds them. `{_OPEN}` stands for the
+variable parts: a path, a value or a name.
 """
 
 
 def messages_section() -> str:
-    """Return the section with every message, below the class of its error."""
+    """Return the section with all messages, grouped by the class of their error."""
     found: dict[str, set[str]] = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         for name, message in messages_in(path.read_text(encoding="utf-8")):
@@ -40,7 +40,7 @@ def messages_section() -> str:
 
 
 def messages_in(source: str) -> Iterator[tuple[str, str]]:
-    """Yield (class, message) for each error of this package that a module makes from a text, with the gaps marked."""
+    """Yield the class and message of each error that a module creates from a literal, with the variable parts marked."""
     names = {error.__name__ for error in CLASSES}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
@@ -52,7 +52,7 @@ def messages_in(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _text_of(node: ast.expr) -> str | None:
-    """Return the text of a literal; None for anything else."""
+    """Return the text of a string literal, or None if the expression is not one."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
@@ -66,5 +66,5 @@ def _sort_key(message: str) -> tuple[str, str]:
 
 
 def _as_code(message: str) -> str:
-    """Return a message as markdown that shows it unchanged."""
+    """Return markdown that shows a message unchanged."""
     return f"`` {' '.join(message.split())} ``"

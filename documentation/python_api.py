@@ -1,4 +1,4 @@
-"""The reference of the rooms that work without Dagster. Only the site has these pages, which mkdocstrings fills in.
+"""Write the reference of the rooms that work without Dagster. Only the site has these pages; mkdocstrings fills them.
 
 Belongs here: the rooms and modules, and their order. Does not belong here: descriptions, which their docstrings have.
 """
@@ -30,23 +30,23 @@ ROOMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         ),
     ),
     "models": (
-        "Encoders, detectors and verifiers: which there are, and how they are loaded.",
+        "Encoders, detectors and verifiers: the available models, and functions that load them.",
         ("registry", "provider", "architectures", "vocabulary"),
     ),
     "protocols": (
-        "What a stage asks of a model or an index. Implement one to bring your own.",
+        "The interfaces between a stage and a model or an index. Implement one to use your own.",
         ("encoders", "detectors", "verifiers", "indexes", "pictures"),
     ),
     "export": (
-        "The formats of a release: what each is written from, how it is written, and how it is read back.",
+        "The formats of a release: the records that they are written from, their writers, and their verifiers.",
         ("formats", "records", "codec", "coco", "yolo", "parquet", "huggingface", "voc"),
     ),
 }
-"""A description of each room, and its modules that outside code may want to call."""
+"""A description of each room, and those of its modules that outside code may want to call."""
 
 
 def page_of(room: str) -> str:
-    """Return the place of a room's page in the site."""
+    """Return the path of a room's page in the site."""
     return f"python/{room}.md"
 
 
@@ -63,4 +63,4 @@ def room_page(room: str) -> str:
 def rooms_section() -> str:
     """Return the list of the rooms' pages for the end of docs/python.md."""
     rows = [f"| [`{PACKAGE}.{room}`]({page_of(room)}) | {text} |" for room, (text, _) in ROOMS.items()]
-    return "\n".join(["## Reference", "", "| room | what is in it |", "|---|---|", *rows, ""])
+    return "\n".join(["## Reference", "", "| room | contents |", "|---|---|", *rows, ""])

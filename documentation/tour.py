@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/tour.md from a platform: `python -m documentation.tour LOGIN_LINK [WEB [NAME ...]]`.
+"""Take the screenshots of docs/tour.md: `python -m documentation.tour LOGIN_LINK [WEB [NAME ...]]`.
 
 LOGIN_LINK is the link that `data-miner up` prints for the review pages, on the root of `data-miner demo`. Needs
 Chromium. Belongs here: the pages to capture, and the size of the files. Does not belong here: their description
@@ -19,9 +19,9 @@ from playwright.sync_api import Page, sync_playwright
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 VIEWPORT: Final = (1280, 800)
 NUM_COLOURS: Final = 128
-"""Enough for pages of text with small photographs, and a third of the bytes."""
+"""The number of colours in a screenshot: enough for text with small photographs, at a third of the bytes."""
 SETTLING_MILLISECONDS: Final = 4000
-"""The time in which pages of Dagster finish drawing and animating after everything has loaded."""
+"""The time that Dagster's pages take to finish drawing and animating after they have loaded, in milliseconds."""
 WEB: Final[dict[str, tuple[str, str]]] = {
     "asset-graph": ("/assets/detections?view=lineage&lineageScope=neighbors&lineageDepth=1", "text=Latest event"),
     "filtered-frames": ("/assets/filtered_frames?view=partitions&partition=demo", "text=/historical events .[1-9]/"),
@@ -29,7 +29,7 @@ WEB: Final[dict[str, tuple[str, str]]] = {
     "checks": ("/assets/dataset?view=checks", "text=release_is_whole"),
     "automation": ("/automation", "text=wanted_work"),
 }
-"""Pages of Dagster: their address, and text that is present once they are drawn."""
+"""Dagster's pages by the name of their screenshot: the address, and a locator of an element that is drawn last."""
 REVIEW: Final[dict[str, tuple[str, str]]] = {
     "review-project": ("/projects/demo", "text=Where answers help most"),
     "review-boxes": ("/projects/demo/queues/unsure", "canvas, svg"),
@@ -38,17 +38,17 @@ REVIEW: Final[dict[str, tuple[str, str]]] = {
     "review-gallery": ("/projects/demo/gallery?class=person", "img"),
     "report": ("/report/demo/", "text=From videos to boxes"),
 }
-"""Pages for people who review."""
+"""The review pages and the report, in the form of `WEB`."""
 
 
 def take_all(web: str, login_link: str, folder: Path, names: Collection[str] = ()) -> None:
-    """Take every screenshot, or the named ones.
+    """Take all screenshots, or only the named ones.
 
     Args:
         web: the address of Dagster's web server.
-        login_link: logs this browser in to the review pages; it works once.
-        folder: where the files are written.
-        names: the files to write, without their ending; none means all.
+        login_link: the link that logs this browser in to the review pages. It works once.
+        folder: the folder for the files.
+        names: the names of the files to write, without their extension. If it is empty, all are written.
     """
     review = "{0.scheme}://{0.netloc}".format(urlsplit(login_link))
     with sync_playwright() as playwright:
@@ -68,7 +68,7 @@ def take_all(web: str, login_link: str, folder: Path, names: Collection[str] = (
 
 
 def _taken(page: Page, address: str, sign: str) -> bytes:
-    """Return the screenshot of one page, with few colours."""
+    """Return the screenshot of one page as PNG with few colours."""
     page.goto(address)
     page.locator(sign).first.wait_for(timeout=120_000)
     page.wait_for_timeout(SETTLING_MILLISECONDS)

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every kind of failure in the code, with its remedy.
+"""Write docs/troubleshooting.md: every kind of failure in the code, with its remedy.
 
 Belongs here: the layout of the page. Does not belong here: the advice (remedies.py), and the list of messages, which
 only the site has (messages.py).
@@ -21,57 +21,58 @@ _INTRODUCTION: Final = """\
 
 Every message states the problem, the value and the remedy in one line. This page explains the causes.
 
-| you see | section |
+| symptom | section |
 |---|---|
-| `error: ...` at the end of a command | [what a command says](#what-a-command-says) |
+| `error: ...` at the end of a command | [errors of a command](#errors-of-a-command) |
 | a video that is FAILED or UNAVAILABLE in `data-miner videos` or `status` | [one video](#one-video) |
 | a closed stage or a FAILED project in `data-miner status` | [a whole stage or project](#a-whole-stage-or-project) |
-| fewer videos or frames than you expected | [what is missing and why](#what-is-missing-and-why) |
-| a finding of `data-miner doctor` | [what doctor finds](#what-doctor-finds) |
+| fewer videos or frames than you expected | [missing videos and frames](#missing-videos-and-frames) |
+| a finding of `data-miner doctor` | [findings of doctor](#findings-of-doctor) |
 
-Three commands help with everything else: `data-miner status` shows what waits and why, `data-miner doctor` compares the
-catalog, the files and Dagster, and `data-miner doctor --environment` checks the machine. With `DATA_MINER_DEBUG=1` a
-command shows tracebacks. [Failures](failures.md) explains the consequences of failures, and when they are retried.
+Three commands help with other problems. `data-miner status` shows the work that waits, and the reasons. `data-miner
+doctor` compares the catalog, the files and Dagster, and `data-miner doctor --environment` checks the machine. With
+`DATA_MINER_DEBUG=1` a command shows tracebacks. [Failures](failures.md) explains the consequences of failures, and when
+they are retried.
 """
 _COMMANDS: Final = """\
-Mistakes in a file or an option end with status 2, everything else with status 1. Names are those of the log and of
-tracebacks.
+A mistake in a file or an option ends a command with status 2, and any other error with status 1. The log and tracebacks
+use the names in the first column.
 """
 _ONE_VIDEO: Final = """\
-The kind is stored with the video. `data-miner videos --project PROJECT` lists it, and `data-miner retry --kind KIND`
-tries at once.
+The kind is stored with the video. `data-miner videos --project PROJECT` shows it, and `data-miner retry --kind KIND`
+retries the videos of a kind at once.
 """
-_DOCTOR: Final = "`data-miner doctor --fix` does what the column `--fix` says."
+_DOCTOR: Final = "`data-miner doctor --fix` carries out the actions in the column `--fix`."
 
 
 def troubleshooting_page() -> str:
     """Return the page as markdown."""
     lines = [
         _INTRODUCTION,
-        "## What a command says",
+        "## Errors of a command",
         "",
         _COMMANDS,
-        *_table(("error", "cause", "the program", "what you can do"), _class_rows()),
+        *_table(("error", "cause", "reaction", "remedy"), _class_rows()),
         "## One video",
         "",
         _ONE_VIDEO,
-        *_table(("kind", "cause", "the program", "what you can do"), _kind_rows(VIDEOS, in_words=True)),
+        *_table(("kind", "cause", "reaction", "remedy"), _kind_rows(VIDEOS, in_words=True)),
         "## A whole stage or project",
         "",
-        *_table(("kind", "cause", "the program", "what you can do"), _kind_rows(RUNS)),
-        "## What is missing and why",
+        *_table(("kind", "cause", "reaction", "remedy"), _kind_rows(RUNS)),
+        "## Missing videos and frames",
         "",
-        "Candidates that a project rejected before they were downloaded, or took out afterwards:",
+        "A project rejects a candidate, before or after its download, by one of these rules:",
         "",
-        *_table(("rule", "in words", "what decides"), _reason_rows(REJECTIONS)),
-        "Frames that filtering dropped, by the first reason that applies:",
+        *_table(("rule", "in words", "setting or remedy"), _reason_rows(REJECTIONS)),
+        "Filtering drops a frame for the first of these reasons that applies:",
         "",
-        *_table(("reason", "in words", "what decides"), _reason_rows(DROPS)),
-        "## What doctor finds",
+        *_table(("reason", "in words", "setting or remedy"), _reason_rows(DROPS)),
+        "## Findings of doctor",
         "",
         _DOCTOR,
         "",
-        *_table(("finding", "cause", "`--fix`", "what you can do"), _kind_rows(DISCREPANCIES)),
+        *_table(("finding", "cause", "`--fix`", "remedy"), _kind_rows(DISCREPANCIES)),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
