@@ -31,7 +31,7 @@ $(STAMP):
 
 install: $(STAMP) ## create the environment
 
-demo: $(STAMP) ## run the sample project: real clips, small real models, a CPU
+demo: $(STAMP) ## run the sample project, with real clips and small real models on a CPU
 	@$(BIN)/python -m data_miner_dagster demo --root $(DEMO_ROOT)
 
 up: $(STAMP) ## start the web server and the daemon on the demo's root
@@ -47,7 +47,7 @@ fix: $(STAMP) ## format, and fix lint automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Only the browser tests need something that is not a Python package. It is installed if that is allowed.
+# Only the browser tests need a program that is not a Python package. It is installed if this user may install it.
 chromium:
 	@command -v chromium >/dev/null && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -58,8 +58,8 @@ chromium:
 	  echo "== chromium is not installed and this is no root shell with apt-get: the browser tests will be skipped"; \
 	fi
 
-# Files of tests are in memory where there is room. The folder's name is short because sockets are in it, and others may
-# enter it because PostgreSQL runs as a user of its own.
+# The files of tests are in memory if there is room. The folder's name is short because it contains sockets, and other
+# users may enter it because PostgreSQL runs as a user of its own.
 test: $(STAMP) chromium ## run all tests
 	@echo "== fetching the lite models and sample clips (about 150 MB, once)"
 	@$(BIN)/python -m data_miner_dagster models fetch --profile lite >/dev/null
@@ -72,21 +72,21 @@ test: $(STAMP) chromium ## run all tests
 	fi; \
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
 
-bench: $(STAMP) ## run all benchmarks: a table each, JSON under benchmarks/results
+bench: $(STAMP) ## run the benchmarks: print a table for each, and write JSON to benchmarks/results
 	$(BIN)/python -m benchmarks
 
-bench-cluster: $(STAMP) ## process 200 videos on a local Ray cluster, killing nodes and the head and cancelling a run
+bench-cluster: $(STAMP) ## process 200 videos on a local Ray cluster, while nodes and the head are killed and a run is cancelled
 	$(BIN)/python -m benchmarks.cluster
 
 interop: $(STAMP) ## exchange labels with the annotation tools' own packages (3 GB of environments)
 	@$(BIN)/python -m interop --folder $(INTEROP)
 
-docs: $(STAMP) ## write the generated pages, and build the documentation site, strictly, into site/
+docs: $(STAMP) ## write the generated pages, and build the documentation site into site/; warnings are errors
 	$(BIN)/python -m documentation
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "== open site/index.html, or preview changes: $(BIN)/python -m mkdocs serve"
 
-vendor: $(STAMP) ## fetch the box-drawing library from npm and verify it (to change its version)
+vendor: $(STAMP) ## fetch the box-drawing library from npm and verify it (after a change of its version)
 	$(BIN)/python -m data_miner_dagster.web.review.vendoring
 
 lock: ## write the locks of the environment and the images, from pyproject.toml and constraints.txt (needs uv)
@@ -98,7 +98,7 @@ lock-cpu: ## write the lock of torch for the CPU image, from PyTorch's own index
 audit: ## check the locked packages for known vulnerabilities (needs uv)
 	uvx pip-audit==2.10.1 --strict --disable-pip --require-hashes --requirement requirements.lock
 
-licences: $(STAMP) ## write docs/licences.md, with every locked package and every model (needs uv)
+licences: $(STAMP) ## write docs/licences.md, which lists every locked package and every model (needs uv)
 	uvx --from pip-licenses==5.5.5 pip-licenses --python=$(BIN)/python --from=mixed --with-system --format=json \
 	  | $(BIN)/python docker/locks/licences.py
 
@@ -108,7 +108,7 @@ dist: ## build the wheel, a CycloneDX list of its components, and their licences
 	cp docs/licences.md dist/
 	uvx --from cyclonedx-bom==7.5.0 cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.cdx.json docker/locks/cuda.txt
 
-clean: ## delete the demo's results and caches, but not the environment and the model cache
+clean: ## delete the root of the demo, the site and caches, but keep the environment and the model cache
 	rm -rf $(DEMO_ROOT) site benchmarks/results .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 .PHONY: bench-cluster help install demo up check fix chromium test bench interop docs vendor lock lock-cpu audit licences dist clean

@@ -23,7 +23,7 @@ DATABASES: Final = {"DATA_MINER_DAGSTER_URL": "dagster", "DATA_MINER_CATALOG_URL
 """
 TIMEOUT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 150.0
-"""The daemon sends a heartbeat every 30 seconds. One that has been silent this long hangs, or waits for its database.
+"""A daemon without a heartbeat for this long hangs, or waits for its database. It sends a heartbeat every 30 seconds.
 """
 _NEEDED_DAEMONS: Final = ("SENSOR", "QUEUED_RUN_COORDINATOR")
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -66,7 +66,7 @@ def _secret(environment: Mapping[str, str], variable: str) -> str:
 
 
 def create_databases(environment: Mapping[str, str]) -> None:
-    """Create the databases that the server lacks, so that an older volume gets them, too."""
+    """Create the databases that the server does not have yet, as with a volume of an earlier version."""
     import psycopg2
     from psycopg2 import sql
 
@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> None:
 
 
 def code_server_problem(port: str, host: str = "127.0.0.1") -> str | None:
-    """Return why a code server is not healthy, or None."""
+    """Return why a code server is not healthy, or None if it is healthy."""
     import grpc
 
     name = _SERVICE.encode()
@@ -110,7 +110,7 @@ def code_server_problem(port: str, host: str = "127.0.0.1") -> str | None:
 
 
 def page_problem(url: str) -> str | None:
-    """Return why a page is not served, or None."""
+    """Return why a page is not served, or None if it is served."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS):  # noqa: S310 - an address of the compose file
             return None
@@ -119,7 +119,7 @@ def page_problem(url: str) -> str | None:
 
 
 def daemon_problem(environment: Mapping[str, str]) -> str | None:
-    """Return why Dagster's daemon counts as dead, or None. Checks the parts without which no work is done."""
+    """Return why Dagster's daemon counts as dead, or None if the parts that start work are alive."""
     import psycopg2
 
     url = environment.get("DATA_MINER_DAGSTER_URL") or database_urls(environment).get("DATA_MINER_DAGSTER_URL", "")
@@ -148,7 +148,7 @@ def daemon_problem(environment: Mapping[str, str]) -> str | None:
 
 
 def health(arguments: list[str]) -> str | None:
-    """Return the problem of the service that the arguments name, or None."""
+    """Return the problem of the service that the arguments name, or None if it is healthy."""
     match arguments:
         case ["code", port]:
             return code_server_problem(port)

@@ -40,7 +40,7 @@ def messages_section() -> str:
 
 
 def messages_in(source: str) -> Iterator[tuple[str, str]]:
-    """Yield the class and message of each error that a module creates from a literal, with the variable parts marked."""
+    """Yield the class and message of each error that a module creates from a literal, with variable parts marked."""
     names = {error.__name__ for error in CLASSES}
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:

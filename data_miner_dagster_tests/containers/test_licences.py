@@ -56,14 +56,14 @@ def test_page__says_what_installed_packages_say() -> None:
 
 
 def test_page__sets_those_with_conditions_apart() -> None:
-    asking = PAGE.partition("### With conditions")[2].partition("### The others")[0]
+    asking = PAGE.partition("### With conditions")[2].partition("### Other licences")[0]
     for name in ("ultralytics", "mutagen", "psycopg2-binary", "nvidia-nccl-cu13"):
         assert f" {name} " in asking, name
     assert "pydantic" not in asking
 
 
 def test_packages_part__refuses_a_package_that_says_nothing() -> None:
-    with pytest.raises(SystemExit, match="these say nothing of their licence: b; look them up"):
+    with pytest.raises(SystemExit, match="these packages state no licence: b; look it up"):
         licences.packages_part({"a": "MIT", "b": "UNKNOWN"}, {"a": "1", "b": "2"})
     with pytest.raises(SystemExit, match=r"not installed, .*: b"):
         licences.packages_part({"a": "MIT"}, {"a": "1", "b": "2"})

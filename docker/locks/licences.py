@@ -1,7 +1,7 @@
-"""`make licences`: write docs/licences.md, the licences of all components of an installation. Needs this package.
+"""Write docs/licences.md, the licences of all components of an installation: `make licences`. Needs this package.
 
     pip-licenses --from=mixed --with-system --format=json | python docker/locks/licences.py
-    python docker/locks/licences.py models      the models alone: needs no pip-licenses
+    python docker/locks/licences.py models      only the models; needs no pip-licenses
 
 The packages are those of `cuda.txt`, the largest lock of an image. pip-licenses reads each one's metadata from an
 environment that has them all. A package without licence metadata is an error, until its licence is looked up and added
@@ -37,17 +37,17 @@ SAME: Final = {
     "NVIDIA Proprietary Software": "LicenseRef-NVIDIA-Proprietary",
     "Python Software Foundation License": "PSF-2.0",
 }
-"""Names of one licence, as packages have written them."""
+"""The identifier of a licence, by the name that packages use for it."""
 ASKING: Final = re.compile(r"GPL|MPL|Proprietary|EUPL|CDDL|EPL")
-"""Parts of the names of licences whose conditions go beyond passing on their text."""
+"""Matches the names of licences whose conditions go beyond passing on their text."""
 _MODELS: Final = "## Models"
 _HEAD: Final = """\
 # Licences
 
-Written by `make licences`, from packages' own metadata (pip-licenses) and from the model registry. It is not
-legal advice. No metadata names what a wheel brings along: `av` and `opencv-python` have FFmpeg in them (LGPL), and `av`
-has libx264 and libx265 (GPL-2.0 or later). What those with conditions ask of you:
-[supply chain](deploy/supply-chain.md#licences-with-conditions).
+`make licences` writes this page from the packages' own metadata (pip-licenses) and from the model registry. It is not
+legal advice. The metadata does not name libraries inside a wheel: `av` and `opencv-python` contain FFmpeg (LGPL), and
+`av` contains libx264 and libx265 (GPL-2.0 or later). [Supply chain](deploy/supply-chain.md#licences-with-conditions)
+explains the conditions.
 
 """
 
@@ -67,13 +67,17 @@ def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
     """Return the tables of packages, by licence.
 
     Raises:
-        SystemExit: a locked package is not installed, or says nothing.
+        SystemExit: a locked package is not installed, or has no licence metadata.
     """
     found = {**said, **LOOKED_UP}
     if absent := sorted(locked.keys() - found.keys()):
-        sys.exit(f"not installed, so that nothing says their licences: {', '.join(absent)}")
+        sys.exit(
+            f"these packages are not installed: {', '.join(absent)}; install them, so that their licences can be read"
+        )
     if silent := sorted(name for name in locked if found[name] in ("UNKNOWN", "")):
-        sys.exit(f"these say nothing of their licence: {', '.join(silent)}; look them up, for LOOKED_UP in {__file__}")
+        sys.exit(
+            f"these packages state no licence: {', '.join(silent)}; look it up, and add it to LOOKED_UP in {__file__}"
+        )
     by_licence: dict[str, list[str]] = {}
     for name, version in sorted(locked.items()):
         by_licence.setdefault(one_name(found[name]), []).append(f"{name} {version}")
@@ -82,11 +86,11 @@ def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
     return "\n".join(
         [
             "## Packages\n",
-            f"{len(locked)} packages: this one with all that its extras for images bring, for Linux with CUDA.\n",
+            f"{len(locked)} packages: this one, with all that its extras for images require, for Linux with CUDA.\n",
             "### With conditions\n",
             *_table(("licence", "packages"), asking),
             "",
-            "### The others\n",
+            "### Other licences\n",
             *_table(("licence", "packages"), others),
             "",
         ]
@@ -102,7 +106,7 @@ def models_part() -> str:
         for entry in sorted(BUILT_IN.values(), key=lambda entry: entry.name)
     }
     lines = [f"| `{name}` | {licence} | {source} |" for name, (licence, source) in rows.items()]
-    head = ["| model | licence of the weights | from |", "|---|---|---|"]
+    head = ["| model | licence of the weights | source |", "|---|---|---|"]
     return "\n".join([f"{_MODELS}\n", "No weights are part of the package or the images.\n", *head, *lines, ""])
 
 
