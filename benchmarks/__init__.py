@@ -1,1 +1,1 @@
-"""Benchmarks: ratios measured side by side in one run. `make bench` runs them all."""
+"""Measure ratios side by side in one run. `make bench` runs most of the benchmarks."""

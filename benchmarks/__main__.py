@@ -1,7 +1,7 @@
 """Run the benchmarks one after another: print a table of figures for each, and write JSON under benchmarks/results.
 
-Each runs in a process of its own, so that its memory and threads do not affect the next. Run nothing else at the same
-time.
+Each runs in a process of its own, so that its memory and threads do not affect the next. Run no other program at the
+same time.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def run(name: str, *, is_quick: bool) -> dict[str, object]:
     """Run one benchmark and return its figures by key.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the benchmark failed.
     """
     quick = ["--quick"] if is_quick and "--quick" in _help_of(name) else []
     command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *quick]
@@ -57,13 +57,13 @@ def _help_of(name: str) -> str:
 
 
 def main() -> int:
-    """Run the selected benchmarks, print a table, write JSON; return how many failed."""
+    """Run the selected benchmarks, print tables and write JSON. Return the number of benchmarks that failed."""
     parser = argparse.ArgumentParser(description="Run the benchmarks.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="small sizes where a benchmark has them")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"a benchmark: {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="use small sizes in benchmarks that have them")
     options = parser.parse_args()
     if unknown := sorted(set(options.names) - set(BENCHMARKS)):
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"{unknown[0]!r} is not a benchmark; use one of {', '.join(BENCHMARKS)}")
     RESULTS.mkdir(exist_ok=True)
     num_failed = 0
     for name in options.names or BENCHMARKS:

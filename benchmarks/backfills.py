@@ -2,7 +2,8 @@
 
     python -m benchmarks.backfills [--partitions 1000] [--executed 100] [--json]
 
-- `data-miner backfill --keys-file` over 40 scattered keys of 120 tiny local clips, without a daemon: how many runs.
+- `data-miner backfill --keys-file` with 40 scattered keys of 120 tiny local clips, without a daemon: the number of
+  runs.
 - `dagster job backfill -j list_sources` over 1,000 projects, each a run of its own, with `data-miner up` until the
   first 100 have ended: the CPU time of the command that launches them, how many are at work at once, and the CPU time
   of all processes for each run that ended.
@@ -137,7 +138,7 @@ def _ended(home: Path) -> list[dg.RunRecord]:
 
 
 def main() -> None:
-    """Measure everything and print it."""
+    """Run both measurements and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--partitions", type=int, default=1000, help="projects, each a partition")
     parser.add_argument("--executed", type=int, default=100, help="how many runs have ended when it stops")

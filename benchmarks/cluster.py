@@ -1,9 +1,9 @@
 """Run a project on a Ray cluster of this machine and disturb it while it works: `make bench-cluster`.
 
-A head and two nodes, each a few processes with declared resources; the root is shared, and PostgreSQL stores the
-catalog and Dagster's data. In each of four stages a node is killed halfway, and another one is started in its place. A
-run is cancelled as in the UI, and the head is killed. Two runs on two nodes share the project's detection. The result
-is compared with that of `data-miner run`, byte for byte.
+The cluster has a head and two nodes, each of a few processes with declared resources. The root is shared, and
+PostgreSQL stores the catalog and Dagster's data. In each of four stages a node is killed halfway, and another one is
+started in its place. A run is cancelled as in the UI, and the head is killed. Two runs on two nodes share the project's
+detection. The result is compared with that of `data-miner run`, byte for byte.
 """
 
 import argparse
@@ -48,7 +48,7 @@ SHARED: Final = {
 
 
 def main() -> int:
-    """Run once, print a table or JSON; return whether the run had a fault."""
+    """Run once, and print a table or JSON. Return whether the run had a fault."""
     parser = argparse.ArgumentParser(description="Strike a Ray cluster at work.")
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument(

@@ -10,14 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds of this process and its finished children."""
+    """The processor and wall seconds of this process and its finished children."""
 
     cpu: float
     wall: float
 
 
 def own_peak_bytes() -> int:
-    """Peak resident memory of this process since its program was started, or since `forget_own_peak`.
+    """Return the peak resident memory of this process, in bytes, since it started or since `forget_own_peak`.
 
     `ru_maxrss` would count what the parent held when it forked. Source: proc(5), VmHWM.
     """
@@ -31,7 +31,7 @@ def forget_own_peak() -> None:
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    """Run once and return what it cost."""
+    """Call the function once and return its cost."""
 
     def cpu() -> float:
         both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

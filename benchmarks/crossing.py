@@ -1,4 +1,4 @@
-"""Compare trackers on objects of one class that cross: what returns, which phantoms go, and how often an id changes.
+"""Compare trackers on objects of one class that cross, by recovered boxes, removed phantoms and changes of an id.
 
     python -m benchmarks.crossing            # 20 draws of 30 s, at .25 s and at .1 s
     python -m benchmarks.crossing --quick    # 2 draws
@@ -57,11 +57,11 @@ PALETTES: Final = {
 
 Boxes: TypeAlias = npt.NDArray[np.float64]
 MakeTracker: TypeAlias = Callable[[float], Any]
-"""Takes the seconds between pictures, and returns a tracker of the library."""
+"""A function that takes the seconds between pictures and returns a tracker of the library."""
 
 
 class _LibraryTracker(ByteTracker):
-    """Any tracker of the library in the place of ByteTrack."""
+    """A tracker of the library, used in place of ByteTrack."""
 
     def __init__(self, tracker: Any) -> None:
         super().__init__(lost_seconds=1, every_seconds=1, start_confidence=_START_CONFIDENCE)
@@ -125,7 +125,7 @@ def draw_paths(seed: int) -> Boxes:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a careless detector reports of one draw, and what it leaves out and invents."""
+    """The boxes that an unreliable detector reports in one draw, those that it misses, and those that it invents."""
 
     frames: list[ObservedFrame[int]] = field(default_factory=list)
     missed: dict[int, list[int]] = field(default_factory=dict)  # shapes by frame
@@ -176,7 +176,7 @@ class Outcome:
     cpu_seconds: float = 0
 
     def as_row(self) -> dict[str, float]:
-        """Return the figures of the table."""
+        """Return the figures of a row of the table."""
         return {
             "returned": round(self.num_returned / max(self.num_missed, 1), 3),
             "phantoms_gone": round(self.num_gone / max(self.num_phantoms, 1), 3),
@@ -188,7 +188,7 @@ class Outcome:
 
 
 def _texture(seed: int) -> npt.NDArray[np.float64]:
-    """Return a background of coloured clouds of three sizes."""
+    """Return a background with coloured clouds of three sizes."""
     random = np.random.default_rng(seed)
     picture = np.full((_HEIGHT, _WIDTH, 3), 118.0)
     for cells, depth in ((6, 30), (24, 20), (80, 12)):
@@ -218,14 +218,14 @@ def draw_shapes(background: RgbImage, boxes: Boxes, palette: Sequence[tuple[int,
 
 @dataclass(slots=True)
 class _Colours:
-    """The colours of all boxes of the draws, and what they cost."""
+    """The colours of the boxes in all draws, and the time that measuring them took."""
 
     palette: Sequence[tuple[int, int, int]]
     cpu_seconds: float = 0
     num_boxes: int = 0
 
     def of(self, seen: "_Seen", truth: Boxes, seed: int) -> list[ObservedFrame[int]]:
-        """Return the frames of a draw with the colours of their boxes."""
+        """Return the frames of one draw with the colours of their boxes."""
         background, noise = np.clip(_texture(seed), 0, 255).astype(np.uint8), _noise()
         frames = []
         for observed in seen.frames:
@@ -287,7 +287,7 @@ def _count(
 
 
 def measure(draws: range) -> Iterator[tuple[str, float, Mapping[str, float]]]:
-    """Yield a tracker's name, the seconds between pictures, and its figures."""
+    """Yield the name, the seconds between pictures and the figures of each tracker."""
     warnings.simplefilter("ignore")  # the library's own, about its interface
     cv2.setNumThreads(1)
     for every in INTERVALS:
@@ -310,7 +310,7 @@ def _platform_tracker(every_seconds: float) -> ByteTracker:
 
 
 def main() -> None:
-    """Print the table, or JSON."""
+    """Measure all trackers and print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="2 draws")
     parser.add_argument("--first", type=int, default=0, help="the first draw; thresholds were chosen on 0 to 19")

@@ -4,9 +4,7 @@
     python -m benchmarks.dedup_truth --quick      # fewer pictures
     python -m benchmarks.dedup_truth --json
 
-The pictures are those of benchmarks/truth_pictures.py.
-
-Five methods process the same pictures, in the same order of quality:
+The pictures come from benchmarks/truth_pictures.py. Five methods process them in the same order of quality.
 """
 
 import argparse
@@ -63,7 +61,7 @@ def components(is_near: npt.NDArray[np.bool_]) -> IntArray:
 
 
 def appearances_of(pictures: Sequence[Picture]) -> Appearances:
-    """Return hash data of the pictures; no two are of one file."""
+    """Return the hashes of the pictures, each with a file of its own."""
     measured = [
         measure_picture(np.asarray(cv2.cvtColor(each.image, cv2.COLOR_RGB2GRAY), np.uint8)) for each in pictures
     ]
@@ -79,7 +77,7 @@ def appearances_of(pictures: Sequence[Picture]) -> Appearances:
 
 
 def embed(encoder: ImageEncoder, pictures: Sequence[Picture]) -> Float16Array:
-    """Return the vectors as they would be stored."""
+    """Return the vectors of the pictures, as deduplication would store them."""
     parts = [
         embed_images(encoder, [picture.image for picture in pictures[start : start + 16]])
         for start in range(0, len(pictures), 16)
@@ -88,7 +86,7 @@ def embed(encoder: ImageEncoder, pictures: Sequence[Picture]) -> Float16Array:
 
 
 def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float) -> dict[str, IntArray]:
-    """Return the representatives by method."""
+    """Return the representatives of the pictures, by method."""
     nothing = np.zeros((0, vectors.shape[1]), np.float16)
     units = unit_rows(vectors)
     appearances = appearances_of(pictures)
@@ -111,8 +109,8 @@ def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float)
 class Quality:
     """The quality of one method.
 
-    Recall: the share of changed pictures that were removed in favour of the same scene. Precision: the share of removed
-    pictures whose kept picture shows the same.
+    Recall is the share of changed pictures that were removed in favour of the same scene. Precision is the share of
+    removed pictures whose kept picture shows the same scene.
     """
 
     recall_by_change: dict[str, float]
@@ -179,7 +177,7 @@ def separation(pictures: Sequence[Picture], vectors: Float16Array) -> dict[str, 
 
 
 def main() -> None:
-    """Create the truth set, run each method, print."""
+    """Create the truth set, run each method and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pictures")
     parser.add_argument("--json", action="store_true")

@@ -1,7 +1,7 @@
 """Measure the time to find near-duplicates, relative to a bare FAISS search of the same size, and count those found.
 
     python -m benchmarks.deduplication             # the sizes of the figures in docs/deduplication.md: half an hour
-    python -m benchmarks.deduplication --quick     # small sizes, to see that it works
+    python -m benchmarks.deduplication --quick     # small sizes, to check that it works
     python -m benchmarks.deduplication --json
 
 The frames are random directions in random order, some of which have one near-duplicate each (cosine .89 to .97,
@@ -52,9 +52,9 @@ QUICK: Final = Sizes(10_000, 768, 1_000, 40_000, 384)
 
 
 def planted(num_frames: int, dimension: int, duplicate_share: float, seed: int = 0) -> tuple[Float16Array, int]:
-    """Return (N, D) shuffled vectors and how many of them are near-duplicates of one other each.
+    """Return shuffled (N, D) vectors, and the number of those that are near-duplicates of exactly one other.
 
-    Written in place, chunk by chunk, so that creating them does not affect the measured memory.
+    The vectors are written in place, chunk by chunk, so that their creation does not affect the measured memory.
     """
     num_duplicates = int(num_frames * duplicate_share)
     num_bases = num_frames - num_duplicates
@@ -75,7 +75,7 @@ def planted(num_frames: int, dimension: int, duplicate_share: float, seed: int =
 
 
 def none_of(dimension: int) -> Float16Array:
-    """Return no vectors."""
+    """Return an empty array of vectors."""
     return np.zeros((0, dimension), np.float16)
 
 
@@ -87,7 +87,7 @@ def timed(work: Callable[[], Assignment]) -> tuple[Assignment, float]:
 
 
 def looks_of(num_frames: int, seed: int = 0) -> Appearances:
-    """Return files and hashes that are all different: they add the cost of comparing them, but no duplicates."""
+    """Return files and hashes that all differ: they add the cost of comparing them, but no duplicates."""
     hashes = np.random.default_rng(seed + 1000).integers(0, 2**64, num_frames, dtype=np.uint64)
     distance = DeduplicationConfig().perceptual_hash_distance
     return Appearances(np.arange(num_frames), hashes, np.ones(num_frames, np.bool_), distance)
@@ -100,7 +100,7 @@ def alike_of(num_frames: int) -> AlikeRepresentatives:
 
 
 def num_removed(assignment: Assignment) -> int:
-    """Return how many frames name another as their representative."""
+    """Return the number of frames that name another frame as their representative."""
     return int(np.count_nonzero(~assignment.is_representative))
 
 
@@ -140,7 +140,7 @@ def measure_incremental(sizes: Sizes) -> Figures:
 
 
 def measure_million(sizes: Sizes) -> Figures:
-    """Measure the clustered index with many frames: which of the planted duplicates it finds."""
+    """Measure the clustered index with many frames, and the share of the planted duplicates that it finds."""
     vectors, num_duplicates = planted(sizes.large_frames, sizes.large_dimension, 0.3)
     config = DeduplicationConfig(exact_up_to_frames=min(300_000, sizes.large_frames // 2))
     nothing = none_of(sizes.large_dimension)
@@ -162,7 +162,7 @@ def measure_million(sizes: Sizes) -> Figures:
 
 
 def measure_cases(_: Sizes) -> Figures:
-    """Return the cases whose answer is known by hand."""
+    """Return the figures of cases whose result is known in advance."""
     frame, _unused = planted(1, 768, 0)
     identical = find_representatives(none_of(768), np.repeat(frame, 200, axis=0), THRESHOLD, FaissIndex(768))
     angles = np.radians(np.linspace(0, 90, 19))
@@ -183,7 +183,7 @@ STEPS: Final[dict[str, Callable[[Sizes], Figures]]] = {
 
 
 def run_step(step: str, sizes: Sizes) -> Figures:
-    """Measure one step here, with its peak memory."""
+    """Measure one step in this process, with its peak memory."""
     figures = STEPS[step](sizes)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return figures | {f"{step}_peak_mb": peak_mb}
@@ -198,7 +198,7 @@ def run_in_process_of_its_own(step: str, *, quick: bool) -> Figures:
 
 
 def main() -> None:
-    """Parse the arguments, measure, print."""
+    """Measure the selected steps and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes; the names of the figures stay")
     parser.add_argument("--json", action="store_true")

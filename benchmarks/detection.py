@@ -1,16 +1,16 @@
 """Measure images per second and memory of the detectors: one by one, batched, and in the operation.
 
     python -m benchmarks.detection                        # the lite detector on this machine's CPU, real weights
-    python -m benchmarks.detection --images 16            # a small size, to see that it works
+    python -m benchmarks.detection --images 16            # a small size, to check that it works
     python -m benchmarks.detection --json
     python -m benchmarks.detection --architecture sam3 --device cuda               # where there is a GPU
     python -m benchmarks.detection --architecture sam3 --images 1 --batch-size 1 --repeats 0 --threads 1 --only-detector
                                                           # where there is none: processor seconds of one image
 
 The architectures of the hub's models are built at full size with random weights (full_size.py): the arithmetic is
-theirs, and no model is downloaded. `one_by_one` and `batched` see the same images; `operation` adds everything
-`detect_project` does around the detector: reading, checksums, decoding, parts, tables. Peaks are those of the device:
-of a GPU what torch allocated, otherwise the resident memory of the process with the network in it.
+theirs, and no model is downloaded. `one_by_one` and `batched` examine the same images; `operation` adds the
+work of `detect_project` around the detector: reading, checksums, decoding, parts, tables. On a GPU, the peak is the
+memory that torch allocated; otherwise it is the resident memory of the process with the network in it.
 """
 
 import argparse
@@ -97,7 +97,7 @@ class Run:
 
 
 def run_of(action: Callable[[], object], *, repeats: int, device: str) -> Run:
-    """Return the best of `repeats` runs, after one that does not count. 0: one run, with nothing before it."""
+    """Return the best of `repeats` runs after a warm-up run, or the only run if `repeats` is 0."""
     runs = [_run_once(action, device) for _ in range(repeats + 1)][1 if repeats else 0 :]
     return Run(
         min(run.wall_seconds for run in runs),
@@ -123,7 +123,7 @@ def _run_once(action: Callable[[], object], device: str) -> Run:
 def measure_detector(
     detector: ObjectDetector, images: Sequence[RgbImage], arguments: argparse.Namespace
 ) -> dict[str, float]:
-    """Return images a second, processor seconds an image and peak memory, one by one and batched."""
+    """Return images per second, processor seconds per image and peak memory, one by one and batched."""
     classes = [ClassPrompts(name, prompts or (name,)) for name, prompts in CLASSES.items()]
 
     def look(step: int) -> Callable[[], None]:
@@ -177,7 +177,7 @@ def plant(platform: Platform, images: Sequence[RgbImage], batch_size: int) -> No
 
 
 def measure_operation(models: ModelProvider, images: Sequence[RgbImage], batch_size: int, root: Path) -> float:
-    """Return images a second of `detect_project` on a fresh project, the model loaded already."""
+    """Return the images per second of `detect_project` on a new project, with the model already loaded."""
     platform = Platform(PlatformConfig(), root, models=models)
     plant(platform, images, batch_size)
     started = time.perf_counter()
@@ -200,7 +200,7 @@ def device_name(device: str) -> str:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", choices=["lite", *NAMES], default="lite")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -1,10 +1,10 @@
 """Measure the download speed of small files over loopback, against plain yt-dlp on the same list in the same run.
 
     python -m benchmarks.downloading                   # 200 files
-    python -m benchmarks.downloading --files 40        # a small size, to see that it works
+    python -m benchmarks.downloading --files 40        # a small size, to check that it works
     python -m benchmarks.downloading --json
 
-Both sides are processes of their own and fetch from a server in a third. Ours lists, downloads, verifies (two pictures
+Both sides are separate processes and fetch from a server in a third one. Ours lists, downloads, verifies (two pictures
 decoded, the end of the file read), hashes and records each video; yt-dlp downloads. Pauses and budgets are off. yt-dlp
 processes its list sequentially; ours is one process with `--threads`. Both times begin with the start of the
 interpreter, and both sides have compiled bytecode, as after an installation by pip.
@@ -47,7 +47,7 @@ def _serve(files: int, content: bytes, connection: Connection) -> None:
 
 
 def _ours(folder: Path, urls: list[str], threads: int) -> None:
-    """Run in a process of its own."""
+    """Run this package's side in a process of its own."""
     from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig
     from data_miner_dagster.domain.records import OutcomeStatus
     from data_miner_dagster.operations.downloading.download_videos import download_videos
@@ -74,7 +74,7 @@ def _ours(folder: Path, urls: list[str], threads: int) -> None:
 
 
 def _start_plain(folder: Path, urls: list[str]) -> None:
-    """Run yt-dlp alone, in a process that does nothing else."""
+    """Run plain yt-dlp in a process of its own."""
     folder.mkdir(parents=True)
     (folder / "list.txt").write_text("\n".join(urls))
     command = [sys.executable, "-m", "yt_dlp", "--quiet", "--no-warnings", "--ignore-config", "--proxy", ""]
@@ -152,7 +152,7 @@ def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--threads", type=int, default=4)

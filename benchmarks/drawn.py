@@ -1,4 +1,4 @@
-"""The command of a benchmark that generates a number of malicious inputs and counts the faults they cause."""
+"""Run a benchmark that generates malicious inputs and counts the faults that they cause."""
 
 import argparse
 import json

@@ -3,14 +3,18 @@
     python -m benchmarks.embedding [--json] [--repeats 5] [--images 64] [--only KEY]
     python -m benchmarks.embedding --only embedding_gpu [--device cuda] [--tiny]
 
-`embedding_cpu`: images a second from JPEGs on disk, over the bare forward pass on tensors already in memory, in the
-same process and with the same threads; DINOv2-small's architecture (random weights), 720p JPEGs. `embedding_cpu_lite`:
-the same for `lite-efficientnet`, where it has been fetched: a network so small that decoding counts. `embedding_gpu`:
-for SigLIP2-so400m-384's architecture, in bfloat16 on CUDA; `--device cpu --tiny` shows that the command works.
-`embedding_backends`: the bare forward pass by torch, ONNX Runtime and OpenVINO on the CPU. Median of the repeats, the
-two of a ratio measured in turn, since other work on the machine would otherwise hit one of them. The ratio of processor
-times beside it holds on a busy machine too; of torch with OMP_NUM_THREADS=1 only, since its threads wait by spinning.
-Peak memory is that of a process that embeds.
+- `embedding_cpu` is the ratio of images per second from JPEGs on disk to those of the bare forward pass on tensors in
+  memory, in the same process and with the same threads. The network is DINOv2-small with random weights, and the JPEGs
+  are 720p.
+- `embedding_cpu_lite` is this ratio for `lite-efficientnet`, if it has been fetched: a network so small that decoding
+  counts.
+- `embedding_gpu` is this ratio for SigLIP2-so400m-384, in bfloat16 on CUDA; `--device cpu --tiny` shows that the
+  command works.
+- `embedding_backends` compares the bare forward pass in torch, ONNX Runtime and OpenVINO on the CPU.
+
+Figures are medians of the repeats. The two sides of a ratio are measured in turn, since other work on the machine would
+otherwise affect only one of them. The ratio of processor times is reliable on a busy machine too; for torch this needs
+OMP_NUM_THREADS=1, since its threads spin while they wait. Peak memory is that of a process that embeds.
 """
 
 import argparse
@@ -117,7 +121,7 @@ def write_jpegs(folder: Path, count: int) -> list[StoredFile]:
 
 
 def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, threads: int, repeats: int) -> Any:
-    """Return the figures of one encoder: images a second bare and from disk, and their ratio."""
+    """Return the figures of one encoder: images per second, bare and from disk, and their ratio."""
     load = load_for(encoder)
     prepared = [encoder.preprocess(load(file)) for file in files]
     batching = Batching(batch_size, decode_threads=threads, max_batch_bytes=1 << 30)
@@ -158,7 +162,7 @@ def compare(encoder: ImageEncoder, files: list[StoredFile], *, batch_size: int, 
 
 
 def _seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and processor time, of all threads."""
+    """Return the wall time and the processor time of all threads, in seconds."""
     start, cpu_start = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - start, time.process_time() - cpu_start
@@ -183,7 +187,7 @@ def peak_megabytes(files: list[StoredFile]) -> float:
 
 
 def compare_backends(config: ModelsConfig, *, num_images: int, repeats: int) -> dict[str, Any]:
-    """Return by backend the processor time per image of the bare forward pass, and the deviation from torch's vectors.
+    """Return, by backend, the processor time per image of the bare forward pass and the deviation from torch's vectors.
 
     Torch's waiting threads spin, so its processor time on a busy machine includes waiting; both times are given.
     """
@@ -216,7 +220,7 @@ def load_for(encoder: ImageEncoder) -> Callable[[StoredFile], Any]:
 
 
 def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_tiny: bool) -> dict[str, Any]:
-    """Return one entry a key; `embedding_gpu` where there is CUDA, or where it is asked for."""
+    """Return the figures by key. `embedding_gpu` is included if there is CUDA, or if it was requested."""
     results: dict[str, Any] = {}
     # Nobody can use the graphs of random weights later.
     with tempfile.TemporaryDirectory() as scratch:
@@ -259,14 +263,14 @@ def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_
 
 
 def has_cuda() -> bool:
-    """Return whether there is a GPU."""
+    """Return whether CUDA is available."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def device_name(device: str) -> str:
-    """Return the device and the precision that encoders run in there."""
+    """Return the name of the device, and the precision in which encoders run on it."""
     import torch
 
     return f"bfloat16, {torch.cuda.get_device_name()}" if device.startswith("cuda") else f"float32, {device}"

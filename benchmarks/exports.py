@@ -1,11 +1,11 @@
-"""Peak memory of a release of made-up images, of every export of it, and of the commands that read a whole release.
+"""Measure the peak memory of a release of generated images, of its exports, and of the commands that read releases.
 
     python -m benchmarks.exports                              # 10,000 and 100,000 images, all steps
     python -m benchmarks.exports --step lance --step coco --images 1000
 
 Videos of 500 small pictures with two boxes each go through filtering, deduplication and detection, with models whose
-answers are known. Then each step is a process of its own: two releases (the second has tracks), all exports of the
-second, and what reads releases. A peak includes what a process takes before its work: the interpreter, the packages.
+answers are known. Then each step runs in a process of its own: two releases (the second has tracks), all exports of
+the second, and the commands that read releases. A peak includes the interpreter and the packages.
 100,000 images take about 2 GB below the folder for temporary files.
 """
 
@@ -96,7 +96,7 @@ def configure(platform: Platform, confidence: float) -> None:
 
 
 def plant(root: Path, num_images: int) -> None:
-    """Make a root with this many frames, and run the stages before releasing."""
+    """Create a root with this many frames, and run the stages before releasing."""
     platform, generator = LargePlatform(root), np.random.default_rng(0)
     configure(platform, 0.01)
     content = jpeg_of([("red", (4, 6, 40, 30)), ("blue", (42, 8, 60, 40))])
@@ -124,7 +124,7 @@ def plant(root: Path, num_images: int) -> None:
 
 
 def add_tracks(platform: Platform) -> None:
-    """Make tracked objects of the boxes, which the formats of trackers need."""
+    """Give the boxes track ids, which the formats of trackers need."""
     path, schema = platform.layout.detections_table(PROJECT), pa.schema([*DETECTIONS_SCHEMA, *TRACK_COLUMNS])
     numbers = {"red": 1, "blue": 2}
     batches = read_batches(path, DETECTIONS_SCHEMA.names)
@@ -180,7 +180,7 @@ _FIRST: Final = ("release", "second release")
 
 
 def perform(step: str, root: Path) -> int:
-    """Do one step in this process; return its peak memory in MB."""
+    """Run one step in this process and return its peak memory in MB."""
     platform = LargePlatform(root)
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         STEPS[step](platform, Path(folder))
@@ -206,7 +206,7 @@ def _run(what: str, root: Path, num_images: int) -> str:
 
 
 def main() -> None:
-    """Print one line a step, or the figures as JSON."""
+    """Print a line for each step, or the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--step", choices=STEPS, action="append")
     parser.add_argument("--images", type=int, action="append")

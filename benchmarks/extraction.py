@@ -2,13 +2,14 @@
 
     python -m benchmarks.extraction [--json] [--quick] [--clips-in FOLDER] [--clips NAME ...] [--rounds 5] [--parts ...]
 
-Making the clips takes minutes: `--clips-in` keeps them for the next run. Where the sample clip `bigbuckbunny.mp4` has
-been fetched, its figures are shown beside those of the clips made here; they do not count.
+Generating the clips takes minutes; `--clips-in` keeps them for the next run. If the sample clip `bigbuckbunny.mp4` has
+been fetched, its figures are shown beside those of the generated clips, but do not count.
 
-Ratios are of CPU seconds (wall where the name says so) on the same clip in the same run, medians of several rounds in
-which the rivals take turns. "The original" is what a script does without a plan: decode everything with PyAV, turn
-pictures into Pillow images, save with quality 95 and `optimize`. "The floor" of `keyframe` is what no program on top of
-libavcodec and libjpeg-turbo can save: the keyframes' packets, held in memory, decoded and their planes encoded.
+Ratios compare CPU seconds (or wall time, if the name says so) on the same clip in the same run. They are medians of
+several rounds in which the rivals take turns. "The original" is what a script does without a plan: decode everything
+with PyAV, turn pictures into Pillow images, save with quality 95 and `optimize`. "The floor" of `keyframe` is what no
+program on top of libavcodec and libjpeg-turbo can save: the keyframes' packets, held in memory, decoded and their
+planes encoded.
 """
 
 import argparse
@@ -105,7 +106,7 @@ class Bench:
         return folder
 
     def ours(self, clip: Clip, **settings: Any) -> Callable[[], object]:
-        """Our frame folder, manifest, measures and hashes included, in this process."""
+        """Write our frame folder, with manifest, measures and hashes, in this process."""
         config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
         return lambda: make_frame_folder(FrameFolderJob("bench-1", clip.path, self.fresh_folder(), "bench", config))
 
@@ -122,7 +123,7 @@ class Bench:
         return run
 
     def original_keyframe(self, clip: Clip) -> Callable[[], object]:
-        """Decode everything, compare neighbours, save where a new picture begins (here: every 5 seconds)."""
+        """Decode everything, compare neighbours, and save where a new picture begins, which is every 5 seconds here."""
 
         def run() -> None:
             folder = self.fresh_folder()
@@ -138,7 +139,7 @@ class Bench:
         return run
 
     def floor_keyframe(self, clip: Clip) -> Callable[[], object]:
-        """Decode and encode the keyframes: no file read or written, no colours changed, nothing measured."""
+        """Decode and encode the keyframes in memory, without files, colour conversion or measures."""
         with open_video(clip.path) as stream:
             keyframes = [packet for packet in packets_of(stream) if packet.is_keyframe]
 
@@ -153,7 +154,7 @@ class Bench:
     def bare(self, clips: Sequence[Clip], **settings: Any) -> Callable[[], object]:
         """Decode the same packets and pictures in a bare loop that knows both beforehand.
 
-        As many videos at once as we take: cores that are both busy are slower each, whoever keeps them so.
+        It processes as many videos at once as this package does, since each core is slower while both are busy.
         """
         config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
         plans = []
@@ -225,7 +226,7 @@ class Bench:
         return run
 
     def ffmpeg(self, clips: Sequence[Clip], copies: int) -> Callable[[], object]:
-        """One ffmpeg after the other, each with all the threads it wants."""
+        """Run one ffmpeg after another, each with as many threads as it chooses."""
         executable = imageio_ffmpeg.get_ffmpeg_exe()
 
         def run() -> None:
@@ -237,7 +238,7 @@ class Bench:
         return run
 
     def peak_bytes(self, clip: Clip) -> int:
-        """Peak resident memory of a process that makes the frames of one video."""
+        """Return the peak resident memory of a process that extracts the frames of one video."""
         code = (
             "import sys; from pathlib import Path\n"
             "import cv2; cv2.setNumThreads(1)\n"
@@ -256,7 +257,7 @@ Report = Callable[[str, str, Cost, Cost, float], None]
 
 
 def _write_wanted(clip: Clip, is_sent: Sequence[bool], wanted: Collection[int], stem: Path) -> None:
-    """Decode the packets that are to be sent, and write the pictures that are wanted."""
+    """Decode the planned packets, and write the wanted pictures."""
     with av.open(str(clip.path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -269,7 +270,7 @@ def _write_wanted(clip: Clip, is_sent: Sequence[bool], wanted: Collection[int], 
 
 
 def measure(bench: Bench, parts: Sequence[str], report: Report) -> dict[str, float]:
-    """Run the parts; return the figures by key. Of several made clips the worst counts."""
+    """Run the parts and return the figures by key. With several generated clips, the worst counts."""
     figures: dict[str, float] = {}
     bench.ours(bench.clips[0])()  # what is imported at first use is no cost of the first video
     if "single" in parts:
@@ -287,7 +288,7 @@ def measure(bench: Bench, parts: Sequence[str], report: Report) -> dict[str, flo
 
 
 def measure_clip(bench: Bench, clip: Clip) -> Iterator[tuple[str, Cost, Cost, float]]:
-    """Yield key, the rival's cost, ours, and the figure, of one clip."""
+    """Yield the key, the rival's cost, our cost and the figure of each measurement of one clip."""
     plain, exact, snap, plain5, every5, plain_keyframe, floor, keyframe = compare(
         [
             bench.original_time(clip, 1),
@@ -313,7 +314,7 @@ def measure_clip(bench: Bench, clip: Clip) -> Iterator[tuple[str, Cost, Cost, fl
 
 
 def measure_folder(bench: Bench, report: Report) -> dict[str, float]:
-    """Return `overhead` and `ffmpeg_wall`, of eight videos by the whole operation."""
+    """Return `overhead` and `ffmpeg_wall` for eight videos that the whole operation extracts."""
     folder = [clip for clip in bench.clips if clip.name.startswith("720p") and clip.is_made]
     eight = [folder[number % len(folder)] for number in range(8)]
     bare, ffmpeg, ours = compare(
@@ -326,7 +327,7 @@ def measure_folder(bench: Bench, report: Report) -> dict[str, float]:
 
 
 def measure_memory(bench: Bench) -> float:
-    """Return the peak memory of a long video over that of a short one."""
+    """Return the peak memory for a long video divided by that for a short one."""
     short = make_clip(bench.clips_folder / "short.mp4", (640, 360), 400_000, 120 if bench.seconds == 60 else 10)
     long = repeat_clip(short, bench.scratch / "long.mp4", bench.long_factor)
     short_bytes, long_bytes = bench.peak_bytes(short), bench.peak_bytes(long)

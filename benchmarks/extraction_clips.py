@@ -1,4 +1,4 @@
-"""Clips made on the spot: a camera over a textured scene, and long videos by repeating packets."""
+"""Generate clips: a camera over a textured scene, and long videos that repeat packets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _BT709 = 1  # AVCOL_SPC_BT709: the tag of nearly all video of 720 lines and more
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip made for the benchmark."""
+    """A clip generated for the benchmark."""
 
     name: str
     path: Path
@@ -32,7 +32,7 @@ def make_clip(
     group_seconds: float = GOP_SECONDS,
     seed: int = 7,
 ) -> Clip:
-    """Film a turn and zoom over a textured scene, with moving things and grain; B-frames, closed groups.
+    """Generate a turn and zoom over a textured scene, with moving objects and grain, B-frames and closed groups.
 
     Keyframes take 12 % of the bits at the low rate of 720p and 5 % at the high one. Of real clips at hand 13 % in
     `bigbuckbunny.mp4` (720p, 1.2 Mbit/s, one GOP of 5.3 s) and 18 % in `bikes.mp4`. Colours are BT.709 and tagged so,
@@ -73,7 +73,7 @@ def make_clip(
 
 
 def repeat_clip(clip: Clip, path: Path, times: int) -> Clip:
-    """Repeat the packets of a clip with continuing times: a long video at the cost of copying."""
+    """Create a long video by repeating the packets of a clip with continuing times, without encoding."""
     with av.open(str(path), "w") as target:
         out = None
         for turn in range(times):

@@ -1,7 +1,7 @@
 """Run a small project beside a huge one: `python -m benchmarks.fairness [--small 100] [--large 100000]`.
 
-The small project is taken from its file to its release by `data-miner up` twice: alone, and dropped into a root whose
-daemon is busy with a project of 100,000 videos that were never downloaded. Prints the seconds of both and their ratio.
+`data-miner up` takes the small project from its file to its release twice: alone, and in a root whose daemon is busy
+with a project of 100,000 videos that were never downloaded. The program prints the seconds of both and their ratio.
 """
 
 import argparse
@@ -101,7 +101,7 @@ class _EndlessSite:
 def small_project_seconds(
     folder: Path, server: CountingServer, names: list[str], beside: tuple[str, int] | None
 ) -> dict[str, float]:
-    """Return how long the small project takes; `beside` is the address and number of videos of a large one."""
+    """Return the seconds that the small project takes, beside a large one if `beside` is its address and size."""
     folder.mkdir()
     platform = KilledPlatform(folder, server, names)
     platform.prepare(is_waiting=True)

@@ -1,11 +1,11 @@
-"""Measure scoring frames against prompts, and deciding again: from stored files, through the real operation.
+"""Measure scoring frames against prompts, and deciding again, from stored files and through the real operation.
 
     python -m benchmarks.filtering                     # 1,000,000 frames of 5,000 videos, 768 dimensions, 40 prompts
-    python -m benchmarks.filtering --frames 20000      # a small size, to see that it works
+    python -m benchmarks.filtering --frames 20000      # a small size, to check that it works
     python -m benchmarks.filtering --json
 
 Every measured step is a process of its own, so that its peak memory is its own. `bare` is the minimum that any filter
-needs: reading every .npz and one matrix product each.
+needs: reading every .npz file, and one matrix product for each.
 """
 
 import argparse
@@ -42,7 +42,7 @@ STEPS: Final = ("bare", "rescore", "redecide", "reuse")
 
 
 class RandomEncoder:
-    """Prompts are fixed random directions: the arithmetic is that of any encoder, and no model is loaded."""
+    """An encoder that maps each prompt to a fixed random direction, so that no model is loaded."""
 
     name = "benchmark"
     fingerprint = ENCODER_FINGERPRINT
@@ -114,7 +114,7 @@ def plant(platform: Platform, *, num_frames: int, num_videos: int, embedding_dim
 
 
 def run_step(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dict[str, float]:
-    """Do one step in this process; return its seconds, peak memory and how many frames were kept."""
+    """Run one step in this process. Return its seconds, its peak memory and the number of kept frames."""
     platform = make_platform(root, embedding_dim)
     if step == "redecide":
         save_project(platform, num_prompts, 0.06)
@@ -139,7 +139,7 @@ def run_step(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dic
 
 
 def measure(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dict[str, float]:
-    """Do one step in a process of its own."""
+    """Run one step in a process of its own, and return its figures."""
     arguments = ["--step", step, "--root", str(root), "--dim", str(embedding_dim), "--prompts", str(num_prompts)]
     answer = subprocess.run(
         [sys.executable, "-m", "benchmarks.filtering", *arguments], check=True, capture_output=True, text=True
@@ -149,7 +149,7 @@ def measure(step: str, root: Path, embedding_dim: int, num_prompts: int) -> dict
 
 
 def main() -> None:
-    """Parse the arguments, measure, print."""
+    """Measure the steps and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--videos", type=int, help="default: one per 200 frames")

@@ -1,4 +1,4 @@
-"""Detectors at full size with random weights, which have the real arithmetic without a download.
+"""Build detectors at full size with random weights, which do the real arithmetic without a download.
 
 Belongs here: the composition of each published network, and its source. Does not belong here: the measurements
 (detection.py). With random weights the boxes are meaningless, and so is their number.
@@ -147,7 +147,7 @@ def _rf_detr(folder: Path) -> Entry:
 
 
 def _yoloe(folder: Path) -> Entry:
-    """Source: Ultralytics' own yoloe-26s-seg.yaml. The text half is a stand-in; it runs once a class list."""
+    """Source: Ultralytics' own yoloe-26s-seg.yaml. The text half is a substitute, which runs once per class list."""
     yolo = import_yolo()("yoloe-26s-seg.yaml", verbose=False)
     yolo.ckpt = {"train_args": {"imgsz": 640}}
     save_scripted_text(folder, file_name="mobileclip2_b.ts")
@@ -174,11 +174,11 @@ FULL_SIZE: Final[Mapping[str, Callable[[Path], Entry]]] = {
     "rf-detr-medium": _rf_detr,
     "yoloe-26s": _yoloe,
 }
-"""Networks by the name that the benchmark gives them. OmDet-Turbo is none of them: its published backbone is timm's."""
+"""Networks by their name in the benchmark. OmDet-Turbo is missing, because its published backbone is timm's."""
 
 
 def save_full_size(name: str, folder: Path) -> Entry:
-    """Write a network with random weights; return its entry."""
+    """Write a network with random weights, and return its registry entry."""
     torch.manual_seed(0)
     folder.mkdir(parents=True)
     return FULL_SIZE[name](folder)

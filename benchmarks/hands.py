@@ -1,8 +1,8 @@
 """Rerun and cancel real runs as a person does: `python -m benchmarks.hands [--videos 60] [--reexecutions 20]`.
 
-Runs are killed and executed again as in the UI, while the check for dead runs happens every second: no live run may be
-ended. Then a run of each stage is cancelled while it works; the seconds until it is CANCELED, and the held work, are
-printed.
+Runs are killed and executed again as in the UI, while the check for dead runs happens every second and must not end a
+live run. Then a run of each stage is cancelled while it works. The program prints the seconds until it is CANCELED, and
+the held work.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def wait_for_end(platform: KilledPlatform, run_id: str) -> str:
 
 
 def launch(platform: KilledPlatform, job: str) -> str:
-    """Launch a job of the project as the UI does; return the run's id."""
+    """Launch a job of the project as the UI does, and return the run's id."""
     answer = platform.graphql(
         f'mutation {{ launchRun(executionParams: {{ selector: {{ {_REPOSITORY}, jobName: "{job}" }}, mode: "default", '
         f'runConfigData: "{{}}", executionMetadata: {{ tags: [{{ key: "dagster/partition", value: "{NAME}" }}] }} }}) '
@@ -61,7 +61,7 @@ def launch(platform: KilledPlatform, job: str) -> str:
 
 
 def execute_again(platform: KilledPlatform, run_id: str) -> str:
-    """Execute a run again as the UI does; return the new run's id."""
+    """Execute a run again as the UI does, and return the new run's id."""
     answer = platform.graphql(
         f'mutation {{ launchRunReexecution(reexecutionParams: {{ parentRunId: "{run_id}", strategy: ALL_STEPS }}) '
         "{ __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"
@@ -72,7 +72,7 @@ def execute_again(platform: KilledPlatform, run_id: str) -> str:
 
 @contextmanager
 def looking_every_second(platform: KilledPlatform) -> Iterator[list[str]]:
-    """End dead runs every second, beside the platform's own ticks; yield the ids of those that were ended."""
+    """End dead runs every second, beside the platform's ticks, and yield a list of the ids of those that were ended."""
     ours = open_platform(platform.root, platform.folder / "platform.yaml", "lite")
     instance = dg.DagsterInstance.from_config(str(platform.home))
     is_over = threading.Event()
@@ -114,7 +114,7 @@ def reexecutions(platform: KilledPlatform, number: int) -> dict[str, object]:
 
 
 def cancel(platform: KilledPlatform, job: str) -> dict[str, object]:
-    """Cancel a run of a job as soon as it works; return the seconds it took and the project's state afterwards."""
+    """Cancel a run of a job once it works. Return the seconds that this took, and the project's state afterwards."""
 
     def at_work() -> str | None:
         found = [run["runId"] for run in platform.runs() if run["jobName"] == job and run["status"] == "STARTED"]

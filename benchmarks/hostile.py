@@ -1,4 +1,4 @@
-"""All malicious inputs: damaged roots, YAML in the watched folder, and the other parts beside this file.
+"""Run all benchmarks with malicious inputs: damaged roots, YAML in the watched folder, and the other parts.
 
     python -m benchmarks.hostile [--json] [--quick] [PART ...]
 
@@ -18,7 +18,7 @@ PARTS: Final = tuple(sorted(path.stem.removeprefix(PREFIX) for path in Path(__fi
 
 
 def run_part(part: str, *, is_quick: bool) -> dict[str, Any]:
-    """Run one part in a process of its own; return its figures, and its exit status as `status`."""
+    """Run one part in a process of its own. Return its figures, with the exit status as `status`."""
     command = [sys.executable, "-m", f"benchmarks.{PREFIX}{part}", "--json", *(["--quick"] if is_quick else [])]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
@@ -29,7 +29,7 @@ def run_part(part: str, *, is_quick: bool) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print a table, or JSON with the parts' figures by `part: name`."""
+    """Run the parts, and print a table, or JSON with the figures by `part: name`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--json", action="store_true")

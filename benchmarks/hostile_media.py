@@ -1,4 +1,4 @@
-"""Mutated videos and pictures through the workers that prove, extract and import them.
+"""Send mutated videos and pictures through the workers that verify, extract and import them.
 
     python -m benchmarks.hostile_media [--json] [--quick] [--videos 500] [--pictures 300] [--seed 1]
 
@@ -158,7 +158,7 @@ def _frames(workers: FrameWorkers, path: Path, folder: Path, pictures: Sequence[
 
 
 def try_videos(folder: Path, num_videos: int, seed: int) -> Counter[str]:
-    """Return the outcomes of a number of mutants at verification, and at extraction, whatever the verification said."""
+    """Return the outcomes of mutants at verification and at extraction, which does not depend on verification."""
     (folder / "seeds").mkdir(parents=True)
     seeds, rng, tally = make_videos(folder / "seeds"), random.Random(seed), Counter[str]()
     limits = WorkerLimits(SECONDS, SECONDS, 2 << 30)
@@ -178,7 +178,7 @@ def try_videos(folder: Path, num_videos: int, seed: int) -> Counter[str]:
 
 
 def try_pictures(folder: Path, num_pictures: int, seed: int) -> Counter[str]:
-    """Return the outcomes of a number of mutants, each in a folder with one valid picture, and read as a thumbnail."""
+    """Return the outcomes of mutants, each imported from a folder with a valid picture, and read as a thumbnail."""
     (folder / "seeds").mkdir(parents=True)
     seeds, rng, tally = make_pictures(folder / "seeds"), random.Random(seed), Counter[str]()
     sound = folder / "seeds" / "a.jpg"
@@ -201,12 +201,12 @@ def try_pictures(folder: Path, num_pictures: int, seed: int) -> Counter[str]:
 
 
 def num_faults(tally: Counter[str]) -> dict[str, int]:
-    """Return how often each fault was met."""
+    """Return the number of times that each fault occurred."""
     return {fault: sum(count for name, count in tally.items() if name.partition(": ")[2] == fault) for fault in FAULTS}
 
 
 def main() -> int:
-    """Try all mutants and print the outcomes; return 1 if there is a fault."""
+    """Try all mutants and print the outcomes. Return 1 if there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth")

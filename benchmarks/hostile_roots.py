@@ -63,7 +63,7 @@ NAME: Final = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is done to one file of a root; `path` is relative to it."""
+    """A kind of damage to one file of a root. `path` is relative to the root."""
 
     path: str
     kind: str
@@ -97,7 +97,7 @@ class Outcome:
 
 
 def make_root(folder: Path) -> tuple[Path, Path]:
-    """Run a project of nine pictures in three folders; return its root and its file."""
+    """Run a project of nine pictures in three folders. Return its root and its project file."""
     for number in range(3):
         (folder / f"pictures/{number}").mkdir(parents=True)
         for index in range(3):
@@ -134,7 +134,7 @@ def draw_damages(root: Path, number: int, rng: random.Random) -> list[list[Damag
 
 
 def run_commands(root: Path, config: Path, commands: Sequence[str] = COMMANDS) -> list[Outcome]:
-    """Run commands over one root, each in a process forked from one that has imported everything."""
+    """Run commands on one root, each in a process forked from one that has imported the package."""
     # Nothing is started in the server but imports, so a fork of it is whole.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_miner_dagster.cli.main", "data_miner_dagster.cli.in_process"])
@@ -182,7 +182,7 @@ def _command(command: str, root: Path, config: Path, said: Path) -> None:
 
 
 def _prepare_up(root: Path) -> None:
-    """Do what `data-miner up` does before its servers start, and end as it does."""
+    """Prepare a root as `data-miner up` does before its servers start, and exit with its status."""
     from data_miner_dagster.cli.main import app, main
     from data_miner_dagster.deployment import open_instance
     from data_miner_dagster.operations.opening import open_platform
@@ -216,7 +216,7 @@ def _outcome(command: str, content: dict[str, Any], *, is_hanging: bool, exit_co
 
 
 def content_of(root: Path) -> dict[str, Any]:
-    """Return the content of a finished root, to compare a repaired one with an undamaged one."""
+    """Return the content of a finished root, for comparing a repaired root with an undamaged one."""
     import pyarrow.parquet as pq
 
     releases = root / "releases" / NAME
@@ -248,7 +248,7 @@ def examine(sound: Path, config: Path, damages: Sequence[Damage], copy: Path) ->
 
 
 def measure(num_roots: int, seed: int) -> dict[str, Any]:
-    """Return the figures: commands run, how they ended, faults by kind and by name."""
+    """Return the figures: the number of commands, their outcomes, and faults by kind and by name."""
     started = time.monotonic()
     faults: Counter[str] = Counter()
     ended: Counter[str] = Counter()
@@ -274,7 +274,7 @@ def measure(num_roots: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print the figures; the exit status is 1 if there is any fault."""
+    """Print the figures. The exit status is 1 if there is any fault."""
     return run_drawn(__doc__, "roots", 100, measure)
 
 

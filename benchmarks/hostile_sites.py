@@ -2,7 +2,7 @@
 
     python -m benchmarks.hostile_sites [--json] [--quick]
 
-The correct result is a video, or a reason, and the valid file each time. A fault is a worker that died, a case that
+The correct result is a video or a reason, and in each case the valid file. A fault is a worker that died, a case that
 takes longer than its limits, an exception (including one that became a stored `internal_error`), a case with neither a
 video nor a message, the valid file lost, or a leak: the environment's secret in a request, in a log or under the root,
 a request to a host that is not allowed, or a control character in the catalog.
@@ -44,12 +44,12 @@ ELSEWHERE: Final = "127.0.0.9"
 LIMITS: Final = {"max_cpu_seconds": 2, "max_memory_bytes": 400 << 20}
 WALL_SECONDS: Final = 20
 CASE_SECONDS: Final = 120
-"""Two processes, each with its limits, on a machine that also does other work."""
+"""The time limit of a case in seconds: enough for two processes on a machine that also does other work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One hostile answer; `is_feed`: it names the sound file itself."""
+    """A hostile response. If `is_feed` is set, the response itself names the valid file."""
 
     name: str
     answer: Answer
@@ -245,7 +245,7 @@ def cases(base: str) -> list[Case]:
 
 
 class _Heard(logging.Handler):
-    """Keeps log records."""
+    """A handler that keeps log records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -316,7 +316,7 @@ def _leaks(server: HostileServer, other: HostileServer, platform: Platform, hear
 
 
 def try_sites(folder: Path, *, every: int = 1, report: Callable[[str], None] = lambda _name: None) -> Counter[str]:
-    """Return how often each fault was met, and under `cases` of how many."""
+    """Return the number of times that each fault occurred, and the number of cases under `cases`."""
     folder.mkdir(parents=True, exist_ok=True)
     tally, heard = Counter[str](dict.fromkeys(FAULTS, 0)), _Heard()
     clip = make_video(folder / "clip.mp4", num_frames=40).read_bytes()
@@ -349,7 +349,7 @@ def try_sites(folder: Path, *, every: int = 1, report: Callable[[str], None] = l
 
 
 def main() -> int:
-    """Try all cases and print the faults; return 1 if there is one."""
+    """Try all cases and print the faults. Return 1 if there is a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth")

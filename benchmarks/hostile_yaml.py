@@ -61,7 +61,7 @@ class Hostile:
     kind: str = "file"  # or "pipe", "device", "folder"
 
     def place(self, folder: Path) -> Path:
-        """Put it into a folder; return its path."""
+        """Write the file, or create the other kind of entry, in a folder. Return its path."""
         path = folder / f"{self.name}.yaml"
         if self.kind == "pipe":
             os.mkfifo(path)
@@ -79,7 +79,7 @@ def _doubled(first: str, step: str, levels: int) -> str:
 
 
 def _endless() -> dict[str, str]:
-    """Return texts that are nested, aliased or interpolated without end."""
+    """Return texts with endless nesting, aliases or interpolations."""
     aliases = "a0: &a0 [1,1,1,1,1,1,1,1,1]\n" + "".join(
         f"a{n}: &a{n} [" + ",".join([f"*a{n - 1}"] * 9) + "]\n" for n in range(1, 9)
     )
@@ -190,7 +190,7 @@ def mutated(number: int, rng: random.Random) -> list[Hostile]:
 
 
 def read_alone(hostile: Hostile, folder: Path) -> tuple[str, str]:
-    """Read one file in a process of its own; return (fault or "", output)."""
+    """Read one file in a process of its own. Return the fault, or "" if there is none, and the output."""
     path = hostile.place(folder)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_miner_dagster.config.loading"])
@@ -229,7 +229,7 @@ def _read(path: Path, sender: Any) -> None:
 
 
 def read_together(files: list[Hostile], folder: Path) -> tuple[str, str]:
-    """Put all files into a watched folder beside valid ones; return (fault or "", output)."""
+    """Read all files in a watched folder beside valid ones. Return the fault, or "" if there is none, and output."""
     from data_miner_dagster.config.settings import PlatformConfig
     from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.sensors.project_files import register_project_files
@@ -256,7 +256,7 @@ def read_together(files: list[Hostile], folder: Path) -> tuple[str, str]:
 
 
 def draw_files(number: int, seed: int) -> list[Hostile]:
-    """Return `number` files: up to half of them written by hand, the others mutants."""
+    """Return `number` files. Up to half of them are written by hand, and the others are mutants."""
     by_hand = made_by_hand()
     rng = random.Random(seed)
     if number < 2 * len(by_hand):
@@ -265,7 +265,7 @@ def draw_files(number: int, seed: int) -> list[Hostile]:
 
 
 def measure(number: int, seed: int) -> dict[str, Any]:
-    """Return the figures: files read, how many were valid, faults by kind and by name."""
+    """Return the figures: the number of files and of valid files, and faults by kind and by name."""
     started = time.monotonic()
     files = draw_files(number, seed)
     faults: Counter[str] = Counter()
@@ -291,7 +291,7 @@ def measure(number: int, seed: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print the figures; the exit status is 1 if there is any fault."""
+    """Print the figures. The exit status is 1 if there is any fault."""
     return run_drawn(__doc__, "files", 200, measure)
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.idle [--minutes 5] [--videos 20] [--json]
 
-`data-miner up` over a root whose project is complete, and Dagster's web server and daemon over definitions that hold a
-single sensor that skips, run at the same time with the same dagster.yaml and the same interval of the sensor.
+`data-miner up` runs on a root whose project is complete. At the same time, Dagster's web server and daemon run with
+definitions that have a single sensor that skips, with the same dagster.yaml and the same interval of the sensor.
 
 - `idle_core_percent`, `stock_core_percent`: CPU time of all processes of each, in hundredths of a core.
 - `idle_points_above_stock`: their difference.
@@ -64,7 +64,7 @@ def _reading(home: Path) -> _Reading:
 
 
 def _stored_bytes(folder: Path) -> int:
-    """Return the size of files. For a database, count its pages in use: its log grows and shrinks by megabytes."""
+    """Return the size of files in bytes. Of a database, only pages in use count, since its log varies by megabytes."""
     total = 0
     for path in folder.rglob("*"):
         if path.suffix == ".db":
@@ -106,7 +106,7 @@ def _stock_dagster(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _complete_platform(folder: Path, num_videos: int) -> Iterator[Path]:
-    """Take a small project to its release by `up`, which then runs while the block does; yield its DAGSTER_HOME."""
+    """Take a small project to its release by `up`, which runs until the block ends; yield its DAGSTER_HOME."""
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
     server = CountingServer(folder / "clips")
     platform = KilledPlatform(folder / "up", server, write_clips(folder / "clips", samples, num_videos))
@@ -121,7 +121,7 @@ def _complete_platform(folder: Path, num_videos: int) -> Iterator[Path]:
 
 
 def measure(folder: Path, minutes: float, num_videos: int) -> Figures:
-    """Let both be idle side by side."""
+    """Let both installations idle side by side, and return the figures."""
     with _complete_platform(folder, num_videos) as ours, _stock_dagster(folder) as stock:
         time.sleep(_SETTLING_SECONDS)
         before = {home: _reading(home) for home in (ours, stock)}
@@ -144,7 +144,7 @@ def measure(folder: Path, minutes: float, num_videos: int) -> Figures:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="how long both are idle")
     parser.add_argument("--videos", type=int, default=20, help="of the complete project")

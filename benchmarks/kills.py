@@ -15,7 +15,7 @@ from data_miner_dagster_tests.kills.server import CountingServer
 
 
 def main() -> int:
-    """Run once per seed, print a line each; return how many runs had a fault."""
+    """Run the kill test once per seed, and print a line for each. Return the number of runs with a fault."""
     parser = argparse.ArgumentParser(description="Strike a platform at work at random moments.")
     parser.add_argument("--seeds", type=int, default=25, help="how many lives")
     parser.add_argument("--first-seed", type=int, default=0)

@@ -3,9 +3,9 @@
     python -m benchmarks.lite_quality [--json]
 
 Filter: 34 images that installed packages ship (scikit-image, scikit-learn, matplotlib, ultralytics) and frames of the
-sample clips, labelled by hand for 19 prompts, and five prompts of things that none of them shows. Dedup: every image
-against altered copies of itself and against all others. Detection: are the classes seen that are plainly there?
-The set is small, and `lite-conse` was tuned on it: the figures say what to expect at best (docs/models.md).
+sample clips, labelled by hand for 19 prompts, and five prompts of things that none of them shows. Dedup: every image is
+compared with altered copies of itself and with all others. Detection: which of the plainly visible classes are found.
+The set is small, and `lite-conse` was tuned on it, so the figures are the best to expect (docs/models.md).
 """
 
 import argparse
@@ -94,7 +94,7 @@ PLAIN_DETECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def labelled_images() -> dict[str, RgbImage]:
-    """Return the images by name; frames of clips as `<clip>@<second>`."""
+    """Return the images by name. A frame of a clip is called `<clip>@<second>`."""
     images = {}
     for package, (folder, names) in IMAGES_BY_PACKAGE.items():
         spec = importlib.util.find_spec(package)  # found, not imported
@@ -141,7 +141,7 @@ def altered(image: RgbImage) -> dict[str, RgbImage]:
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Return the chance that a positive is above a negative, ties half."""
+    """Return the probability that a positive is above a negative, where a tie counts half."""
     above = np.asarray(positive)[:, None] - np.asarray(negative)[None]
     return float((above > 0).mean() + 0.5 * (above == 0).mean())
 
@@ -154,7 +154,7 @@ def average_precision(similarities: Float32Array, is_shown: Sequence[bool]) -> f
 
 
 def measure_filter(provider: ModelProvider, images: Mapping[str, RgbImage]) -> dict[str, Any]:
-    """Return how well prompts find their images."""
+    """Return the figures of the filter: how well prompts find their images."""
     encoder = provider.filter_encoder.load()
     vectors = embed_images(encoder, list(images.values()))
     similarities = vectors @ encoder.embed_texts(list(SHOWN_BY_PROMPT)).T
@@ -178,7 +178,7 @@ def measure_filter(provider: ModelProvider, images: Mapping[str, RgbImage]) -> d
 
 
 def measure_dedup(provider: ModelProvider, images: Mapping[str, RgbImage]) -> dict[str, Any]:
-    """Return how well altered copies are told from other images. Frames of one shot are left out: both are true."""
+    """Return how well altered copies are distinguished from other images, without pairs of frames of one shot."""
     encoder = provider.dedup_encoder.load()
     chosen = {name: image for name, image in images.items() if name != "bigbuckbunny.mp4@4"}
     originals = embed_images(encoder, list(chosen.values()))
@@ -230,7 +230,7 @@ def measure() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the figures, or with `--json` one object."""
+    """Measure, and print the figures as a table or as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -3,9 +3,9 @@
     python -m benchmarks.orchestration [--quick] [--json]
 
 - A thousand tiny videos from loopback to their release: by `data-miner run`, by `data-miner up` that nobody touches,
-  and by a plain loop over the same functions. `overhead_seconds_per_video` and `overhead_cpu_per_video` are what `up`
-  takes beyond the loop, of wall time and of the CPU time of all processes; `up_over_run` compares the two commands;
-  `history_kb_per_video` is what `up` adds to DAGSTER_HOME.
+  and by a plain loop over the same functions. `overhead_seconds_per_video` and `overhead_cpu_per_video` are the wall
+  time and the CPU time of all processes that `up` takes beyond the loop; `up_over_run` compares the two commands;
+  `history_kb_per_video` is the growth of DAGSTER_HOME under `up`.
 - A hundred videos from a site so slow that downloads outlast extraction and embedding together:
   `run_over_longest_stage` is the time of `data-miner run` over that of the downloads alone.
 - A catalog of 10,000 and of 100,000 videos in 50 projects: CPU of one tick of every sensor, and of `status`.
@@ -51,7 +51,7 @@ class Cost:
 
 
 def cost_of(work: Callable[[], object]) -> Cost:
-    """Run once; return what its processes cost."""
+    """Call the function once, and return the cost of its processes."""
 
     def cpu() -> float:
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -130,7 +130,7 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
 
 
 def measure_overlap(folder: Path, samples: Path, num_videos: int) -> Figures:
-    """Take videos of a slow site to their release, and compare with what the site alone takes."""
+    """Take videos of a slow site to their release, and compare the time with that of the downloads alone."""
     names = write_clips(folder / "clips", samples, num_videos)
     server = CountingServer(folder / "clips", seconds_a_file=_SECONDS_A_SLOW_FILE)
     config = write_yaml(folder / "slow.yaml", project_of(server, names, {}))
@@ -146,7 +146,7 @@ def measure_overlap(folder: Path, samples: Path, num_videos: int) -> Figures:
 
 
 def measure_ticks(folder: Path, num_videos: int, label: str) -> Figures:
-    """Plant a catalog; return the CPU seconds of one tick of every sensor, and of `status`."""
+    """Plant a catalog, and return the CPU seconds of one tick of every sensor, and of `status`."""
     root = folder / f"planted{num_videos}"
     planted = [sys.executable, "-m", "benchmarks.planted_ticks", str(root), str(num_videos)]
     done = subprocess.run(planted, env=environment(), check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -162,7 +162,7 @@ def measure_ticks(folder: Path, num_videos: int, label: str) -> Figures:
 
 
 def main() -> None:
-    """Measure everything and print it."""
+    """Run all measurements and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--json", action="store_true", help="print JSON")

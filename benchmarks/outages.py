@@ -3,12 +3,13 @@
     python -m benchmarks.outages [--minutes 10] [--videos 60] [--kinds readonly disk postgres models]
     python -m benchmarks.outages --containers 10 [--videos 60]
 
-An outage begins in the middle of a project under `data-miner up`, and lasts. Printed for each: the seconds from its end
-to the release, which of the failures were charged to videos, and every fault (files that differ from the undisturbed
-ones, downloads that were made twice, slots or claims left behind).
+An outage begins in the middle of a project under `data-miner up`, and lasts. For each outage, the program prints the
+seconds from its end to the release, the failures that were charged to videos, and every fault: files that differ from
+the undisturbed ones, repeated downloads, and slots or claims left behind.
 
-With `--containers`, the code server runs in pid and host name namespaces of its own, as in a container; it is killed at
-as many moments, each in a project of its own, and replaced under another host name. Needs root and PostgreSQL.
+With `--containers`, the code server runs in pid and host name namespaces of its own, as in a container; it is
+killed at this number of moments, each in a project of its own, and replaced under another host name. This needs root
+and PostgreSQL.
 """
 
 import argparse
@@ -42,7 +43,7 @@ _LONGEST_SECONDS: Final = 1200.0
 
 
 class _Lasting(random.Random):
-    """What strikes take for chance: every outage lasts equally long."""
+    """A replacement for the random generator of the kill tests that makes every outage equally long."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(0)
@@ -137,7 +138,7 @@ class ContainerPlatform(KilledPlatform):
         }
 
     def start(self) -> None:
-        """Start everything; wait until the web server knows the jobs."""
+        """Start all services, and wait until the web server knows the jobs."""
         for arguments in (["dagster", "instance", "migrate"], ["data_miner_dagster", "init-db"]):
             done = [sys.executable, "-m", *arguments]
             subprocess.run(done, env=self.environment(), check=True, capture_output=True)
@@ -176,7 +177,7 @@ class ContainerPlatform(KilledPlatform):
         self.start_code(host)
 
     def stop(self) -> None:
-        """End everything."""
+        """End all services."""
         for process in self.services.values():
             process.kill()
         KilledPlatform.stop(self)
@@ -206,7 +207,7 @@ def replace_container(
 
 
 def main() -> None:
-    """Run the outages or the moments, and print a line each."""
+    """Run the outages or the replacements, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--videos", type=int, default=60)

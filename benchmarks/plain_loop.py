@@ -1,4 +1,4 @@
-"""The floor of orchestration: the functions of all stages called one after the other, without Dagster.
+"""Call the functions of all stages one after another, without Dagster: the lower bound of orchestration.
 
 python -m benchmarks.plain_loop PROJECT_FILE ROOT
 """

@@ -2,8 +2,8 @@
 
     python -m benchmarks.planning [--json] [--quick] [--clips-in FOLDER] [--clips NAME ...] [--rounds 5]
 
-Every way sees the same frames; none makes pictures of them, since that would hide what differs. Ours opens the file,
-reads its index, plans and decodes. The fixed ways are told the frames, and the keyframes to seek to, beforehand and
+Every way decodes the same frames; none encodes pictures, since that would hide the differences. Ours opens the file,
+reads its index, plans and decodes. The fixed ways are given the frames and the keyframes to seek to in advance, and
 read no index:
 
     through   decode everything up to the last frame that is wanted
@@ -11,9 +11,9 @@ read no index:
     nonkey    the same, but the decoder skips everything but keyframes
     seeks     a seek to each keyframe that is needed, and from there to the last frame that is wanted of its group
 
-Ways that miss a frame do not apply; ways that take half as long again as the best are timed once only. `planning` is
-the CPU time of ours over that of the best of the others (the least of several rounds each: what differs is little, and
-whatever else goes on only adds), the worst of all clips and settings.
+Ways that miss a frame do not apply; ways that take one and a half times as long as the best are timed only once.
+`planning` is our CPU time divided by that of the best other way, for the worst of all clips and settings. Each time is
+the least of several rounds, since other work on the machine can only add to it.
 """
 
 import argparse
@@ -54,7 +54,7 @@ CLIPS: Final = {
     "360p": ((640, 360), 400_000, 5.0, 120),
     "matroska": LOW,
 }
-"""Size, bits a second, seconds from keyframe to keyframe, seconds in all."""
+"""The size, the bits per second, the seconds between keyframes and the duration of each clip, by name."""
 SETTINGS: Final[dict[str, dict[str, Any]]] = {
     "every frame": {"strategy": "interval", "every_frames": 1},
     "every 10th frame": {"strategy": "interval", "every_frames": 10},
@@ -76,7 +76,7 @@ class Wanted:
 
 
 def make_clips(folder: Path, names: Iterable[str], *, is_quick: bool) -> list[Clip]:
-    """Make the clips, or take those that are there."""
+    """Generate the clips, or use existing ones."""
     clips = []
     for name in names:
         size, bit_rate, group_seconds, seconds = CLIPS[name]
@@ -150,7 +150,7 @@ def seeks(clip: Clip, wanted: Wanted) -> int:
 
 
 def measure(clip: Clip, setting: str, rounds: int) -> float:
-    """Print one line; return CPU of ours over the best fixed way."""
+    """Print one line, and return our CPU time divided by that of the best fixed way."""
     config = ExtractionConfig.model_validate(SETTINGS[setting])
     wanted = wanted_of(clip, config)
     ways: dict[str, Callable[[], int]] = {

@@ -1,6 +1,6 @@
 """Plant a catalog with many videos in every status by a few statements, as a load for planners and listings.
 
-No video file is created, so only code that reads nothing but the catalog can be measured.
+No video file is created, so this can only measure code that reads only the catalog.
 """
 
 from collections.abc import Sequence

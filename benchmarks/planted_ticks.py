@@ -1,9 +1,10 @@
-"""The CPU seconds of a tick of every sensor over a planted root.
+"""Measure the CPU seconds of a tick of every sensor on a planted root.
 
     python -m benchmarks.planted_ticks ROOT NUM_VIDEOS
 
-Plants 50 projects in ROOT, which must not exist, and evaluates each sensor several times. The first tick of a process
-imports what it needs and reads all project files; the median of the others counts. Prints a JSON object: by sensor.
+The program plants 50 projects in ROOT, which must not exist, and evaluates each sensor several times. The first tick of
+a process imports modules and reads all project files, so the median of the other ticks counts. The output is a JSON
+object with the seconds by sensor.
 """
 
 import argparse
@@ -23,7 +24,7 @@ _NUM_TICKS: Final = 5
 
 
 def main() -> None:
-    """Plant, tick and print."""
+    """Plant the projects, evaluate the sensors and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
     parser.add_argument("num_videos", type=int)

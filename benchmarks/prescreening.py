@@ -1,18 +1,18 @@
 """Measure accepted frames per download, with and without pre-screening, on the same candidates.
 
     python -m benchmarks.prescreening                  # about 35 candidates
-    python -m benchmarks.prescreening --quick          # a third of them, to see that it works
+    python -m benchmarks.prescreening --quick          # a third of them, to check that it works
     python -m benchmarks.prescreening --json
 
 Real models (profile `lite`) through the real operations: sourcing, downloading, extraction, embedding, filtering. The
 candidates are pieces of two seconds of the sample clips, and still pictures that installed packages ship, panned over
 for two seconds. They are listed by a playlist with thumbnails and served over loopback; their pages name a storyboard
 of nine frames. The project asks for street scenes, which about one in four shows. A thumbnail is a frame of the video;
-real ones are chosen to please. `by_slack` is what other values of the setting would have done to the same scores of
-thumbnails.
+real ones are chosen to attract viewers. `by_slack` is what other values of the setting would have done to the same
+scores of thumbnails.
 
-Twice: `one_scene`, the pieces themselves, which show all through what their thumbnail shows; and `three_scenes`, three
-pieces one after the other, of which the thumbnail shows the first alone.
+The comparison is made twice. In `one_scene`, each candidate is one piece, which its thumbnail represents throughout. In
+`three_scenes`, each candidate is three pieces in sequence, and its thumbnail shows only the first.
 """
 
 import argparse
@@ -92,7 +92,7 @@ class Outcome:
 
     @property
     def num_accepted(self) -> int:
-        """Frames that passed the filter."""
+        """The number of frames that passed the filter."""
         return sum(self.accepted_by_video.values())
 
 
@@ -127,7 +127,7 @@ def pieces() -> list[Piece]:
 
 
 def in_threes(clips: Sequence[Piece]) -> list[Piece]:
-    """Return as many videos of three scenes each, every scene once the first, once the second, once the third."""
+    """Return the same number of videos of three scenes each. Every scene is first, second and third once."""
     order = np.random.default_rng(0).permutation(len(clips))
     mixed: list[Piece] = []
     for number in range(len(order)):
@@ -239,7 +239,7 @@ def _figures(num_downloads: int, num_accepted: int, of_all: int) -> dict[str, fl
 
 
 def compare(clips: Sequence[Piece]) -> dict[str, Any]:
-    """Return both ways on the same candidates, and what other slacks would have done."""
+    """Return the figures with and without pre-screening on the same candidates, and those of other slacks."""
     with (
         tempfile.TemporaryDirectory(prefix="data_miner_benchmark_") as work,
         hostile_server() as server,
@@ -278,7 +278,7 @@ def measure(*, is_quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")

@@ -39,7 +39,7 @@ Figures = dict[str, int | float | str]
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The clips, the server of those that are fetched, and where everything is kept."""
+    """The clips, the server for those that are fetched, and the folders of the benchmark."""
 
     folder: Path
     clips: Sequence[Clip]
@@ -47,7 +47,7 @@ class Bench:
 
     @property
     def some(self) -> list[Clip]:
-        """A fifth, in whole folders."""
+        """A fifth of the clips, in whole folders."""
         return [clip for clip in self.clips if clip.number // PART_SIZE % _ONE_IN == 0]
 
     def content(self, name: str, clips: Sequence[Clip]) -> dict[str, object]:
@@ -56,10 +56,10 @@ class Bench:
 
 
 def run(bench: Bench, name: str, clips: Sequence[Clip]) -> float:
-    """Take a project to its release by `data-miner run`; return the seconds.
+    """Take a project to its release by `data-miner run`, and return the seconds.
 
     Raises:
-        SystemExit: it failed.
+        SystemExit: the command failed.
     """
     config = write_project(bench.folder / f"{name}.yaml", bench.content(name, clips))
     started = time.perf_counter()

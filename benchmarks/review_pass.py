@@ -1,7 +1,7 @@
 """Measure one pass through the review pages in a real browser: its time, its gestures, and the remaining errors.
 
-`python -m benchmarks.review_pass --images 1000`, by hand. A fifth of the boxes is wrong, a twentieth each is shifted or
-missing. The person is a script that knows the truth and never hesitates, so what is measured is the pages.
+Run `python -m benchmarks.review_pass --images 1000` by hand. A fifth of the boxes is wrong, a twentieth each is shifted
+or missing. The person is a script that knows the truth and never hesitates, so only the pages are measured.
 """
 
 import argparse
@@ -20,7 +20,7 @@ WITHIN_PIXELS = 0.3
 
 
 def main() -> None:
-    """Measure one pass, and print what it took."""
+    """Measure one pass, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1000)
     number = parser.parse_args().images

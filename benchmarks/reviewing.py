@@ -51,7 +51,7 @@ NUM_ANSWERS: Final = 100
 
 
 def plant(root: Path, num_frames: int) -> None:
-    """Write the tables of a project of which a release would hold so many frames."""
+    """Write the tables of a project whose release would have this number of frames."""
     platform = Platform(PlatformConfig(), root)
     config = ProjectConfig.model_validate(
         {
@@ -229,7 +229,7 @@ def _anonymous_bytes() -> int:
 
 
 def main() -> None:
-    """Plant projects and print the cost of reviewing them."""
+    """Plant projects, and print the cost of reviewing them."""
     parser = argparse.ArgumentParser(description="Measure the pages of a review.")
     parser.add_argument("--frames", type=int, default=100_000, help="how many a release would hold")
     parser.add_argument("--quick", action="store_true", help="5,000 frames")

@@ -3,9 +3,10 @@
     python -m benchmarks.room [--videos 100] [--json]
 
 The videos are noise (6 MB each, much larger than their frames: the quota has to hold Dagster's storage and the catalog
-as well), half on a loopback server, half local files. Both roots are filled by `data-miner run`, and the limited
-one is measured all the time; then it is run again. Ends with status 1 if a project is not complete, more than the quota
-and one video was ever taken, the second run downloaded anything, or the two releases differ in a byte.
+as well), half on a loopback server, half local files. `data-miner run` fills both roots, and the size
+of the limited one is measured all the time; then it is run again. The exit status is 1 if a project is not complete, if
+the root ever exceeded the quota by more than one video, if the second run downloaded a video, or if the two releases
+differ in a byte.
 """
 
 import argparse
@@ -165,7 +166,7 @@ def faults_of(figures: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    """Print a table, or JSON."""
+    """Measure, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=100)
     parser.add_argument("--json", action="store_true")

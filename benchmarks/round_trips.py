@@ -1,13 +1,13 @@
-"""Measure round trips with annotation tools: the time of each way, and the errors left in the next release.
+"""Measure round trips with annotation tools: the time of each direction, and the errors left in the next release.
 
     python -m benchmarks.round_trips                  # 1,000 images with each tool
     python -m benchmarks.round_trips --images 60
     python -m benchmarks.round_trips --json
 
-A planted project of three objects an image, whose detector made a fifth more boxes than there are objects, and shifted
-and missed a twentieth each, is released. The release goes out to each tool; a person, played by a program, corrects
-every image in the tool's own file; the file comes back; the project is released again. `num_faults` counts the images
-of that release whose labels are not what is on them, and must be 0; `num_faults_before` those of the first release.
+A planted project has three objects per image. Its detector reported a fifth more boxes than there are objects, and
+shifted and missed a twentieth each. The release is exported for each tool, and a simulated person corrects every image
+in the tool's own file. The file is imported, and the project is released again. `num_faults` counts the images of that
+release with wrong labels, and must be 0; `num_faults_before` counts those of the first release.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PROJECT = "cyclists"
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Store how long a block takes."""
+    """Store the time that a block takes."""
     started = time.perf_counter()
     yield
     seconds[name] = round(time.perf_counter() - started, 2)

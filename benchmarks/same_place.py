@@ -6,12 +6,12 @@
     python -m benchmarks.same_place --json
 
 Places, arrangements and cameras are those of benchmarks/place_pictures.py. The comparison was tuned on seeds 0 to 29;
-figures are of seeds from 1000 on.
+figures use seeds from 1000 on.
 
 A frame *should stay* if no frame that is kept before it shows its arrangement, and *should go* otherwise. Four methods
 decide on the same frames in the same order:
     ours         embeddings of the `lite` image encoder, and thumbnails laid on top of each other
-    embeddings   the same embeddings alone: what was there before
+    embeddings   the same embeddings alone
     tiles        the same encoder over 4 x 3 tiles of each frame: apart if those of a place are below `TILE_COSINE`
     boxes        the `lite` detector: apart if a box of one frame meets no box of its class in the other
 
@@ -72,14 +72,14 @@ def embed(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float16Array:
 
 
 def looks_of(thumbnails: ThumbnailArray | None, num: int, video_codes: IntArray | None = None) -> Appearances:
-    """Return what frames look like: no files or hashes are alike."""
+    """Return the files and hashes of the frames, all different."""
     codes = np.zeros(num, np.int64) if video_codes is None else video_codes
     distinctions = Distinctions(None if thumbnails is None else thumbnails.__getitem__, codes)
     return Appearances(np.arange(num), np.zeros(num, np.uint64), np.zeros(num, np.bool_), 0, distinctions)
 
 
 def decide(vectors: Float16Array, threshold: float, looks: Appearances) -> IntArray:
-    """Return the representative of each frame, proved."""
+    """Return the representative of each frame, after a check of the guarantees."""
     index, alike = FaissIndex(vectors.shape[1]), AlikeRepresentatives(looks, FaissHashIndex(0))
     named = find_representatives(vectors[:0], vectors, threshold, index, alike=alike).representative_ids
     if not verify_guarantees(vectors[:0], vectors, named, threshold, appearances=looks).holds:
@@ -103,7 +103,7 @@ def greedy(vectors: Float16Array, threshold: float, is_apart: IsApart) -> IntArr
 
 
 def tiles_apart(encoder: ImageEncoder, images: Sequence[RgbImage]) -> IsApart:
-    """Tell frames apart by the embeddings of their tiles."""
+    """Distinguish frames by the embeddings of their tiles."""
     rows, columns = TILES
     tiles = [
         np.ascontiguousarray(tile)
@@ -116,7 +116,7 @@ def tiles_apart(encoder: ImageEncoder, images: Sequence[RgbImage]) -> IsApart:
 
 
 def boxes_apart(provider: ModelProvider, images: Sequence[RgbImage]) -> IsApart:
-    """Tell frames apart by what a detector finds on them."""
+    """Distinguish frames by the boxes that a detector finds."""
     detector = provider.detector.load()
     found = []
     for image in images:
@@ -238,7 +238,7 @@ class _CountingThumbnails:
 
 
 def measure_cost(num_frames: int, num_arrangements: int) -> dict[str, float]:
-    """Return what a fixed camera costs: every pair of frames is within reach by embedding."""
+    """Return the cost of a fixed camera with every pair of frames within reach by embedding."""
     rng = np.random.default_rng(0)
     base = thumbnails_of([fixed_camera(0, num_arrangements=2)[0].image])[0]
     thumbnails = np.repeat(base[None], num_frames, axis=0).astype(np.int16)
@@ -278,7 +278,7 @@ def measure_cost(num_frames: int, num_arrangements: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Parse the arguments, measure, print."""
+    """Measure the selected parts and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few places; the names of the figures stay")
     parser.add_argument("--json", action="store_true")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.same_video [--json]
 
-The measurement behind `stages.downloading.MAX_DIFFERENT_BITS`. Each sample clip, and each of its thirds as a clip of
-its own, is encoded anew: three codecs, low bitrates, smaller frames, another frame rate. Thirds of one clip show one
+`stages.downloading.MAX_DIFFERENT_BITS` is based on this measurement. Each sample clip, and each of its thirds as a clip
+of its own, is encoded anew: three codecs, low bitrates, smaller frames, another frame rate. Thirds of one clip show one
 scene at different moments: the hardest different videos there are. The duration, which must agree too, is left out.
 """
 
@@ -138,7 +138,7 @@ def measure() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

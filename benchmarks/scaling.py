@@ -3,8 +3,8 @@
     python -m benchmarks.scaling [--videos 3] [--seconds 40] [--json]
 
 720p clips of 1.2 Mbit/s, each of another scene; one frame a second, lite models, every frame kept and nearly every one
-a representative. Each stage is a process of its own with one thread of each library. Its processor time is that of all
-its processes beyond what it had used when the work began, its models loaded; `peak_mb` is of the largest one, with its
+a representative. Each stage runs in a process of its own with one thread of each library. Its processor time is that of
+all its processes from the time when its models are loaded; `peak_mb` is of the largest one, with its
 models and libraries. docs/deploy/scaling.md multiplies.
 """
 
@@ -64,7 +64,7 @@ def project_content(folder: Path) -> dict[str, Any]:
 
 
 def work_of(stage: str, platform: Platform) -> Callable[[], object]:
-    """Return the work of a stage, its models loaded."""
+    """Load the models of a stage, and return a function that does its work."""
     if stage == "embedding":
         platform.models.filter_encoder.load()
     if stage == "deduplication":
@@ -78,7 +78,7 @@ def work_of(stage: str, platform: Platform) -> Callable[[], object]:
 
 
 def run_stage(stage: str, config: Path, root: Path) -> None:
-    """Do one stage, and print what this process had used before, and the most memory that any of its processes took."""
+    """Run one stage. Print the time used before the work, and the most memory that any of its processes took."""
     platform = open_platform(root, config)
     if stage == "downloading":
         register_project_file(platform, config)
@@ -153,7 +153,7 @@ def measure(num_videos: int, seconds: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=40)

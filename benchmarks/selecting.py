@@ -32,7 +32,7 @@ Vectors = npt.NDArray[np.float32]
 
 
 def long_tail(seed: int, num: int, *, num_clusters: int = 60) -> Vectors:
-    """Return about so many unit vectors in clusters of unequal size."""
+    """Return about this number of unit vectors in clusters of unequal size."""
     rng = np.random.default_rng(seed)
     shares = 1 / np.arange(1, num_clusters + 1) ** 1.3
     sizes = (num * shares / shares.sum()).astype(int) + 3
@@ -62,7 +62,7 @@ def clips() -> Vectors:
 
 
 def radius_over_random(vectors: Vectors, count: int) -> float:
-    """Return the covering radius of a choice as a share of that of a random one."""
+    """Return the covering radius of a selection divided by that of a random one."""
     chosen = np.flatnonzero(choose_images(_pool(projected(vectors)), count))
     rng = np.random.default_rng(0)
     drawn = [covering_radius(vectors, rng.permutation(len(vectors))[:count]) for _ in range(_DRAWS)]
@@ -75,7 +75,7 @@ def _pool(vectors: Vectors) -> Pool:
 
 
 def main() -> None:
-    """Parse the arguments, measure, print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth; the names of the figures stay")
     parser.add_argument("--json", action="store_true")

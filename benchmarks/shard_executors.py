@@ -35,7 +35,7 @@ def cut() -> Iterator[dg.DynamicOutput[int]]:
 
 @dg.op
 def look(number: int) -> int:
-    """Look at one shard, in whatever process the executor starts for it."""
+    """Examine one shard, in the process that the executor starts for it."""
     root = Path(os.environ[_ROOT])
     platform = open_root(root)
     config = platform.project_config(PROJECT).detection
@@ -50,18 +50,18 @@ def look(number: int) -> int:
 
 @dg.op
 def put_together(numbers: list[int]) -> int:
-    """Return how many frames were looked at."""
+    """Return the number of examined frames."""
     return sum(numbers)
 
 
 @dg.job(executor_def=dg.multiprocess_executor.configured({"max_concurrent": 2}))
 def shards_as_steps() -> None:
-    """Cut, look at every shard in a step, put together."""
+    """Divide the frames, examine every shard in a step, and combine the results."""
     put_together(cut().map(look).collect())
 
 
 def compare_executors(planted: Path, scratch: Path) -> dict[str, object]:
-    """Return the processor time of both ways, of all processes; each process loads the model."""
+    """Return the processor time of all processes for both ways. Each process loads the model."""
     root = scratch / "steps"
     shutil.copytree(planted, root)
     cores = sorted(os.sched_getaffinity(0))

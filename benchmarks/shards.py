@@ -1,13 +1,13 @@
 """Compare one project's detection by two workers with one, each worker on a core of its own, with the same bytes.
 
     python -m benchmarks.shards                            # three pairs, the lite detector's real weights
-    python -m benchmarks.shards --frames 64 --pairs 1      # a small size, to see that it works
+    python -m benchmarks.shards --frames 64 --pairs 1      # a small size, to check that it works
     python -m benchmarks.shards --json
-    python -m benchmarks.shards --executors                # what a step executor takes for the same work, instead
+    python -m benchmarks.shards --executors                # the time of a step executor for the same work, instead
 
-Every worker is a process with one thread of each library, pinned to one core. It loads the model and its libraries, by
-one picture, says so, and begins when it is told to; what is measured ends when the tables are written. The other worker
-joins in once the first has cut the work into shards, as a run of `detect_shards` does.
+Every worker is a process with one thread of each library, pinned to one core. It examines one picture to load the model
+and its libraries, reports that it is ready, and begins on a signal. The measurement ends when the tables are written.
+The other worker joins in once the first has cut the work into shards, as a run of `detect_shards` does.
 
 `speedup` is measured by the clock, and means something only where `used_by_others` (of both cores) is next to nothing.
 Beside it, what other work changes little:
@@ -66,7 +66,7 @@ def cpu_seconds() -> float:
 
 
 def work(root: Path, core: int, *, leads: bool) -> None:
-    """Be one worker: load, say so, begin when told to, and print the processor time that it took and what it made."""
+    """Run one worker: load, begin on a signal, and print the processor time and the results."""
     os.sched_setaffinity(0, {core})
     platform = open_root(root)
     detector = platform.models.detector.load()
@@ -92,7 +92,7 @@ def work(root: Path, core: int, *, leads: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one worker, or two at the same time, took."""
+    """The time of one worker, or of two at the same time."""
 
     wall: float
     cpu: float
@@ -104,7 +104,7 @@ class Measured:
 
 
 def measure(workers: Sequence[tuple[Path, bool]], cores: Sequence[int]) -> Measured:
-    """Return what workers took, each (a root, whether it leads there) on a core of its own."""
+    """Measure workers, each a root and whether the worker leads there, on a core of its own."""
     command = [sys.executable, "-m", "benchmarks.shards", "--worker"]
     processes = [
         subprocess.Popen(
@@ -141,7 +141,7 @@ def _answer_of(process: subprocess.Popen[str]) -> str:
 
 
 def cores_busy_seconds(cores: Sequence[int]) -> float:
-    """Return the time for which cores have worked, for whomever, since the machine started."""
+    """Return the time for which cores have worked, for any process, since the machine started."""
     lines = {line.split()[0]: line.split()[1:] for line in Path("/proc/stat").read_text().splitlines() if line}
     ticks = [int(part) for core in cores for place, part in enumerate(lines[f"cpu{core}"][:8]) if place not in (3, 4)]
     return sum(ticks) / os.sysconf("SC_CLK_TCK")  # proc(5): the fourth and fifth are of an idle core
@@ -154,7 +154,7 @@ def same_tables(one: Path, other: Path) -> bool:
 
 
 def main() -> None:
-    """Measure, and print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=768)
     parser.add_argument("--pairs", type=int, default=3)
@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def compare_workers(scratch: Path, num_pairs: int, cores: Sequence[int]) -> dict[str, object]:
-    """Return the figures of one worker, of two, and of two that share nothing, side by side, several times."""
+    """Return the figures of one worker, of two, and of two independent ones, each measured several times."""
     load_before = os.getloadavg()[0]
     measured: list[tuple[Measured, Measured, Measured]] = []
     is_same = True
@@ -235,7 +235,7 @@ def _median_of(
 
 
 def copy_of(planted: Path, root: Path) -> Path:
-    """Return a root of one's own with a planted project."""
+    """Replace `root` with a copy of a planted root, and return `root`."""
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(planted, root)
     return root

@@ -4,9 +4,9 @@
     python -m benchmarks.similar --quick    # 50,000 in 500
     python -m benchmarks.similar --json
 
-The command `data-miner similar FRAME` as a process of its own, start included, three times over files that lie in the
-page cache; the median. The floor is what one thread takes to read the same files and multiply, without archives,
-checksums or exactness. The first hundred are compared with those by brute force in double precision.
+The command `data-miner similar FRAME` runs three times in a process of its own, on files in the page cache. The time is
+the median, and includes the start. The floor is what one thread takes to read the same files and multiply, without
+archives, checksums or exactness. The first hundred are compared with those by brute force in double precision.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def plant(root: Path, num_videos: int) -> Platform:
 
 
 def floor_seconds(files: Sequence[Path], query: np.ndarray) -> float:
-    """Return what reading the same bytes and multiplying as many numbers takes."""
+    """Return the seconds that reading the same bytes and multiplying the same number of values takes."""
     size = FRAMES_PER_VIDEO * DIMENSION * 2
     started = time.perf_counter()
     with np.errstate(all="ignore"):  # what is read is cut anywhere: the numbers mean nothing
@@ -120,7 +120,7 @@ def measure(root: Path, num_videos: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Parse the arguments, measure, print."""
+    """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a twentieth; the names of the figures stay")
     parser.add_argument("--json", action="store_true")

@@ -24,7 +24,7 @@ SHARES: Final = {"train": 0.8, "test": 0.1, "val": 0.1}
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """One project: its groups, and what each video brings."""
+    """A project: its groups of videos, and the content of each video."""
 
     groups: Sequence[tuple[str, ...]]
     contents: Mapping[str, VideoContent]
@@ -59,7 +59,7 @@ def planted_videos(seed: int, num_videos: int, num_classes: int, prefix: str = "
 
 
 def draw(seed: int, num_videos: int, num_newcomers: int, num_classes: int) -> Drawn:
-    """Draw one project, let it grow, and return how it went."""
+    """Draw the splits of one project before and after it grows, and return the result."""
     old = planted_videos(seed, num_videos, num_classes)
     before = draw_splits(old.groups, SHARES, old.contents)
     new = planted_videos(seed, num_newcomers, num_classes, prefix="later")
@@ -73,7 +73,7 @@ def draw(seed: int, num_videos: int, num_newcomers: int, num_classes: int) -> Dr
 
 
 def errors_of(planted: Planted, splits: Mapping[str, str], column: str, num_classes: int) -> Iterator[float]:
-    """Yield how far each split is from its share of each class, in points."""
+    """Yield the error of each split's share of each class, in points."""
     for name in range(num_classes):
         counts = dict.fromkeys(SHARES, 0)
         for key, content in planted.contents.items():
@@ -83,7 +83,7 @@ def errors_of(planted: Planted, splits: Mapping[str, str], column: str, num_clas
 
 
 def count_lacking(planted: Planted, splits: Mapping[str, str], num_classes: int) -> int:
-    """Return how many (class, split) pairs are empty, of the classes with enough groups."""
+    """Return the number of empty (class, split) pairs among the classes with enough groups."""
     lacking = 0
     for name in range(num_classes):
         having = [
@@ -97,7 +97,7 @@ def count_lacking(planted: Planted, splits: Mapping[str, str], num_classes: int)
 
 
 def main() -> None:
-    """Print one line a figure."""
+    """Draw the splits with every seed, and print a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("seeds", 50), ("videos", 200), ("newcomers", 50), ("classes", 10)):
         parser.add_argument(f"--{name}", type=int, default=default)

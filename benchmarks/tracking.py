@@ -54,7 +54,7 @@ def _plant(root: Path, seconds: float) -> None:
 
 
 def repeated(clip: Path, target: Path, num_times: int) -> Path:
-    """Write a clip that shows another one several times over, by its packets."""
+    """Write a clip that repeats the packets of another one."""
     with av.open(str(target), "w") as output:
         stream: Any = None
         for turn in range(num_times):
@@ -97,7 +97,7 @@ def _in_a_process(root: Path) -> dict[str, Any]:
 
 
 def _children(process_id: int) -> list[int]:
-    """Return the processes below one, by Linux's own list."""
+    """Return the ids of all descendants of a process, from /proc."""
     own: list[int] = []
     for task in Path(f"/proc/{process_id}/task").glob("*/children"):
         own += [int(child) for child in _text_of(task).split()]

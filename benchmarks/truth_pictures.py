@@ -1,7 +1,7 @@
-"""Real pictures, changed in ways that leave them the same, and pictures that only look alike: a truth set.
+"""Create a truth set: real pictures, altered versions that show the same, and different pictures that look alike.
 
-Made on the spot from the sample clips (the middle frame of each shot) and the photographs that scikit-image and
-scikit-learn carry. Each is re-encoded (clips by H.264 at a low rate, stills as poor JPEG), scaled, cropped, flipped,
+The pictures come from the sample clips (the middle frame of each shot) and the photographs in scikit-image and
+scikit-learn. Each is re-encoded (clips by H.264 at a low rate, stills as poor JPEG), scaled, cropped, flipped,
 darkened, letterboxed, given a logo, and, for clips, taken at other moments. Hard negatives are the other shots of the
 same street, three textures, pages of text, slides of one template, title cards, and a pan over a photograph whose ends
 have nothing in common.
@@ -48,7 +48,7 @@ class Picture:
 
 
 def are_same(one: Picture, other: Picture) -> bool | None:
-    """Return whether two pictures show the same, None where people would not agree."""
+    """Return whether two pictures show the same, or None if people would not agree."""
     if one.scene != other.scene:
         return False
     if one.window is None or other.window is None:
@@ -77,7 +77,7 @@ def cropped(image: RgbImage) -> RgbImage:
 
 
 def flipped(image: RgbImage) -> RgbImage:
-    """Left is right."""
+    """Return the picture mirrored from left to right."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
@@ -87,7 +87,7 @@ def darkened(image: RgbImage) -> RgbImage:
 
 
 def letterboxed(image: RgbImage) -> RgbImage:
-    """Black bars above and below, each a tenth of the height."""
+    """Return the picture with black bars above and below, each a tenth of the height."""
     bar = image.shape[0] // 10
     return np.asarray(cv2.copyMakeBorder(image, bar, bar, 0, 0, cv2.BORDER_CONSTANT), np.uint8)
 
@@ -107,7 +107,7 @@ def with_logo(image: RgbImage) -> RgbImage:
 
 
 def poor_jpeg(image: RgbImage) -> RgbImage:
-    """JPEG at quality 15."""
+    """Return the picture after JPEG compression at quality 15."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=15)
     return np.asarray(Image.open(content).convert("RGB"))
@@ -137,7 +137,7 @@ def decode(path: Path) -> list[tuple[float, RgbImage]]:
 
 
 def reencode(frames: Sequence[tuple[float, RgbImage]]) -> list[tuple[float, RgbImage]]:
-    """Return the frames after H.264 at a rate that shows (crf 38), by a real encoder and decoder."""
+    """Return the frames after H.264 encoding at a visibly low rate (crf 38) and decoding."""
     content = io.BytesIO()
     height, width = (side // 2 * 2 for side in frames[0][1].shape[:2])
     with av.open(content, "w", format="mp4") as container:
@@ -188,7 +188,7 @@ def photographs(num: int) -> Iterator[Picture]:
 
 
 def slides() -> Iterator[Picture]:
-    """Yield slides of one template that say different things."""
+    """Yield slides of one template with different texts."""
     for number, (title, lines) in enumerate(
         {
             "Results": ["Revenue up 4 %", "Costs down 2 %", "Outlook stable"],
@@ -207,7 +207,7 @@ def slides() -> Iterator[Picture]:
 
 
 def title_cards() -> Iterator[Picture]:
-    """Yield white words on black that say different things: little contrast, one layout."""
+    """Yield title cards with different white words on black: little contrast, and one layout."""
     for text in (
         "The end",
         "Chapter one",
@@ -239,7 +239,7 @@ def pan() -> Iterator[Picture]:
 
 
 def truth_set(*, quick: bool) -> list[Picture]:
-    """Return all pictures: originals first, as the better ones come first by quality."""
+    """Return all pictures, originals first, since better pictures come first in order of quality."""
     clips = fetch_samples()
     names = ["bikes.mp4"] if quick else sorted(SHOT_STARTS)
     pictures = [picture for name in names for picture in clip_pictures(clips[name])]

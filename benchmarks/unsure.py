@@ -5,7 +5,7 @@
     python -m benchmarks.unsure --json
 
 The confidence of true objects is a beta distribution with the mean and variance of the most confident person on each
-frame of `carphone_pristine.mp4` (every other frame): a man who is on every frame, so the truth needs no label. The
+frame of `carphone_pristine.mp4` (every other frame): a man is on every frame, so the truth needs no label. The
 confidence of false boxes is one with the mean and variance of the most confident box of five classes on each frame of
 `bigbuckbunny.mp4` (every other frame), a cartoon that shows none of them. Frames of a clip resemble each other, and the
 detector is a small one: the curves say little about another detector. The constants that planted frames follow, here
@@ -69,7 +69,7 @@ def fit_beta(confidences: Confidences) -> tuple[float, float]:
 
 
 def measure_curves() -> dict[str, Any]:
-    """Return the curves of the lite detector, beside those that are planted."""
+    """Return the curves of the lite detector beside the planted ones."""
     fetch_profile("lite")
     detector = ModelProvider(ModelsConfig(profile="lite", device="cpu")).detector.load()
     true = best_confidences(detector, "carphone_pristine.mp4", ["person"])
@@ -90,7 +90,7 @@ def measure_curves() -> dict[str, Any]:
 
 
 def measure_planted(num_frames: int) -> dict[str, Any]:
-    """Return what holding frames changes, the worst of several seeds."""
+    """Return the effect of holding frames, for the worst of several seeds."""
     falls, costs, silent, waiting = [], [], [], []
     for seed in SEEDS:
         frames = plant_frames(num_frames // len(SEEDS), seed=seed)
@@ -110,7 +110,7 @@ def measure_planted(num_frames: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the figures, or with `--json` one object."""
+    """Measure, and print the figures as a table or as one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="5,000 frames")

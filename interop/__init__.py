@@ -1,1 +1,1 @@
-"""Checks of our exports with annotation tools' own packages, in environments of their own."""
+"""Check our exports with the annotation tools' own packages, in separate environments."""

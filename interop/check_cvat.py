@@ -21,7 +21,7 @@ ATTRIBUTES = {
 
 
 def main():
-    """Check both exports; correct the first."""
+    """Check both exports, and correct the first."""
     work, facts = arguments()
     for folder, images in facts.items():
         check_labels(work / folder)

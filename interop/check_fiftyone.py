@@ -1,4 +1,4 @@
-"""Check that FiftyOne imports the dataset with every fact, and that its corrected export can be imported here."""
+"""Check that FiftyOne imports the dataset completely, and that its corrected export can be imported here."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ FIELD = "detections"
 
 
 def main():
-    """Check both exports; correct the first."""
+    """Check both exports, and correct the first."""
     work, facts = arguments()
     for folder, images in facts.items():
         dataset = fo.Dataset.from_dir(str(work / folder), dataset_type=fo.types.FiftyOneDataset, name=folder)
@@ -36,7 +36,7 @@ def name_of(folder, sample):
 
 
 def check(folder, dataset, images):
-    """Compare every fact."""
+    """Compare every value of the samples with the facts."""
     expect("media type", dataset.media_type, "image")
     found = {name_of(folder, sample): sample for sample in dataset}
     expect("samples", sorted(found), sorted(images))
@@ -59,7 +59,7 @@ def check(folder, dataset, images):
 
 
 def bounds(values):
-    """Return the least and the largest value."""
+    """Return the smallest and the largest value."""
     return min(values), max(values)
 
 

@@ -16,7 +16,7 @@ LOCAL_FILE = re.compile(r"/data/local-files/\?d=(images/(.+))")
 
 
 def main():
-    """Check both exports; correct the first."""
+    """Check both exports, and correct the first."""
     work, facts = arguments()
     for folder, images in facts.items():
         interface, tasks = read(work / folder, images)
@@ -30,7 +30,7 @@ def main():
 
 
 def read(folder, images):
-    """Return the interface and the tasks of an export, after comparing every fact."""
+    """Compare every value of an export with the facts, and return its interface and tasks."""
     interface = LabelInterface((folder / "label_config.xml").read_text())
     interface.validate()
     tasks = json.loads((folder / "tasks-00000.json").read_text())

@@ -78,7 +78,7 @@ class Server:
 
 
 def main():
-    """Import both exports; correct the first."""
+    """Import both exports, and correct the first."""
     work, facts = arguments()
     with Server(work) as server:
         for folder, images in facts.items():

@@ -1,4 +1,4 @@
-"""The corrections of a simulated person, used by each check in its own environment. Standard library only."""
+"""Correct labels as a simulated person would. Each check uses this in its own environment, so it imports no package."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ def expect(what, found, wanted):
 
 
 def near(one, other, tolerance):
-    """Return whether two boxes are the same place, in pixels."""
+    """Return whether two boxes, in pixels, are in the same place."""
     return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Our side of the checks: exporting a planted project, and importing the files that a tool has written."""
+"""Export a planted project, and import the files that a tool has written."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ ODD_NAMES: Final = ('Füße & "x"/<y>', "no", "reviewed", "a/b\\c", "two  blanks
 
 
 def write_export(work: Path, tool: str) -> None:
-    """Write what the tool's check reads.
+    """Write the files that the tool's check reads.
 
     `export/` of a release, `odd/` with unusual class names, and `facts.json`: by folder and picture, each box with its
     class, corners, confidence and name, and the true objects.
@@ -70,7 +70,8 @@ def write_export(work: Path, tool: str) -> None:
 def read_returned(work: Path, tool: str) -> Iterator[str]:
     """Yield the errors that remain after importing the files that the tool's packages wrote.
 
-    They are in `returned/`. Each is a person's complete pass over the export, in the format that its name begins with.
+    The files are in `returned/`. Each is a person's complete review of the export, in the format that its name begins
+    with.
     """
     for path in sorted((work / "returned").iterdir()):
         root = work / f"root of {path.stem}"

@@ -65,7 +65,7 @@ def test_page__sets_those_with_conditions_apart() -> None:
 def test_packages_part__refuses_a_package_that_says_nothing() -> None:
     with pytest.raises(SystemExit, match="these packages state no licence: b; look it up"):
         licences.packages_part({"a": "MIT", "b": "UNKNOWN"}, {"a": "1", "b": "2"})
-    with pytest.raises(SystemExit, match=r"not installed, .*: b"):
+    with pytest.raises(SystemExit, match="not installed: b;"):
         licences.packages_part({"a": "MIT"}, {"a": "1", "b": "2"})
 
 
