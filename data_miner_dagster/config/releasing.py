@@ -107,7 +107,9 @@ class ReleasingConfig(ConfigModel):
             if not share > 0:
                 raise ValueError(f"the share of split {name!r} is {share}; give it more than 0, or leave the split out")
         if "all" in splits:
-            raise ValueError("a split cannot be named 'all', like the file of all annotations; rename the split")
+            raise ValueError(
+                "a split cannot be named 'all', because the file with all annotations has that name; rename the split"
+            )
         names: dict[str, str] = {}
         for name in splits:
             other = names.setdefault(split_role(name), name)

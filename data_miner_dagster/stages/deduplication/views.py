@@ -105,7 +105,7 @@ _INNER: Final = _Counted(_inner(LUMA_WH), _inner(CHROMA_WH))
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """Image planes with the lighting removed: pixels minus their local means, and the range of these in 3x3 pixels."""
+    """Image planes with the lighting removed: pixels minus their local means, and the range of those in 3x3 pixels."""
 
     levels: Float32Array  # (N, H, W)
     ranges: Float32Array  # (N, H, W)

@@ -267,12 +267,17 @@ def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
     indices = detections.class_indices
     strange = indices[(indices < 0) | (indices >= num_classes)]
     if len(strange):
-        raise ValueError(f"a box has class {int(strange[0])}, but the number of classes is {num_classes}")
+        raise ValueError(
+            f"the detector returned a box of class {int(strange[0])}, but the number of classes is {num_classes}"
+        )
     numbers = np.concatenate([detections.boxes_xyxy, detections.confidences[:, None]], axis=1)
     odd = numbers[~np.isfinite(numbers).all(axis=1)]
     if len(odd):
         *corners, confidence = odd[0].tolist()
-        raise ValueError(f"a box has coordinates {corners} and confidence {confidence}, but all must be finite numbers")
+        raise ValueError(
+            f"the detector returned a box with the coordinates {corners} and the confidence {confidence}, but all must "
+            "be finite numbers"
+        )
 
 
 def _row_order(row: DetectionRow) -> tuple[float, str, float, float, float, float]:

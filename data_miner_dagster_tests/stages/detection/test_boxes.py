@@ -113,7 +113,7 @@ def test_detection_rows__rounded_and_sorted() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ((0.5, -1, (0, 0, 1, 1)), "a box has class -1, but the number of classes is 2"),
+        ((0.5, -1, (0, 0, 1, 1)), "the detector returned a box of class -1, but the number of classes is 2"),
         ((0.5, 0, (0, 0, float("inf"), 1)), "must be finite numbers"),
         ((float("nan"), 0, (0, 0, 1, 1)), "must be finite numbers"),
     ],
