@@ -1,7 +1,7 @@
 """Leases of runs: which process executes a run, whether the process is alive, and the run's progress.
 
 Belongs here: taking, renewing, judging and removing the rows. Does not belong here: ending a dead run
-(data_miner_dagster/runs.py).
+(runs.py).
 
 All judgements use a single clock, the database's, and durations measured by the holder. A run whose process has not yet
 reported gets a provisional lease, which expires like any other. Times from Dagster are never compared with these times.
