@@ -100,9 +100,9 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class RoomFound:
-    """The answer to whether a download may start, with a human-readable reason for waiting, if there is a quota.
+    """Whether a download may start now.
 
-    `wait_seconds` is the time after which an `AFTER_EXTRACTION` answer should be checked again.
+    If `answer` is not YES, `message` is the reason as one line, and `wait_seconds` is the time until the next check.
     """
 
     answer: RoomAnswer

@@ -142,7 +142,7 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
 
 def _yolo_names(path: Path) -> dict[int, str]:
     if not path.is_file():
-        raise ConfigError(f"{path} does not exist; ground truth in YOLO format needs this file for its class names")
+        raise ConfigError(f"{path} does not exist; create it, since ground truth in YOLO format needs its class names")
     try:
         names = yaml.safe_load(path.read_text(encoding="utf-8"))["names"]
         entries = names.items() if isinstance(names, dict) else enumerate(names)
