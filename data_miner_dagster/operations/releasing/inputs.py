@@ -82,6 +82,11 @@ class Recipe:
     exemplars: Mapping[str, tuple[str, ...]]  # sha256s of exemplars, keyed as by `exemplar_hashes`
 
 
+def are_models_unknown(recipe: Recipe) -> bool:
+    """Return whether placeholders replace the models, because one was missing when the release was built."""
+    return any(name == _GONE for name, _ in recipe.models.values())
+
+
 def present_recipe(platform: Platform, config: ProjectConfig, version_name: str, tables: Mapping[str, str]) -> Recipe:
     """Return the recipe of a release that is built now.
 

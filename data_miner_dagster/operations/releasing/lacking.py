@@ -21,6 +21,7 @@ from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.inputs import (
     Recipe,
     against_fingerprint,
+    are_models_unknown,
     earlier_manifests,
     exemplar_hashes,
     python_and_machine,
@@ -59,6 +60,9 @@ def changed_stages(recipe: Recipe) -> list[str]:
 
 def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
     """Yield a line for each model of a release that is missing, is not on this machine, or has changed."""
+    if are_models_unknown(recipe):
+        yield "a model was missing when the release was built, so the release does not record its models"
+        return
     for role, (name, fingerprint) in sorted(recipe.models.items()):
         try:
             found = _role(platform, config, role)

@@ -44,6 +44,7 @@ from data_miner_dagster.operations.releasing.inputs import (
     FILE_TABLE,
     VIDEO_TABLE,
     Recipe,
+    are_models_unknown,
     read_recipe,
     read_stored_rows,
 )
@@ -187,8 +188,10 @@ def _config_of(project: str, version: str, row: StoredRow) -> ProjectConfig:
 def _with_models_of(platform: Platform, recipe: Recipe) -> Platform:
     """Return a platform on the same root with the encoders and the default detector of a release.
 
-    If they are already configured, the given platform is returned.
+    If they are already configured, or if the release does not record its models, the given platform is returned.
     """
+    if are_models_unknown(recipe):
+        return platform
     models = platform.models
     wanted = {role: name for role, (name, _) in recipe.models.items()}
     names = {

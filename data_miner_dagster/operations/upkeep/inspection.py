@@ -310,6 +310,7 @@ def _releases(platform: Platform) -> Iterator[Finding]:
                 yield Finding(
                     Discrepancy.RELEASE_MISSING,
                     f"{project.name} {release.version}",
-                    "restore the release from a backup, or build a new version with `data-miner run --config FILE`",
+                    "restore its folder from a backup; `data-miner run --config FILE` builds a new version, but does "
+                    "not restore this one",
                     is_fixable=False,
                 )

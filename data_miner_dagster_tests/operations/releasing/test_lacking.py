@@ -6,7 +6,7 @@ import pytest
 
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.releasing.inputs import Recipe
+from data_miner_dagster.operations.releasing.inputs import Recipe, present_recipe
 from data_miner_dagster.operations.releasing.lacking import lacking_models
 from data_miner_dagster_tests.support.sample_project import project_config
 
@@ -32,4 +32,17 @@ def test_lacking_models__names_the_command_that_fetches_the_model(
     recipe = Recipe({}, {}, {"detector 1": (role.name, role.fingerprint)}, {}, {}, "", {})
     assert list(lacking_models(platform, config, recipe)) == [
         f"the weights of model {detector} are not (or not all) on this machine; run `{command}`"
+    ]
+
+
+def test_lacking_models__one_was_missing_when_the_release_was_built(tmp_path: Path) -> None:
+    """Its releases can be built again, since only earlier stages need the model; but nothing was recorded about it."""
+    folder = tmp_path / "own"
+    own = {"architecture": "dinov2", "source": f"file:{folder}"}
+    models = {"profile": "lite", "dedup_encoder": "own", "registry": {"own": own}}
+    platform = Platform(PlatformConfig.model_validate({"models": models}), tmp_path)
+    config = project_config("cyclists")
+    recipe = present_recipe(platform, config, "v001", {})
+    assert list(lacking_models(platform, config, recipe)) == [
+        "a model was missing when the release was built, so the release does not record its models"
     ]
