@@ -122,7 +122,7 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
         "None is needed, unless the error persists; `data-miner retry` retries at once.",
     ),
     errors.ClaimLostError: Advice(
-        "The process was suspended for so long that another worker took over its work.",
+        "The process was suspended or disconnected for so long that another worker took over, or its run was ended.",
         "stops and charges no item",
         "None is needed. If the error occurs often, the machine sleeps or swaps.",
     ),
