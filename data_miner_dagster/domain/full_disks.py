@@ -53,4 +53,7 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 
 def disk_full_line(where: object) -> str:
     """Return a message that tells the user that the disk containing `where` is full."""
-    return f"no space is left on the disk of {where}; free some space; builds retry automatically, and other commands must be run again"
+    return (
+        f"no space is left on the disk of {where}; free some space; builds retry automatically, and other commands "
+        "must be run again"
+    )

@@ -344,10 +344,14 @@ def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
         elif key not in wanted:
             yield f"data: videos.parquet has {key}, which has no images"
         else:
-            yield f"data: videos.parquet has {key} with {found[key]} images and boxes, expected {wanted[key]}"
+            yield f"data: videos.parquet states {_content(*found[key])} for {key}, expected {_content(*wanted[key])}"
     splits = {video.video_key: splits_in(video.split) for video in videos}
     if any(split not in splits.get(key, ()) for key, split in read_columns(images_table(folder), "video_key", "split")):
         yield "data: videos.parquet has videos in another split than their images"
+
+
+def _content(num_images: int, num_boxes: int) -> str:
+    return f"{counted(num_images, 'image')} and {counted(num_boxes, 'box', 'boxes')}"
 
 
 def same_tables_problems(folder: Path, expected: Expected) -> Iterator[str]:

@@ -70,7 +70,6 @@ _NO_NUMBER = (
     "any number of",
     "removed:,} images",
     "{len(self.prompts)} boxes",
-    "{found.get(key)} images and",
     "{shown} ",
     "{their} files",
     "'fewer'} images",

@@ -25,10 +25,10 @@ class SourcesMissingError(DataMinerError):
     def __init__(self, video_keys: Sequence[str]) -> None:
         self.video_keys = tuple(video_keys)
         first, num_videos = min(video_keys), len(video_keys)
-        files = (
-            f"the file of {first} is" if num_videos == 1 else f"files of {num_videos:,} videos, such as {first}, are"
+        files = "the file of 1 video is" if num_videos == 1 else f"the files of {counted(num_videos, 'video')} are"
+        super().__init__(
+            f"{files} missing ({first}{', ...' if num_videos > 1 else ''}), and the platform is offline; download them first"
         )
-        super().__init__(f"{files} missing, and the platform is offline; download the missing files first")
 
 
 @dataclass(frozen=True, slots=True)

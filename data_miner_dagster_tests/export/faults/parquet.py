@@ -79,7 +79,7 @@ IN_RELEASES: dict[str, Fault] = {
     "video twice": (in_rows("data/videos.parquet", lambda rows: rows.append(rows[0])), "has a video twice"),
     "wrong number of a video": (
         in_rows("data/videos.parquet", lambda rows: rows[1].update(num_images=2)),
-        r"data: videos.parquet has files-b with \(2, 1\) images and boxes, expected \(1, 1\)",
+        r"data: videos.parquet states 2 images and 1 box for files-b, expected 1 image and 1 box",
     ),
     "wrong split of a video": (
         in_rows("data/videos.parquet", lambda rows: rows[0].update(split="val")),
