@@ -26,9 +26,8 @@ class SourcesMissingError(DataMinerError):
         self.video_keys = tuple(video_keys)
         first, num_videos = min(video_keys), len(video_keys)
         files = "the file of 1 video is" if num_videos == 1 else f"the files of {counted(num_videos, 'video')} are"
-        super().__init__(
-            f"{files} missing ({first}{', ...' if num_videos > 1 else ''}), and the platform is offline; download them first"
-        )
+        named = first if num_videos == 1 else f"{first}, ..."
+        super().__init__(f"{files} missing ({named}), and the platform is offline; download what is missing first")
 
 
 @dataclass(frozen=True, slots=True)
