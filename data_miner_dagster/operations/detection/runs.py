@@ -26,7 +26,7 @@ from data_miner_dagster.domain.records import ClassPrompts, ImageDetections, Pic
 from data_miner_dagster.models.provider import DetectorRole
 from data_miner_dagster.operations.detection.colours import with_colours
 from data_miner_dagster.operations.detection.exemplars import ExemplarsByClass, pictured_classes
-from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
+from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures, remedy_for_image
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, concerns_all_items, item_guard
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
@@ -64,7 +64,7 @@ def remedy_of(frame: FrameToDetect) -> str:
     """Return what a person can do if a frame, or a picture from a window, cannot be read."""
     if frame.frame_id.startswith(f"{frame.video_key}@"):
         return f"remove the folder {frame.picture.path.parent}, and run `data-miner force-detect PROJECT`"
-    return "recreate the frames with `data-miner backfill --asset frames --project PROJECT --keys-file FILE --force`"
+    return remedy_for_image("PROJECT", frame.video_key)
 
 
 _Decoding = tuple[FrameToDetect, Future[RgbImage | None]]

@@ -210,7 +210,7 @@ def test_detect_project__unreadable_frames_are_counted_and_tried_again(
     truncated.write_bytes(truncated_content[:400])
     outcome = detect_project(platform, PROJECT)
     assert (outcome.counts["frames"], outcome.counts["unreadable_frames"]) == (2, 2)
-    assert f"{missing} is missing; recreate the frames with `data-miner backfill --asset frames" in caplog.text
+    assert f"{missing} is missing; run `data-miner backfill --asset frames" in caplog.text
     missing.write_bytes(content)
     truncated.write_bytes(truncated_content)
     outcome = detect_project(platform, PROJECT)

@@ -168,7 +168,7 @@ def test_detect_project__a_picture_that_cannot_be_read_leaves_the_boxes_as_they_
     rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
     assert {row["track_id"] for row in rows} == {None}
     (reason,) = read_not_followed(platform.layout.detected_frames_table(PROJECT)).values()
-    assert "recreate the frames with `data-miner backfill --asset frames" in reason
+    assert "run `data-miner backfill --asset frames" in reason
 
 
 def test_detect_project__a_neighbour_that_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, clip: Path) -> None:
