@@ -156,8 +156,8 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
     change(copy)
     wanted = (
         f"pictures around the frames of {CLIP} are missing or incomplete, and its video file is missing; download the "
-        f"video again with `data-miner backfill --asset videos --project {PROJECT} --force --keys-file FILE`, or "
-        "restore the file from a backup"
+        f"video again with `data-miner backfill --asset videos --project {PROJECT} --force --keys-file FILE`, "
+        "where FILE contains its key, or restore the video file from a backup"
     )
     assert plan_rebuild(copy, PROJECT, version=version).lacks == [wanted]
     # The manifest alone does not say which frames were examined. Deduplication does.
