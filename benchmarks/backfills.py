@@ -140,8 +140,12 @@ def _ended(home: Path) -> list[dg.RunRecord]:
 def main() -> None:
     """Run both measurements and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--partitions", type=int, default=1000, help="projects, each a partition")
-    parser.add_argument("--executed", type=int, default=100, help="how many runs have ended when it stops")
+    parser.add_argument(
+        "--partitions", type=int, default=1000, help="the number of projects, each of which is a partition"
+    )
+    parser.add_argument(
+        "--executed", type=int, default=100, help="the number of ended runs after which the measurement stops"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent

@@ -61,7 +61,7 @@ def main() -> int:
         "--limit-seconds", type=float, default=1800, help="for each strike, and for the release after them"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--keep", action="store_true", help="keep the files of a life that was not good")
+    parser.add_argument("--keep", action="store_true", help="keep the files of a run with a fault")
     options = parser.parse_args()
     wanted = options.strikes if options.strikes is not None else QUICK_STRIKES if options.quick else ALL_STRIKES
     strikes = [(what, job) for what, _, job in (strike.partition(":") for strike in wanted)]

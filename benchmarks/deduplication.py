@@ -200,9 +200,9 @@ def run_in_process_of_its_own(step: str, *, quick: bool) -> Figures:
 def main() -> None:
     """Measure the selected steps and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes; the names of the figures stay")
+    parser.add_argument("--quick", action="store_true", help="use small sizes, with the same names of figures")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", choices=sorted(STEPS), action="append", help="only this step; may be repeated")
+    parser.add_argument("--only", choices=sorted(STEPS), action="append", help="run only this step; may be repeated")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--step", choices=sorted(STEPS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

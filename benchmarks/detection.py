@@ -206,9 +206,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3, help="0: one run, with nothing before it to warm up")
-    parser.add_argument("--threads", type=int, help="of torch; its threads spin as they wait")
-    parser.add_argument("--only-detector", action="store_true", help="without the operation")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="the number of runs after a warm-up run; 0 for one run without a warm-up"
+    )
+    parser.add_argument("--threads", type=int, help="the number of threads of torch, which spin while they wait")
+    parser.add_argument("--only-detector", action="store_true", help="measure only the detector, not the operation")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     images = make_images(arguments.images)

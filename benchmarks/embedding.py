@@ -284,8 +284,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--only", choices=keys)
-    parser.add_argument("--device", default="cuda", help="of embedding_gpu")
-    parser.add_argument("--tiny", action="store_true", help="embedding_gpu with a tiny network: does the command work?")
+    parser.add_argument("--device", default="cuda", help="the device of embedding_gpu")
+    parser.add_argument(
+        "--tiny", action="store_true", help="use a tiny network for embedding_gpu, to check that the command works"
+    )
     arguments = parser.parse_args()
     results = measure(
         num_images=arguments.images,

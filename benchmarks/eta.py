@@ -77,7 +77,7 @@ def main() -> None:
     """Run once and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of the shortest clip")
+    parser.add_argument("--seconds", type=float, default=6.0, help="the duration of the shortest clip, in seconds")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "clips"

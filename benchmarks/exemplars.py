@@ -73,7 +73,7 @@ def _pictures(folder: Path) -> tuple[npt.NDArray[np.str_], list[RgbImage]]:
 def _rgb(content: bytes) -> RgbImage:
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise SystemExit("a file of the folder is no picture")
+        raise SystemExit("a file in the folder is not a picture; use the photographs of the package")
     return np.ascontiguousarray(image[..., ::-1], np.uint8)
 
 

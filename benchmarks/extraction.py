@@ -272,7 +272,7 @@ def _write_wanted(clip: Clip, is_sent: Sequence[bool], wanted: Collection[int], 
 def measure(bench: Bench, parts: Sequence[str], report: Report) -> dict[str, float]:
     """Run the parts and return the figures by key. With several generated clips, the worst counts."""
     figures: dict[str, float] = {}
-    bench.ours(bench.clips[0])()  # what is imported at first use is no cost of the first video
+    bench.ours(bench.clips[0])()  # imports at first use do not count for the first video
     if "single" in parts:
         for clip in bench.clips:
             for key, rival, own, value in measure_clip(bench, clip):
@@ -341,12 +341,14 @@ def measure_memory(bench: Bench) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; with --json the table goes to stderr and one object to stdout."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="one object, keyed as in the table")
-    parser.add_argument("--quick", action="store_true", help="shorter clips, fewer rounds: shows that it works")
-    parser.add_argument("--clips-in", type=Path, metavar="FOLDER", help="where clips are kept and looked for")
-    parser.add_argument("--clips", nargs="+", choices=[*SIZES, REAL_CLIP], help="only these")
-    parser.add_argument("--rounds", type=int, default=5, help="medians are of so many")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the keys of the table")
+    parser.add_argument(
+        "--quick", action="store_true", help="use shorter clips and fewer rounds, to check that it works"
+    )
+    parser.add_argument("--clips-in", type=Path, metavar="FOLDER", help="the folder in which clips are kept")
+    parser.add_argument("--clips", nargs="+", choices=[*SIZES, REAL_CLIP], help="use only these")
+    parser.add_argument("--rounds", type=int, default=5, help="the number of rounds of which the median counts")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="use only these")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)  # as in a worker
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=40)
     parser.add_argument("--quick", action="store_true", help="20,000 frames")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--root", type=Path, help="where the files are planted; default: a temporary folder")
+    parser.add_argument("--root", type=Path, help="the folder for the planted files; default: a temporary folder")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step is not None:

@@ -227,7 +227,7 @@ def _of_answers(base: str) -> Iterator[Case]:
     yield Case("nothing", _bytes(b"", "text/html"))
     yield Case("noise", _bytes(bytes(range(256)) * 400, "text/html"))
     yield Case("no charset", _bytes(b"<html>\xff\xfe", "text/html; charset=nonsense"))
-    yield Case("video that is none", _bytes(b"\0\0\0\x20ftypisom" + bytes(5000), "video/mp4"))
+    yield Case("not a video", _bytes(b"\0\0\0\x20ftypisom" + bytes(5000), "video/mp4"))
     yield Case("500", hostile.status(500))
     yield Case("404", hostile.status(404))
 
@@ -274,7 +274,7 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
         ]
         outcomes = {o.video_key: o for o in download_videos(platform, [member.video_key for member in members])}
     except ConfigError as error:
-        # A feed that is no XML names nothing, and says so.
+        # A feed that is not XML has no entries, which is an error of the listing.
         return set() if case.is_feed and "no source of project" in str(error) else {"sound file lost"}
     except Exception as error:  # noqa: BLE001 - counted
         print(f"{case.name}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
@@ -284,7 +284,7 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
     if not any(row.url == server.url("/good.mp4") and row.sha256 for row in good):
         faults.add("sound file lost")
     if not said and len(find_members(platform.database, project)) < (1 if case.is_feed else 2):
-        faults.add("silent empties")  # an item of a feed that has no address is none
+        faults.add("silent empties")  # an item of a feed without an address does not count
     with_file = {row.key for row in find_videos(platform.database, list(outcomes)) if row.sha256 is not None}
     if any(not outcome.message and key not in with_file for key, outcome in outcomes.items()):
         faults.add("silent empties")

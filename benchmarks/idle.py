@@ -146,8 +146,8 @@ def measure(folder: Path, minutes: float, num_videos: int) -> Figures:
 def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long both are idle")
-    parser.add_argument("--videos", type=int, default=20, help="of the complete project")
+    parser.add_argument("--minutes", type=float, default=5.0, help="the time for which both are idle")
+    parser.add_argument("--videos", type=int, default=20, help="the number of videos of the complete project")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).parents[1]))

@@ -17,14 +17,16 @@ from data_miner_dagster_tests.kills.server import CountingServer
 def main() -> int:
     """Run the kill test once per seed, and print a line for each. Return the number of runs with a fault."""
     parser = argparse.ArgumentParser(description="Strike a platform at work at random moments.")
-    parser.add_argument("--seeds", type=int, default=25, help="how many lives")
+    parser.add_argument("--seeds", type=int, default=25, help="the number of runs")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--videos", type=int, default=60)
-    parser.add_argument("--strikes", type=int, default=3, help="strikes a life")
+    parser.add_argument("--strikes", type=int, default=3, help="the number of disturbances per run")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
-    parser.add_argument("--kinds", nargs="*", help="only these")
-    parser.add_argument("--limit-seconds", type=float, default=300, help="for the release after the last strike")
-    parser.add_argument("--keep", action="store_true", help="keep the roots of lives that were not good")
+    parser.add_argument("--kinds", nargs="*", help="use only these")
+    parser.add_argument(
+        "--limit-seconds", type=float, default=300, help="the time limit for the release after the last disturbance"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the roots of runs with a fault")
     options = parser.parse_args()
     fetch_profile("lite", progress=lambda _: None)
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent

@@ -4,7 +4,7 @@
 
 Filter: 34 images that installed packages ship (scikit-image, scikit-learn, matplotlib, ultralytics) and frames of the
 sample clips, labelled by hand for 19 prompts, and five prompts of things that none of them shows. Dedup: every image is
-compared with altered copies of itself and with all others. Detection: which of the plainly visible classes are found.
+compared with its altered copies and with all other images. Detection: which of the plainly visible classes are found.
 The set is small, and `lite-conse` was tuned on it, so the figures are the best to expect (docs/models.md).
 """
 

@@ -166,8 +166,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--only", choices=("overhead", "overlap", "ticks"), help="one part")
-    parser.add_argument("--keep", type=Path, help="a new folder for the roots, which stays")
+    parser.add_argument("--only", choices=("overhead", "overlap", "ticks"), help="measure only this part")
+    parser.add_argument("--keep", type=Path, help="a new folder for the roots, which is kept")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).parents[1]))
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes find bytecode, as they do in an installation

@@ -212,7 +212,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--kinds", nargs="*", choices=_OUTAGES, default=list(_OUTAGES))
-    parser.add_argument("--containers", type=int, default=0, help="this many moments, instead of outages")
+    parser.add_argument(
+        "--containers", type=int, default=0, help="replace this many containers, instead of running outages"
+    )
     options = parser.parse_args()
     fetch_profile("lite", progress=lambda _: None)
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent

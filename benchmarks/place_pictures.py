@@ -48,7 +48,7 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One stored frame of a fixed camera. `arrangement` names which objects stand where."""
+    """One stored frame of a fixed camera. `arrangement` identifies the objects and their places."""
 
     image: RgbImage
     place: str

@@ -176,11 +176,11 @@ def measure(clip: Clip, setting: str, rounds: int) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; with --json the table goes to stderr and one object to stdout."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--json", action="store_true", help="one object: the worst figure")
-    parser.add_argument("--quick", action="store_true", help="shorter clips, one round: shows that it works")
-    parser.add_argument("--clips-in", type=Path, metavar="FOLDER", help="where clips are kept and looked for")
-    parser.add_argument("--clips", nargs="+", choices=list(CLIPS), default=list(CLIPS), help="only these")
-    parser.add_argument("--rounds", type=int, default=5, help="the least of so many")
+    parser.add_argument("--json", action="store_true", help="print one JSON object with the worst figure")
+    parser.add_argument("--quick", action="store_true", help="use shorter clips and one round, to check that it works")
+    parser.add_argument("--clips-in", type=Path, metavar="FOLDER", help="the folder in which clips are kept")
+    parser.add_argument("--clips", nargs="+", choices=list(CLIPS), default=list(CLIPS), help="use only these")
+    parser.add_argument("--rounds", type=int, default=5, help="the number of rounds of which the least counts")
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)  # as in a worker
     with (

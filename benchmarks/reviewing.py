@@ -231,7 +231,7 @@ def _anonymous_bytes() -> int:
 def main() -> None:
     """Plant projects, and print the cost of reviewing them."""
     parser = argparse.ArgumentParser(description="Measure the pages of a review.")
-    parser.add_argument("--frames", type=int, default=100_000, help="how many a release would hold")
+    parser.add_argument("--frames", type=int, default=100_000, help="the number of frames that a release would have")
     parser.add_argument("--quick", action="store_true", help="5,000 frames")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)

@@ -280,11 +280,11 @@ def measure_cost(num_frames: int, num_arrangements: int) -> dict[str, float]:
 def main() -> None:
     """Measure the selected parts and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few places; the names of the figures stay")
+    parser.add_argument("--quick", action="store_true", help="use few places, with the same names of figures")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", choices=("places", "moving", "cost"), action="append")
-    parser.add_argument("--seeds", type=int, nargs=2, metavar=("FIRST", "END"), help="of the places")
-    parser.add_argument("--without-others", action="store_true", help="only ours and embeddings")
+    parser.add_argument("--seeds", type=int, nargs=2, metavar=("FIRST", "END"), help="the seeds of the places")
+    parser.add_argument("--without-others", action="store_true", help="measure only this package and embeddings")
     arguments = parser.parse_args()
     num = 6 if arguments.quick else 40
     first, end = arguments.seeds or (FIRST_SEED, FIRST_SEED + num)

@@ -3,8 +3,9 @@
     python -m benchmarks.same_video [--json]
 
 `stages.downloading.MAX_DIFFERENT_BITS` is based on this measurement. Each sample clip, and each of its thirds as a clip
-of its own, is encoded anew: three codecs, low bitrates, smaller frames, another frame rate. Thirds of one clip show one
-scene at different moments: the hardest different videos there are. The duration, which must agree too, is left out.
+of its own, is encoded again, with three codecs, low bitrates, smaller frames and another frame rate. Thirds of one clip
+show one scene at different moments, and are the hardest different videos. The duration, which must also agree, is
+ignored.
 """
 
 import argparse
@@ -35,7 +36,7 @@ class Encoding:
     codec: str
     options: dict[str, str]
     scale: float = 1.0
-    every: int = 1  # of so many frames one is kept
+    every: int = 1  # one of this many frames is kept
     border: float = 0.0  # black bars above and below, as a share of the height
 
 

@@ -110,7 +110,7 @@ def measure_stage(stage: str, config: Path, root: Path) -> dict[str, float]:
 
 
 def bytes_under(folder: Path) -> int:
-    """Return the bytes that the files below a folder take by themselves: not those that are a frame by another name."""
+    """Return the bytes that the files below a folder take, without hard links to frames."""
     files = (path.stat() for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
     return sum(file.st_size for file in files if folder.name == "frames" or file.st_nlink == 1)
 

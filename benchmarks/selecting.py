@@ -77,7 +77,7 @@ def _pool(vectors: Vectors) -> Pool:
 def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth; the names of the figures stay")
+    parser.add_argument("--quick", action="store_true", help="use a tenth, with the same names of figures")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     share = 10 if arguments.quick else 1

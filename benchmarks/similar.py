@@ -122,7 +122,7 @@ def measure(root: Path, num_videos: int) -> dict[str, float]:
 def main() -> None:
     """Measure, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a twentieth; the names of the figures stay")
+    parser.add_argument("--quick", action="store_true", help="use a twentieth, with the same names of figures")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -134,7 +134,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="clips of 1 and 5 minutes")
     parser.add_argument("--minutes", nargs=2, type=int, metavar=("SHORT", "LONG"), help="clips of other lengths")
-    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    parser.add_argument("--json", action="store_true", help="print only JSON")
     parser.add_argument("--follow", type=Path, metavar="ROOT", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.follow is not None:
