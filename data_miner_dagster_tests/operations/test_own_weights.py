@@ -80,7 +80,7 @@ def test_fetch_own_weights__of_other_bytes_than_pinned(buckets: FaultyBuckets) -
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "../config.json", "a/config.json", "weights.pkl"])
 def test_config__no_file_that_can_run_code(buckets: FaultyBuckets, name: str) -> None:
-    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+    with pytest.raises(ValueError, match=r"is not allowed; use .* and end it in \.safetensors"):
         _config(buckets, files={name: "0" * 64})
 
 
