@@ -1,11 +1,12 @@
 """Keep backups and other copies in a folder outside the root, for example on a network disk."""
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from data_miner_dagster.domain.errors import ObjectError, ObjectForbiddenError, ObjectMissingError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
@@ -63,13 +64,20 @@ class FolderStore:
             partial.write_bytes(content)
 
     def upload(self, path: Path, name: str) -> str:
-        """Implement `ObjectStore.upload`. The written data is read back."""
-        with self._told(name), atomic_path(self._path(name)) as partial:
-            _copy(path, partial)
-            sha256 = sha256_of_file(partial)
-            if sha256 != sha256_of_file(path):
-                raise ObjectError(f"{self._path(name)} differs from its source, {path}; run the command again")
-            return sha256
+        """Implement `ObjectStore.upload`. The written data is read back.
+
+        Raises:
+            OSError: the file at `path` cannot be opened.
+        """
+        with path.open("rb") as source, self._told(name), atomic_path(self._path(name)) as partial:
+            digest = hashlib.sha256()
+            _copy(source, partial, digest.update)
+            if sha256_of_file(partial) != digest.hexdigest():
+                raise ObjectError(
+                    f"{self._path(name)} differs from its source, {path}; run the command again, and check the disk if "
+                    "this repeats"
+                )
+            return digest.hexdigest()
 
     def sha256_of(self, name: str) -> str:
         """Implement `ObjectStore.sha256_of`."""
@@ -81,8 +89,8 @@ class FolderStore:
         found = self.find(name)
         if found is None:
             raise self._missing(name)
-        with self._told(name):
-            _copy(self._path(name), path)
+        with self._told(name), self._path(name).open("rb") as source:
+            _copy(source, path)
         return found
 
     def remove(self, name: str) -> None:
@@ -120,9 +128,11 @@ class FolderStore:
         )
 
 
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reader, target.open("wb") as writer:
-        while chunk := reader.read(_CHUNK_BYTES):
+def _copy(source: BinaryIO, target: Path, seen: Callable[[bytes], object] | None = None) -> None:
+    with target.open("wb") as writer:
+        while chunk := source.read(_CHUNK_BYTES):
             writer.write(chunk)
+            if seen is not None:
+                seen(chunk)
         writer.flush()
         os.fsync(writer.fileno())

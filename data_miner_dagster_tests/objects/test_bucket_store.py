@@ -82,6 +82,12 @@ def test_store__keeps_what_it_is_given(store: ObjectStore, tmp_path: Path) -> No
     assert store.find("a/b.bin") is None
 
 
+def test_upload__of_a_file_that_is_gone_does_not_blame_the_place(store: ObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="gone"):
+        store.upload(tmp_path / "gone", "a/b.bin")
+    assert list(store.entries()) == []
+
+
 def test_entries__of_more_than_a_page_go_on_after_a_fault(
     buckets: FaultyBuckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
