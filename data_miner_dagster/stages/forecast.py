@@ -78,15 +78,15 @@ class Forecast:
     """The expected cost and results of a project."""
 
     num_videos: int
-    num_to_download: int
+    num_to_download: int  # videos whose file is not under the root yet, including those to copy
     hours: float  # total duration of the videos
     num_unknown_durations: int  # videos whose duration is not listed
     num_requests: int
     days: float  # minimum time that the downloads take under the limits of the sites
-    slowest_site: str | None  # the site that determines `days`, or None if no site has limits
+    slowest_site: str | None  # the site that determines `days`, or None if no site to download from has limits
     videos_bytes: int  # size of the files to download or copy
     frames_bytes: int  # size of the frames to store
-    num_frames: int
+    num_frames: int  # frames of all videos, including those that are stored already
     num_images: int
     num_boxes: int
     downloads_by_site: Mapping[str, int]

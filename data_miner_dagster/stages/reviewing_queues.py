@@ -9,7 +9,8 @@
     duplicates       group by group, least similar pair first, and in the same order within a group
     browsing         a class: nearest to its threshold first; a video: in order of time
 
-Ties are broken by video, then time, then box. The same state gives the same order.
+Ties are broken by video, then time, then box. The same state gives the same order. Does not belong here: the order of
+the queue `student`, which follows from a table (operations/reviewing/index.py).
 """
 
 from collections.abc import Sequence

@@ -85,7 +85,10 @@ def projected(vectors: Float32Array) -> Float32Array:
 
 
 def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
-    """Return the maximum distance (1 minus the cosine) of any vector to the nearest chosen one."""
+    """Return the maximum distance (1 minus the cosine) of any vector to the nearest chosen one.
+
+    The result is infinite if no vector is chosen, and 0 if there are no vectors.
+    """
     nearest = np.full(len(vectors), -np.inf, np.float32)
     for start in range(0, len(chosen), _CHOSEN_AT_ONCE):
         some = vectors[chosen[start : start + _CHOSEN_AT_ONCE]]
@@ -98,9 +101,10 @@ def covering_radius(vectors: Float32Array, chosen: IntArray) -> float:
 def uncertainties(
     box_offsets: IntArray, box_classes: npt.NDArray[np.int32], box_confidences: Float32Array, thresholds: Float32Array
 ) -> Float32Array:
-    """Return the (N,) uncertainties of the images: 1 if a box is not above its class's threshold.
+    """Return the (N,) uncertainties of the images, from 0 to 1. The least certain box of an image counts.
 
-    The least certain box of an image counts. The value is 0 if all boxes have full confidence or there are no boxes.
+    A box's uncertainty is 1 up to the threshold of its class, and falls linearly to 0 at a confidence of 1. An image
+    without boxes has 0.
     """
     room = np.maximum(np.float32(1) - thresholds[box_classes], np.float32(1e-6))
     closeness = (1 - (box_confidences - thresholds[box_classes]) / room).clip(0, 1)

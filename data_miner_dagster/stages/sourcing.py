@@ -222,7 +222,10 @@ def spread_over(total: int, num: int) -> list[int]:
 
 
 def split_storyboard(image: RgbImage, rows: int, columns: int) -> list[RgbImage]:
-    """Return the tiles of a storyboard, row by row, without trailing black tiles if there are several."""
+    """Return the tiles of a storyboard, row by row, without trailing black tiles.
+
+    A storyboard with a single tile is returned even if it is black. The list is empty if several tiles are all black.
+    """
     if rows * columns == 1:
         return [image]
     height, width = image.shape[0] // rows, image.shape[1] // columns

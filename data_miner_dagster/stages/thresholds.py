@@ -15,7 +15,7 @@ def value_for_encoder(
         field: name of the field in the project file.
         given: one number, or one number per encoder.
         encoder_name: registry name of the encoder in use.
-        remedy: text for the error message that says how to find a value.
+        remedy: text to append to the error message, such as how to improve the value afterwards.
 
     Raises:
         ConfigError: values are given per encoder, but none for this encoder.
@@ -27,7 +27,7 @@ def value_for_encoder(
     if encoder_name not in given:
         raise ConfigError(
             f"{field} is given for {', '.join(sorted(given))} but not for {encoder_name!r}, the encoder in use; "
-            f"add a value for this encoder{remedy}, or remove the field to use its default"
+            f"add a value for this encoder, or remove the field to use its default{remedy}"
         )
     return float(given[encoder_name])
 
@@ -60,6 +60,6 @@ def check_same_scale(
         number = earlier_unnamed[name]
         raise ConfigError(
             f"{section}.{name} = {number:g} was set for encoder {earlier_encoder_name!r}, but {encoder_name!r} is now "
-            f"in use, and thresholds do not carry over between encoders; remove it to use the default of "
-            f"{encoder_name!r}, or state the encoder that it is for: {{{encoder_name}: {number:g}}}"
+            f"in use, and thresholds do not carry over between encoders; remove the setting to use the default "
+            f"of {encoder_name!r}, or, if the number suits it, name the encoder: {{{encoder_name}: {number:g}}}"
         )

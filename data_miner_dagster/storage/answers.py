@@ -27,7 +27,8 @@ def read_answers(path: Path) -> dict[str, bool]:
     Empty answers are ignored, and the last answer for a frame counts.
 
     Raises:
-        ConfigError: the file is missing, is a folder, is not UTF-8 text, lacks a column, or contains an invalid answer.
+        ConfigError: the file is missing, is a folder, cannot be read, is not CSV in UTF-8, lacks a column, or contains
+            an answer that is invalid or names no frame.
     """
     answers: dict[str, bool] = {}
     try:
@@ -38,8 +39,8 @@ def read_answers(path: Path) -> dict[str, bool]:
             if not {"frame_id", "answer"} <= set(columns):
                 has = ", ".join(columns) or "no columns"
                 raise ConfigError(
-                    f"{path} needs the columns frame_id and answer, but it has {has}; export it again from "
-                    "questions.html, or fill in questions.csv"
+                    f"{path} needs the columns frame_id and answer, but it has {has}; add what is missing, or fill in "
+                    "the questions.csv that `data-miner calibrate PROJECT` writes"
                 )
             for row in reader:
                 word = (row["answer"] or "").strip().lower()
@@ -57,10 +58,15 @@ def read_answers(path: Path) -> dict[str, bool]:
                     answers[frame_id] = _ANSWERS[word]
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(
-            f"{path} does not exist or is a folder; export it from questions.html, or fill in questions.csv"
+            f"{path} does not exist or is a folder; check the path, or fill in the questions.csv that `data-miner "
+            "calibrate PROJECT` writes"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8, or export it from questions.html") from None
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    except csv.Error as error:
+        raise ConfigError(f"{path} is not a valid CSV file ({error}); correct it, or save it as CSV again") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
     return answers
 
 

@@ -157,6 +157,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary sibling to write. On success, it replaces `path`. On an exception, it is removed.
 
     The bytes are flushed to disk before the rename, so a crash leaves the old file or the new one, never a partial one.
+    If this thread has lost the claim under which it writes (`publishing_as`), the claim's error is raised, and `path`
+    stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)
@@ -175,7 +177,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     An existing `path` is moved aside first and removed afterwards. Between the two renames, `path` briefly does not
     exist, so readers rely on the manifest inside the folder. The files and folders are flushed to disk before the
-    rename, and the parent folder after it, so whatever a crash leaves is complete.
+    rename, and the parent folder after it, so whatever a crash leaves is complete. If this thread has lost the claim
+    under which it writes (`publishing_as`), the claim's error is raised, and `path` stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial_sibling(path)

@@ -26,7 +26,7 @@ def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
 
 
 class TableByVideo:
-    """The rows of a table with a `video_key` column, by video, in stored order.
+    """The rows of a table with a `video_key` column, by video, in stored order, with the columns `columns`.
 
     Opening the table reads only that column, to index the rows of each video. A lookup reads the row groups it needs
     and caches the last one, so lookups in stored order read each group once.

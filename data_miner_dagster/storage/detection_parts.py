@@ -100,12 +100,15 @@ class DetectionParts:
         frames: Iterable[Mapping[str, object]],
         name: PartName | None = None,
     ) -> None:
-        """Add one part: rows of `boxes_schema` and of DETECTED_FRAMES_SCHEMA, including frames without boxes.
+        """Add one part, replacing a part with the same name.
 
         Args:
-            boxes: the boxes.
-            frames: the frames.
-            name: the name of the part, or None for the next free number.
+            boxes: the rows of `boxes_schema`.
+            frames: the rows of DETECTED_FRAMES_SCHEMA, one for each examined frame, including frames without boxes.
+            name: the name of the part, or None for the next number without an owner.
+
+        Raises:
+            ValueError: a row lacks a value for a non-nullable column.
         """
         name = name or PartName(self.next_number())
         for suffix, rows, schema in (
@@ -115,7 +118,13 @@ class DetectionParts:
             write_table(self.folder / f"{name}{suffix}", table_from_rows(rows, schema), fingerprint=self.fingerprint)
 
     def seen(self, numbers: range | None = None) -> dict[str, str]:
-        """Return {frame id: sha256 of the examined image} for all parts, or only for parts with the given numbers."""
+        """Return {frame id: sha256 of the examined image} for all parts, or only for parts with the given numbers.
+
+        If several parts contain a frame, the latest part counts.
+
+        Raises:
+            DamagedFileError: a part cannot be read.
+        """
         found: dict[str, str] = {}
         for name in self.names(numbers):
             frames = read_table(self.folder / f"{name}{_FRAMES_SUFFIX}", ["frame_id", "image_sha256"])
@@ -127,6 +136,9 @@ class DetectionParts:
 
         Boxes that were found in an earlier image of a frame do not count. If several parts contain a frame with its
         current image, the latest part counts.
+
+        Raises:
+            DamagedFileError: a part cannot be read. The reader's `of` raises this error, too.
         """
         name_by_frame: dict[str, PartName] = {}
         for name in reversed(self.names()):
@@ -158,7 +170,13 @@ class FoundBoxes:
         self._part = lru_cache(maxsize=OPEN_PARTS)(self._read)
 
     def of(self, frame_ids: Iterable[str]) -> pa.Table:
-        """Return the boxes in some frames, sorted by frame id. The parts that were read last stay in memory."""
+        """Return the boxes in some frames, sorted by frame id. Frames without boxes have no rows.
+
+        The `OPEN_PARTS` parts that were read last stay in memory.
+
+        Raises:
+            DamagedFileError: a part cannot be read.
+        """
         frames_by_name: dict[PartName, list[str]] = {}
         for frame_id in frame_ids:
             if (name := self._name_by_frame.get(frame_id)) is not None:

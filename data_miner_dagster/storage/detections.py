@@ -12,7 +12,9 @@ from data_miner_dagster.storage.tables import read_batches
 
 
 def confidences_by_class(path: Path, class_names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the confidences of all stored boxes of the given classes as ascending arrays, by class name.
+    """Return the confidences of all stored boxes of the given classes as ascending float64 arrays, by class name.
+
+    The array of a class without boxes is empty.
 
     Raises:
         FileNotFoundError: the table does not exist.

@@ -82,7 +82,7 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
         FileNotFoundError: the table does not exist.
         DamagedFileError: the table cannot be read, or a column's type differs from `FRAMES_SCHEMA`.
         OutOfDateError: the table lacks a column that is not nullable, so extraction has to run again.
-        KeyError: `FRAMES_SCHEMA` has no such column.
+        KeyError: `FRAMES_SCHEMA` lacks one of `columns`.
     """
     if unknown := set(columns) - set(FRAMES_SCHEMA.names):
         raise KeyError(f"tables of frames have no column {', '.join(sorted(unknown))}; use names from `FRAMES_SCHEMA`")

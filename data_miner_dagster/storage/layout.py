@@ -147,9 +147,9 @@ class StorageLayout(PublishedLayout):
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
         """Return the paths of the files and folders that a backup contains besides the catalog, sorted by name.
 
-        Each is paired with the depth of its units. A unit is a folder with a manifest, so all of its files must belong
-        to the same state. A depth of None means that each file is a unit. Copies of the catalog, locks, sessions, and
-        Dagster's own storage are not included.
+        Each is paired with the depth, below that path, of the folders that must each be copied in a single state (1 for
+        its direct subfolders), or with None if every file is independent. A path may not exist. The pictures around
+        frames, copies of the catalog, locks, logs, sessions, and Dagster's own storage are not included.
         """
         kept: list[tuple[Path, int | None]] = [
             (self.embeddings, None),
@@ -197,7 +197,7 @@ class StorageLayout(PublishedLayout):
             yield from (path for path in paths_below(room, pattern) if path.is_file())
 
     def video_folder(self, video_key: str) -> Path:
-        """Return the path of the folder with `video.<ext>` and `info.json`. It is valid once `info.json` exists."""
+        """Return the path of a video's folder, valid once `info.json` is in it. Picture folders lack `video.<ext>`."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
@@ -265,11 +265,11 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "file_hashes.json"
 
     def similarities_table(self, project: str) -> Path:
-        """Return the path of the table with the similarity of every frame to every prompt."""
+        """Return the path of the table with the similarity of each frame of the project's videos to each prompt."""
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Return the path of the folder with a project's calibration: questions, answers, and similarities."""
+        """Return the path of the folder with a project's calibrations, of the filter and of the detector."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
@@ -285,7 +285,7 @@ class StorageLayout(PublishedLayout):
         return self.calibration_folder(project) / "answers.csv"
 
     def reference_file(self, project: str) -> Path:
-        """Return the path of the file with the frames' similarities at the time the threshold was chosen."""
+        """Return the path of the file with the distribution of the similarities at the last calibration."""
         return self.calibration_folder(project) / _REFERENCE_NAME
 
     def box_calibration(self, project: str) -> Path:

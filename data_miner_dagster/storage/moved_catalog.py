@@ -53,7 +53,7 @@ def read_moved_catalog(layout: StorageLayout) -> MovedCatalog | None:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise ConfigError(
             f"{path}, which gives the catalog's location, cannot be read ({why}); check its permissions, or restore "
-            "the file from a backup"
+            "the file from your own copy of the root (`data-miner backup` does not save this file)"
         ) from None
 
 

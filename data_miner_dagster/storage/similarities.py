@@ -61,7 +61,10 @@ class SimilaritiesHeader:
         return {name: value for name, value in as_json(self).items() if value or not name.startswith("exemplar")}
 
     def has_same_scale(self, other: "SimilaritiesHeader") -> bool:
-        """Return whether the similarities in both tables are comparable, so that one can reuse rows from the other."""
+        """Return whether one table can reuse rows from the other.
+
+        That is so if their encoder fingerprints, prompts, templates and exemplars are equal.
+        """
         return replace(self, encoder_name="", videos=()) == replace(other, encoder_name="", videos=())
 
 
@@ -155,7 +158,7 @@ def similarities_writer(path: Path, header: SimilaritiesHeader, *, fingerprint: 
 
 
 def read_header(path: Path) -> SimilaritiesHeader | None:
-    """Return the header of a table of similarities, or None if there is no readable table."""
+    """Return the header of a table of similarities, or None if there is no readable table with a header."""
     encoded = read_metadata(path).get(_HEADER_KEY)
     if encoded is None:
         return None

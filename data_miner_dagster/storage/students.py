@@ -22,7 +22,9 @@ def write_student(folder: Path, student: Student) -> None:
 
 
 def read_student(folder: Path) -> Student | None:
-    """Return the record of the student in a folder, or None if the folder contains no student.
+    """Return the record of the student in `folder`, or None if the folder contains no student.
+
+    `folder` is named after the release's version, inside the folder of the project (`StorageLayout.student_folder`).
 
     Raises:
         DataMinerError: the record is damaged.
@@ -35,7 +37,8 @@ def read_student(folder: Path) -> Student | None:
     except (ValueError, RecursionError) as error:
         why = str(error).splitlines()[0]
         raise DataMinerError(
-            f"{path} is damaged ({why[:120]}); remove {folder} and run `data-miner train-check PROJECT` again"
+            f"{path} is damaged ({why[:120]}); run `data-miner train-check {folder.parent.name} --version "
+            f"{folder.name} --force` to train this student again, or remove {folder}"
         ) from error
 
 

@@ -171,7 +171,7 @@ def rows_with(path: Path, columns: Sequence[str], condition: pc.Expression) -> l
     Each row is a dict with the given columns.
 
     Raises:
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the file cannot be read, or lacks a column.
     """
     try:
         with reading(path):

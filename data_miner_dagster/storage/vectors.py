@@ -123,7 +123,7 @@ def read_arrays(path: Path, *names: str) -> list[npt.NDArray[Any]]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the file cannot be read, or lacks one of the arrays.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
         # read whole members first: a corrupt header could request any amount of memory

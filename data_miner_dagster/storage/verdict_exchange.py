@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -20,6 +21,8 @@ from data_miner_dagster.domain.keys import check_video_key, split_frame_id
 from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ReviewQueue, ShownBox, Verdict, VerdictWord
 from data_miner_dagster.storage.answers import unescaped, write_csv
 from data_miner_dagster.storage.tables import read_table, table_from_rows, write_table
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 PARQUET_SUFFIX: Final = ".parquet"
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
@@ -95,14 +98,14 @@ def csv_columns(path: Path) -> tuple[str, ...]:
     """Return the names of the columns of a CSV file.
 
     Raises:
-        ConfigError: the file does not exist, is a folder, or is not UTF-8 text.
+        ConfigError: the file does not exist, is a folder, cannot be read, or is not CSV in UTF-8.
     """
     with _csv_lines(path) as reader:
         return tuple(reader.fieldnames or ())
 
 
 def read_verdicts(path: Path) -> list[ExchangedVerdict]:
-    """Return the verdicts in a file written by `write_verdicts`, or in another file with the same columns.
+    """Return the verdicts in a file written by `write_verdicts`, or in another file with the same columns, in order.
 
     Raises:
         ConfigError: the file does not exist, cannot be read or lacks a column, or a line is not a verdict.
@@ -122,7 +125,7 @@ def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
     """Yield a reader of the rows of a CSV file as dicts. A byte order mark from a spreadsheet is ignored.
 
     Raises:
-        ConfigError: the file does not exist, is a folder, or is not UTF-8 text.
+        ConfigError: the file does not exist, is a folder, cannot be read, or is not CSV in UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -131,6 +134,10 @@ def _csv_lines(path: Path) -> "Iterator[csv.DictReader[str]]":
         raise ConfigError(f"{path} does not exist or is a folder; check the path") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from error
+    except csv.Error as error:
+        raise ConfigError(f"{path} is not a valid CSV file ({error}); correct it, or save it as CSV again") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the file and its permissions") from error
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -147,7 +154,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise ConfigError(f"{path} does not exist or is a folder; check the path") from None
     except DamagedFileError as error:
         raise ConfigError(
-            f"{path} cannot be read as Parquet; write the file again with `data-miner review export`"
+            f"{path} cannot be read as Parquet; write the file again with `data-miner review export PROJECT --to FILE`"
         ) from error
     _check_columns(path, table.column_names)
     for number, row in enumerate(table.to_pylist(), 1):
@@ -156,9 +163,10 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if missing := sorted(_NEEDED - set(columns)):
+        columns_are, them = ("the column", "it") if len(missing) == 1 else ("the columns", "them")
         raise ConfigError(
-            f"{path} lacks {'the column' if len(missing) == 1 else 'the columns'} {', '.join(missing)}; write the file "
-            "again with `data-miner review export`"
+            f"{path} lacks {columns_are} {', '.join(missing)}; add {them}, write the file again with `data-miner "
+            "review export PROJECT --to FILE`, or give a CSV file with the columns frame_id and answer"
         )
 
 
@@ -202,12 +210,12 @@ def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
         shown = ShownBox(class_name, box, row.get("detector"), row.get("revision"), _number(row, "confidence"))
     verdict = Verdict(
         answer_id=_short(row["answer_id"]),
-        word=VerdictWord(row["word"]),
+        word=_one_of(VerdictWord, row, "word"),
         place=_place(row, "video_key", "pts_seconds", "frame_id"),
         frame_id=row["frame_id"],
-        queue=ReviewQueue(row["queue"]),
+        queue=_one_of(ReviewQueue, row, "queue"),
         who=row.get("who") or "",  # earlier versions did not always store it
-        given_at=_time(row["given_at"]),
+        given_at=_time(row, "given_at"),
         shown=shown,
         new_class_name=row.get("new_class_name"),
         new_box=_box(row, "new_"),
@@ -217,8 +225,15 @@ def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
         other_frame_id=row.get("other_frame_id"),
         replaces=row.get("replaces"),
     )
-    undone_at = row.get("undone_at")
-    return ExchangedVerdict(verdict, _time(undone_at) if undone_at else None, row.get("undone_by"))
+    undone_at = _time(row, "undone_at") if row.get("undone_at") else None
+    return ExchangedVerdict(verdict, undone_at, row.get("undone_by"))
+
+
+def _one_of(words: type[_Word], row: Mapping[str, Any], name: str) -> _Word:
+    try:
+        return words(row[name])
+    except ValueError:
+        raise ValueError(f"{name} is {row[name]!r}; use one of {', '.join(words)}") from None
 
 
 def _short(answer_id: str) -> str:
@@ -232,8 +247,12 @@ def _place(row: Mapping[str, Any], key_column: str, seconds_column: str, frame_c
     check_video_key(video_key)
     if frame_id is None:
         raise ValueError(f"{frame_column} is missing")
-    if split_frame_id(frame_id)[0] != video_key:
-        raise ValueError(f"{frame_id!r} is not a frame of {video_key}")
+    try:
+        is_of_video = split_frame_id(frame_id)[0] == video_key
+    except ValueError:
+        is_of_video = False
+    if not is_of_video:
+        raise ValueError(f"{frame_column} {frame_id!r} is not a frame of {video_key}")
     if pts_seconds is None:
         raise ValueError(f"{seconds_column} is missing")
     if pts_seconds < 0:
@@ -245,7 +264,10 @@ def _number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
     if value is None:
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"{name} is {value!r}, which is not a number") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} is {number}, which is not a finite number")
     return number
@@ -261,8 +283,12 @@ def _box(row: Mapping[str, Any], prefix: str) -> RelativeBox | None:
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
-def _time(value: str | datetime) -> datetime:
-    time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+def _time(row: Mapping[str, Any], name: str) -> datetime:
+    value = row[name]
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{name} is {value!r}; use a time such as 2026-01-31T12:00:00+00:00") from None
     if time.tzinfo is None:
-        raise ValueError(f"the time {value} has no time zone; add one, such as +00:00")
+        raise ValueError(f"{name} {value} has no time zone; add one, such as +00:00")
     return time

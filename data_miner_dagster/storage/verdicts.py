@@ -17,6 +17,7 @@ from data_miner_dagster.domain.keys import split_frame_id
 from data_miner_dagster.domain.verdicts import SAME_FRAME_SECONDS, FramePlace, ReviewQueue, Verdict, VerdictWord
 
 _METADATA_KEY: Final = "data_miner.verdicts"
+_NEEDED: Final = ("frame_id", "pts_seconds", "verdict")
 _WORDS: Final = {"keep": VerdictWord.KEEP, "drop": VerdictWord.DROP}
 _UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,7 +25,7 @@ _UNKNOWN_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def read_verdict_file(path: Path) -> list[Verdict]:
     """Return the verdicts on frames that an earlier version stored in a file, or an empty list if there is no file.
 
-    The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at.
+    The columns are frame_id, pts_seconds, verdict (keep or drop), who and given_at. The last two may be empty.
 
     Raises:
         ConfigError: a line is not a valid verdict, or the file is not UTF-8 text.
@@ -36,10 +37,9 @@ def read_verdict_file(path: Path) -> list[Verdict]:
             for row in reader:
                 try:
                     verdicts.append(_verdict(row))
-                except (KeyError, TypeError, ValueError) as error:
+                except ValueError as error:
                     raise ConfigError(
-                        f"line {reader.line_num} of {path} is not a valid verdict ({type(error).__name__}: {error}); "
-                        "correct or remove the line"
+                        f"line {reader.line_num} of {path} is not a valid verdict ({error}); correct or remove the line"
                     ) from error
     except FileNotFoundError:
         return []
@@ -49,14 +49,19 @@ def read_verdict_file(path: Path) -> list[Verdict]:
 
 
 def _verdict(row: Mapping[str, str | None]) -> Verdict:
-    frame_id, given_at = row["frame_id"] or "", row["given_at"]
+    if missing := [name for name in _NEEDED if not row.get(name)]:
+        raise ValueError(f"it has no value for {', '.join(missing)}")
+    frame_id, seconds, word = (row[name] or "" for name in _NEEDED)
+    if word not in _WORDS:
+        raise ValueError(f"its verdict is {word!r}; use keep or drop")
+    given_at = row.get("given_at")
     return Verdict(
         answer_id=fingerprint_of({"line": dict(row)}),
-        word=_WORDS[row["verdict"] or ""],
-        place=FramePlace(split_frame_id(frame_id)[0], float(row["pts_seconds"] or "")),
+        word=_WORDS[word],
+        place=FramePlace(split_frame_id(frame_id)[0], float(seconds)),
         frame_id=frame_id,
         queue=ReviewQueue.IMPORTED,
-        who=row["who"] or "",
+        who=row.get("who") or "",
         given_at=_time(given_at) if given_at else _UNKNOWN_TIME,
     )
 

@@ -1,6 +1,7 @@
 """The program `python -m data_miner_dagster.web.dagster_webserver`: Dagster's own command with a guarded application.
 
-Besides the loopback names, the server answers to the names in `-h`, `platform.web.hosts` and DATA_MINER_WEB_HOSTS.
+Besides the loopback names and the IP address that accepted the connection, the server answers to the names in `-h`,
+`platform.web.hosts` and DATA_MINER_WEB_HOSTS.
 """
 
 import os
@@ -30,7 +31,11 @@ _MAKE_APP: Final = "create_app_from_workspace_process_context"
 def known_hosts(arguments: Sequence[str]) -> list[str]:
     """Return the host names that the server answers to in addition to the loopback names.
 
-    They come from the command-line `arguments`, the environment and the configuration.
+    They come from the command-line `arguments`, the environment and the configuration. `Guard` ignores wildcard
+    addresses among them.
+
+    Raises:
+        ConfigError: the platform's configuration is not valid.
     """
     bound = [value for option, value in pairwise(arguments) if option in ("-h", "--host")]
     bound += [argument.partition("=")[2] for argument in arguments if argument.startswith("--host=")]

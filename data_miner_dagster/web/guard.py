@@ -58,11 +58,14 @@ def changes_something(query: str) -> bool:
 
 
 class Guard:
-    """An ASGI application that guards another one.
+    """An ASGI application that refuses requests that a foreign web page makes a browser send.
+
+    It passes all other requests on to `app`.
 
     Args:
         app: the guarded application.
         hosts: the server's names besides the loopback names, such as its bind address or a reverse proxy's host.
+            Wildcard addresses such as 0.0.0.0 and invalid names are ignored.
     """
 
     def __init__(self, app: App, hosts: Collection[str] = ()) -> None:
@@ -96,7 +99,7 @@ class Guard:
         if name is None or name not in LOOPBACK_NAMES | self._named | _own_address(scope):
             return 421, (
                 f"this server does not answer to the host {host!r}; use 127.0.0.1 instead, or, for Dagster's pages, "
-                "list the host in platform.web.hosts or DATA_MINER_WEB_HOSTS"
+                "list the host in platform.web.hosts or DATA_MINER_WEB_HOSTS and restart the server"
             )
         origin = headers.get("origin")
         if origin is not None and not self._is_own(origin, host):
@@ -108,7 +111,8 @@ class Guard:
             if scope["path"].rstrip("/").endswith("/graphql") and any(map(changes_something, query)):
                 return (
                     405,
-                    "the query in the address changes something, or is too long to check; send it by POST as JSON",
+                    "the query in the address changes something, or is too long or too deeply nested to check; send "
+                    "it by POST as JSON",
                 )
             return None
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):

@@ -30,7 +30,10 @@ class Previews:
         self._layout = layout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request for a preview with the picture, or 404 if it cannot be read. Pass other requests on."""
+        """Respond to a GET or HEAD request for a preview with the picture, and pass requests for other paths on.
+
+        Respond with 404 to other methods, or if the preview does not exist, is too large or cannot be read.
+        """
         if scope["type"] != "http" or not scope["path"].startswith(f"/{PREVIEWS_NAME}/"):
             await self._app(scope, receive, send)
             return

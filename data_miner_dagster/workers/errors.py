@@ -71,9 +71,9 @@ def place_of(error: BaseException) -> str:
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Encode an error as JSON for `error_from_json`, which restores the error or a fault that describes it.
+    """Return an error as a JSON-compatible dict for `error_from_json`, which restores it or a fault that describes it.
 
-    For CallerError and MemoryError, the object only names the cause, and the caller raises another error.
+    For CallerError and MemoryError, the dict only names the cause, and the caller raises another error.
     """
     if isinstance(error, CallerError):
         return {"is_of_caller": True}
@@ -94,7 +94,10 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
 
 
 def error_from_json(content: dict[str, Any]) -> Exception:
-    """Return the error that `error_to_json` encoded: a domain error, an OSError, or else a WorkerFaultError."""
+    """Return the error that `error_to_json` encoded: a domain error, an OSError, or else a WorkerFaultError.
+
+    The error must not have been a CallerError or a MemoryError.
+    """
     if "class" in content:
         cls = getattr(domain_errors, content["class"])
         error = cls.__new__(cls)

@@ -113,7 +113,7 @@ class Worker:
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
             if searched > _MAX_LINE:  # the caller of the pool puts the subject before the message
-                raise WorkerLimitError("answer", f"has an answer of more than {_MAX_LINE} bytes")
+                raise WorkerLimitError("answer", f"produces more than {_MAX_LINE:,} bytes of results")
             try:
                 self._set_timeout(deadline)
                 block = self._channel.recv(1 << 16)

@@ -101,7 +101,7 @@ def _even_edges(confidences: Float64Array) -> Float64Array:
 
 
 def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
-    """Return draws of the number of correct boxes at or above a threshold, and the number of all boxes there.
+    """Return (D,) draws of the number of correct boxes at or above a threshold, and the number of all boxes there.
 
     Args:
         population: confidences of all boxes of the class, ascending, including the judged boxes.
@@ -126,7 +126,10 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
 
 
 def has_enough(population: Float64Array, judged: JudgedBoxes) -> bool:
-    """Return whether there are enough answers for a conclusion: `FEWEST_ANSWERS`, or one for every existing box."""
+    """Return whether there are enough answers for a conclusion.
+
+    `FEWEST_ANSWERS` are enough. If there are fewer boxes, one answer for each is enough, but at least one is needed.
+    """
     return len(judged.confidences) >= min(FEWEST_ANSWERS, max(1, len(population)))
 
 
@@ -139,7 +142,8 @@ def precision_at(population: Float64Array, judged: JudgedBoxes, threshold: float
 def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: float) -> float | None:
     """Return the lowest judged confidence at which the expected precision reaches `wanted`, or None if none does.
 
-    Judged confidences are rounded down to `THRESHOLD_DECIMALS` decimal places first. The expectation for a box without
+    There must be at least one judged box. Judged confidences are rounded down to `THRESHOLD_DECIMALS` decimal places
+    first. The expectation for a box without
     an answer comes from a logistic curve through the answers, shifted in each stratum towards the observed share of
     correct boxes. A choice by these shares alone would favour thresholds above which the answers happened to be good.
     """

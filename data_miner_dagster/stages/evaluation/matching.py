@@ -25,7 +25,10 @@ def match_boxes(
     *,
     iou: float = SAME_BOX_IOU,
 ) -> Int64Array:
-    """Return, for each box of one class, the index of its object, UNMATCHED, or IN_CROWD if the box does not count.
+    """Return, for each of N boxes of one class, the index of its object, UNMATCHED, or IN_CROWD.
+
+    Boxes are matched in order of descending confidence, each with the free object that it overlaps most. On a tie, the
+    last object is taken. IN_CROWD means that the box matched no object but lies in a crowd region. It does not count.
 
     Args:
         found_xyxy: (N, 4) boxes in any order.

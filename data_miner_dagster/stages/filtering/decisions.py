@@ -78,7 +78,11 @@ def resolve_rules(config: FilteringConfig, encoder_name: str, calibration: Simil
     """
 
     def value(field: str, given: Threshold | Margin | None, default: float | None) -> float | None:
-        remedy = " (`data-miner calibrate` finds one)" if field == "positive_threshold" else ""
+        remedy = (
+            "; once the project is filtered, `data-miner calibrate PROJECT` can find a better value"
+            if field == "positive_threshold"
+            else ""
+        )
         number = value_for_encoder(f"filtering.{field}", given, encoder_name, remedy=remedy)
         return default if number is None else number
 

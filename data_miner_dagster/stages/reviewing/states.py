@@ -32,7 +32,8 @@ class ConfidenceRange:
     def state_of(self, confidence: float, *, num_agreeing_detectors: int = 1) -> BoxState:
         """Return the state of a box that no person has judged.
 
-        Confidences are compared as float32, so that a stored 0.7 reaches 0.7.
+        A box that would be unsure is an object if at least `SETTLING_DETECTORS` detectors agree on it. Confidences are
+        compared as float32, so that a stored 0.7 reaches 0.7.
         """
         if np.float32(confidence) >= np.float32(self.threshold):
             return BoxState.OBJECT

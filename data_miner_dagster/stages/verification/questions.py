@@ -44,7 +44,7 @@ Window = tuple[int, int, int, int]
 
 
 def is_asked(confidence: float, config: VerifierConfig) -> bool:
-    """Return whether a question is asked about boxes of this confidence."""
+    """Return whether a question is asked about boxes of this confidence. Both limits in `config` are inclusive."""
     return config.min_confidence <= confidence <= config.max_confidence
 
 
@@ -68,7 +68,11 @@ class Shown:
 
 
 def shown_of(box_xyxy: BoxXyxy, frame_wh: tuple[int, int], config: VerifierConfig) -> Shown | None:
-    """Return the part of the frame to show for a box, with a margin, or None if the box is outside the frame."""
+    """Return the part of the frame to show for a box, or None if the box is outside the frame.
+
+    The window extends beyond the box by `config.margin` times its width and height, but not beyond the frame. The
+    picture is enlarged if a side is shorter than `MIN_SIDE_PIXELS`, and no side is longer than `config.max_side`.
+    """
     spans = []
     for low, high, length in zip(box_xyxy[:2], box_xyxy[2:], frame_wh, strict=True):
         margin = config.margin * (high - low)

@@ -1,7 +1,8 @@
 """The program `python -m data_miner_dagster.web.review PORT [HOST]`, which serves the review pages of a root.
 
 The environment selects the root. HOST is for containers, whose own loopback cannot be reached from outside: their port
-is published on the machine's loopback. The pages answer only to the machine's loopback address, wherever they listen.
+is published on the machine's loopback. Wherever they listen, the pages answer only to loopback names and to the IP
+address that accepted the connection.
 """
 
 import sys

@@ -28,14 +28,17 @@ _SECRET_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of a visitor who has opened a login link. `who` is the author of their answers."""
+    """The session of a visitor who has opened a login link. `who` is stored as the author of the visitor's answers."""
 
     secret: str = field(repr=False)
     who: str
 
 
 def reviewer_name(text: object) -> str | None:
-    """Return a reviewer's name in its stored form, or None if it has no printable characters."""
+    """Return a reviewer's name in its stored form, on one line and cut to `MAX_NAME_LENGTH` characters.
+
+    The result is None if `text` is not a string or number, or has no printable characters.
+    """
     return clean_text(text, MAX_NAME_LENGTH)
 
 
@@ -51,7 +54,7 @@ class Access:
         self._folder = layout.review_access
 
     def new_link_secret(self, who: str) -> str:
-        """Create a login link, and return its secret. Expired links and sessions are removed first.
+        """Create a login link, and return its secret. Expired links, sessions and local pages are removed first.
 
         The person who opens the link is called `who` until they choose another name.
         """

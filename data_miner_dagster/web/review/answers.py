@@ -31,7 +31,11 @@ class AnswerEndpoints:
         self._open_desk = open_desk
 
     def queue(self, request: Request) -> Response:
-        """Return the next questions in a queue."""
+        """Return the next questions in a queue: 10, or `limit` from the query string, but at most `MAX_PAGE`.
+
+        Raises:
+            ConfigError: the project, queue, class or video does not exist, or the cursor is invalid.
+        """
         query = request.query_params
         limit = query.get("limit", "")
         found = self._open_desk(project_of(request)).page(
@@ -62,7 +66,11 @@ class AnswerEndpoints:
         return JSONResponse({"verifier": [verifier_json(answer) for answer in found]})
 
     async def answer(self, request: Request) -> Response:
-        """Store answers. An answer that is sent more than once is stored only once."""
+        """Store answers. An answer that is sent more than once is stored only once.
+
+        Raises:
+            ConfigError: the request is malformed, or one of its answers is invalid. The answers before it are stored.
+        """
         answers = answers_from(await json_of(request))
         who = request.scope["session"].who
         await run_in_threadpool(lambda: self._open_desk(project_of(request)).answer(answers, who))

@@ -43,7 +43,13 @@ class CalibrationEndpoint:
         self._open_desk = open_desk
 
     def state(self, request: Request) -> Response:
-        """Return the threshold that reaches a goal according to the answers so far, or the reason why there is none."""
+        """Return the progress of the calibration, or the reason why there are no questions.
+
+        The progress includes the threshold that reaches the goal in the query string, if the answers so far suffice.
+
+        Raises:
+            ConfigError: the project does not exist, or `wanted` is not a number between 0 and 1.
+        """
         project = project_of(request)
         query = request.query_params
         goal: Goal = "recall" if query.get("goal") == "recall" else "precision"

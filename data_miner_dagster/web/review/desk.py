@@ -50,6 +50,9 @@ class Desk:
 
         Without `cursor`, the first page is returned. With `class_name` or `video_key`, only questions about that class
         or video are returned.
+
+        Raises:
+            ConfigError: the queue, class or video does not exist, or `size` or `cursor` is invalid.
         """
         return self._review.page(queue, cursor=cursor, size=size, class_name=class_name, video_key=video_key)
 
@@ -82,7 +85,11 @@ class Desk:
         return answers_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
-        """Store answers. Answers that are already stored stay unchanged."""
+        """Store answers one after another. Answers that are already stored stay unchanged.
+
+        Raises:
+            ConfigError: an answer is invalid. The answers before it are stored.
+        """
         for answer in answers:
             self._review.give(answer, who=who)
 
@@ -93,7 +100,10 @@ class Desk:
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
         """Return the progress of the filter's calibration, with the threshold that follows from the answers.
 
-        `wanted` is the precision or recall (`goal`) that the threshold must reach, from 0 to 1.
+        `wanted` is the precision or recall (`goal`) that the threshold must reach.
+
+        Raises:
+            ConfigError: `wanted` is not between 0 and 1.
         """
         return self._review.calibration(goal=goal, wanted=wanted)
 

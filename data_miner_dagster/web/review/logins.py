@@ -36,7 +36,11 @@ class LoginEndpoints:
         return page("login.html.j2", {}, who=None)
 
     async def log_in(self, request: Request) -> Response:
-        """Exchange a link's secret for a session cookie. Respond with 403 if the link is unknown, used or expired."""
+        """Exchange a link's secret for a session cookie. Respond with 403 if the link is unknown, used or expired.
+
+        Raises:
+            ConfigError: the request is too large, or is not a JSON object.
+        """
         secret = (await json_of(request)).get("secret")
         session = await run_in_threadpool(self._access.log_in, secret) if isinstance(secret, str) else None
         if session is None:
@@ -60,7 +64,7 @@ class LoginEndpoints:
         """Change the visitor's name.
 
         Raises:
-            ConfigError: the name has no printable characters.
+            ConfigError: the request is too large or is not a JSON object, or the name has no printable characters.
         """
         who = reviewer_name((await json_of(request)).get("who"))
         if who is None:

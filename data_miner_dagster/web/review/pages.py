@@ -60,7 +60,8 @@ QUEUE_TEXTS: Final = {
     ),
     ReviewQueue.UNSURE: QueueText(
         "Unsure boxes",
-        "Frames with a box that is neither sure nor ruled out. The release excludes them until you have answered.",
+        "Frames with a box that is neither sure nor ruled out. By default, the release excludes them until a person "
+        "has reviewed them.",
     ),
     ReviewQueue.DISAGREEMENT: QueueText(
         "Detectors disagree", "Boxes that one detector of the ensemble detected and another did not."
@@ -130,7 +131,11 @@ class Pages:
         return _page(request, "video.html.j2", video_key=key, addresses=addresses)
 
     def overview(self, request: Request) -> Response:
-        """Show the queues, classes and videos of a project."""
+        """Show a project's queues, classes, and up to `MOST_VIDEOS_LISTED` videos, all or those that match a search.
+
+        Raises:
+            ConfigError: the project does not exist.
+        """
         project = project_of(request)
         desk = self._open_desk(project)
         counts = {count.queue: count for count in desk.queues()}
@@ -175,6 +180,7 @@ class Pages:
 
         Raises:
             HTTPException: the project has no such frame (404).
+            ConfigError: the project does not exist.
         """
         project = project_of(request)
         frame_id = make_frame_id(request.path_params["video_key"], request.path_params["frame_index"])
@@ -203,7 +209,11 @@ class Pages:
         )
 
     def gallery(self, request: Request) -> Response:
-        """Show one page of the frames of a class or video."""
+        """Show one page of the frames of a class or video.
+
+        Raises:
+            ConfigError: the project, class or video does not exist, or the cursor is invalid.
+        """
         project = project_of(request)
         query = request.query_params
         chosen = {name: query.get(name, "") for name in ("class", "video")}

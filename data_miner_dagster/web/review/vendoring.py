@@ -68,6 +68,7 @@ def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
 
     Raises:
         DataMinerError: a checksum differs from the manifest.
+        KeyError: the archive has no member with a name in the manifest.
     """
     _check(archive.name, hashlib.sha512(archive.read_bytes()).hexdigest(), vendored.archive_sha512)
     contents = {}

@@ -111,9 +111,13 @@ def test_import_verdicts__keep_or_drop_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("word", "perhaps", "line 3 of .* is not a valid verdict \\('perhaps' is not a valid VerdictWord\\)"),
+        ("word", "perhaps", "line 3 of .* is not a valid verdict \\(word is 'perhaps'; use one of right, wrong"),
+        ("queue", "mine", "line 3 .*queue is 'mine'; use one of "),
+        ("pts_seconds", "soon", "line 3 .*pts_seconds is 'soon', which is not a number"),
+        ("given_at", "yesterday", "line 3 .*given_at is 'yesterday'; use a time such as"),
+        ("frame_id", "files-aaa/first", "line 3 .*frame_id 'files-aaa/first' is not a frame of files-aaa"),
         ("pts_seconds", "", "line 3 of .* is not a valid verdict \\(it has no value for pts_seconds\\)"),
-        ("given_at", "2026-01-02T12:00:00", "line 3 .*has no time zone"),
+        ("given_at", "2026-01-02T12:00:00", "line 3 .*given_at 2026-01-02T12:00:00 has no time zone"),
         ("x_max", "", "line 3 .*its box has only 3 of 4 coordinates"),
         ("x_max", "1.5", "line 3 .*not four shares from 0 to 1"),
         ("class_name", "", "line 3 .*the box and class_name must be given together"),
@@ -147,12 +151,14 @@ def test_import_verdicts__files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "columns.csv").write_text("answer_id,word\na,keep\n")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00a,b\n")
+    (tmp_path / "long.csv").write_text("a" * 200_000)
     for name, message in (
         ("absent.csv", "absent.csv does not exist"),
         ("absent.parquet", "absent.parquet does not exist"),
-        ("columns.csv", "lacks the columns frame_id, given_at, pts_seconds, queue, video_key;"),
+        ("columns.csv", "lacks the columns frame_id, given_at, pts_seconds, queue, video_key; add them"),
         ("broken.parquet", "cannot be read as Parquet"),
         ("binary.csv", "is not UTF-8 text"),
+        ("long.csv", "is not a valid CSV file"),
     ):
         with pytest.raises(ConfigError, match=message):
             import_verdicts(platform, "cyclists", tmp_path / name, who="Eve")
