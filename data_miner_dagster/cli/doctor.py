@@ -92,7 +92,8 @@ def _mended(platform: "Platform", findings: "list[Finding]", *, json: bool) -> i
 
     if not json:
         echo(f"fixing {sum(item.is_fixable for item in findings)} of {counted(len(findings), 'difference')}")
-    return mend_platform(platform, findings) + len(partition_findings(platform, fix=True))
+    num_partitions = sum(item.is_fixable for item in partition_findings(platform, fix=True))
+    return mend_platform(platform, findings) + num_partitions
 
 
 def _show_environment(platform: "Platform", *, json: bool) -> None:
@@ -113,10 +114,13 @@ def _show_environment(platform: "Platform", *, json: bool) -> None:
 
 
 def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
-    """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them.
+    """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them afterwards.
 
     Without a Dagster instance, the list is empty. A partition that is not in the catalog is kept while a run may be
-    working on it.
+    working on it. The finding about it is then not fixable.
+
+    Raises:
+        ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     from data_miner_dagster.cli.dagster_history import open_history
 

@@ -4,8 +4,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
 
 from data_miner_dagster.catalog.claims import hold_claim
+from data_miner_dagster.catalog.videos import wanted_videos
 from data_miner_dagster.cli.doctor import partition_findings
 from data_miner_dagster.deployment import existing_instance, prepare_dagster_home
 from data_miner_dagster.operations.platform import Platform
@@ -13,7 +16,7 @@ from data_miner_dagster.operations.releasing.release_project import release_proj
 from data_miner_dagster.operations.releasing.unfinished import REBUILD_CLAIM, RebuildOf, work_folder
 from data_miner_dagster.operations.releasing.unfinished_exports import export_work_folder
 from data_miner_dagster.operations.upkeep.inspection import Discrepancy
-from data_miner_dagster.partitions import PROJECTS, VIDEOS
+from data_miner_dagster.partitions import PARTITION_TAG, PROJECTS, VIDEOS
 from data_miner_dagster.storage.atomic import only_atomic_folder
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.sample_project import build_project
@@ -145,3 +148,13 @@ def test_partition_findings__missing_and_stray_are_mended(tmp_path: Path) -> Non
         (Discrepancy.PARTITION_STRAY, "videos: files-gone"),
     ]
     assert partition_findings(platform, fix=False) == []
+
+
+def test_doctor__a_partition_in_use_is_not_counted_as_fixed(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path, through="sourcing")
+    with existing_instance(prepare_dagster_home(platform.layout)) as instance:
+        instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists", "gone"])
+        instance.add_dynamic_partitions(str(VIDEOS.name), [video.key for video in wanted_videos(platform.database)])
+        create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags={PARTITION_TAG: "gone"})
+    told = run_command("doctor", "--fix", "--root", platform.root).stdout
+    assert "1 difference found, 0 fixed, 1 left" in told
