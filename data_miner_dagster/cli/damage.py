@@ -7,8 +7,8 @@ import traceback
 def damage_behind(error: Exception) -> str | None:
     """Return one line about the damaged database that caused an error, or None if the error has no such cause.
 
-    The databases are checked only if the traceback passes through a database library, so that a bug in this program is
-    not mistaken for damage.
+    The databases are checked only if the traceback passes through SQLAlchemy, so that a bug in this program is not
+    mistaken for damage. A PostgreSQL catalog is not checked.
     """
     modules = {
         str(frame.f_globals.get("__name__", "")).partition(".")[0]
@@ -26,7 +26,8 @@ def damage_behind(error: Exception) -> str | None:
     if line := damage_of_home(dagster_home(layout)):
         return line
     # the catalog contains an invalid word or date, or lacks a table
-    if isinstance(error, LookupError | TypeError | ValueError) or "no such table" in str(error):
+    is_suspicious = isinstance(error, LookupError | TypeError | ValueError) or "no such table" in str(error)
+    if is_suspicious and layout.catalog_file.is_file():
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         return str(damaged_catalog(layout.catalog_file, why))
     return None
