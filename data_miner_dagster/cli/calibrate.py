@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 def calibrate(
     project: ProjectArgument,
     precision: Annotated[
-        float | None, typer.Option(help="Desired share of good frames among the kept frames, such as 0.9.")
+        float | None,
+        typer.Option(help="Desired share of good frames (or right boxes) among those kept, such as 0.9."),
     ] = None,
     recall: Annotated[
         float | None, typer.Option(help="Desired share of good frames that are kept, such as 0.9.")
@@ -64,10 +65,9 @@ def calibrate(
 
     if precision is not None and recall is not None:
         raise ConfigError("--precision and --recall are alternative goals; give only one of them")
-    if answers is not None and precision is None and recall is None:
-        raise ConfigError("--answers needs a goal; add --precision 0.9 or --recall 0.9")
-    if write and not boxes and precision is None and recall is None:
-        raise ConfigError("--write needs a goal; add --precision 0.9 or --recall 0.9")
+    if not boxes:
+        has_goal = precision is not None or recall is not None
+        _check_goal_options(has_goal, has_answers=answers is not None, write=write, restart=restart)
     platform = opened_existing(root, config, profile)
     if boxes:
         if recall is not None or answers is not None or restart:
@@ -87,6 +87,14 @@ def calibrate(
         answers_file=answers,
     )
     _show_threshold(platform, project, found, is_to_be_written=write, as_json=as_json)
+
+
+def _check_goal_options(has_goal: bool, *, has_answers: bool, write: bool, restart: bool) -> None:
+    if restart and has_goal:
+        raise ConfigError("--restart draws new questions for people to answer; omit it, or --precision and --recall")
+    for option, is_given in (("--answers", has_answers), ("--write", write)):
+        if is_given and not has_goal:
+            raise ConfigError(f"{option} needs a goal; add --precision 0.9 or --recall 0.9")
 
 
 def _show_sheet(sheet: "CalibrationSheet", arguments: str, *, as_json: bool) -> None:

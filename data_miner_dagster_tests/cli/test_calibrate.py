@@ -113,6 +113,7 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
         (["--write"], "--write needs a goal"),
         (["--precision", "0.9", "--answers", "missing.csv"], "missing.csv does not exist"),
         (["--precision", "90"], "between 0 and 1"),
+        (["--precision", "0.9", "--restart"], "--restart draws new questions"),
     ],
 )
 @pytest.mark.usefixtures("platform")
