@@ -55,7 +55,7 @@ class BackfillChoice:
         """A description of the videos that are left out, or "" if no video is left out."""
         counts = {
             "already in progress": self.num_in_flight,
-            "held until you run `data-miner resume`": self.num_held,
+            "held (`data-miner status` shows how to resume)": self.num_held,
             **{f"failed at {some.stage.value.lower()}": some.num_videos for some in self.failed},
             "waiting for an earlier stage": self.num_earlier,
         }

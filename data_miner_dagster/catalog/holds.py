@@ -28,6 +28,7 @@ CANCELLED: Final = "its run was cancelled"
 PAUSED: Final = "paused"
 """The reason given for batches whose run ends as cancelled because a person paused some of their work."""
 _MOST_LINES: Final = 10
+_MOST_KEYS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class WorkScope:
 
     @property
     def resume_command(self) -> str:
-        """The command that resumes this work."""
+        """The command that resumes this work. For more than five videos, it reads their keys from a file."""
         return _resume_command(self.project, self.stage, self.video_keys)
 
 
@@ -189,24 +190,25 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
         PendingWorkRow.video_key == BatchItemRow.item,
         *([PendingWorkRow.project_name == scope.project] if scope.project is not None else []),
     )
-    pending = select(PendingWorkRow.stage, PendingWorkRow.video_key).distinct()
+    is_free = ~exists().where(BatchItemRow.stage == PendingWorkRow.stage, BatchItemRow.item == PendingWorkRow.video_key)
+    waiting = select(PendingWorkRow.stage, PendingWorkRow.video_key).where(is_free).distinct()
     given = select(BatchItemRow.item, BatchItemRow.batch_id, WorkBatchRow.run_id).join(
         WorkBatchRow, WorkBatchRow.id == BatchItemRow.batch_id
     )
     if scope.project is not None:
-        pending = pending.where(PendingWorkRow.project_name == scope.project)
+        waiting = waiting.where(PendingWorkRow.project_name == scope.project)
         given = given.where(or_(is_pending, BatchItemRow.item == scope.project))
     if scope.stage is not None:
-        pending = pending.where(PendingWorkRow.stage == scope.stage)
+        waiting = waiting.where(PendingWorkRow.stage == scope.stage)
         given = given.where(BatchItemRow.stage == scope.stage)
-    num_pending, in_flight = 0, list[tuple[int, str | None]]()
+    num_waiting, in_flight = 0, list[tuple[int, str | None]]()
     with database.reading() as session:
         for keys in [None] if scope.video_keys is None else portions(scope.video_keys):
-            of_keys = pending if keys is None else pending.where(PendingWorkRow.video_key.in_(keys))
+            of_keys = waiting if keys is None else waiting.where(PendingWorkRow.video_key.in_(keys))
             given_keys = given if keys is None else given.where(BatchItemRow.item.in_(keys))
-            num_pending += session.scalar(select(func.count()).select_from(of_keys.subquery())) or 0
+            num_waiting += session.scalar(select(func.count()).select_from(of_keys.subquery())) or 0
             in_flight += [(batch_id, run_id) for _, batch_id, run_id in session.execute(given_keys)]
-    return WorkWithin(max(0, num_pending - len(in_flight)), len(in_flight), dict(in_flight))
+    return WorkWithin(num_waiting, len(in_flight), dict(in_flight))
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
@@ -217,7 +219,7 @@ def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of similar holds, with the command that ends them, oldest first.
+    """Return one line for each group of similar holds, with a command that ends them, oldest first.
 
     At most ten groups are listed. If there are more, a last line says so. With `project`, only holds that concern it
     are included.
@@ -250,10 +252,13 @@ def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
 def _line(
     project: str | None, stage: WorkStage | None, keys: Sequence[str] | None, reason: str, held_at: datetime
 ) -> str:
-    verb = "have been" if keys is not None and len(keys) > 1 else "has been"
-    what, how = _words(project, stage, keys), _resume_command(project, stage, keys)
+    is_group = keys is not None and len(keys) > 1
+    verb = "have been" if is_group else "has been"
     why = "the run was cancelled" if reason == CANCELLED else reason
-    return f"{what} {verb} held since {_when(held_at)} ({why}); to resume, run `{how}`"
+    how = f"`{_resume_command(project, stage, None if is_group else keys)}`"
+    if is_group:
+        how += f", which ends every hold on {_words(project, stage, None)}"
+    return f"{_words(project, stage, keys)} {verb} held since {_when(held_at)} ({why}); to resume, run {how}"
 
 
 def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
@@ -268,10 +273,12 @@ def _words(project: str | None, stage: WorkStage | None, keys: Sequence[str] | N
 
 
 def _resume_command(project: str | None, stage: WorkStage | None, keys: Sequence[str] | None) -> str:
-    key = f" {keys[0]}" if keys is not None and len(keys) == 1 else ""
+    named = "" if keys is None else "".join(f" {key}" for key in keys)
+    if keys is not None and len(keys) > _MOST_KEYS:
+        named = " --keys-file FILE"
     of_project = f" --project {project}" if project is not None else ""
     of_stage = f" --stage {stage.value.lower()}" if stage is not None else ""
-    return f"data-miner resume{key}{of_project}{of_stage}"
+    return f"data-miner resume{named}{of_project}{of_stage}"
 
 
 def _when(date: datetime) -> str:

@@ -79,7 +79,7 @@ def test_choose_for_backfill__what_is_named_in_its_order(planted: Database) -> N
     choice = choose_for_backfill(planted, EMBEDDING, "a", standings=[], video_keys=keys)
     assert (choice.video_keys, choice.num_failed) == (("v-unembeddable", "v-extracted"), 1)
     assert choice.left_out == (
-        "1 already in progress, 1 held until you run `data-miner resume`, 1 waiting for an earlier stage"
+        "1 already in progress, 1 held (`data-miner status` shows how to resume), 1 waiting for an earlier stage"
     )
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from data_miner_dagster.catalog.database import Database, sqlite_url
 from data_miner_dagster.catalog.holds import (
+    WorkScope,
     find_holds,
     hold_items,
     is_stage_held,
@@ -13,11 +14,12 @@ from data_miner_dagster.catalog.holds import (
     lines_of_holds,
     release_holds,
     why_held,
+    work_within,
 )
 from data_miner_dagster.catalog.projects import delete_project
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.videos import delete_videos
-from data_miner_dagster.catalog.work_tables import Base, PendingWorkRow
+from data_miner_dagster.catalog.work_tables import Base, BatchItemRow, PendingWorkRow, WorkBatchRow
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 
@@ -112,10 +114,25 @@ def test_lines_of_holds__groups_with_the_way_out(database: Database) -> None:
     first, second = (line.partition(" been held since ")[0] for line in lines_of_holds(database))
     assert (first, second) == ("2 videos at downloading have", "project b has")
     assert [line.partition("to resume, run ")[2] for line in lines_of_holds(database)] == [
-        "`data-miner resume --stage downloading`",
+        "`data-miner resume --stage downloading`, which ends every hold on downloading of every project",
         "`data-miner resume --project b`",
     ]
     assert len(lines_of_holds(database, "a")) == 1
+
+
+def test_work_within__a_project_in_flight_is_not_a_video(database: Database) -> None:
+    with database.transaction() as session:
+        session.add(WorkBatchRow(id=1, stage=WorkStage.DETECTION, size=1, created_at=NOW))
+        session.flush()
+        session.add(BatchItemRow(stage=WorkStage.DETECTION, item="a", batch_id=1))
+    within = work_within(database, WorkScope("a"))
+    assert (within.num_waiting, within.num_in_flight) == (4, 1)  # two videos at two stages, and the project
+
+
+def test_resume_command__many_videos_are_named_by_a_file() -> None:
+    assert WorkScope("a", video_keys=("v-1", "v-2")).resume_command == "data-miner resume v-1 v-2 --project a"
+    many = tuple(f"v-{number}" for number in range(6))
+    assert WorkScope(None, EMBEDDING, many).resume_command == "data-miner resume --keys-file FILE --stage embedding"
 
 
 def test_delete__holds_go_along(database: Database) -> None:

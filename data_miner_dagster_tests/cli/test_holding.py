@@ -53,6 +53,7 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
     keys.write_text("# two of them\nfiles-aaa\n\n  files-bbb\n")
     told = run_command("hold", "files-ccc", "--keys-file", keys, "--project", "cyclists", *root).stdout
     assert told.startswith("3 videos of project cyclists: held; ")
+    assert told.endswith("to resume, run `data-miner resume files-ccc files-aaa files-bbb --project cyclists`\n")
     assert sorted(str(row.video_key) for row in find_holds(platform.database)) == [
         "files-aaa",
         "files-bbb",
