@@ -38,7 +38,7 @@ def tell_targets(
             send(one, "data-miner: test", line, is_over=True, timeout_seconds=settings.timeout_seconds)
         except DataMinerError as error:
             num_failed += 1
-            echo(f"{one}: {error}", err=True)
+            echo(str(error) if one in str(error) else f"{one}: {error}", err=True)
         else:
             echo(f"{one}: notified")
     if num_failed:
@@ -77,4 +77,4 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
         echo("platform.alerts.targets is empty, so nothing is monitored; add a target to be notified")
     if num_messages:
         number = counted(num_messages, "message has", "messages have")
-        echo(f"{number} not been delivered yet; delivery will be retried")
+        echo(f"{number} not been delivered yet; a running `data-miner up` retries the delivery for up to a day")
