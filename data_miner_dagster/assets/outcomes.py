@@ -97,6 +97,10 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
     Assets have no retry policy, because Dagster would then retry cancelled runs too. A planned run requests no retry,
     because its failure is stored with the time of the next retry. A bug in this program would fail every time, so it is
     reported once, with its traceback.
+
+    Raises:
+        dg.RetryRequested: the error may be transient, and the run is not a planned one.
+        dg.Failure: any other error occurred.
     """
     try:
         yield

@@ -112,7 +112,7 @@ def sourcing_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def filtering_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of kept and dropped frames, and the command that finds the right threshold."""
+    """Return a contact sheet of kept and dropped frames, and a command and link for finding the right threshold."""
     from data_miner_dagster.operations.reporting.previews import filtering_preview
 
     then = "`data-miner review {project}` finds the right threshold from your answers"
@@ -121,7 +121,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of the largest duplicate groups, and the re-uploaded videos if there are any."""
+    """Return a contact sheet of the largest duplicate groups, a command and link for reviewing them, and re-uploads."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     then = "`data-miner review {project}` lets you restore frames that are not duplicates"
@@ -143,7 +143,7 @@ def _reuploads(platform: Platform, project: str) -> Metadata:
 
 
 def detection_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of frames with their boxes, and the command that reviews unsure boxes."""
+    """Return a contact sheet of frames with their boxes, and a command and link for reviewing unsure boxes."""
     from data_miner_dagster.operations.reporting.previews import detections_preview
 
     then = "`data-miner review {project}` asks you about unsure boxes"
@@ -152,10 +152,10 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of labelled frames, the changes since the previous release, and links.
+    """Return a contact sheet of labelled frames, the changes since the previous release, and commands and links.
 
     The links lead to the review page and to the report, which contains all further results. Without a release, the
-    changes and the link to the report are omitted.
+    changes, the link to the report and the command for exporting are omitted.
     """
     from data_miner_dagster.operations.reporting.previews import dataset_preview
 
@@ -181,7 +181,7 @@ def _changes(platform: Platform, project: str, version: str) -> Metadata:
 
 
 def student_metadata(platform: Platform, project: str) -> Metadata:
-    """Return the latest student's training curve, its quality, and a link to the frames that it disagrees about.
+    """Return the latest student's training curve and quality, and a command and link for reviewing its disagreements.
 
     The result is empty if the project has no student.
     """
@@ -192,7 +192,7 @@ def student_metadata(platform: Platform, project: str) -> Metadata:
     if student is None:
         return {}
     name = student_name(project)
-    then = f"`data-miner review {{project}}` begins with the frames where {name} disagrees"
+    then = f"`data-miner review {{project}}` first asks about any frames where {name} disagrees with the annotations"
     links = {"review": _review_page(project, f"/queues/{ReviewQueue.STUDENT}")}
     ways = _stage_ways(platform, project, "student", partial(curve_preview, student), then, links)
     return ways | {

@@ -86,7 +86,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
         item: the item that the stage worked on.
         failure: what happened.
         waits: True if only a person can fix the cause, so that the item is not retried automatically. The item also
-            waits if the failure is a fault of this program, and at least the item's third failure.
+            waits if the failure is a fault of this program, and at least the item's third with the same inputs.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -179,13 +179,13 @@ def _is_of_program(kind: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FailureCount:
-    """The number of items whose last attempt at a stage failed in the same way, their earliest retry, and a message."""
+    """The number of items whose last attempt at a stage failed in the same way, their next retry, and a message."""
 
     stage: WorkStage
     scope: FailureScope
     kind: str
     num_items: int
-    next_due: datetime | None  # None if none of them is retried automatically
+    next_due: datetime | None  # the earliest stored retry time, or None if none is stored for any of them
     message: str  # the message of the most recent failure
 
 

@@ -15,6 +15,10 @@ def copy_before_migration(file: Path, revision: str) -> Path:
 
     The copy contains all committed data, even if another connection is about to write. It replaces any earlier copy for
     the same revision.
+
+    Raises:
+        sqlite3.Error: the catalog cannot be read, or the copy cannot be written.
+        OSError: the copy cannot be renamed or flushed.
     """
     copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
     partial = copy.with_name(f".partial-{os.getpid()}-{copy.name}")

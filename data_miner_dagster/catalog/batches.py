@@ -125,7 +125,7 @@ class _Choice:
 
 
 def take_batch(database: Database, stage: WorkStage, **wishes: Unpack[BatchWishes]) -> Batch | None:
-    """Take the next videos at a stage as a batch for a run. Return None if none are available now.
+    """Take the next videos at a stage as a batch for a run. Return None if no batch may be taken now.
 
     The videos are due, and neither held nor in flight. Projects take turns: the one that was served longest ago comes
     first. A batch is taken when it is full, when its oldest video has waited for a minute (or for
@@ -184,7 +184,7 @@ def end_batch(
         done: items that are finished, or whose own failure is stored. Videos that are no longer due need not be listed.
 
     Returns:
-        The unfinished items, sorted, except videos that are no longer due. It is empty if the batch had already ended.
+        The unfinished items, sorted, except videos that are no longer due; or () if the batch had already ended.
     """
     with database.transaction() as session:
         now = database.now(session)

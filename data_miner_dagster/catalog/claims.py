@@ -29,7 +29,7 @@ from data_miner_dagster.catalog.schema import ClaimRow, ProjectVideoRow
 from data_miner_dagster.domain.errors import ClaimHeldError, ClaimLostError, DataMinerError
 
 POLL_SECONDS: Final = 0.5
-"""The longest pause in seconds between two checks of a claim that another worker holds. It varies randomly by 25 %."""
+"""The pause between two checks of a claim that another worker holds grows to this many seconds, varied by 25 %."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
 """The table of claims for Core statements, which take half the time of ORM statements. Every video takes a claim."""
@@ -77,6 +77,7 @@ def check_claim(database: Database, claim: Claim) -> None:
 
     Raises:
         ClaimLostError: the claim was taken over by another worker, or revoked.
+        SQLAlchemyError, DataMinerError: the renewal is overdue, and the catalog cannot be reached or written.
     """
     if not claim.is_lost and held_clock() - claim.renewed_at > LEASE_SECONDS / 2:  # suspended or disconnected
         renew_now(database, [claim], _renew)

@@ -27,7 +27,8 @@ class SharedClock:
     def now(self) -> datetime:
         """Return the current time in UTC. While the server is unreachable, extrapolate from its last answer.
 
-        If the server is unreachable, the first call raises the database's error.
+        Raises:
+            SQLAlchemyError, DataMinerError: the server is unreachable, and has never answered.
         """
         if not self._database.is_postgresql:
             return datetime.now(UTC)

@@ -60,7 +60,7 @@ def originals_first(database: Database, video_keys: Sequence[str]) -> tuple[list
     """Split the keys of videos into two lists that keep the given order: originals and repetitions.
 
     A repetition has the same bytes as one of the originals. Of the given videos with the same bytes, the original is
-    the one that was added to the catalog first.
+    the one that was added to the catalog first. Videos without a recorded sha256 count as originals.
     """
     query = select(_VIDEO.key, _VIDEO.sha256, _VIDEO.created_at).where(_VIDEO.sha256.is_not(None))
     with database.reading() as session:

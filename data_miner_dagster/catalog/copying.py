@@ -100,8 +100,8 @@ def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[s
         name = min(differing)
         raise CatalogError(
             f"table {name} has {counted(found[name], 'row')} although "
-            f"{counted(num_rows[name], 'row was', 'rows were')} copied into it, so nothing was changed; run the "
-            "command again"
+            f"{counted(num_rows[name], 'row was', 'rows were')} copied into it, so nothing was changed; run "
+            "`data-miner migrate-to` again, with a database that no other program writes to"
         )
     for table in tables:
         column = table.autoincrement_column

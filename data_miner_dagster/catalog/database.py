@@ -123,6 +123,9 @@ def compact_sqlite(path: Path, *, wait_seconds: float = 10.0) -> bool:
     Returns:
         True if the file was rewritten and its log emptied. False if not, usually because another process used it for
         longer than `wait_seconds`.
+
+    Raises:
+        sqlite3.DatabaseError: the file is damaged, or is not a database.
     """
     KeptLog(path).put_back()
     with closing(sqlite3.connect(path, timeout=wait_seconds, isolation_level=None)) as connection:
@@ -186,7 +189,11 @@ def now_of(session: Session) -> datetime:
 
 
 class Database:
-    """A catalog and its transactions. It connects on first use and is thread-safe."""
+    """A catalog and its transactions. It connects on first use and is thread-safe.
+
+    Raises:
+        ConfigError: the URL does not name an SQLite or PostgreSQL database.
+    """
 
     def __init__(self, url: str | URL) -> None:
         kept_log = _kept_log_of(url)
@@ -221,6 +228,7 @@ class Database:
         Raises:
             CatalogError: the database file is damaged.
             TransientError: the disk is full, or an SQLite file cannot be opened, read or written.
+            SQLAlchemyError: a PostgreSQL server cannot be reached, or a statement fails.
         """
         with one_line_failures(self.engine), self._sessions.begin() as session:
             yield session
@@ -232,6 +240,7 @@ class Database:
         Raises:
             CatalogError: the database file is damaged.
             TransientError: the disk is full, or an SQLite file cannot be opened or read.
+            SQLAlchemyError: a PostgreSQL server cannot be reached, or a statement fails.
         """
         with one_line_failures(self.engine, is_read_only=True), self._reading_sessions.begin() as session:
             yield session

@@ -65,7 +65,10 @@ def concerns_database(error: BaseException) -> bool:
 
 
 def quick_check(path: Path) -> str | None:
-    """Return the problem that SQLite finds in a database file, or None if it finds none or cannot read the file."""
+    """Return the problem that SQLite finds in a database file, or None if it finds none.
+
+    The result is also None if the file does not exist, is locked, or may not be read.
+    """
     if not path.is_file():
         return None
     KeptLog(path).put_back()
@@ -92,8 +95,8 @@ def damaged_catalog(where: object, why: object) -> CatalogError:
     return CatalogError(
         f"the catalog {where} is damaged ({why}); restore the file from a backup. Without a backup, move the catalog, "
         "and all files whose names begin with its name, to another folder, create a new catalog with "
-        "`data-miner init-db`, and run the project files again: this finds the videos and frames again, but not the "
-        "history of releases"
+        "`data-miner init-db`, and run the project files again: this finds the videos and frames again, but not "
+        "people's verdicts or the history of releases"
     )
 
 

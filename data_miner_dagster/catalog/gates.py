@@ -27,7 +27,8 @@ def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch
 
     The failure counts as a failed probe if `batch_id` is the id of the probe. If `batch_id` is None, it does so if the
     closing time is over and no probe is running. A batch that was running when the gate closed may fail for the
-    same reason. Its failure neither extends the closure nor ends the probe of another batch.
+    same reason. Its failure neither extends the closure nor ends the probe of another batch. It only replaces the
+    gate's `kind` and `reason`, and not while a probe is running.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)

@@ -31,7 +31,7 @@ _BUSIEST: Final = 20
 class WaitingWork:
     """The numbers of items that are waiting for one stage, and when the first of them became ready."""
 
-    num_due: int = 0  # items that may be processed now
+    num_due: int = 0  # items that are due, including held ones
     num_later: int = 0  # items that are waiting for the time of their next retry
     oldest_due: datetime | None = None  # when the item that has waited longest became ready, or None if none is due
 
@@ -182,7 +182,7 @@ class SiteStarts:
 
 
 def busiest_sites(session: Session, now: datetime) -> Sequence[SiteStarts]:
-    """Return the 20 sites with the most downloads in the last 24 hours, busiest first."""
+    """Return up to 20 sites with the most downloads in the last 24 hours, busiest first, with ties sorted by name."""
     in_hour = func.sum(case((_STARTS.started_at > now - timedelta(hours=1), 1), else_=0))
     in_day = func.count()
     query = (

@@ -118,7 +118,7 @@ def projects_wanting(
 ) -> dict[str, tuple[str, ...]]:
     """Return the sorted names of the projects that want each of these videos, by video key.
 
-    Videos that no project wants are omitted. With `also_rejected`, projects that reject a video are included.
+    With `also_rejected`, the projects that reject a video are included, too. Videos without any project are omitted.
     """
     query = select(ProjectVideoRow.video_key, ProjectVideoRow.project_name).order_by(
         ProjectVideoRow.video_key, ProjectVideoRow.project_name
@@ -146,7 +146,7 @@ def add_candidates(
     membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules, and REJECTED
     if it passed and is now rejected. A video that a person removed from the project stays rejected unless `takes_back`
     is set. A video's address known only from a listing is replaced once the user enters one. Videos that have been
-    removed on request in the meantime are not inserted.
+    removed on request are not inserted, and False is returned for them.
     """
     keys = [candidate.video_key for candidate, _ in decided]
     forgotten = forgotten_among(session, [candidate for candidate, _ in decided])

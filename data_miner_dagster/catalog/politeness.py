@@ -1,4 +1,4 @@
-"""The state of each site, which all runs share: its circuit breaker, budgets and request spacing.
+"""The state of each site, which all runs share: its breaker, budgets and request spacing.
 
 Each change is one transaction that locks the site's row, so only one of two processes gets the last slot in a budget.
 Times use the database's clock, which all hosts share.
@@ -36,12 +36,12 @@ class Admission:
     start_at: datetime | None
     wait_until: datetime | None = None
     reason: str = ""
-    num_trips: int = 0  # consecutive trips of the breakers that concern the site
+    num_trips: int = 0  # if admitted: consecutive trips of the breakers that concern the site
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedGate:
-    """A site whose circuit breaker is open. No requests are sent to it before `until`."""
+    """A site whose breaker is open. No requests are sent to it before `until`."""
 
     site: str
     until: datetime
@@ -58,7 +58,7 @@ def locked_gate(session: Session, site: str) -> SiteGateRow:
 
 @dataclass(frozen=True, slots=True)
 class GateState:
-    """The combined state of a site's own circuit breaker and the breaker for all sites."""
+    """The combined state of a site's own breaker and the breaker for all sites."""
 
     closed: ClosedGate | None  # the breaker that stays open longest, or None if neither is open
     num_trips: int  # consecutive trips of both breakers

@@ -162,7 +162,9 @@ def project_progress(database: Database) -> list[ProjectProgress]:
 
 
 def delete_project(database: Database, name: str) -> bool:
-    """Delete a project with its memberships, holds, failures and measurements. Its videos and releases are kept.
+    """Delete a project with its memberships, holds, failures and measurements.
+
+    Its videos, releases, verdicts, splits and generations are kept.
 
     Returns:
         False if the project does not exist.

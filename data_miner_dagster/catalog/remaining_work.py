@@ -163,9 +163,9 @@ def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
 
 
 def expected_frames(session: Session, project: str) -> float:
-    """Return the number of frames in the videos that a project wants.
+    """Return the expected number of frames in the videos that a project wants.
 
-    Unknown numbers are extrapolated from the videos' durations.
+    Unknown numbers are extrapolated from the durations of the project's videos. They count as 0 if no number is known.
     """
     rows: Sequence[tuple[float | None, int | None]] = [
         (row[0], row[1])

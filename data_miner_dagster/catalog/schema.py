@@ -246,7 +246,7 @@ class OutsideCopyRow(Base):
 
 
 class SiteGateRow(Base):
-    """The circuit breaker and request spacing of one site, shared by all runs."""
+    """The breaker and request spacing of one site, shared by all runs."""
 
     __tablename__ = "site_gates"
 
@@ -312,7 +312,7 @@ class VideoSplitRow(Base):
     project_name: Mapped[str] = mapped_column(String(100))
     shares: Mapped[str] = mapped_column(Text)  # "train=0.8,test=0.1,val=0.1"
     video_key: Mapped[str] = mapped_column(String(MAX_KEY_LENGTH))
-    split: Mapped[str] = mapped_column(Text)
+    split: Mapped[str] = mapped_column(Text)  # or the text of the cut of a divided video (domain/splits.py)
 
 
 class VideoGenerationRow(Base):

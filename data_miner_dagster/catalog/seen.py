@@ -38,7 +38,10 @@ class Seen:
 
 
 def seen(database: Database, project: str | None = None) -> Seen:
-    """Return the sums over the videos and latest release of `project`, or over the whole root if it is None."""
+    """Return the sums over the videos and latest release of `project`, or over the whole root if it is None.
+
+    The project's rejected videos are included, and withdrawn releases are ignored.
+    """
     with database.reading() as session:
         spent = spent_by_stage_in(session, project).get(WorkStage.DOWNLOADING)
         videos = [value or 0 for value in session.execute(_videos(project)).one()]

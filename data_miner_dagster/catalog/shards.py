@@ -27,11 +27,9 @@ from data_miner_dagster.domain.work import ShardRange, WorkStage
 _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
+"""The wait in seconds after the first request for runs to join in."""
 _MOST_ASK_SECONDS: Final = 3600.0
-"""The longest wait in seconds for requested runs to join in.
-
-The wait doubles with each request until one of these runs finishes a shard.
-"""
+"""The longest wait in seconds between two requests for runs to join in."""
 _ROWS_A_STATEMENT: Final = 1000
 
 
@@ -204,7 +202,8 @@ def sharings(database: Database) -> list[Sharing]:
 def ask_to_join(database: Database, plan: ShardPlan, number: int) -> int | None:
     """Record that `number` more runs are requested, and set the earliest time of the next request.
 
-    The wait doubles with each request until one of the requested runs finishes a shard.
+    The wait is a minute after the first request. It doubles with each further request, up to an hour, and is a minute
+    again after one of the requested runs has finished a shard.
 
     Returns:
         The number of runs that were requested before, or None if the plan has ended.

@@ -19,6 +19,10 @@ def snapshot_catalog(database: Database, file: Path) -> None:
     """Write all committed data of an SQLite or PostgreSQL catalog to a new SQLite file, without delaying writers.
 
     SQLite's backup function reads the file in one step. PostgreSQL is read in one transaction that sees a single state.
+
+    Raises:
+        sqlite3.Error: an SQLite catalog cannot be read, or the new file cannot be written.
+        SQLAlchemyError, DataMinerError: PostgreSQL cannot be read, or the copy of it cannot be written.
     """
     if database.file is not None:
         KeptLog(database.file).put_back()
@@ -39,6 +43,11 @@ def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
 
     Claims, leases and batches belong to processes that are not running here, so their work becomes free, as after a
     kill. If a project's file was under the old root, its path is changed to the new root.
+
+    Raises:
+        ConfigError: the catalog was created by a newer version of this package.
+        CatalogError: the catalog is damaged.
+        TransientError: the disk is full, or the file cannot be opened.
     """
     database = Database(sqlite_url(file))
     initialize(database)

@@ -15,7 +15,10 @@ from data_miner_dagster.catalog.writers import insert_absent
 
 
 def read_splits(database: Database, project: str, shares: str) -> dict[str, str]:
-    """Return the splits that were drawn with these shares (`split_memory.shares_text`), by video key, sorted by key."""
+    """Return the splits that were drawn with these shares (`split_memory.shares_text`), by video key, sorted by key.
+
+    For a video that is divided between splits, the value is the text of its cut (domain/splits.py).
+    """
     query = (
         select(VideoSplitRow.video_key, VideoSplitRow.split)
         .where(VideoSplitRow.project_name == project, VideoSplitRow.shares == shares)
@@ -26,7 +29,7 @@ def read_splits(database: Database, project: str, shares: str) -> dict[str, str]
 
 
 def add_splits(session: Session, project: str, shares: str, splits: Mapping[str, str]) -> None:
-    """Store the splits of videos that have none yet for these shares. Existing splits never change."""
+    """Store splits, or texts of cuts, of videos that have none yet for these shares. Existing ones never change."""
     rows = [
         {"project_name": project, "shares": shares, "video_key": video_key, "split": split}
         for video_key, split in sorted(splits.items())

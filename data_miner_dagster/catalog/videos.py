@@ -338,9 +338,10 @@ def retry_videos_in(
 
 
 def delete_videos(database: Database, video_keys: Collection[str], *, only_unwanted: bool = True) -> list[str]:
-    """Delete videos, their memberships and their records. Return the deleted keys, sorted.
+    """Delete videos with their memberships, holds, failures and measurements. Return the deleted keys, sorted.
 
-    With `only_unwanted`, videos that a project wants at the time of the deletion are kept.
+    With `only_unwanted`, videos that a project wants at the time of the deletion are kept. Files, verdicts, splits and
+    answers of verifiers are kept in any case.
     """
     removed: list[str] = []
     with database.transaction() as session:

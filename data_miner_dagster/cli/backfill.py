@@ -82,7 +82,7 @@ def backfill(
 
 
 def _lines_of_choice(asset: str, project: str, choice: "BackfillChoice", num_runs: int) -> "Iterator[str]":
-    """Yield a line about the chosen videos, and a line with a remedy for each stage at which other videos failed."""
+    """Yield a line about the chosen videos, and a line with a remedy for each stage at which left-out videos failed."""
     from data_miner_dagster.domain.work import ASSETS
 
     left_out = f"; left out: {choice.left_out}" if choice.left_out else ""

@@ -49,15 +49,18 @@ def backup(
         f"a backup in {store.shown} would have {what}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}"
     )
     if snapshot.num_gone:
-        gone = counted(snapshot.num_gone, "file was", "files were")
+        gone = counted(snapshot.num_gone, "file or folder was", "files or folders were")
         them = "it" if snapshot.num_gone == 1 else "them"
-        echo(f"{gone} removed or replaced during the backup, so the backup lacks {them}")
+        echo(
+            f"{gone} removed or replaced while being read, so the backup lacks {them}; the next backup will include "
+            "any replacement"
+        )
 
 
 def restore(
     source: Annotated[str, typer.Option("--from", help=_PLACE_HELP)],
     snapshot: Annotated[
-        str | None, typer.Option("--snapshot", help="The backup to restore. Default: the latest.")
+        str | None, typer.Option("--snapshot", help="The id of the backup to restore. Default: the latest.")
     ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
@@ -73,8 +76,8 @@ def restore(
     if platform.config.storage.catalog_url is not None:
         raise ConfigError(
             "a catalog URL is set, but the catalog of a backup is restored into the root; remove "
-            "platform.storage.catalog_url, unset DATA_MINER_CATALOG_URL, and run `data-miner migrate-to URL` after the "
-            "restore"
+            "platform.storage.catalog_url and unset DATA_MINER_CATALOG_URL, restore again, and then run `data-miner "
+            "migrate-to URL` to move the catalog to the server"
         )
     store = open_place(platform.config.objects, source)
     with writing_to_root(platform.root):
@@ -91,7 +94,7 @@ def restore(
     finally:
         if lock is not None:
             os.close(lock)
-    there = f"; {outcome.num_there:,} existed there already" if outcome.num_there else ""
+    there = f"; {outcome.num_there:,} had been restored before" if outcome.num_there else ""
     files, were = counted(outcome.num_files, "file"), "was" if outcome.num_files == 1 else "were"
     echo(f"{files} from backup {outcome.snapshot.id} {were} restored to {platform.root}{there}")
     again = f"--root {quote(str(platform.root))}"

@@ -40,6 +40,9 @@ def remove_stray_partitions(platform: "Platform") -> int | None:
     """Remove the partitions of videos and projects that are not in the catalog; return the number removed.
 
     Return None if some of them cannot be removed until a run in flight has ended.
+
+    Raises:
+        ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     from data_miner_dagster.history.partition_keys import remove_stray_keys
 
@@ -59,6 +62,9 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
         platform: the platform of one root.
         needles: strings that identify the forgotten videos, such as their keys and addresses.
         projects: the names of the projects that contained the videos.
+
+    Raises:
+        ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     from data_miner_dagster.catalog.database import compact_sqlite
     from data_miner_dagster.cli.dagster_tables import delete_dagster_rows, reclaim_dagster_space

@@ -25,6 +25,9 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
 
     Each record is an observation of the stage's asset. A scope without a stage is recorded at downloading if it names
     videos, otherwise at releasing. At most the first 25 videos are recorded, and nothing without a Dagster instance.
+
+    Raises:
+        ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     from data_miner_dagster.deployment import standing_dagster_home
     from data_miner_dagster.domain.work import ASSETS, VIDEO_STAGES, WorkStage
@@ -54,7 +57,10 @@ def cancel_batches(platform: "Platform", batches: "Mapping[int, str | None]") ->
 
     Args:
         platform: the platform of one root.
-        batches: the id of each batch's run by the id of the batch. It is None if no run has taken the batch yet.
+        batches: run ids by batch id. A run id is None if no run has taken the batch yet.
+
+    Raises:
+        ConfigError: Dagster's settings or one of its databases cannot be used.
     """
     from data_miner_dagster.catalog.holds import mark_paused
     from data_miner_dagster.sensors.lost_work import run_of_batch
