@@ -9,7 +9,10 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=deduplicated_frames, partitions_def=PROJECTS, blocking=True)
 def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """No two representatives are near-duplicates, and every duplicate is a near-duplicate of its representative."""
+    """No two representatives are near-duplicates, and every duplicate is a near-duplicate of its representative.
+
+    If there are many frames, only a sample of the representatives is compared with all others.
+    """
     from data_miner_dagster.operations.deduplication.check import check_deduplication
 
     opened = platform.open()

@@ -9,7 +9,10 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=filtered_frames, partitions_def=PROJECTS, blocking=True)
 def every_frame_is_decided(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every frame of every ready member video has exactly one decision, and every dropped frame has a reason."""
+    """Every frame of every ready member video has exactly one decision, with a reason if and only if it is dropped.
+
+    Videos that filtering left out are not checked.
+    """
     from data_miner_dagster.operations.filtering.check import check_decisions
 
     opened = platform.open()

@@ -10,7 +10,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 
 @dg.asset_check(asset=dataset, partitions_def=PROJECTS)
 def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """Every file of the current release exists and matches the checksum that the release records."""
+    """Every file of the current release exists and matches its recorded checksum, and the catalog has the release."""
     from data_miner_dagster.operations.releasing.check import check_release
 
     check = check_release(platform.open(), context.partition_key)
@@ -33,7 +33,8 @@ def release_is_whole(context: dg.AssetCheckExecutionContext, platform: PlatformR
 def splits_do_not_leak(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """No two images from different videos in different splits look alike.
 
-    The images are compared by perceptual hash, and by the encoder that deduplication did not use.
+    The images are compared by perceptual hash, and by the encoder that deduplication did not use. Pairs that people
+    judged to be different do not count.
     """
     from data_miner_dagster.operations.releasing.leaks import check_leaks
 

@@ -25,7 +25,7 @@ def deduplicated_frames(
 ) -> dg.MaterializeResult[None]:
     """The duplicate group of every kept frame, with the group's representative and the frame's similarity to it.
 
-    No two representatives are near-duplicates of each other. Every other frame is a near-duplicate of its
+    No two representatives are near-duplicates of each other. Every other kept frame is a near-duplicate of its
     representative.
     """
     from data_miner_dagster.operations.deduplication.deduplicate_project import deduplicate_project
