@@ -322,8 +322,8 @@ class ItemGuard:
         if fault.outage is not None:
             return OutageError(
                 fault.outage,
-                f"{self._stage}: {which} failed with the same error: {fault.line}; nothing was recorded for them, and "
-                "they are retried automatically; fix the cause (disk, mount, permissions, memory)",
+                f"{self._stage}: {which} failed with the same error: {fault.line}; nothing was recorded for them; fix "
+                "the cause (disk, mount, permissions, memory) and run again; `data-miner up` retries automatically",
             )
         return SystematicFaultError(
             f"{self._stage}: {which} failed with the same internal error, which is a fault of this program and not of "

@@ -1,4 +1,4 @@
-"""Let a project's stage leave out videos with damaged files, and videos that caused an internal fault.
+"""Let a project's stage leave out videos with damaged files, and videos that caused an internal error.
 
 A stage that detects one of these videos starts again without it, and reports it in the outcome's counts and in the
 video's membership. The next build examines the video again.
@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 
 from data_miner_dagster.catalog.transitions import move_project_videos
 from data_miner_dagster.domain.errors import PermanentError
-from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.item_faults import ItemFault
@@ -24,23 +23,23 @@ _KEY: Final = "data_miner.left_out"
 
 
 class VideosLeftOutError(PermanentError):
-    """Raised when some videos of a project cannot be used. `lines` has the reasons, by video key."""
+    """Raised when some videos or frames of a project cannot be used. `lines` has the reasons, by key or frame id."""
 
     def __init__(self, faults: Mapping[str, ItemFault]) -> None:
         key = min(faults)
-        more = f" (and {counted(len(faults) - 1, 'more video')})" if len(faults) > 1 else ""
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(f"{key}: {faults[key].line}{more}")
         self.lines = {key: fault.line for key, fault in sorted(faults.items())}
 
 
 def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[str, str]]:
-    """Return the result of `work`, and the reasons why videos were left out, by video key.
+    """Return the result of `work`, and the reasons why videos or frames were left out, by video key or frame id.
 
-    `work` is called with the reasons so far. Whenever it raises a `VideosLeftOutError` for more videos, it is called
-    again.
+    `work` is called with the reasons so far. Whenever it raises a `VideosLeftOutError` for further videos or frames, it
+    is called again.
 
     Raises:
-        VideosLeftOutError: `work` raised it for videos that were already left out.
+        VideosLeftOutError: `work` raised it only for videos and frames that were already left out.
     """
     lines: dict[str, str] = {}
     while True:

@@ -139,7 +139,7 @@ class Platform:
 
     @property
     def root(self) -> Path:
-        """The absolute path of the folder that contains everything."""
+        """The absolute path of the root."""
         return self.layout.root
 
     @property
@@ -174,7 +174,7 @@ class Platform:
         if self.layout.restoring.exists():
             raise CatalogError(
                 f"a restore of a backup into {self.root} is running or was interrupted; wait for it, or run "
-                "`data-miner restore` again"
+                "the same `data-miner restore --from PLACE` again"
             )
         rooms = [] if self.may_begin_catalog else self.layout.filled_rooms()
         is_missing = self.catalog_url is None and not file.exists()
@@ -292,7 +292,7 @@ class Platform:
 
     @contextmanager
     def hold_shard(self, resource: str) -> Iterator[Claim]:
-        """Hold the claim on a shard of a project's work, without waiting for it.
+        """Hold the claim `resource` (`OpenShard.resource` or `student/<project>`), without waiting for it.
 
         Raises:
             ClaimHeldError: another worker holds the claim.
@@ -394,7 +394,7 @@ class Platform:
         if differing:
             raise ConfigError(
                 f"platform.extraction differs from the settings that {self.root} was sampled with "
-                f"({'; '.join(differing)}); frames are shared by all projects of a root, so restore the settings, or "
+                f"({'; '.join(differing)}); frames are shared by all projects of a root, so use those settings, or "
                 "use another --root"
             )
         return remembered

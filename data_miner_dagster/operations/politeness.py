@@ -1,4 +1,4 @@
-"""Enforce politeness towards sites when listing and downloading: circuit breakers, budgets, spacing and turns.
+"""Enforce politeness towards sites when listing and downloading: breakers, budgets, spacing and turns.
 
 Processes coordinate through the catalog. Within a process, an open breaker takes effect immediately: once the answer
 that opened it has been read, no thread sends another request that the breaker stops.
@@ -74,7 +74,7 @@ class NotYetError(TransientError):
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the video's turn has not come; try again in {seconds:.1f} s")
+        super().__init__(f"the download cannot start yet; try again in {seconds:.1f} s")
         self.seconds = seconds
 
 
@@ -133,7 +133,7 @@ class SitePoliteness:
             until = asked if is_open else now + timedelta(seconds=seconds)
             close_gate(self._database, scope, until, reason)
             self._close(scope, until)
-        what = "nothing is downloaded" if scope == EVERY_SITE else f"no requests are sent to {site}"
+        what = "no requests are sent to any site" if scope == EVERY_SITE else f"no requests are sent to {site}"
         logger.warning("%s: %s until %s", reason, what, _until_text(until))
         return until
 
@@ -142,10 +142,12 @@ class SitePoliteness:
         self.when_closed()
 
     def check_gate(self, site: str) -> GateState:
-        """Check that no process has opened the site's breaker. Return the site's state.
+        """Check that neither the site's breaker nor the one for all sites is open. Return their combined state.
+
+        An open breaker is also noted in this process.
 
         Raises:
-            PostponedError: the breaker is open.
+            PostponedError: one of the two breakers is open.
         """
         state = gate_state(self._database, site)
         if (gate := state.closed) is not None:
@@ -210,7 +212,7 @@ class SitePoliteness:
         """Wait until a listing request to a site is allowed. Listings are spaced like downloads, but use up no budget.
 
         Raises:
-            PostponedError: the site's breaker is open.
+            PostponedError: the site's breaker or the one for all sites is open.
         """
         self.check_gate(site)
         with self._lock:
@@ -272,6 +274,6 @@ class SitePoliteness:
             self.check_gate(site)  # the breaker has opened since the last check, or a budget is spent
             until = admission.wait_until or self._clock.now()
             raise PostponedError(
-                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; requests resume at {_until_text(until)}"
+                VideoErrorKind.RATE_LIMITED, until, f"{admission.reason}; downloads resume at {_until_text(until)}"
             )
         return admission.num_trips

@@ -1,7 +1,7 @@
-"""Prepare the models of builds while their videos are still being processed.
+"""Embed the prompts of builds, and load the models of builds in this process, before their videos are ready.
 
-Belongs here: work that is the same for all videos and always needed. Does not belong here: anything that a stage
-decides or writes.
+Belongs here: work that is the same for all videos and always needed. Does not belong here: decisions and results of
+stages. Only the vectors of prompts are stored, for reuse.
 """
 
 import importlib

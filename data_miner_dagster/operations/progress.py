@@ -310,7 +310,7 @@ class Standing:
     """One entry for each project that has videos due."""
     runs: tuple[RunProgress, ...]
     num_at_work: int
-    """The number of videos and projects in progress."""
+    """The number of live claims: on the project and its videos, or on anything (also an export or rebuild)."""
 
     @property
     def is_over(self) -> bool:

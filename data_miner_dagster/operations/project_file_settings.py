@@ -42,5 +42,8 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
         raise ConfigError(f"{path}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigError(f"{path} cannot be changed ({why}); add the settings to it by hand") from error
+        raise ConfigError(
+            f"{path} cannot be changed ({why}); correct this, or run the command again without --write and add the "
+            "settings that it prints to the file"
+        ) from error
     return path

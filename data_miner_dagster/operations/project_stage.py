@@ -142,5 +142,6 @@ def require_table(platform: Platform, project: str, stage: ProjectStage) -> str:
 def not_ready(project: str, asset: str) -> NotReadyError:
     """Return the error for a project whose `asset` must be materialized first."""
     return NotReadyError(
-        f"project {project!r} has no {asset} yet; first materialize that asset and the assets upstream of it"
+        f"project {project!r} has no {asset} yet; run `data-miner run --config FILE`, or first materialize that asset "
+        "and the assets upstream of it"
     )

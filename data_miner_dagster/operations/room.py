@@ -261,7 +261,10 @@ class Room:
             yield from self.removable_caches()
 
     def removable_sources(self) -> Iterator[Removable]:
-        """Yield the source files of videos whose frames exist, then those of other videos that are not in progress."""
+        """Yield the files of videos with frames, then those of failed videos and of downloaded videos nobody wants.
+
+        In both groups, the least recently changed videos come first.
+        """
         with self._platform.database.reading() as session:
             videos = removable_sources(session)
         for video in videos:

@@ -24,7 +24,8 @@ def _check_plain(content: object, path: Path) -> None:
     if isinstance(content, Mapping):
         for key, value in content.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{path}: the key {key!r} is not text in YAML; put it in quotes")
+                kind = type(key).__name__
+                raise ConfigError(f"{path}: YAML reads a key as {kind} ({key!s:.60}); put it in quotes")
             _check_plain(value, path)
     elif isinstance(content, list):
         for value in content:

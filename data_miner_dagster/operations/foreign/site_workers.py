@@ -39,6 +39,8 @@ _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 class SiteWorkers(PooledWorkers):
     """A `SiteClient` in other processes, with the same requests, answers and callbacks. Thread-safe.
 
+    If a callback raises, the request ends and raises the same exception.
+
     Besides variables without secrets, such as `PATH`, a worker sees only the environment variables that the
     configuration, or the current address if the user wrote it, refers to.
     """
@@ -123,6 +125,8 @@ class SiteWorkers(PooledWorkers):
         accept: Callable[[VideoCandidate], None] = lambda _candidate: None,
     ) -> FetchedVideo:
         """Fetch a video into `folder` with `SiteClient.fetch` in a worker.
+
+        `accept` is called with the site's metadata before any of the video is fetched. Its exceptions propagate.
 
         Raises:
             VideoPermanentError: `SiteClient.fetch` raised it, or (LIMIT_EXCEEDED) the worker exceeded

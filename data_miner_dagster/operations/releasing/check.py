@@ -13,7 +13,8 @@ class ReleaseCheck:
     """The result of `check_release`.
 
     `problems` describes the missing and changed files, and states if the release is not in the catalog. If the manifest
-    is missing, or the list of checksums is missing or has changed, the other files are not checked.
+    is missing, or the list of checksums is missing or has changed, the other files are not checked. `num_files` is 0 if
+    the manifest is missing. `withdrawn_reason` is None if the release was not withdrawn.
     """
 
     version: str
@@ -28,7 +29,7 @@ class ReleaseCheck:
 
     @property
     def description(self) -> str:
-        """The first three problems and the remedy on one line, for the user."""
+        """If there are problems, the first three and the remedy on one line, for the user."""
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         problems = f"{', '.join(self.problems[:3])}{more}"
         return f"release {self.version} is damaged ({problems}); {REWRITE_REMEDY}"

@@ -117,9 +117,10 @@ class Labelling:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The inputs to the labels besides the tables and the configuration, as a JSON-compatible dict.
+        """What the released boxes depend on besides the tables and the configuration, as a JSON-compatible dict.
 
-        These inputs are part of a release's fingerprint.
+        It contains the ids of the answers behind the verdicts, and the settings of the calibration, or is empty if
+        there are neither. A release's fingerprint includes it.
         """
         return {
             **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),

@@ -16,6 +16,7 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
 from data_miner_dagster.models.provider import ModelRole, check_entry_available, is_on_this_machine
 from data_miner_dagster.operations.detection.neighbours import windows_fingerprint
+from data_miner_dagster.operations.foreign.stored_pictures import remedy_for_image
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.progress import Steps
 from data_miner_dagster.operations.releasing.inputs import (
@@ -43,7 +44,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
     names = sorted(now.keys() | then.keys())
     return [
         f"{name} is {now.get(name) or 'not installed'} here, but was {then.get(name) or 'not installed'} when the "
-        "release was built"
+        "release was built; add --any-versions to try nevertheless"
         for name in names
         if now.get(name) != then.get(name)
     ]
@@ -52,7 +53,8 @@ def changed_versions(recipe: Recipe) -> list[str]:
 def changed_stages(recipe: Recipe) -> list[str]:
     """Return a line for each stage, except the report, whose version has changed since the release was built."""
     return [
-        f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage, 'unknown')}"
+        f"{stage} has changed: it was version {version}, and is now version {BUILD_VERSIONS.get(stage, 'unknown')}; "
+        "install the version of data-miner-dagster that built the release"
         for stage, version in sorted(recipe.stages.items())
         if BUILD_VERSIONS.get(stage) != version and stage != "report"
     ]
@@ -61,14 +63,20 @@ def changed_stages(recipe: Recipe) -> list[str]:
 def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:
     """Yield a line for each model of a release that is missing, is not on this machine, or has changed."""
     if are_models_unknown(recipe):
-        yield "a model was missing when the release was built, so the release does not record its models"
+        yield (
+            "a model was missing when the release was built, so the release does not record its models; restore the "
+            "release from a backup instead"
+        )
         return
     for role, (name, fingerprint) in sorted(recipe.models.items()):
         try:
             found = _role(platform, config, role)
             check_entry_available(found.entry)
             if found.fingerprint != fingerprint:
-                yield f"the weights or settings of model {name} have changed since the release was built"
+                yield (
+                    f"the weights or settings of model {name} have changed since the release was built; use "
+                    "the earlier ones again"
+                )
             elif not is_on_this_machine(found.entry):
                 # Imported here because only hub models need the hub's client.
                 from data_miner_dagster.models.hub import fetching_command
@@ -98,7 +106,7 @@ def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable
     if now.fingerprint != then[0]["fingerprint"]:
         yield (
             f"the model or parameters of verifier {name} have changed since the release was built, so its answers no "
-            "longer apply"
+            "longer apply; use the earlier ones again"
         )
 
 
@@ -112,7 +120,7 @@ def _role(platform: Platform, config: ProjectConfig, role: str) -> ModelRole[Any
 
 
 def lacking_files(
-    platform: Platform, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
+    platform: Platform, project: str, videos: Mapping[str, Mapping[str, Any]], left_out: Collection[str]
 ) -> Iterator[str]:
     """Yield a line for each problem with a video's files: frames, images or embeddings are missing or have changed.
 
@@ -120,6 +128,7 @@ def lacking_files(
 
     Args:
         platform: the platform of one root.
+        project: the name of the project.
         videos: the stored facts about each video with frames, by key.
         left_out: the video keys and frame ids that the release left out.
     """
@@ -129,15 +138,16 @@ def lacking_files(
         steps.advance()
         found = frames_identity(platform.layout, key)
         if found is None:
-            yield f"the frames of {key} are missing; materialize its `frames` again, if the catalog still has the video"
+            remedy = remedy_for_image(project, key)
+            yield f"the frames of {key} are missing; restore them from a backup, or {remedy}"
             continue
         if found.fingerprint != then["frames"]:
             yield (
                 f"the frames of {key} were extracted again after the release was built, from another file or with "
-                "different settings"
+                "different settings; restore them from a backup"
             )
             continue
-        yield from _lacking_images(platform, key, left_out)
+        yield from _lacking_images(platform, project, key, left_out)
         if encoder is None or not then["is_embedded"]:
             continue
         name, fingerprint = encoder
@@ -157,7 +167,7 @@ def _encoder_of(platform: Platform) -> tuple[str, str] | None:
         return None
 
 
-def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> Iterator[str]:
+def _lacking_images(platform: Platform, project: str, key: str, left_out: Collection[str]) -> Iterator[str]:
     lost = []
     for index, image in read_frame_images(platform.layout, key).items():
         path = image.file.path
@@ -168,7 +178,8 @@ def _lacking_images(platform: Platform, key: str, left_out: Collection[str]) -> 
         more = f" and {len(lost) - _MOST_IMAGES_NAMED} more" if len(lost) > _MOST_IMAGES_NAMED else ""
         names = ", ".join(lost[:_MOST_IMAGES_NAMED])
         images = counted(len(lost), f"image of {key} is", f"images of {key} are")
-        yield f"{images} missing or changed ({names}{more})"
+        remedy = remedy_for_image(project, key)
+        yield f"{images} missing or changed ({names}{more}); restore the frames from a backup, or {remedy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +237,15 @@ def lacking_releases(platform: Platform, project: str, version: str, recipe: Rec
     found = earlier_manifests(platform, project, version)
     for name, sha256 in sorted(recipe.earlier.items()):
         if name not in found:
-            yield f"release {name} is missing, but release {version} lists the changes since release {name}"
+            yield (
+                f"release {name} is missing, but release {version} lists the changes since release {name}; restore "
+                f"release {name} from a backup"
+            )
         elif found[name] != sha256:
-            yield f"the release.json of release {name} has changed since release {version} was built"
+            yield (
+                f"the release.json of release {name} has changed since release {version} was built; restore the file "
+                "from a backup"
+            )
 
 
 def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Recipe) -> Iterator[str]:

@@ -21,6 +21,7 @@ from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.deduplication.verdicts import pair_verdicts
 from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
+from data_miner_dagster.operations.foreign.stored_pictures import remedy_for_image
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.standing import existing_version
 from data_miner_dagster.stages.deduplication.appearances import telling_hashes
@@ -77,10 +78,11 @@ class LeakCheck:
         )
         if self.holds:
             return line
+        cosine = "" if self.encoder is None else "raise releasing.leak_cosine or "
         return (
             f"{line}: {'; '.join(self.named[:_MAX_NAMED])}; remove one video of each pair from the project, give both "
-            "videos the same split (releasing.fixed_splits), or, if the images differ, raise releasing.leak_cosine or "
-            "lower releasing.leak_hash_distance"
+            f"videos the same split (releasing.fixed_splits), or, if the images differ, {cosine}lower "
+            "releasing.leak_hash_distance"
         )
 
 
@@ -128,7 +130,7 @@ def _limits(releasing: ReleasingConfig, encoder: EncoderRole | None) -> LeakLimi
 def _compared_images(
     platform: Platform, config: ProjectConfig, encoder: EncoderRole | None, released: pa.Table
 ) -> ComparedImages:
-    hashes, contrast = _hashes_and_contrast(platform, released)
+    hashes, contrast = _hashes_and_contrast(platform, config.name, released)
     return ComparedImages(
         split_codes=_codes(released["split"]),
         video_codes=_codes(released["video_key"]),
@@ -149,16 +151,19 @@ def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
 
 def _hashes_and_contrast(
-    platform: Platform, released: pa.Table
+    platform: Platform, project: str, released: pa.Table
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]:
     hashes, contrast = np.empty(len(released), np.uint64), np.empty(len(released), np.float32)
     for video_key, start, stop in runs_of(released["video_key"].combine_chunks()):
         if not has_frames(platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; materialize its `frames` again")
+            raise PermanentError(f"the frames of {video_key} are missing; {remedy_for_image(project, video_key)}")
         frames = read_frames(platform.layout, video_key, ["frame_id", "perceptual_hash", "contrast"])
         wanted = released["frame_id"].slice(start, stop - start)
         rows = rows_of_ids(
-            wanted, frames["frame_id"], table=f"frames.parquet of {video_key}", remedy="materialize `dataset` again"
+            wanted,
+            frames["frame_id"],
+            table=f"frames.parquet of {video_key}",
+            remedy="run `data-miner run --config FILE` to build a new release",
         )
         hashes[start:stop] = frames["perceptual_hash"].to_numpy()[rows]
         contrast[start:stop] = frames["contrast"].to_numpy()[rows]

@@ -134,8 +134,9 @@ def plan_rebuild(
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
-            f"release {project} {name} cannot be rebuilt: its inputs are not stored, since another version of this "
-            "package built it or one of its videos was forgotten; restore the release from a backup instead"
+            f"release {project} {name} cannot be rebuilt: its inputs are not stored under this root, for example "
+            "because another version of this package built it or one of its videos was forgotten; restore the release "
+            "from a backup instead"
         )
     videos, files, config = {}, {}, None
     for row in read_stored_rows(inputs):
@@ -153,7 +154,7 @@ def plan_rebuild(
     plan.lacks.extend(changed_stages(recipe))
     plan.lacks.extend(lacking_models(of_then, config, recipe))
     plan.lacks.extend(lacking_verifier(of_then, config, content["models"]))
-    plan.lacks.extend(lacking_files(of_then, videos, content.get("left_out", ())))
+    plan.lacks.extend(lacking_files(of_then, project, videos, content.get("left_out", ())))
     if config.detection.tracking is not None:
         followed = _followed(file.parent, files, content["splits"]["by_video"].keys() - content.get(NOT_FOLLOWED, ()))
         plan.lacks.extend(lacking_windows(platform, config, followed))

@@ -187,7 +187,8 @@ def _written_manifest(platform: Platform, project: str, version: str) -> dict[st
     manifest = read_manifest(platform.layout.release_folder(project, version))
     if manifest is None:
         raise DataMinerError(
-            f"release {project} {version} disappeared while it was being recorded; materialize `dataset` again"
+            f"release {project} {version} disappeared while it was being recorded; run `data-miner run --config FILE` "
+            "or materialize `dataset` again"
         )
     return manifest
 

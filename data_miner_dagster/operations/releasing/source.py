@@ -24,6 +24,7 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY, TABLE_STAGES
 from data_miner_dagster.domain.verdicts import FramePlace
 from data_miner_dagster.export.records import EXTRA_COLUMNS, ReleaseImage, ReleaseVideo
 from data_miner_dagster.operations.detection.detect_project import num_unreadable_frames
+from data_miner_dagster.operations.foreign.stored_pictures import remedy_for_image
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import not_ready
 from data_miner_dagster.operations.releasing.labelling import Labelling
@@ -139,7 +140,7 @@ class ReleaseSource:
         self._paths["detected frames"] = platform.layout.detected_frames_table(project)
         for name, path in self._paths.items():
             if not path.is_file():
-                raise not_ready(project, name)
+                raise not_ready(project, "detections" if name == "detected frames" else name)
         self.verification = read_verification(self._paths["detected frames"])
         """The counts of the verifier's verdicts on the boxes, or None if the project has no verifier."""
         self.fingerprints = {name: read_fingerprint(path) or "" for name, path in self._paths.items()}
@@ -208,7 +209,7 @@ class ReleaseSource:
         """Return the outcome of one frame, with its image if it is released."""
         frame = rows.frames.get(frame_index)
         if frame is None:
-            raise self._stale("frames", f"{rows.video_key} has no frame {frame_index}")
+            raise self._stale("filtered_frames", f"{rows.video_key} no longer has frame {frame_index}")
         box_rows = rows.boxes.get(frame_index, [])
         split = split_at(place.split, frame["pts_seconds"])
         frame_place = FramePlace(rows.video_key, frame["pts_seconds"])
@@ -330,7 +331,8 @@ class ReleaseSource:
         return unseen
 
     def _stale(self, asset: str, why: str) -> OutOfDateError:
-        return OutOfDateError(f"project {self._project!r}: asset {asset} is out of date ({why}); materialize it again")
+        remedy = "run `data-miner run --config FILE`, or materialize it again"
+        return OutOfDateError(f"project {self._project!r}: asset {asset} is out of date ({why}); {remedy}")
 
     def _count_duplicates(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -347,7 +349,7 @@ class ReleaseSource:
     def _check_frames(self, video_key: str) -> None:
         """Raise a DataMinerError if the frames of a video are missing, or differ from those that were deduplicated."""
         if not has_frames(self._platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; materialize its `frames` again")
+            raise PermanentError(f"the frames of {video_key} are missing; {remedy_for_image(self._project, video_key)}")
         seen = self._frames_fingerprints.get(video_key)
         if seen is None:
             return
@@ -359,9 +361,7 @@ class ReleaseSource:
         boxes: dict[int, list[dict[str, Any]]] = {}
         for row in self._detections.rows_of(video_key).to_pylist():
             if row["class_name"] not in self._config.detection.classes:
-                raise self._stale(
-                    "detections", f"the table has the class {row['class_name']!r}, which is not in the class list"
-                )
+                raise self._stale("detections", f"it has class {row['class_name']!r}, which is not in the class list")
             boxes.setdefault(row["frame_index"], []).append(row)
         return boxes
 

@@ -59,7 +59,7 @@ class FoundImages:
         return {key: cut for key, cut in cuts.items() if cut is not None}
 
     def is_in_a_split(self, splits: Mapping[str, str]) -> npt.NDArray[np.bool_]:
-        """Return a bool per image, in the order of `add` calls, that is False for images between two splits."""
+        """Return an (N,) bool array, in the order of `add` calls, that is False for images between two splits."""
         parts = [np.ones(0, np.bool_)]
         for key, content in self.by_video.items():
             times = self._times.get(key) if cut_of(splits[key]) else None
@@ -71,7 +71,9 @@ class FoundImages:
 def split_videos(
     releasing: ReleasingConfig, source: ReleaseSource, found: FoundImages, decided: Mapping[str, str]
 ) -> tuple[list[tuple[str, ...]], dict[str, str]]:
-    """Return the groups of linked videos, and the split (or the cut) of every video with an image.
+    """Return the groups of linked videos, and the split of every video with an image, by video key.
+
+    For a video that is divided between splits, the value is the text of its cut (domain/splits.py).
 
     Args:
         releasing: the project's settings of releasing.
@@ -91,9 +93,10 @@ def split_videos(
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the splits of previously released videos and of those in `releasing.fixed_splits`, by video key.
+    """Return the remembered splits and those in `releasing.fixed_splits`, which take precedence, by video key.
 
-    Remembered cuts get the currently configured gaps.
+    For a video that is divided between splits, the value is the text of its cut (domain/splits.py), with the currently
+    configured gaps.
 
     Raises:
         ConfigError: `fixed_splits` names something that is not a video of the project.

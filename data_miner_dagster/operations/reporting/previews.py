@@ -351,7 +351,8 @@ def _spread(num_rows: int, num_wanted: int) -> pa.Array:
 def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | None = None) -> list[dict[str, Any]]:
     """Return up to `num_wanted` rows that cycle through the values of `column`.
 
-    Rows with the same value keep their order. Rows without a value are left out.
+    Rows with the same value keep their order. Only the first `8 * num_wanted` rows with each value are considered, and
+    rows without a value are left out.
 
     If `distinct` names a column, only the first row with each value of that column is returned.
     """

@@ -61,7 +61,7 @@ class Page:
 
     queue: ReviewQueue
     items: tuple[ReviewItem, ...]
-    num_open: int  # all open questions of the queue that match its filters, on any page
+    num_open: int  # open questions that match the filters, on any page; at most those that the index holds
     next_cursor: str | None  # the start of the next page, or None on the last page
 
 

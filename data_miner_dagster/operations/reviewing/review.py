@@ -226,7 +226,7 @@ class Review:
             self._tables, self._marks = _Tables(index, frames, items, StandingKeeper(index, frames)), marks
             self._standing = self._ranked = None
             return self._tables
-        raise TransientError(f"the tables of project {self._project!r} are being rewritten; reload the page later")
+        raise TransientError(f"the tables of project {self._project!r} are being rewritten; try again later")
 
     def _current(self) -> tuple[_Tables, Standing]:
         """Return the objects built from the project's tables, and the standing. Both are updated if necessary."""

@@ -33,11 +33,12 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     """Add the videos at an address or local path to a project. Return a (video key, is new) pair for each.
 
     Unusable entries, and videos removed on request, are left out. A member that was rejected or removed earlier is
-    restored.
+    restored, and does not count as new.
 
     Raises:
-        ConfigError: the project or file does not exist, the address contains a secret or cannot be listed, or all of
-            its videos were removed on request.
+        ConfigError: the project does not exist or its stored settings do not fit this version, the address or one that
+            it lists contains a secret, the address or path cannot be listed or has no usable video, or all of its
+            videos were removed on request.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     platform.project_config(project)

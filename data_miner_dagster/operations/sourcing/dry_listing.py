@@ -18,7 +18,7 @@ from data_miner_dagster.domain.records import Rejection, VideoCandidate
 from data_miner_dagster.domain.work import WorkStage
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_folder import base_folder_of, limits_of_file
-from data_miner_dagster.operations.sourcing.list_sources import by_rules, site_workers
+from data_miner_dagster.operations.sourcing.list_sources import by_rules, nothing_listed, site_workers
 from data_miner_dagster.operations.sourcing.listings import Listing, ask_all
 from data_miner_dagster.operations.sourcing.local_keys import LocalKeys
 from data_miner_dagster.operations.sourcing.queries import LocalFiles, ProjectFolder, queries_of_project
@@ -49,7 +49,7 @@ class DryListing:
 def list_without_keeping(platform: Platform, config: ProjectConfig, config_file: Path) -> DryListing:
     """List the sources of a project like `list_sources`, but without storing anything or fetching thumbnails.
 
-    The root's pauses between requests to a site and its circuit breakers for sites apply here too.
+    The root's pauses between requests to a site and its breakers for sites apply here too.
 
     Args:
         platform: a platform with a catalog. If the catalog has a project of this name, its members count as known.
@@ -67,8 +67,7 @@ def list_without_keeping(platform: Platform, config: ProjectConfig, config_file:
     with meter.working(), site_workers(platform) as client:
         listings = ask_all(platform, client, queries)
     if listings and all(listing.error is not None and not listing.candidates for listing in listings):
-        said = "; ".join(listing.problem for listing in listings[:3])
-        raise ConfigError(f"no source of project {config.name!r} could be listed: {config.shown.text(said)}")
+        raise ConfigError(config.shown.text(nothing_listed(config.name, listings)))
     candidates, num_repeated = first_of_each(item for listing in listings for item in listing.candidates)
     allowed = without_forgotten(platform.database, candidates)
     rules = rules_of(platform, config, str(config_file))

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -169,9 +169,13 @@ def _settle_failures(platform: Platform, project: str, queries: list[Query], lis
     has_any = any(listing.candidates for listing in failed)
     has_nothing_new = bool(failed) and len(failed) == len(listings) and not has_any
     if has_nothing_new and not find_videos(platform.database, project=project):
-        raise ConfigError(
-            f"no source of project {project!r} could be listed: " + "; ".join(item.problem for item in failed[:3])
-        )
+        raise ConfigError(nothing_listed(project, failed))
+
+
+def nothing_listed(project: str, failed: Sequence[Listing]) -> str:
+    """Return the message for a project of which no query found a candidate, with the problems of the first three."""
+    more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
+    return f"no source of project {project!r} could be listed: {'; '.join(item.problem for item in failed[:3])}{more}"
 
 
 def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> None:
@@ -202,21 +206,24 @@ def _num_of_removed_sources(platform: Platform, project: str, queries: list[Quer
     Rejected members and those added by hand are not counted.
     """
     present = {(query.source, query.text) for query in queries}
-    num_left = sum(
-        member.status is not ProjectVideoStatus.REJECTED
+    keys = [
+        member.video_key
+        for member in find_members(platform.database, project)
+        if member.status is not ProjectVideoStatus.REJECTED
         and member.source != RejectionRule.BY_HAND.value
         and (member.source, member.query) not in present
-        for member in find_members(platform.database, project)
-    )
-    if num_left:
+    ]
+    if keys:
         logger.warning(
-            "%s: the project still has %s from sources that its file no longer names; "
-            "run `data-miner delete-videos KEY --project %s` to remove a video",
+            "%s: the project still has %s from sources that its file no longer names (%s%s); to remove a video, run "
+            "`data-miner delete-videos KEY --project %s`",
             project,
-            counted(num_left, "video"),
+            counted(len(keys), "video"),
+            ", ".join(keys[:3]),
+            f" and {len(keys) - 3} more" if len(keys) > 3 else "",
             project,
         )
-    return num_left
+    return len(keys)
 
 
 def _cut_short_of(platform: Platform, listings: list[Listing]) -> list[Listing]:
@@ -227,7 +234,8 @@ def _cut_short_of(platform: Platform, listings: list[Listing]) -> list[Listing]:
 def _cut_short(platform: Platform, listing: Listing) -> str:
     return (
         f"stopped after {counted(len(listing.candidates), 'entry', 'entries')}, and there may be more; "
-        f"raise platform.downloading.limits.max_entries ({platform.config.downloading.limits.max_entries}) to list more"
+        f"raise platform.downloading.limits.max_entries ({platform.config.downloading.limits.max_entries}), then run "
+        "`data-miner populate --config FILE --force` to list more"
     )
 
 

@@ -44,5 +44,6 @@ def test_lacking_models__one_was_missing_when_the_release_was_built(tmp_path: Pa
     config = project_config("cyclists")
     recipe = present_recipe(platform, config, "v001", {})
     assert list(lacking_models(platform, config, recipe)) == [
-        "a model was missing when the release was built, so the release does not record its models"
+        "a model was missing when the release was built, so the release does not record its models; restore the "
+        "release from a backup instead"
     ]

@@ -96,7 +96,8 @@ def test_release_project__goes_on_without_a_video_whose_frames_are_gone(tmp_path
     (member,) = [row for row in find_members(platform.database, "cyclists") if row.video_key == "files-bbb"]
     assert (member.status.value, member.reason) == (
         "FAILED",
-        "internal_error: the frames of files-bbb are missing; materialize its `frames` again",
+        "internal_error: the frames of files-bbb are missing; run `data-miner backfill --asset frames --project "
+        "cyclists --force --keys-file FILE`, where FILE contains files-bbb, to extract its frames again",
     )
 
 

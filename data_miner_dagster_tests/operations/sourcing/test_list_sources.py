@@ -332,7 +332,9 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
     assert (listing.query, listing.error, listing.passed_over) == ("Part #1 of 2.mp4", None, None)
 
 
-def test_list_sources__videos_of_a_source_that_was_taken_out_are_told(platform: Platform, tmp_path: Path) -> None:
+def test_list_sources__videos_of_a_source_that_was_taken_out_are_told(
+    platform: Platform, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.mp4").write_bytes(name.encode())
@@ -341,4 +343,6 @@ def test_list_sources__videos_of_a_source_that_was_taken_out_are_told(platform: 
     assert "of_removed_sources" not in list_sources(platform, "p").counts
     add_project(platform, both[:1], config_file=tmp_path / "p.yaml")
     assert list_sources(platform, "p").counts["of_removed_sources"] == 1
+    (key,) = [row.key for row in find_videos(platform.database, project="p") if row.url.endswith("two.mp4")]
+    assert f"still has 1 video from sources that its file no longer names ({key}); to remove a video" in caplog.text
     assert len(find_videos(platform.database, project="p")) == 2
