@@ -26,7 +26,7 @@ _JSON_NAMES: Final = {"levelname": "level", "name": "logger", "exc_info": "excep
 
 
 def redacted(text: str) -> str:
-    """Return a string without cookies, tokens, signed query strings of URLs, or passwords in database URLs."""
+    """Return a string without registered secrets, cookies, tokens, signed query strings, or database passwords."""
     return _DATABASE_PASSWORD.sub(r"\1***\2", with_references(redact(text)))
 
 

@@ -149,7 +149,9 @@ class SiteWorkers(PooledWorkers):
         try:
             return FETCHED.validate_python(self._call("fetch", arguments, address, seconds, on_call))
         except WorkerLimitError as error:
-            said = self._of_limit(error, "the limit in platform.downloading.max_wall_seconds", seconds)
+            said = self._of_limit(
+                error, "the limit in platform.downloading.max_wall_seconds; raise it if downloads need longer", seconds
+            )
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"the site's answer {said}") from None
         except WorkerDiedError as error:
             raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that fetched the video {error}") from None
@@ -213,15 +215,19 @@ class SiteWorkers(PooledWorkers):
         )
 
     def _of_limit(self, error: WorkerLimitError, name_of_time: str, seconds: float) -> str:
-        limits, section = self._config.limits, "platform.downloading.limits"
+        limits = self._config.limits
         match error.which:
             case "wall":
                 return f"was still being read after {seconds:g} s, {name_of_time}"
             case "cpu":
-                return f"takes more CPU time to read than {section}.max_cpu_seconds ({limits.max_cpu_seconds:g}) allows"
+                what, limit = "CPU time", f"max_cpu_seconds ({limits.max_cpu_seconds:g})"
             case "memory":
-                return f"takes more memory to read than {section}.max_memory_bytes ({limits.max_memory_bytes}) allows"
-        return str(error)
+                what, limit = "memory", f"max_memory_bytes ({limits.max_memory_bytes})"
+            case _:
+                return "contains more data than a worker may return"
+        return (
+            f"takes more {what} to read than platform.downloading.limits.{limit} allows; raise it if you trust the site"
+        )
 
 
 def _named_in(text: str) -> dict[str, str]:

@@ -187,8 +187,8 @@ class FollowedVideo:
     """A video whose objects were followed for a release."""
 
     key: str
-    sha256: str | None
-    file_name: str | None
+    sha256: str | None  # of the video file, or None if it is not recorded
+    file_name: str | None  # of the video file, or None if it is not recorded
     pts_seconds: Sequence[float] = ()
     """The times of the video's images in the release. Other frames may have been examined too."""
 
