@@ -41,7 +41,7 @@ def failure_of_run(error: BaseException, stage: WorkStage, *, run_id: str | None
       projects share, memory or the network. In a stage that processes videos, an invalid setting also concerns the
       stage, because all videos share the settings.
     - Otherwise, the failure concerns the project that the run was working on, or the videos of the batch.
-    - The failure affects none of these if the run was ended, or if another worker took over its work.
+    - If the run was ended, or another worker took over its work, the kind is TAKEN_OVER, which charges no item.
     """
     scope, kind = _meaning(error, stage)
     line = str(error) if isinstance(error, DataMinerError) else fault_of_any(error)

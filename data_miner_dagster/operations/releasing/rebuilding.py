@@ -134,9 +134,8 @@ def plan_rebuild(
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
-            f"release {project} {name} cannot be rebuilt: its inputs are not stored under this root, for example "
-            "because another version of this package built it or one of its videos was forgotten; restore the release "
-            "from a backup instead"
+            f"release {project} {name} cannot be rebuilt: its inputs are not stored here, for example because "
+            "another version built it or one of its videos was forgotten; restore the release from a backup instead"
         )
     videos, files, config = {}, {}, None
     for row in read_stored_rows(inputs):
