@@ -70,7 +70,7 @@ class NotYetError(TransientError):
     """Raised if a video must wait a short time before its download can start.
 
     It waits for its turn at a site, for another video's test of the site, or for disk space that other downloads have
-    reserved. No request was sent, and nothing was recorded.
+    reserved. No request was sent, and nothing was recorded for the video.
     """
 
     def __init__(self, seconds: float) -> None:

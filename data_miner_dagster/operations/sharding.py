@@ -82,7 +82,7 @@ def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
 
 
 def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Callable[[], bool]) -> int:
-    """Process free shards of a plan. Return how many this run processed.
+    """Process shards of a plan until none is free, `may_go_on` returns False or the plan ends. Return their number.
 
     Args:
         platform: the platform.

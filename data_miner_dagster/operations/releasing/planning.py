@@ -51,7 +51,7 @@ class Choice:
     frames: Mapping[str, npt.NDArray[np.int32]]  # frame indices by video; videos without chosen images are omitted
 
     def of(self, video_key: str) -> frozenset[int]:
-        """Return the frame indices of the chosen images of one video, of which there must be at least one."""
+        """Return the frame indices of a video's chosen images. The video must have at least one."""
         return frozenset(self.frames[video_key].tolist())
 
 

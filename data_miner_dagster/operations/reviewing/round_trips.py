@@ -147,6 +147,7 @@ def find_sent(
 
     Raises:
         ConfigError: the export or release does not exist, or neither is given and the file is not in an export.
+        DataMinerError: the manifest of the release is damaged.
     """
     if version is not None:
         return _of_release(platform.layout.release_folder(project, existing_version(platform, project, version)))

@@ -72,6 +72,7 @@ def send_frames(
         ConfigError: the project does not exist, the tool or queue is not supported, or `to` cannot be used.
         DataMinerError: the queue has no open question, the image of a frame is missing, or the written export cannot be
             read back.
+        TransientError: the project's tables are being rewritten.
     """
     if tool not in ROUND_TRIP_FORMATS:
         raise ConfigError(f"`--for {tool}` is not a supported tool; use one of {', '.join(ROUND_TRIP_FORMATS)}")
