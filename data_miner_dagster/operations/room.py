@@ -182,8 +182,8 @@ class Room:
     def promise(self, session: Session, row: VideoRow) -> RoomFound:
         """Return whether a download may start. If so, and if there is a quota, reserve the download's space.
 
-        `session` is the transaction that starts the download. The caller must have called `make_for`, which measures the
-        other files under the root.
+        `session` is the transaction that starts the download. The caller must have called `make_for`, which measures
+        the other files under the root.
         """
         quota = self._config.quota
         if quota is None:
