@@ -1,5 +1,6 @@
 """Order the questions of the review, the most useful first. Pure functions of arrays.
 
+    student          frames by the most confident box that only the labels or only the student have, highest first
     unsure           fewest unsure boxes first, then frames with the rarest class, then nearest to a threshold
     disagreement     frames by their most confident box that not all detectors of an ensemble reported, highest first
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn
@@ -9,8 +10,7 @@
     duplicates       group by group, least similar pair first, and in the same order within a group
     browsing         a class: nearest to its threshold first; a video: in order of time
 
-Ties are broken by video, then time, then box. The same state gives the same order. Does not belong here: the order of
-the queue `student`, which follows from a table (operations/reviewing/index.py).
+Ties are broken by video, then time, then box. The same state gives the same order.
 """
 
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ class SimilaritiesHeader:
     encoder_name: str
     encoder_fingerprint: str
     texts: tuple[str, ...]
-    templates: tuple[str, ...]
+    templates: tuple[str, ...]  # of `filtering.templates`: each prompt is embedded in all of them
     videos: tuple[ScoredVideo, ...]
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The sha256 digests of the exemplars, by the words of their prompt. Prompts without exemplars are omitted."""

@@ -1,4 +1,4 @@
-"""ASGI middleware that refuses requests that a foreign web page makes a browser send.
+"""ASGI middleware that refuses requests that a foreign web page could make a browser send.
 
 Dagster's web server has no accounts and listens on loopback. However, any page in a browser can reach loopback with a
 form or link to a mutation, with a WebSocket, or with a name that the page's owner points at 127.0.0.1 (DNS rebinding).
@@ -58,7 +58,7 @@ def changes_something(query: str) -> bool:
 
 
 class Guard:
-    """An ASGI application that refuses requests that a foreign web page makes a browser send.
+    """An ASGI application that refuses requests that a foreign web page could make a browser send.
 
     It passes all other requests on to `app`.
 
