@@ -1,9 +1,9 @@
 """The pictures of the review pages: frames by video key and index, at full or small size.
 
-At full size, frames that extraction encoded are sent as stored, after comparing their bytes with the checksum in the
-table of frames. Untrusted pictures (operations/foreign/stored_pictures.py) are decoded by workers and re-encoded, never
-sent unchanged. No path is built from the text of an address: storage/layout.py checks the key, and the table provides
-the file name.
+At full size, frames that extraction encoded as JPEG are sent as stored, after comparing their bytes with the checksum
+in the table of frames. All other pictures are encoded as JPEG again. Untrusted pictures
+(operations/foreign/stored_pictures.py) are decoded by workers, and are never sent unchanged. No path is built from the
+text of an address: storage/layout.py checks the key, and the table provides the file name.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ SMALL_SIDE: Final = 320
 """The longer side of a small picture, in pixels."""
 _SHOWN_SIDE: Final = 1280
 _JPEG: Final = b"\xff\xd8\xff"
+_JPEG_SUFFIX: Final = ".jpg"
 _QUALITY: Final = 88
 _SMALL_QUALITY: Final = 80
 _MOST_CACHED_BYTES: Final = 48_000_000
@@ -107,14 +108,14 @@ class FramePictures:
     def picture(self, video_key: str, frame_index: int, *, is_small: bool) -> EncodedPicture | None:
         """Return the picture of a frame, with a longer side of at most `SMALL_SIDE` pixels if `is_small`.
 
-        At full size, an untrusted picture is limited to 1280 pixels instead. Return None if the frame does not exist,
-        or if its file is missing or damaged.
+        At full size, an untrusted picture, or a frame that is not stored as a JPEG, is limited to 1280 pixels instead.
+        Return None if the frame does not exist, or if its file is missing or damaged.
         """
         image = self._tables.image(video_key, frame_index)
         if image is None:
             return None
         try:
-            if not is_small and not image.file.is_foreign:
+            if not is_small and not image.file.is_foreign and image.file.path.suffix == _JPEG_SUFFIX:
                 return EncodedPicture(_stored_jpeg(image), image.sha256)
             make = self._small if is_small else self._shown
             return EncodedPicture(self._cache.get((image.sha256, is_small), lambda: make(image)), image.sha256)

@@ -239,6 +239,17 @@ def test_picture__ours_is_sent_as_stored_and_a_strangers_encoded_again(tmp_path:
     assert damaged.status == 404
 
 
+def test_picture__of_a_frame_that_is_stored_as_png(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    write_pictures(platform.layout, "files-png", [coded(1, "PNG")], file_name=["000000.png"], width=640, height=480)
+    folder = platform.layout.frames_folder("files-png")
+    (folder / "000000.jpg").rename(folder / "000000.png")
+    with served(platform) as site:
+        answer = site.ask("/pictures/files-png/0", Cookie=site.cookie())
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert answer.body.startswith(b"\xff\xd8\xff")
+
+
 def test_report__is_the_page_on_disk(site: ReviewSite, cookie: str) -> None:
     assert site.ask(f"/report/{PROJECT}/", Cookie=cookie).status == 404
     page = site.platform.layout.report_page(PROJECT)
