@@ -74,7 +74,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def refused_files(self) -> Path:
-        """The file that lists the refused project files. It exists only if a project file was refused."""
+        """The file that lists the refused project files. It exists only while a project file is refused."""
         return self.root / "refused_files.json"
 
     @property
@@ -308,11 +308,11 @@ class StorageLayout(PublishedLayout):
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
-        """Return the path of the file with the evaluation of the project's boxes against the latest ground truth."""
+        """Return the path of the file with the last evaluation, of the project's boxes or of a release."""
         return self.project_folder(project) / "evaluation.json"
 
     def filtered_table(self, project: str) -> Path:
-        """Return the path of the table with one row per frame of every member video."""
+        """Return the path of the table with one row per frame of each member video that has been filtered."""
         return self.table_of(project, ProjectStage.FILTERING)
 
     def deduplicated_table(self, project: str) -> Path:

@@ -44,7 +44,7 @@ class JudgedBoxes:
 
     confidences: Float64Array  # (A,)
     is_right: BoolArray  # (A,)
-    frames: Int64Array  # (A,) the frame of each box
+    frames: Int64Array  # (A,) the number of each box's frame among the judged frames
     edges: Float64Array = field(default_factory=lambda: np.array([-np.inf, np.inf]))  # edges of strata, ascending
 
     @classmethod

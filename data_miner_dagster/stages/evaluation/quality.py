@@ -66,7 +66,7 @@ class ReleaseQuality:
     precision_line: str
     missed_line: str
     num_answers: int  # judged boxes
-    num_frames: int  # frames with at least one judged box
+    num_frames: int  # frames with a judged box, or whose objects were all stated
     num_random_frames: int
     num_people: int
     first_day: str  # the ISO date of the first verdict
