@@ -74,9 +74,12 @@ def inspect_environment(platform: Platform) -> list[Part]:
     for what, look in looks.items():
         try:
             found += look()
+        except DataMinerError as error:
+            why, _, remedy = with_references(str(error)).partition("; ")
+            found.append(Part(what, State.PROBLEM, why, remedy))
         except Exception as error:  # noqa: BLE001 - any error concerns this part only
-            line = str(error) if isinstance(error, DataMinerError) else fault_of(error).line
-            found.append(Part(what, State.PROBLEM, with_references(line), "fix the cause that the message names"))
+            line = with_references(fault_of(error).line)
+            found.append(Part(what, State.PROBLEM, line, "fix the cause, or report this line"))
     return found
 
 
@@ -124,7 +127,7 @@ def _disk(platform: Platform) -> Iterator[Part]:
     least = platform.config.downloading.min_free_bytes
     value = f"{size_text(usage.free)} of {size_text(usage.total)} are free"
     if usage.free < least:
-        remedy = "free some space with `data-miner clean`, or lower that setting; until then, no download starts"
+        remedy = "free some space with `data-miner clean`, or lower the limit; until then, no download starts"
         value = f"{value}, less than platform.downloading.min_free_bytes ({size_text(least)})"
         yield Part("disk", State.PROBLEM, value, remedy)
     elif usage.free < 5 * least:
@@ -187,7 +190,7 @@ def _models(platform: Platform) -> Iterator[Part]:
     try:
         platform.models.check_available(())
     except DataMinerError as error:
-        why, _, remedy = str(error).partition(": " if ": " in str(error) else "; ")
+        why, _, remedy = str(error).partition("; ")
         yield Part("model cache", State.WARNING, f"{folder}: {why}", remedy)
     else:
         yield Part("model cache", State.OK, f"{folder}: the models of profile {profile} are present, or can be fetched")

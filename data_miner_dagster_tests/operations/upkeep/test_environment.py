@@ -94,6 +94,9 @@ def test_inspect_environment__short_disk_missing_gpu_and_models(
     assert parts["disk"].state is State.PROBLEM
     assert "less than platform.downloading.min_free_bytes" in parts["disk"].value
     assert parts["model cache"].state is State.WARNING
+    assert parts["model cache"].value.startswith(f"{tmp_path / 'models'}: model dinov3")
+    assert "; " not in parts["model cache"].value
+    assert parts["model cache"].remedy
     if parts["GPU"].value.startswith("none"):
         assert parts["GPU"].state is State.PROBLEM
         assert "platform.models.device" in parts["GPU"].remedy
