@@ -98,8 +98,8 @@ class EndpointVerifier:
     def replies(self, crops: Iterable[Crop], keep: Keep) -> Generator[Reply, None, None]:
         """Yield the replies to the crops as they arrive. No more crops are taken once the endpoint is unavailable.
 
-        Until an answer and its price are known, questions are asked one at a time. The reply
-        to a refused request is yielded when another request is accepted, or else at the end.
+        Until an answer and its price are known, questions are asked one at a time. The reply to a refused request is
+        yielded when another request is accepted, or else at the end.
 
         Raises:
             ConfigError: the key is missing or invalid, the address is not allowed, or the endpoint refuses every
@@ -136,8 +136,11 @@ class EndpointVerifier:
         for future in done:
             try:
                 found = future.result()
-            except (EndpointRefusedError, ConfigError) as error:
+            except EndpointRefusedError as error:
                 self._go_away(str(error), takes_none=True)
+                continue
+            except ConfigError as error:  # the endpoint's address is not allowed, as its message explains
+                self._go_away(str(error), takes_none=True, remedy="")
                 continue
             if isinstance(found, _Refused):
                 self._refused.append(found.reply)
@@ -171,13 +174,14 @@ class EndpointVerifier:
             self._go_away(self._refused[0].line, takes_none=True)
         yield from self._refused
 
-    def _go_away(self, line: str, *, takes_none: bool = False) -> None:
+    def _go_away(self, line: str, *, takes_none: bool = False, remedy: str | None = None) -> None:
         """Stop asking, because the endpoint is unavailable. Only the first call has an effect.
 
         Args:
             line: the reason.
             takes_none: True if the endpoint refuses every request, rather than being down or busy. If it has never
                 answered a request, its settings are at fault.
+            remedy: the end of the error message, or None to ask the user to correct the settings.
 
         Raises:
             ConfigError: `takes_none` is True, and the endpoint has never answered a request.
@@ -187,10 +191,8 @@ class EndpointVerifier:
         self.why_away = f"verifier {self.name}: {line}"
         self._pause.end()
         if takes_none and not self._is_known:
-            raise ConfigError(
-                f"{self.why_away}; correct its url, api_key, model or parameters in "
-                f"platform.models.endpoints.{self.name}"
-            )
+            settings = f"; correct its url, api_key, model or parameters in platform.models.endpoints.{self.name}"
+            raise ConfigError(f"{self.why_away}{settings if remedy is None else remedy}")
         logger.warning("%s; no more questions are asked in this run", self.why_away)
 
     def _ask(self, endpoint: ChatEndpoint, keep: Keep, crop: Crop) -> "Reply | _Refused":

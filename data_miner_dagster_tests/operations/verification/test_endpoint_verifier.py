@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data_miner_dagster.config.verification import EndpointConfig
+from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.verification.endpoint_verifier import EndpointVerifier
 from data_miner_dagster.operations.verification.replies import Crop, Reply
 from data_miner_dagster_tests.support.chat_server import ChatServer, always, chat_server, drips, refuses
@@ -60,6 +61,13 @@ def test_replies__whoever_stops_taking_them_ends_what_is_on_its_way() -> None:
             thread.join(45)  # what is on its way takes 60 s
         assert not any(thread.is_alive() for thread in threads)
     assert len(kept) < 50
+
+
+def test_replies__an_address_that_is_not_allowed_has_a_single_remedy() -> None:
+    config = EndpointConfig.model_validate({"url": "https://10.0.0.1/v1", "model": "eyes"})
+    found = EndpointVerifier("eyes", config, (), is_known=False)
+    with pytest.raises(ConfigError, match=r"^verifier eyes: 10\.0\.0\.1 resolves .* to allow it$"):
+        list(found.replies(crops(1), lambda _: None))
 
 
 @pytest.mark.parametrize("num_refused", [1, 2])
