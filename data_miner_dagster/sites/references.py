@@ -12,6 +12,7 @@ from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.secret_values import remember_secret
 
 _ASKER: Final = "platform.downloading"
+_COOKIES: Final = "platform.downloading.cookies"
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -53,7 +54,7 @@ def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER)
         asker: the setting that contains the reference, to be named in the error message.
 
     Raises:
-        ConfigError: the variable is not set, or the file cannot be read.
+        ConfigError: the variable is not set or is empty, or the file cannot be read.
     """
     if not is_reference(text):
         return text
@@ -70,11 +71,11 @@ def cookie_file_text(reference: str) -> str:
     `reference` is `file:PATH`, or `env:NAME` for a variable that contains the path.
 
     Raises:
-        ConfigError: the variable is not set, or the file cannot be read.
+        ConfigError: the variable is not set or is empty, or the file cannot be read.
     """
     kind, _, where = reference.partition(":")
-    path = Path(_from_environment(where) if kind == "env" else where).expanduser()
-    text = _from_file(path, "platform.downloading.cookies")
+    path = Path(_from_environment(where, _COOKIES) if kind == "env" else where).expanduser()
+    text = _from_file(path, _COOKIES)
     for line in text.splitlines():
         fields = line.split("\t")
         if len(fields) == 7:
@@ -88,11 +89,11 @@ def expand_address(address: NetworkAddress) -> str:
     The values are registered as secrets. A foreign address is always returned unchanged.
 
     Raises:
-        ConfigError: a variable is not set.
+        ConfigError: a variable is not set or is empty.
     """
 
     def value(match: re.Match[str]) -> str:
-        secret = _from_environment(match[1])
+        secret = _from_environment(match[1], "an address")
         remember_secret(secret)
         return secret
 

@@ -173,6 +173,13 @@ def test_fetch__a_text_that_nobody_answers_for_is_foreign(tmp_path: Path, text: 
     assert refused.value.kind is VideoErrorKind.POLICY
 
 
+def test_list_address__a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DM_NOT_THERE", raising=False)
+    address = OwnAddress("http://127.0.0.1:9/{env:DM_NOT_THERE}")
+    with SiteClient(config()) as client, pytest.raises(ConfigError, match=r"but an address refers to it; set it$"):
+        client.list_address(address, source="urls", query="q", found_at=utc_now())
+
+
 def _feed_of(server: HostileServer, num_items: int) -> OwnAddress:
     items = "".join(
         f"<item><title>{n}</title><enclosure url='{server.url(f'/{n}.mp4')}' type='video/mp4'/></item>"
