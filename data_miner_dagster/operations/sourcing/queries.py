@@ -108,7 +108,8 @@ def queries_of_project(
 ) -> Iterator[Query]:
     """Yield the queries of all sources in order, each once.
 
-    A source or list file that is not allowed or cannot be read yields a query whose `ask` raises SourceError.
+    A source, list file or line of a list file that is not allowed or cannot be used yields a query whose `ask` raises
+    SourceError.
     """
     seen: set[tuple[str, str]] = set()
     shown = config.shown
@@ -255,7 +256,7 @@ def _queries_of_url_file(source: UrlFilesSource, entry: str, folder: ProjectFold
             for line in list_entries(read_text_file(path, max_bytes=MAX_LIST_BYTES))
         ]
     except (SourceError, ConfigError, OSError) as error:
-        yield _failing(source.type, entry, str(error))
+        yield _failing(source.type, entry, _problem_of_file(error))
         return
     if not lines:
         yield _failing(source.type, entry, "the file contains no address; write one per line")
@@ -281,7 +282,15 @@ def _queries_of_query_file(source: SearchSource, entry: str, folder: ProjectFold
                 else:
                     yield _search(source, words, max_results)
     except (SourceError, ConfigError, OSError, ValueError, yaml.YAMLError) as error:
-        yield _failing(source.type, entry, " ".join(str(error).split()))
+        yield _failing(source.type, entry, _problem_of_file(error))
+
+
+def _problem_of_file(error: Exception) -> str:
+    """Return one line about an error that reading a list file raised."""
+    line = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return f"the path cannot be read ({error.strerror or line}); correct it or its permissions"
+    return f"the file is not valid YAML ({line}); correct it" if isinstance(error, yaml.YAMLError) else line
 
 
 def _read_query_file(content: object, max_results: int) -> Iterator[tuple[str, int]]:
@@ -313,7 +322,7 @@ def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
     matches = matches_of(entry, folder.path) if is_glob(entry) else []
     found = [match for match in matches if match.is_file()]
     if not found:
-        raise SourceError("the file does not exist; check the path")
+        raise SourceError("no file was found there; check the path")
     return [*folder.checked(found, is_text=True)]
 
 

@@ -92,7 +92,9 @@ def test_channels__only_new_stops_at_known_ones(platform: Platform, server: Host
 def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
     (tmp_path / "good.yaml").write_text("- red cars\n- {query: blue cars, max_results: 5}\n")
     (tmp_path / "bad.yaml").write_text("- {words: x}\n")
-    source = {"type": "search", "query_files": ["good.yaml", "bad.yaml", "gone.yaml"], "queries": ["red cars"]}
+    (tmp_path / "odd.yaml").write_text("- [red cars\n")
+    files = ["good.yaml", "bad.yaml", "odd.yaml", "gone.yaml"]
+    source = {"type": "search", "query_files": files, "queries": ["red cars"]}
     (tmp_path / "a.mp4").write_bytes(b"one")
     add_project(platform, [source, {"type": "files", "paths": ["a.mp4"]}], config_file=tmp_path / "p.yaml")
     with pytest.MonkeyPatch.context() as patch:  # no network in a test: every name is unknown
@@ -100,8 +102,10 @@ def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
         outcome = list_sources(platform, "p")
     assert outcome.counts["members"] == 1
     found = errors(platform)
-    assert found.keys() == {"red cars", "blue cars", "bad.yaml", "gone.yaml", "a.mp4"}
+    assert found.keys() == {"red cars", "blue cars", "bad.yaml", "odd.yaml", "gone.yaml", "a.mp4"}
     assert "neither a search text nor" in str(found["bad.yaml"])
+    assert str(found["odd.yaml"]).startswith("the file is not valid YAML (")
+    assert found["gone.yaml"] == "no file was found there; check the path"
     assert all(found[query] for query in ("red cars", "blue cars", "gone.yaml"))  # an error, no empty list
 
 
