@@ -157,7 +157,7 @@ def _lost_while_starting(
         if health.status is WorkerStatus.NOT_FOUND:
             unknown.add(run.run_id)
         elif health.status is WorkerStatus.FAILED:
-            failed[run.run_id] = f"the run failed while it was starting: {health.msg}"
+            failed[run.run_id] = f"the run failed while it was starting: {health.msg or 'the launcher gave no reason'}"
         else:
             # The run may have a lease of 90 s from an earlier call, when the launcher did not know it. The lease is
             # removed unless the process of the run has taken it over.
@@ -234,7 +234,7 @@ def _reason(process: ProcessIdentity | None, state: RunState) -> str:
     if state is RunState.GONE:
         return f"{where} has died"
     if state is RunState.HANGING:
-        return f"{where} has made no progress for longer than platform.runs allows"
+        return f"{where} has made no progress for longer than platform.runs.max_idle_seconds allows"
     return f"{where} has not reported for {LEASE_SECONDS:.0f} s"
 
 

@@ -47,7 +47,7 @@ def housekeeping(context: dg.ScheduleEvaluationContext, platform: PlatformResour
     job=JOBS[LIST_SOURCES],
     cron_schedule="17 */6 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Lists every project's sources again to find new videos. Projects whose file was deleted are skipped.",
+    description="Lists every project's sources again to find new videos. Projects whose file was deleted are left out.",
 )
 def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
     """Request a run for each project whose sources can be listed again now.

@@ -32,9 +32,12 @@ def release_versions(platform: Platform, project: str) -> list[str]:
 
 
 def read_manifests(platform: Platform, project: str) -> Manifests:
-    """Return the manifests of a project's complete releases on disk, by version.
+    """Return the manifests of a project's complete releases on disk, by version, oldest first.
 
     Reading manifests takes time, so callers read them once and pass them on.
+
+    Raises:
+        DataMinerError: the manifest of a release is damaged.
     """
     manifests: dict[str, dict[str, Any]] = {}
     for version in release_versions(platform, project):
@@ -47,7 +50,12 @@ def read_manifests(platform: Platform, project: str) -> Manifests:
 def remembered_splits(
     platform: Platform, project: str, releasing: ReleasingConfig, manifests: Manifests
 ) -> dict[str, str]:
-    """Return the split of every video ever released with the shares and grouping in `releasing`, by video key."""
+    """Return the remembered split of each video, by video key, for the shares and grouping in `releasing`.
+
+    These are the splits of every video ever released with them, and of rejected re-uploads, which have the split of
+    their original. For a divided video, the value is the text of its cut (domain/splits.py). `manifests` are those of
+    the project's releases (`read_manifests`).
+    """
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)
     return {**released_splits(manifests).get(text, {}), **rows}
@@ -85,7 +93,11 @@ def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:
 
 
 def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
-    """Return the generation of every video whose frames were ever decided for a release, by video key."""
+    """Return the generation of every video whose frames were ever decided for a release, by video key.
+
+    Raises:
+        DataMinerError: the manifest of a release is damaged.
+    """
     released = released_generations(read_manifests(platform, project))
     return {**released, **read_generations(platform.database, project)}
 

@@ -53,12 +53,13 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the sorted paths of at most `limit` images, or of all if it is None, in a folder and its subfolders.
+    """Return the paths of the images in a folder and its subfolders, sorted: the first `limit`, or all if it is None.
 
-    Each linked folder is searched once.
+    Hidden files and subfolders are left out. Each linked folder is searched once.
 
     Raises:
         ConfigError: the folder does not exist, or contains no image.
+        OSError: the folder cannot be read.
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder; give one that contains images")

@@ -47,7 +47,7 @@ def end_lost_work(get_instance: Callable[[], dg.DagsterInstance], platform: Plat
         return []
     instance = get_instance()
     dead = end_dead_runs(instance, database, is_ours=is_ours, idle_limit=platform.run_idle_limit)
-    lines = [f"ended run {run_id}, whose process has died or hangs" for run_id in dead]
+    lines = [f"ended run {run_id}, whose process could not start, has died or hangs" for run_id in dead]
     active = active_runs(instance)
     at_work = {run.run_id for run in active} | {batch_in(run.tags) for run in active}
     for batch in batches:

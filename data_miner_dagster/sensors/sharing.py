@@ -22,9 +22,10 @@ _WORTH_SECONDS: Final = 30.0
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
-    """Return requests for additional runs, up to the number of free slots in the pools; record them in the catalog.
+    """Return requests for additional runs, at most as many as the pools have free slots.
 
-    If no project shares its work, only the catalog is read.
+    The requests are recorded in the catalog. Nothing is requested for a project whose stage is closed or held. If no
+    project shares its work, only the catalog is read.
     """
     requests: list[dg.RunRequest] = []
     shared = sharings(platform.database)

@@ -46,7 +46,10 @@ def _state_of(platform: Platform, row: ProjectRow) -> ProjectState:
 
 
 def failures_by_project(platform: Platform, names: list[str]) -> dict[str, list[FailedStage]]:
-    """Return the last failure at each stage of the named projects, by project."""
+    """Return the last failure at each stage of the named projects, by project, in no particular order.
+
+    Projects without a failure are omitted.
+    """
     found: dict[str, list[FailedStage]] = {}
     with platform.database.reading() as session:
         # Only the retry time counts here. With a fingerprint, a failure would be retried at every change.

@@ -173,7 +173,7 @@ class SiteClient:
             raise SourceError(f"{shown[:_SHOWN]}: {problem}")
         extractor = ydl.extractor_for(expanded)
         if scheme not in ("http", "https") and not (scheme.endswith("search") and extractor.ie_key() != "Generic"):
-            raise SourceError(f"{shown}: only http and https addresses are accepted{scheme and f', not {scheme!r}'}")
+            raise SourceError(f"{shown}: the address must be http or https{scheme and f', not {scheme!r}'}; correct it")
         if extractor.ie_key() == "Generic":
             if is_direct_video_url(expanded):
                 return [VideoCandidate(key_of_url(text), text, source, query, 0, found_at, origin=Origin.OWN)]
@@ -190,7 +190,8 @@ class SiteClient:
                 # `from None`: the original may contain signed addresses, which a traceback would print.
                 raise self._source_error(error, site, shown) from None
         if not found and not (limits and limits.known_keys):
-            raise SourceError(f"{shown}: no video was found there; correct the address or the search words")
+            other = "`published_after`" if limits and limits.published_after else "the search words"
+            raise SourceError(f"{shown}: no video was found there; correct the address or {other}")
         return found
 
     def _list(

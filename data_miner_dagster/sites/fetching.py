@@ -26,6 +26,7 @@ from data_miner_dagster.sites.redaction import redact_url
 from data_miner_dagster.sites.transport import Errand
 
 _EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
+_TO_ACCEPT: Final = "to accept it, raise the limit, then run `data-miner retry --kind too_large`"
 
 
 class _QuietHttpFD(HttpFD):  # type: ignore[misc]
@@ -126,8 +127,7 @@ def too_large(config: DownloadingConfig) -> VideoPermanentError:
     """Return the error for a file larger than the configuration allows."""
     return VideoPermanentError(
         VideoErrorKind.TOO_LARGE,
-        f"the file is larger than platform.downloading.max_size_bytes={config.max_size_bytes}; raise the limit to "
-        "accept it",
+        f"the file is larger than platform.downloading.max_size_bytes={config.max_size_bytes}; {_TO_ACCEPT}",
     )
 
 
@@ -147,16 +147,18 @@ def check_limits(info: Mapping[str, Any], config: DownloadingConfig) -> None:
         VideoPermanentError: the video is live (kind LIVE), or too long or too large (kind TOO_LARGE).
     """
     if is_live(info):
+        setting = f"platform.downloading.unavailable_retry_days={config.unavailable_retry_days}"
+        wait = f", or wait for the retry ({setting})" if config.unavailable_retry_days is not None else ""
         raise VideoPermanentError(
             VideoErrorKind.LIVE,
-            "the video is live or has not started yet; it is downloaded once it has ended",
+            f"the video is live or has not started yet; once it has ended, run `data-miner retry --kind live`{wait}",
         )
     duration = duration_of(info)
     if duration is not None and duration > config.max_duration_seconds:
         raise VideoPermanentError(
             VideoErrorKind.TOO_LARGE,
             f"the video lasts {duration:.0f} s, more than platform.downloading.max_duration_seconds="
-            f"{config.max_duration_seconds:g}; raise the limit to accept it",
+            f"{config.max_duration_seconds:g}; {_TO_ACCEPT}",
         )
     if (clean_number(info.get("filesize")) or 0) > config.max_size_bytes:
         raise too_large(config)

@@ -66,7 +66,12 @@ class _Log:
 
 
 class GuardedYoutubeDL(yt_dlp.YoutubeDL):  # type: ignore[misc]
-    """A yt-dlp instance whose requests all obey a guard. It is not thread-safe: use one instance per thread."""
+    """A yt-dlp instance whose requests all obey a guard. It is not thread-safe: use one instance per thread.
+
+    Raises:
+        ConfigError: a reference in the configuration cannot be resolved, or yt-dlp's token interface is not supported
+            although a token provider is configured.
+    """
 
     def __init__(self, config: DownloadingConfig) -> None:
         self.guard = Guard(allowed_private_hosts=config.allowed_private_hosts)
@@ -141,7 +146,11 @@ def javascript_runtime() -> str | None:
 
 
 def format_wanted(config: DownloadingConfig) -> str:
-    """Return the format selector for yt-dlp. It excludes formats that must be merged, since merging requires ffmpeg."""
+    """Return the format selector for yt-dlp, which prefers formats of at most `max_height`.
+
+    Formats with audio are preferred if `include_audio` is set, and formats without audio otherwise. Formats that must
+    be merged are excluded, since merging requires ffmpeg.
+    """
     height = config.max_height
     kinds = ("b", "bv") if config.include_audio else ("bv", "b")
     fitting = [f"{kind}[height<={height}]" for kind in kinds]

@@ -181,6 +181,9 @@ def list_frames(folder: Path) -> list[Path]:
     """Return the pictures directly inside a folder, sorted by name in natural order.
 
     The list is empty if `folder` does not exist or contains no pictures.
+
+    Raises:
+        OSError: the folder cannot be read.
     """
     return _pictures_in(folder)[0] if folder.is_dir() else []
 
@@ -371,5 +374,6 @@ def _is_linked(source: Path, target: Path) -> bool:
 def _unreadable(source: Path, error: OSError) -> VideoPermanentError:
     return VideoPermanentError(
         VideoErrorKind.MISSING_FILE,
-        f"{source} cannot be read ({error.strerror or error}); check the path and its permissions",
+        f"{source} cannot be read ({error.strerror or error}); correct the path or its permissions, then run "
+        "`data-miner retry --kind missing_file`",
     )

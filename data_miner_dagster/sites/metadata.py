@@ -50,7 +50,7 @@ def address_in(value: object) -> ForeignAddress | None:
 
 
 def upload_date_of(info: Mapping[str, Any]) -> date | None:
-    """Return a video's upload date, or else the date of its timestamp, or None if the site states neither."""
+    """Return a video's upload date, or else the UTC date of its timestamp, or None if the site states neither."""
     day = as_date(info.get("upload_date"))
     stamp = clean_number(info.get("timestamp"))
     if day is None and stamp is not None and 0 <= stamp < 2**33:

@@ -25,8 +25,9 @@ def opt_out_of(headers: Any, html: str = "") -> str | None:
     """Return the directive in a page or its headers that opts out of automated use, or None if there is none.
 
     Sources: the X-Robots-Tag directives that img2dataset honours (noai, noimageai, noindex, noimageindex), and the
-    W3C's TDM Reservation Protocol. The directive `none`, which includes noindex, counts too. In the first 200,000
-    characters of `html`, meta elements named robots, data-miner or tdm-reservation are examined as well.
+    W3C's TDM Reservation Protocol. The directive `none`, which includes noindex, counts too. An X-Robots-Tag for a user
+    agent other than data-miner does not count. In the first 200,000 characters of `html`, meta elements named robots,
+    data-miner or tdm-reservation are examined as well.
     """
     for name, value in headers.items():
         if name.lower() == "tdm-reservation" and value.strip() == "1":

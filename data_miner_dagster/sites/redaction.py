@@ -53,7 +53,10 @@ def redact_url(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Redact the URLs in `text`, and replace the values that follow names of secrets with `***`."""
+    """Replace registered secrets, redact URLs, and replace the values that follow names of secrets with `***`.
+
+    After a name that is also a word of prose, such as `key`, only a value after `=` is replaced, not one after a colon.
+    """
     text = _URL.sub(lambda match: redact_url(match[0]), without_secrets(text))
     kept, end = [], 0
     for match in _NAME_AND_SIGN.finditer(text):

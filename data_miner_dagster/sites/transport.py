@@ -1,7 +1,8 @@
 """yt-dlp's only access to the network: a request handler with an address policy, byte limits and a deadline.
 
 yt-dlp's own handlers are not used. Everything that yt-dlp fetches (pages, manifests, fragments, files, redirects)
-passes through `GuardedHandler`, which opens each connection with `addresses.connect_checked`.
+passes through `GuardedHandler`, which checks the addresses of a host (addresses.py) before it connects. Behind a
+proxy, a host whose name only the proxy can resolve is not checked.
 """
 
 import http.client
@@ -50,7 +51,7 @@ class DeadlineExceededError(RequestError):  # type: ignore[misc]
 
 
 class QueueStoppedError(RequestError):  # type: ignore[misc]
-    """A request was not sent because the circuit breaker of its site, or the one for all sites, is open."""
+    """A request was not sent because the breaker of its site, or the one for all sites, is open."""
 
 
 @dataclass(slots=True)
@@ -88,12 +89,12 @@ class Errand:
 
         Raises:
             DeadlineExceededError: the deadline has passed.
-            QueueStoppedError: the circuit breaker has opened.
+            QueueStoppedError: the breaker of the site, or the one for all sites, is open.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
             raise DeadlineExceededError
         if not self.may_request(self.site):
-            raise QueueStoppedError("the circuit breaker of this site or of all sites is open, so no request is sent")
+            raise QueueStoppedError("the breaker of this site or of all sites is open, so no request is sent")
 
 
 class Deadlines:
@@ -173,7 +174,7 @@ class Guard:
 
         Raises:
             DeadlineExceededError: the deadline has passed.
-            QueueStoppedError: the circuit breaker has opened.
+            QueueStoppedError: the breaker of the site, or the one for all sites, is open.
             AddressRefusedError: an address of the host is not allowed.
             OSError: the host name cannot be resolved, or none of its addresses accepts a connection.
         """
@@ -192,7 +193,7 @@ class Guard:
 
         Raises:
             DeadlineExceededError: the deadline has passed.
-            QueueStoppedError: the circuit breaker has opened.
+            QueueStoppedError: the breaker of the site, or the one for all sites, is open.
             AddressRefusedError: an address of the host is not allowed.
             OSError: a host name cannot be resolved, or the proxy cannot be reached or does not connect to the host.
         """

@@ -28,8 +28,8 @@ class Listing:
     query: str
     candidates: tuple[VideoCandidate, ...]
     error: str | None  # without the query's name, which the caller shows
-    is_of_network: bool = False
-    passed_over: str = ""  # a remark on the other contents of a folder or glob
+    is_of_network: bool = False  # whether a network query has succeeded
+    passed_over: str = ""  # a remark on the files in a folder, glob or bucket that were left out
 
     @property
     def result(self) -> ListingResult:
@@ -51,6 +51,10 @@ def list_all(
 
     A network query is due if `force` is set, the project's configuration changed, or the query's last listing failed or
     is missing.
+
+    Raises:
+        SystematicFaultError, OutageError: the same internal error occurs in all queries (at least three), or in ten in
+            a row.
     """
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
@@ -63,7 +67,12 @@ def list_all(
 
 
 def ask_all(platform: Platform, client: SiteWorkers, queries: Sequence[Query]) -> list[Listing]:
-    """Run all `queries` concurrently, and return their results in order."""
+    """Run all `queries` concurrently, and return their results in order.
+
+    Raises:
+        SystematicFaultError, OutageError: the same internal error occurs in all queries (at least three), or in ten in
+            a row.
+    """
     if any(query.needs_network for query in queries):
         client.start()
 

@@ -34,7 +34,11 @@ class LocalKeys:
         return self._kept(*key_of_file(path, sha256_of), FILE_PREFIX)
 
     def key_of_frames(self, paths: Sequence[Path], sha256_of: Callable[[Path], str]) -> str:
-        """Return the key of a folder of pictures. `paths` are the pictures in order."""
+        """Return the key of a folder of pictures. `paths` are the pictures in order.
+
+        Raises:
+            OSError: a picture cannot be read.
+        """
         return self._kept(*key_of_frames(paths, sha256_of), FRAMES_PREFIX)
 
     def _kept(self, key: str, sha256: str | None, prefix: str) -> str:

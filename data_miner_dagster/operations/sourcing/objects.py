@@ -28,6 +28,8 @@ class ObjectListing:
 def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int) -> ObjectListing:
     """Return the object at an address, or up to `most` videos below it, sorted by path.
 
+    If there are more videos, those that the store lists first are returned.
+
     Raises:
         SourceError: the address is invalid, the bucket cannot be listed, or it has no videos at the address.
     """
@@ -46,7 +48,8 @@ def list_objects(config: ObjectsConfig, address: str, *, source: str, most: int)
         raise SourceError(str(error)) from error
     remark = Found([], passed_over).remark
     if not found:
-        raise SourceError(f"{url} contains no videos{f' ({remark})' if remark else ''}; correct the address")
+        others = f" ({remark})" if remark else ""
+        raise SourceError(f"{url} contains no videos{others}; add videos, or correct the address")
     found.sort(key=lambda entry: entry.path)
     return ObjectListing([_candidate(entry, source, address, rank) for rank, entry in enumerate(found)], remark)
 

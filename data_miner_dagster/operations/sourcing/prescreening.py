@@ -45,6 +45,8 @@ def prescreen(
     Raises:
         ConfigError: an exemplar of a positive prompt is missing or cannot be read.
         ModelError: an encoder is missing or cannot be loaded.
+        SystematicFaultError, OutageError: the same internal error occurs for all candidates (at least three), or for
+            ten in a row.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)

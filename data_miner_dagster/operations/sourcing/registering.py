@@ -64,14 +64,17 @@ def register_project_file(
     Raises:
         ConfigError: the file is invalid, uses a name in `taken`, differs from this root in `platform.extraction`, names
             an exemplar, project, release or model that does not exist, names a class that its detector does not know,
-            or uses a verifier that is not allowed.
+            uses a verifier that is not allowed, or uses a path, address or variable that it may not access;
+            or the root's stored sampling settings differ from the platform's.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
     file = load_project_file(path, limits, parse)
     _check_addresses(file, limits, path)
     if file.name in taken:
-        raise ConfigError(f"project {file.name!r} is already defined by {taken[file.name]}; rename one of them")
+        raise ConfigError(
+            f"project {file.name!r} is already defined by {taken[file.name]}; rename one of the two projects"
+        )
     _check_platform(platform.config, file, path)
     platform.check_sampling()
     known = find_project(platform.database, file.name)
@@ -135,7 +138,8 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
                 "shared by all projects of a root, so remove the section from this file, or use another --root"
             )
         logger.warning(
-            "%s: platform.%s has no effect (%s), since the platform's settings come from the file it was started with",
+            "%s: platform.%s has no effect (%s), since data-miner was started with other settings; remove the section "
+            "from this file, or start data-miner with these settings",
             path,
             section_name,
             "; ".join(differing),

@@ -39,8 +39,8 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """Return the rules of a registered project.
 
     Raises:
-        ConfigError: the project does not exist, or a blocklist file cannot be read. Without the blocklist, unwanted
-            videos would become members.
+        ConfigError: the project does not exist, or a blocklist file cannot be read or is not allowed. Without the
+            blocklist, unwanted videos would become members.
     """
     row = find_project(platform.database, project)
     return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)
@@ -50,7 +50,7 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
     """Return the rules of a project that was read from a file and may not be in the catalog.
 
     Raises:
-        ConfigError: a blocklist file cannot be read.
+        ConfigError: a blocklist file cannot be read, or is outside the folders that the project file may access.
     """
     project, rules = config.name, config.sourcing.rules
     folder, limits = base_folder_of(config_file), limits_of_file(platform, config_file)
@@ -82,7 +82,7 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
     """Return the rules of the projects that want each video, by video key and project.
 
     Raises:
-        ConfigError: a blocklist file of one of the projects cannot be read.
+        ConfigError: a blocklist file of one of the projects cannot be read or is not allowed.
     """
     wanting = projects_wanting(platform.database, video_keys)
     projects = sorted({project for names in wanting.values() for project in names})

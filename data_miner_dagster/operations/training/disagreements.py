@@ -54,7 +54,8 @@ def write_disagreements(
         path: the path of the table to write, with the columns of SCHEMA.
 
     Raises:
-        ModelError: the student cannot be loaded.
+        ModelError: the student cannot be loaded, or the device does not have enough memory for one image.
+        DataMinerError: a table of the release is damaged.
     """
     models = platform.config.models
     registry = {**models.registry, student.name: entry}

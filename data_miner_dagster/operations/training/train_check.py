@@ -106,7 +106,7 @@ def train_check(
             or to evaluate on; or `platform.models.allowed_licences` excludes the licence of Ultralytics.
         ClaimHeldError: another process is training on a release of this project.
         ModelError: training fails, or the student cannot be loaded.
-        DataMinerError: the release is damaged.
+        DataMinerError: the release, or the record of its existing student, is damaged.
     """
     settings = settings or TrainingSettings()
     network_of(settings.network)  # refuses a wrong name before anything else is done
@@ -195,8 +195,8 @@ def _train(
         except (WorkerDiedError, WorkerFaultError) as error:
             who = "the training process " if isinstance(error, WorkerDiedError) else ""
             raise ModelError(
-                f"training on release {release.project} {release.version} failed: {who}{error}; no student was "
-                "stored; fix the cause, and try again"
+                f"training on release {release.project} {release.version} failed: {who}{error}; no new student "
+                "was stored; fix the cause, then run the command again"
             ) from error
     for name in (CHECKPOINT_NAME, EXPORTED_NAME):
         (work / name).replace(folder / name)

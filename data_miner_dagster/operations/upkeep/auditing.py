@@ -70,7 +70,8 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
             try:
                 of_files = _bases_of_files(platform, row)
             except OSError as error:  # the disk or permissions are the cause; code that needs the files reports it
-                logger.warning("the files of video %s cannot be examined, so it is skipped: %s", row.key, error)
+                reason = error.strerror or error
+                logger.warning("the files of video %s cannot be examined (%s); it stays unchanged", row.key, reason)
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
                 found[row.key] = of_files
@@ -129,7 +130,11 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
     if audit.changed:
         changed = counted(len(audit.changed), "video")
         named = ", ".join(audit.changed[:_MOST_NAMED]) + (", ..." if len(audit.changed) > _MOST_NAMED else "")
-        logger.warning("the catalog did not match the files of %s, and was corrected: %s", changed, named)
+        logger.warning(
+            "the catalog did not match the files of %s (%s); it was corrected, so missing or stale results are due",
+            changed,
+            named,
+        )
     return keys[-1] if len(keys) == max_videos else None
 
 

@@ -129,7 +129,11 @@ def _meant(platform: Platform, target: str) -> str:
 
 
 def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
-    """Return the releases on disk, from all projects, that contain images from any of the videos."""
+    """Return the releases on disk, from all projects, that contain images from any of the videos.
+
+    Raises:
+        DataMinerError: the manifest of a release is damaged.
+    """
     held = []
     for folder in _release_folders(platform):
         manifest = read_manifest(folder)
@@ -176,9 +180,10 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     After an interruption, the call can be repeated.
 
     Raises:
-        ConfigError: `target` is neither a video nor a channel.
+        ConfigError: `target` is neither a video nor a channel, or a project's file of earlier verdicts is invalid.
         ClaimHeldError: a worker holds one of the videos or projects, or a release is being rebuilt or exported to a
             bucket or hub.
+        DataMinerError: the manifest of a release is damaged.
     """
     videos, subjects = find_forgettable(platform, target)
     keys = [video.key for video in videos]

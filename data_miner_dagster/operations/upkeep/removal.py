@@ -139,7 +139,10 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
 
 
 def project_folders(layout: StorageLayout, name: str, *, with_files: bool, with_releases: bool) -> list[Path]:
-    """Return the folders that `remove_project` removes. They belong to this project alone."""
+    """Return the folders that `remove_project` removes with the same options. Some of them may not exist.
+
+    They belong to this project alone.
+    """
     folders = [layout.project_previews(name)]
     if with_files:
         folders += [layout.project_folder(name), layout.report_folder(name), layout.students_folder(name)]

@@ -33,6 +33,7 @@ class LocalVerifier:
         Raises:
             ModelError: the model is missing or cannot be loaded.
             SystematicFaultError: the same internal error occurs on all crops (at least three), or on ten in a row.
+            Exception: the model's error concerns all crops, or memory has run out.
         """
         waiting = iter(crops)
         with item_guard("verification") as guard:

@@ -53,5 +53,7 @@ class Verifier(Protocol):
         Raises:
             ConfigError: the endpoint's settings are wrong.
             ModelError: the model is missing or cannot be loaded.
+            SystematicFaultError: a local model fails with the same internal error on all crops (at least three), or on
+                ten in a row.
         """
         ...

@@ -13,12 +13,13 @@ from data_miner_dagster.operations.verification.replies import Verifier
 def verifier_of(platform: Platform, project: str, config: DetectionConfig) -> Verifier:
     """Return the verifier named in a project's detection settings. No model is loaded and no request is sent yet.
 
-    `config.verifier` must not be None.
+    `config.verifier` must not be None. If the platform is offline, only stored answers are used, so the verifier's
+    settings are not checked.
 
     Raises:
         ConfigError: the verifier is not configured or not allowed, its key is missing, its address is not allowed, or
             `max_cost` is set although its price is unknown.
-        ModelError: its model is neither available nor downloadable.
+        ModelError: the verifier's model is neither available nor downloadable.
     """
     assert config.verifier is not None
     name = config.verifier.model

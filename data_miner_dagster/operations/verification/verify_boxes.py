@@ -141,10 +141,12 @@ class _Question:
 class BoxVerification:
     """The verification of one build of a project's boxes. Call `ask` first, then `complete` for each video.
 
+    If the platform is offline, the verifier's settings are not checked.
+
     Raises:
         ConfigError: the verifier is not configured or not allowed, its key is missing, its address is not allowed, or
             `max_cost` is set although its price is unknown.
-        ModelError: its model is neither available nor downloadable.
+        ModelError: the verifier's model is neither available nor downloadable.
     """
 
     def __init__(self, platform: Platform, project: str, config: DetectionConfig) -> None:
@@ -170,7 +172,8 @@ class BoxVerification:
 
         Raises:
             VerifierAwayError: the verifier is unavailable, and the project waits for it.
-            ConfigError: the endpoint's settings are wrong, or it reports no token counts although a cost limit is set.
+            ConfigError: the endpoint's settings are wrong, or the endpoint reports no token counts although a cost
+                limit is set.
             ModelError: the model is missing or cannot be loaded.
             SystematicFaultError: the same internal error occurs on all crops or frames (at least three), or on ten in a
                 row.

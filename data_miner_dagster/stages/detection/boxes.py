@@ -83,8 +83,8 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
     Boxes of a class are processed by descending confidence. Each joins the cluster whose fused box it overlaps most, or
     starts a new cluster if that overlap is at most `iou`. A cluster's box is the confidence-weighted mean of its boxes.
     Its confidence is the mean of the detectors' best confidences, where a detector without a box counts as 0. A box
-    that only one of two detectors found thus loses half of its confidence. The boxes of a single detector are returned
-    unchanged.
+    that only one of two detectors found thus loses half of its confidence. The result is sorted by descending
+    confidence. The boxes of a single detector are returned unchanged.
 
     A cluster takes the mask of its most confident box with a mask, and the mask's bounds become its box unless the mask
     is empty. Masks are not combined: the union or intersection of two masks is not an outline that a network drew, and
@@ -178,7 +178,9 @@ UNCONFIRMED_FACTOR: Final = 0.5
 def confirm_along_video(
     frames: Sequence[FrameDetections], pts_seconds: Sequence[float], *, within_seconds: float, iou: float
 ) -> list[FrameDetections]:
-    """Halve the confidence of every box that no other frame of its video confirms, and return the frames.
+    """Halve the confidence of every box that no other frame of its video confirms, and return the frames in order.
+
+    The boxes of each frame are sorted again by descending confidence.
 
     A box is confirmed by a box of the same class on another frame at most `within_seconds` away that overlaps it by at
     least `iou`. A frame without another frame within this time is unchanged, because there is no evidence against its

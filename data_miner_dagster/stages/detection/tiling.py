@@ -48,7 +48,7 @@ def merge_tiles(
 
     Two boxes of a class from different tiles are one object if they share more than `merge_iou` of the smaller
     box's area. If an inner tile edge cuts only one of them, the other is kept. Otherwise the more confident one is
-    kept. Masks are moved along with their boxes.
+    kept. Masks are moved along with their boxes. The result is sorted by descending confidence.
 
     Args:
         found: the detections on each tile, in pixels of the tile.

@@ -125,7 +125,11 @@ def num_unjudged_boxes(frame: ReviewedFrame, classes: FrameClasses) -> int:
 
 
 def matched_objects(found: FoundOnFrame, objects: Sequence[TruthObject], classes: FrameClasses) -> Int64Array:
-    """Return the (N,) indices of the objects that the boxes match within their class, or -1 where no object matches."""
+    """Return the (N,) positions in `objects` of the objects that the boxes match, or -1 where no object matches.
+
+    A box matches only objects of its class. Each object is matched by at most one box: by descending confidence, each
+    box takes the unmatched object that it overlaps most, if their IoU is at least `SAME_BOX_IOU`.
+    """
     matches = np.full(len(found.classes), -1, np.int64)
     for class_index in range(len(classes.names)):
         rows = np.flatnonzero(found.classes == class_index)

@@ -30,10 +30,12 @@ class FoundBoxes:
 
 
 def match_all(truth: TruthBoxes, found: FoundBoxes) -> Int64Array:
-    """Return the (N,) indices of the objects that the boxes match, or UNMATCHED or IN_CROWD.
+    """Return, for each of the N boxes, the row of its object in `truth`, or UNMATCHED or IN_CROWD.
 
     A box and its object belong to the same frame, have the same class, and overlap with an IoU of at least
-    `SAME_BOX_IOU`.
+    `SAME_BOX_IOU`. Each object is matched by at most one box: by descending confidence, each box takes the unmatched
+    object that it overlaps most. A box without an object is IN_CROWD, and does not count, if at least the fraction
+    `SAME_BOX_IOU` of it lies inside a crowd region of its frame and class.
     """
     matches = np.full(len(found.frames), UNMATCHED, np.int64)
     num_classes = 1 + max(int(truth.classes.max(initial=0)), int(found.classes.max(initial=0)))

@@ -107,7 +107,7 @@ def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path
     assert (
         rows["gone"].error == f"the path ({tmp_path / 'gone'}) does not exist; correct it"
     )  # its name is said by the key
-    assert rows["ftp://host/x.mp4"].error == "only http and https addresses are accepted, not 'ftp'"
+    assert rows["ftp://host/x.mp4"].error == "the address must be http or https, not 'ftp'; correct it"
     assert outcome.metadata["failed: gone"] == rows["gone"].error
     assert (rows["a.mp4"].num_found, rows["a.mp4"].error) == (1, None)
 
