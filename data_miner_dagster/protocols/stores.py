@@ -21,7 +21,8 @@ class ObjectStore(Protocol):
 
     An object appears completely or not at all. Every method retries transient failures. A method that fails raises
     ObjectMissingError, ObjectForbiddenError, ObjectError or ObjectTransientError from `domain/errors.py`, with a
-    message that names the object.
+    message that names the object. If a local file (`path`) cannot be read or written, `upload` and `download` may also
+    raise OSError.
     """
 
     @property
