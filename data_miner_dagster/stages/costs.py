@@ -70,7 +70,7 @@ def achieved(stage: WorkStage, spent: Measured) -> float | None:
 
 
 def cost_line(cost: Mapping[str, Any]) -> str:
-    """Return a cost (`Cost.as_json`) as one line of text."""
+    """Return a cost (`Cost.as_json`) as one line of text: in all, and per image and per box if there are any."""
     received = bool(cost["total"]["num_requests"] or cost["total"]["bytes_received"])
     told = [f"{_rates_text(cost['total'], received)} in all"]
     told += [

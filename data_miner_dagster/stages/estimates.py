@@ -27,7 +27,11 @@ _CONFIDENCE: Final = 0.95
 
 
 def stratum_of(scores: Float64Array, edges: Float64Array) -> Int64Array:
-    """Return the index of each value's stratum. Strata include their lower edge but not their upper edge."""
+    """Return the index of each value's stratum. Strata include their lower edge but not their upper edge.
+
+    `edges` are the S + 1 edges of S strata, in ascending order. A value below all of them has the index -1, and a value
+    that is not below the last one has the index S.
+    """
     strata: Int64Array = np.searchsorted(edges, scores, side="right") - 1
     return strata
 

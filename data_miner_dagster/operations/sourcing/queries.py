@@ -59,7 +59,7 @@ class Query:
     source: str  # the source's type
     text: str  # for provenance: the path, address or words, without secrets
     needs_network: bool
-    ask: Callable[[SiteWorkers], "Answer"]
+    ask: Callable[[SiteWorkers], "Answer"]  # may raise SourceError, PostponedError or ConfigError
 
     def without_name(self, message: str) -> str:
         """Return a message about this query without the query's name, which the caller shows."""
@@ -363,7 +363,12 @@ def _list_frame_folders(entry: str, folder: ProjectFolder, local: LocalFiles) ->
 def candidates_of_paths(
     source: str, entry: str, paths: Sequence[Path], candidate_of: Callable[[Path, int], VideoCandidate]
 ) -> list[VideoCandidate]:
-    """Return one candidate per path, in order. A candidate whose path caused an internal error has a `fault`."""
+    """Return one candidate per path, in order. A candidate whose path caused an internal error has a `fault`.
+
+    Raises:
+        SystematicFaultError, OutageError: the same internal error occurs for all paths (at least three), or for ten in
+            a row.
+    """
     found: dict[int, VideoCandidate] = {}
 
     def record(fault: ItemFault, rank: int, path: Path) -> None:

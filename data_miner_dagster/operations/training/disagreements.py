@@ -46,6 +46,8 @@ def write_disagreements(
 ) -> None:
     """Run a student on all images of its release, and write a table of the frames whose annotations it disagrees with.
 
+    Images that cannot be read are left out.
+
     Args:
         platform: the platform of one root.
         release: the folder of the release.

@@ -144,7 +144,7 @@ def _release_of(platform: Platform, project: str, version: str | None) -> _Relea
             if not number_of(role):
                 raise ConfigError(
                     f"release {project} {version} has no {what} in the split {role!r} to {purpose}; "
-                    f"{remedy}, or change `releasing.splits`"
+                    f"{remedy}, or change `releasing.splits`, then build a new release"
                 )
     return release
 

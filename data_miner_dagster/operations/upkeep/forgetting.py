@@ -164,7 +164,8 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
                 how = "remove it on the hub" if place.startswith("hf:") else how
                 found.append(f"release {project} {version}{certain} at {copy.url}: {how}")
         elif since is None or copy.made_at >= since:
-            how = f"`data-miner backup --to {copy.url}` and then `data-miner backups --at {copy.url} --keep 1`"
+            how = f"`data-miner backup --to {copy.url}`, then `data-miner backups --at {copy.url} --keep 1`"
+            how += ", which removes all earlier backups"
             found.append(f"backup {copy.snapshot} at {copy.url}: {how}")
     return found
 

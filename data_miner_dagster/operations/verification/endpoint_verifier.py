@@ -53,7 +53,10 @@ logger = logging.getLogger(__name__)
 
 
 def endpoint_fingerprint(config: EndpointConfig) -> str:
-    """Return the fingerprint of the settings that determine an endpoint's answers. The address is not included."""
+    """Return the fingerprint of an endpoint's model, revision, parameters and answer format.
+
+    Other settings, such as the address, do not count: answers do not depend on them.
+    """
     return fingerprint_of(
         {
             "model": config.model,
