@@ -55,7 +55,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
     said = f"a request for {what} failed ({_message(error)})"
     refused = f"{said}; check the address and platform.objects"
     if type(error).__name__ in _NO_CREDENTIALS:
-        return ConfigError(f"{said}; set credentials in platform.objects.stores, or set `anonymous` there")
+        return ConfigError(f"{said}; set valid credentials in platform.objects.stores, or set `anonymous` there")
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _MISSING:
         return ObjectMissingError(f"the object or bucket {what} does not exist; check the address")

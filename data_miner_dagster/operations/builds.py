@@ -57,6 +57,10 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
     """Record the inputs of a project's build if `stage` is the first stage of a build.
 
     This must be called before the stage reads anything.
+
+    Raises:
+        ConfigError: the project has exemplars, and its stored settings do not fit this version.
+        ModelError: the folder of a model is missing.
     """
     if stage is not next(iter(PROJECT_WAY)):
         return
@@ -78,8 +82,8 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
         return None
     unit = "minute" if refresh.after_review_minutes == 1 else "minutes"
     return (
-        f"people are reviewing the project; its next build starts at {begins_at:%H:%M:%S} UTC, after "
-        f"{refresh.after_review_minutes:g} {unit} without an answer, or immediately with `data-miner run --config FILE`"
+        f"people are reviewing the project; without another answer, its next build starts at {begins_at:%H:%M:%S} UTC, "
+        f"{refresh.after_review_minutes:g} {unit} after the last one; to build now, run `data-miner run --config FILE`"
     )
 
 
@@ -87,6 +91,10 @@ def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str
     """Return a line for each project whose next build is waiting for the end of a review.
 
     If `project` is given, only that project is considered.
+
+    Raises:
+        ConfigError: the stored settings of a project do not fit this version.
+        ModelError: the folder of a model is missing.
     """
     lines = []
     for row in find_projects(platform.database):

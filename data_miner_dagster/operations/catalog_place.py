@@ -24,8 +24,8 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
         return given
     if moved.state is MoveState.SWITCHING:
         raise CatalogError(
-            f"the move of the catalog of {layout.root} to {moved.url} was interrupted; run `data-miner migrate-to` "
-            "again with that URL"
+            f"the move of the catalog of {layout.root} to {moved.url} was interrupted; run `data-miner migrate-to URL` "
+            "again, where URL is the URL of that database"
         )
     where = f"the catalog of {layout.root} has been in {moved.url} since {moved.since}"
     if given is not None:

@@ -34,7 +34,7 @@ _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
 """How long a cancelled run waits for the items in progress. Claims on items that take longer expire."""
 _MOST_TURNS: Final = 3
-"""If this many batches of a drain left all videos of the next one unfinished, the stage is left to other runs."""
+"""If each video of the next batch was left unfinished this many times in a drain, the stage is left to other runs."""
 FULL_SECONDS: Final = 2.0
 """A running drain waits this long for a batch to fill up. The wait is short, because no process needs to be started."""
 
@@ -105,7 +105,9 @@ def drain(
     may_take: Callable[[], bool],
     may_wait: Callable[[float], bool],
 ) -> Counter[OutcomeStatus]:
-    """Process one batch after another. Return how many videos had each outcome.
+    """Process one batch after another. Return the number of reported outcomes, by status.
+
+    A video that is tried again in the same run is counted each time.
 
     A single stage runs in the calling thread, so that an interrupt ends it immediately. Several stages run in parallel,
     each in its own thread.
@@ -205,7 +207,7 @@ class _Crew:
     def _begin(self, batch: Batch) -> None:
         name = batch.stage.value.lower()
         set_run(self._work.platform.database, batch.id, self._work.run_id)
-        logger.info("%s: %s", name, counted(len(batch.items), "video"))
+        logger.info("%s: a batch of %s begins", name, counted(len(batch.items), "video"))
         if len(self._work.stages) == 1:
             self._work_on(batch)
             return

@@ -94,4 +94,5 @@ def test_duplicates_are_covered__fails_and_names_the_frames(
     found = run_check(duplicates_are_covered, root, "cyclists", monkeypatch)
     assert not found.passed
     assert figures_of(found) == {**SOUND, **figures}
-    assert str(found.description).endswith(f"; for example {pair}")
+    description = str(found.description)
+    assert description.endswith(f"; for example {pair}; `data-miner force-dedup PROJECT` recreates the table")

@@ -195,7 +195,7 @@ def test_extract_frames__forced_where_the_site_gives_other_bytes(
     [outcome] = extract_frames(platform, [key], force=True)
     assert outcome.status is OutcomeStatus.DONE
     assert row_of(platform, key).sha256 == sha256_of_file(clips[1])
-    assert "its site delivers different bytes than before" in caplog.text
+    assert "its source delivers different bytes than before" in caplog.text
     assert digests(platform.layout.frames) != frames
 
 

@@ -300,7 +300,9 @@ def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
     update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
     add_verdicts(platform.database, "street", [replace(said, given_at=utc_now() - timedelta(minutes=4))])
-    assert "street: people are reviewing the project; its next build starts at " in reason_of(tick(instance))
+    assert "street: people are reviewing the project; without another answer, its next build starts at " in reason_of(
+        tick(instance)
+    )
     assert [line.partition(";")[0][8:] for line in lines_of_reviews(platform)] == ["people are reviewing the project"]
     assert lines_of_reviews(platform, "other") == []
     quiet = replace(said, answer_id="another", given_at=utc_now() - timedelta(minutes=6))

@@ -55,11 +55,14 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
         is_sent = notifier.notify(body=line, title=title, notify_type=kind, body_format=apprise.NotifyFormat.TEXT)
         why = clean_text(redacted(words.getvalue()), 300) or "no reason was given"
     if not is_sent:
-        raise TransientError(f"{target} could not be notified: {why}")
+        raise TransientError(f"{target} could not be notified ({why}); check the Apprise URL that it stores")
 
 
 def send_due(platform: Platform) -> int:
-    """Send each message that is due to its target. Return the number of messages that the targets accepted."""
+    """Send each due message to its target. Return the number of messages that the targets accepted.
+
+    If a target does not accept a message, a warning is logged, and the message becomes due again after a back-off.
+    """
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:
         is_sent = False

@@ -82,7 +82,8 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
             of this package.
         ClaimHeldError: another backup of this root, or a removal of its backups, is running.
         ClaimLostError: another process has taken over the backup's claim.
-        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
+        ObjectError: the place refuses a request, or the list of files of its latest snapshot is missing or damaged.
+        ObjectTransientError: the place does not answer.
     """
     _check_place(platform, store)
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim, _work_folder(platform.root) as folder:
@@ -212,7 +213,7 @@ class _Work:
             state, hashes = now, {}  # the hashes belong to the previous state
         with self._lock:
             self.num_gone += 1
-        logger.info("%s was removed or replaced while it was being read; this backup does not contain it", unit)
+        logger.info("%s was removed, or kept changing while it was being read; this backup does not contain it", unit)
         return []
 
     def _row(self, file: UnitFile, known: str | None) -> FileRow:

@@ -74,7 +74,7 @@ def restore_root(
     if layout.catalog_file.exists():  # everything was done except the last step
         return _finished(layout, RestoreOutcome(snapshot, 0, snapshot.num_files))
     work = _Work(store, layout)
-    table = work.fetched(snapshot.files_sha256, "files.jsonl.gz")
+    table = work.fetched(snapshot.files_sha256, "files.jsonl.gz", "the list of files")
     with ThreadPoolExecutor(num_at_once, "restore") as threads:
         _run_all(
             threads,
@@ -83,7 +83,7 @@ def restore_root(
         )
     for row in read_rows(table, snapshot.id):
         work.link(row)
-    catalog = work.fetched(snapshot.catalog_sha256, layout.catalog_file.name)
+    catalog = work.fetched(snapshot.catalog_sha256, layout.catalog_file.name, "the catalog")
     settle_restored(catalog, old_root=snapshot.root, root=layout.root)
     flush(catalog)
     catalog.replace(layout.catalog_file)
@@ -98,15 +98,18 @@ def _begun(layout: StorageLayout) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError):
-        raise ConfigError(f"{layout.restoring} cannot be read; remove {layout.root}, and restore again") from None
+        raise ConfigError(
+            f"{layout.restoring}, the record of an interrupted restore, cannot be read; correct its permissions, or "
+            f"remove {layout.root} and restore again"
+        ) from None
 
 
 def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None) -> None:
     if layout.restoring.exists():
         if wanted not in (None, snapshot.id):
             raise ConfigError(
-                f"backup {snapshot.id} is being restored into {layout.root}; finish that restore first, or remove the "
-                "folder to restore another backup"
+                f"backup {snapshot.id} is being restored into {layout.root}; omit `--snapshot` to finish that restore, "
+                "or remove the folder to restore another backup"
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
@@ -163,7 +166,7 @@ class _Work:
             with self._lock:
                 self.num_there += 1
             return
-        part = self.fetched(row.sha256, hashlib.sha256(row.path.encode()).hexdigest())
+        part = self.fetched(row.sha256, hashlib.sha256(row.path.encode()).hexdigest(), row.path)
         self._place(part, path, row)
 
     def link(self, row: FileRow) -> None:
@@ -184,18 +187,23 @@ class _Work:
             os.link(checked_path(self._layout, first), path)
             self.num_files += 1
 
-    def fetched(self, sha256: str, name: str) -> Path:
+    def fetched(self, sha256: str, name: str, what: str) -> Path:
         """Download the content with the digest `sha256` into the folder of partial files, as `name`. Return its path.
 
+        `what` says in an error message what cannot be restored.
+
         Raises:
-            ObjectError: the content is missing, or has another hash.
+            ObjectError: the content is missing or has another hash, or the place refuses a request.
+            ObjectTransientError: the place does not answer.
         """
         part = self._layout.restored_parts / name
         self._store.download(blob_name(sha256), part)
         if sha256_of_file(part) != sha256:
             part.unlink()
             raise ObjectError(
-                f"the content of {self._store.shown}/{blob_name(sha256)} has another sha256; restore an earlier backup"
+                f"{self._store.shown}/{blob_name(sha256)} is damaged (its sha256 differs from its name), so {what} "
+                "cannot be restored; replace it with an intact copy and run the command again, or remove "
+                f"{self._layout.root} and restore a backup that does not contain it, with `--snapshot ID`"
             )
         return part
 

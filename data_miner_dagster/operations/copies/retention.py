@@ -46,7 +46,8 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
             package.
         ClaimHeldError: a backup of this root, or another removal of its backups, is running.
         ClaimLostError: another process has taken over the claim on the backups.
-        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
+        ObjectError: the place refuses a request, or a remaining snapshot's list of files is missing or damaged.
+        ObjectTransientError: the place does not answer.
     """
     if num_kept < 1:
         raise ConfigError(

@@ -114,7 +114,8 @@ def remove_files(store: ObjectStore, *, first: str) -> int:
         first: the name of the file to remove first, which marks the copy as complete.
 
     Raises:
-        ObjectError: an object still exists afterwards.
+        ObjectError: an object still exists afterwards, or the place refuses a request.
+        ObjectTransientError: the place does not answer.
     """
     names = [entry.name for entry in store.entries()]
     for name in sorted(names, key=lambda name: (name != first, name)):

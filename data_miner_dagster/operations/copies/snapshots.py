@@ -84,6 +84,7 @@ def read_snapshots(store: ObjectStore) -> list[Snapshot]:
 
     Raises:
         ConfigError: a snapshot cannot be read, or was made by a newer version of this package.
+        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     names = [entry.name for entry in store.entries(SNAPSHOTS_PREFIX) if entry.name.endswith(_SUFFIX)]
     return [_read_snapshot(store, name) for name in sorted(names)]
@@ -108,6 +109,7 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
 
     Raises:
         ConfigError: the snapshot does not exist, or one of the snapshots cannot be read.
+        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
     """
     found = read_snapshots(store)
     if not found:
@@ -168,7 +170,8 @@ def read_rows(file: Path, snapshot_id: str) -> Iterator[FileRow]:
                 yield FileRow(str(path), int(size_bytes), int(mtime_ns), int(inode), str(sha256), link)
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise ObjectError(
-            f"the list of files in backup {snapshot_id} cannot be read ({error}); remove that backup, or use another"
+            f"the list of files in backup {snapshot_id} cannot be read ({error}); remove {snapshot_name(snapshot_id)} "
+            "from the place of the backups, which keeps the other backups usable"
         ) from error
 
 

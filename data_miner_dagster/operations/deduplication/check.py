@@ -59,8 +59,9 @@ class DeduplicationCheck:
             f"{counted(report.num_unsupported, 'frame')} without a representative within reach, "
             f"{counted(report.num_too_close, 'representative')} too close to another"
         )
-        pairs = ", ".join(f"{one} and {other}" for one, other in self.first_offenders)
-        return f"{line}; for example {pairs}" if pairs else line
+        if pairs := ", ".join(f"{one} and {other}" for one, other in self.first_offenders):
+            line += f"; for example {pairs}"
+        return line if self.holds else f"{line}; `data-miner force-dedup PROJECT` recreates the table"
 
 
 def check_deduplication(platform: Platform, project: str, *, sample_size: int | None = None) -> DeduplicationCheck:
@@ -84,7 +85,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     foreign, _ = foreign_frames(platform, config, read_left_out(path))
     newcomers = read_frame_vectors(platform, inputs.encoder, decided)
     leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
-    ids = _named_ids(decided, foreign, f"materialize deduplicated_frames of {project} again")
+    ids = _named_ids(decided, foreign, f"run `data-miner force-dedup {project}`")
     is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
     if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
         sample_size = SAMPLE_SIZE

@@ -140,7 +140,7 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
     Raises:
         VideosLeftOutError: the frame tables of some videos are missing, cannot be read, or lack a frame.
     """
-    remedy = "materialize filtered_frames again"
+    remedy = "run `data-miner backfill --asset filtered_frames --project PROJECT --force`"
     frames = frames.sort_by("frame_id").combine_chunks()
     check_unique(frames["frame_id"], table="the list of frames to compare", remedy=remedy)
     columns = ["frame_id", "sha256", "perceptual_hash", "contrast", "pts_seconds", "sharpness", "width", "height"]
@@ -149,7 +149,7 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
 
     def pictures_of(video_key: str, wanted: pa.ChunkedArray) -> pa.Table:
         if not has_frames(platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; extract them again")
+            raise PermanentError(f"the frames of {video_key} are missing; `data-miner doctor --fix` has them recreated")
         manifest = read_frames(platform.layout, video_key, columns).combine_chunks()
         table = f"frames.parquet of {video_key}"
         return manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy))

@@ -98,7 +98,7 @@ def foreign_fingerprints(platform: Platform, project: str, config: Deduplication
         if fingerprint is None:
             raise ConfigError(
                 f"deduplication.against_projects of {project} names {other!r}, which has not been deduplicated; "
-                f"materialize deduplicated_frames of {other} first"
+                f"run `data-miner run --config FILE` with the project file of {other} first"
             )
         fingerprints[other] = fingerprint
     for release in config.against_releases:

@@ -1,6 +1,7 @@
 """Find near-duplicates in a folder for `data-miner try dedup`, with the same encoder and method as the stage.
 
-Every folder counts as one video. A trial has no prompts, so the sharper and larger picture is the representative.
+Every folder counts as one video. A trial has no prompts, so the sharpest picture of a group is the representative, and
+among equally sharp ones the largest.
 """
 
 from collections import Counter

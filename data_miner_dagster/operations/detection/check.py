@@ -16,6 +16,7 @@ from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.frames import read_frame_images
 from data_miner_dagster.storage.tables import has_column, read_batches, read_table
 
+_REMEDY: Final = "; `data-miner force-detect PROJECT` recreates all boxes"
 _CORNERS: Final = ("x_min", "y_min", "x_max", "y_max")
 _COLUMNS: Final = ("video_key", "frame_index", "class_name", "confidence", *_CORNERS)
 
@@ -42,7 +43,7 @@ class BoxCounts:
             f"{counted(self.num_boxes, 'box', 'boxes')}: {self.num_misplaced:,} outside their frame, empty or without "
             f"a frame, {self.num_unknown_class:,} of a class that the project does not have, "
             f"{self.num_bad_confidence:,} with a confidence outside 0 to 1, {self.num_wrong_masks:,} with a mask that "
-            "does not fit the box or is empty; `data-miner force-detect PROJECT` recreates all boxes"
+            f"does not fit the box or is empty{'' if self.holds else _REMEDY}"
         )
 
 

@@ -64,7 +64,10 @@ def _read(exemplar: Exemplar, boxes: Sequence[BoxXyxy], pictures: StoredPictures
     try:
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
-        raise ConfigError(f"detection: exemplar {exemplar.name} cannot be read: {error}; replace the file") from error
+        raise ConfigError(
+            f"detection: exemplar {exemplar.name} cannot be read ({error}); if the file has just been changed, run the "
+            "command again, otherwise replace the file"
+        ) from error
     height, width = image.shape[:2]
     for box in boxes:
         if box[2] > width or box[3] > height:

@@ -251,8 +251,8 @@ def check_can_follow(platform: Platform, config: DetectionConfig) -> None:
     """Check, without loading a model, that objects can be followed if the settings request tracking.
 
     Raises:
-        ConfigError: the model does not exist, cannot follow objects, or has a licence that is not allowed.
-        ModelError: the tracking library or the model is missing, or the checkpoint is of the wrong kind.
+        ConfigError: the tracking model does not exist, cannot follow objects, or has a licence that is not allowed.
+        ModelError: the tracking library or the tracking model is missing, or the checkpoint is of the wrong kind.
     """
     if config.tracker_model is not None:
         platform.models.check_tracker_available(config.tracker_model)
@@ -283,6 +283,8 @@ def following(
 
     Raises:
         SourcesMissingError: a video file is missing, and the platform is offline.
+        OutageError: an error of the network, the disk or memory affects all videos.
+        SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     if config.tracking is None:
         yield None

@@ -3,8 +3,8 @@
 The pictures are stored in `windows/`, in one folder per video, which all projects share. If a video's pictures are
 unavailable, its objects are not followed, and its boxes remain as detected.
 
-Belongs here: decoding and examining pictures, the expensive part. Does not belong here: following the objects
-(following.py).
+Belongs here: decoding the pictures, and having the detectors or the tracking network examine them, which is the
+expensive part. Does not belong here: joining the results into tracks (following.py).
 """
 
 import heapq
@@ -81,7 +81,7 @@ class Neighbours:
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: each detector's results on the frames. Each fingerprint also covers classes and settings.
+            parts: each detector's results on the frames, by detector name. Fingerprints cover classes and settings.
             sessions: the network that follows objects and examines the pictures, or None if the detectors examine them.
         """
         self.config = config

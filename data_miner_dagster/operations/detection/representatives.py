@@ -69,7 +69,7 @@ def _frames_of_video(platform: Platform, video_key: str, wanted: pa.Table) -> li
         if image is None:
             raise PermanentError(
                 f"representative {frame_id} is no longer a frame of its video, since the frames were extracted again; "
-                "materialize `filtered_frames` and `deduplicated_frames` again"
+                "run `data-miner run --config FILE` to filter and deduplicate its project again"
             )
         found = FrameToDetect(
             frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256, image.resolution_wh

@@ -83,7 +83,7 @@ def postpone_if_not_its_own(
     if error.kind in (VideoErrorKind.RATE_LIMITED, VideoErrorKind.BOT_CHECK):
         wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
         if wait is None and error.kind is VideoErrorKind.RATE_LIMITED:
-            politeness.check_gate(site)  # another video opened the gate and stored the reason
+            politeness.check_gate(site)  # another video opened the breaker and stored the reason
         until = politeness.trip(site, wait, f"{site}: {error}")
         raise PostponedError(error.kind, until, str(error)) from None
 

@@ -110,8 +110,8 @@ def download_videos(
     free space. A failure is recorded with its kind and does not stop other videos. `report` is called with each
     outcome, even if a later try replaces the outcome.
 
-    A video that failed before is retried once its retry time has passed, or with `force`. While a circuit breaker is
-    open or a budget is used up, videos are postponed, and downloaded automatically later.
+    A video that failed before is retried once its retry time has passed, or with `force`. While a breaker is open or a
+    budget is used up, videos are postponed, and downloaded automatically later.
 
     Raises:
         ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.
@@ -214,7 +214,8 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
         return VideoOutcome(
             key,
             OutcomeStatus.BLOCKED,
-            message=f"video {key!r} is not in the catalog; list the source it comes from",
+            message=f"video {key!r} is not in the catalog; list its source with `data-miner populate --config FILE "
+            "--force`",
         )
     info = None if run.force else read_video_info(platform.layout, key)
     if info is not None:

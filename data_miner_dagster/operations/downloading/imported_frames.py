@@ -28,7 +28,8 @@ def imported_frame_paths(platform: Platform, video_key: str) -> list[Path] | Non
     if not paths or not is_key_of_content(video_key, key_of_frames(paths)[1]):
         raise VideoPermanentError(
             VideoErrorKind.MISSING_FILE,
-            f"the folder {folder} is missing, or its pictures have changed since it was listed; list the sources again",
+            f"the folder {folder} is missing, or its pictures have changed since it was listed; list the sources again "
+            "with `data-miner populate --config FILE --force`",
         )
     return paths
 

@@ -80,7 +80,10 @@ def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
     """Download an object if its size is allowed. Return the identity of the downloaded version."""
     found = store.find("")
     if found is None:
-        raise ObjectMissingError(f"{store.shown} does not exist or was deleted; list the sources again")
+        raise ObjectMissingError(
+            f"{store.shown} does not exist or was deleted; upload it again, then run `data-miner retry --kind "
+            f"{VideoErrorKind.REMOVED.value}`"
+        )
     if found.size_bytes == 0:
         raise VideoPermanentError(
             VideoErrorKind.EMPTY_FILE, f"{store.shown} is empty; upload the file again", is_of_file_alone=True
@@ -89,6 +92,7 @@ def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
         raise VideoPermanentError(
             VideoErrorKind.TOO_LARGE,
             f"{store.shown} has {found.size_bytes} bytes, more than platform.downloading.max_size_bytes="
-            f"{max_size_bytes}; raise the limit to accept it",
+            f"{max_size_bytes}; to accept it, raise the limit, then run `data-miner retry --kind "
+            f"{VideoErrorKind.TOO_LARGE.value}`",
         )
     return store.download("", target).identity

@@ -38,19 +38,23 @@ def _prove(media: MediaWorkers, config: DownloadingConfig, row: VideoRow, fetche
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
             f"the video lasts {probed.duration_seconds:.0f} s, more than platform.downloading.max_duration_seconds="
-            f"{config.max_duration_seconds:g}; raise the limit to accept it",
+            f"{config.max_duration_seconds:g}; to accept it, raise the limit, then run `data-miner retry --kind "
+            f"{VideoErrorKind.LIMIT_EXCEEDED.value}`",
         )
     said = fetched.candidate.duration_seconds
     if not durations_agree(probed.duration_seconds, said, config.duration_tolerance):
         raise VideoPermanentError(
             VideoErrorKind.TRUNCATED,
-            f"the file lasts {probed.duration_seconds:.1f} s, but its site states {said:.1f} s; raise "
-            "platform.downloading.duration_tolerance if the file is complete",
+            f"the file lasts {probed.duration_seconds:.1f} s, but its site states {said:.1f} s, which differs by more "
+            f"than platform.downloading.duration_tolerance={config.duration_tolerance:g} (a fraction); if the file is "
+            f"complete, raise the tolerance, then run `data-miner retry --kind {VideoErrorKind.TRUNCATED.value}`",
         )
     sha256 = sha256_of_file(fetched.path)
     if row.origin is Origin.LOCAL and row.key.startswith(FILE_PREFIX) and not is_key_of_content(row.key, sha256):
         raise VideoPermanentError(
-            VideoErrorKind.MISSING_FILE, f"{row.url} has changed since it was listed; list the sources again"
+            VideoErrorKind.MISSING_FILE,
+            f"{row.url} has changed since it was listed; list the sources again with `data-miner populate --config "
+            "FILE --force`",
         )
     candidate = fetched.candidate
     return VideoInfo(

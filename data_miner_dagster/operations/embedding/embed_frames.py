@@ -28,6 +28,7 @@ from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.bases import embedding_basis
 from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
+from data_miner_dagster.operations.foreign.stored_pictures import remedy_for_image
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, is_of_system, item_guard, record_item_fault
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.tracing import noted
@@ -120,9 +121,7 @@ class _WholeVideos:
                 VideoOutcome(
                     task.video_key,
                     OutcomeStatus.DONE,
-                    message=f"{counted(len(task.problems), 'frame')} cannot be read: {task.problems[0]}"
-                    if task.problems
-                    else "",
+                    message=_line_of_problems(task),
                     metadata={
                         "encoder": self.encoder.name,
                         "num_frames": len(task.wanted),
@@ -161,6 +160,14 @@ class _WholeVideos:
             self._report(outcome)
 
 
+def _line_of_problems(task: EmbeddingTask) -> str:
+    """Return a line about the frames that could not be embedded, or an empty string if all were embedded."""
+    if not task.problems:
+        return ""
+    line = f"{counted(len(task.problems), 'frame')} could not be embedded: {task.problems[0]}"
+    return line if task.fault is not None else f"{line}; {remedy_for_image('PROJECT', task.video_key)}"
+
+
 def _plan_whole_video(
     platform: Platform, encoder: EncoderRole, video_key: str, *, force: bool
 ) -> EmbeddingTask | VideoOutcome:
@@ -171,7 +178,10 @@ def _plan_whole_video(
     """
     video = find_video(platform.database, video_key)
     if video is None:
-        message = f"video {video_key!r} is not in the catalog; list the source it comes from"
+        message = (
+            f"video {video_key!r} is not in the catalog; list its source with `data-miner populate --config FILE "
+            "--force`"
+        )
         return VideoOutcome(video_key, OutcomeStatus.BLOCKED, message=message)
     if video.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE):
         status = OutcomeStatus.FAILED if video.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE

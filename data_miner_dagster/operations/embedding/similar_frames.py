@@ -122,7 +122,7 @@ def _query(platform: Platform, encoder: EncoderRole, what: str) -> tuple[str, Fl
     if (path := Path(what).expanduser()).is_file():
         for _, images, unreadable in read_in_batches([path], 1):
             if unreadable:
-                raise ConfigError(unreadable[0][1])
+                raise ConfigError(f"{unreadable[0][1]}; choose another picture")
             return f"the picture {path}", embed_images(encoder.load(), images)[0]
     _check_is_text(what)
     return f"the text {what!r}", embed_prompts(platform, [what])[0]

@@ -17,6 +17,7 @@ from data_miner_dagster.domain.records import Float32Array
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.embedding.encoding import encode_tasks
 from data_miner_dagster.operations.embedding.tasks import EmbeddingTask, frames_of
+from data_miner_dagster.operations.foreign.stored_pictures import remedy_for_image
 from data_miner_dagster.operations.item_faults import ItemFault, ItemGuard, item_guard
 from data_miner_dagster.operations.left_out import VideosLeftOutError
 from data_miner_dagster.operations.platform import Platform
@@ -92,7 +93,7 @@ class _ChosenFrames:
             if task.fault is not None:
                 raise task.fault
             if task.problems:
-                raise PermanentError(f"{task.problems[0]}; extract the frames of {task.video_key} again")
+                raise PermanentError(f"{task.problems[0]}; {remedy_for_image('PROJECT', task.video_key)}")
             write_embeddings(task.target, task.stored(self._encoder.load().embedding_dim))
             self.num_made += len(task.wanted)
 
@@ -103,7 +104,7 @@ def load_vectors(
     """Return the (N, D) float32 unit vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
-        PermanentError: a frame has no current vector. Call `ensure_embeddings` first.
+        PermanentError: the video's frames are missing, or one has no current vector. Call `ensure_embeddings` first.
     """
     vectors = load_stored(platform, encoder, video_key, frame_indices).astype(np.float32)
     # Rounding to float16 changes lengths by up to 1e-3.
@@ -117,16 +118,20 @@ def load_stored(
     """Return the (N, D) stored float16 vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
-        PermanentError: a frame has no current vector. Call `ensure_embeddings` first.
+        PermanentError: the video's frames are missing, or one has no current vector. Call `ensure_embeddings` first.
     """
     stored = _current(platform, encoder, video_key)
+    remedy = (
+        "run `data-miner backfill --asset frame_embeddings --project PROJECT --force --keys-file FILE`, where FILE "
+        f"contains {video_key}"
+    )
     if stored is None:
-        raise PermanentError(f"{video_key} has no current embeddings from {encoder.name}; embed its frames first")
+        raise PermanentError(f"{video_key} has no current embeddings from {encoder.name}; {remedy}")
     rows = rows_of_indices(
         np.asarray(frame_indices, np.int32),
         stored.frame_indices,
         table=f"the embeddings file of {video_key} from {encoder.name}",
-        remedy="embed its frames first",
+        remedy=remedy,
     )
     return np.asarray(stored.vectors[rows], np.float16)
 
@@ -152,7 +157,7 @@ def _plan_some_frames(
 def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
     frames = sound_frames_identity(platform.layout, video_key)
     if frames is None:
-        raise PermanentError(f"the frames of {video_key} are missing; extract them first")
+        raise PermanentError(f"the frames of {video_key} are missing; `data-miner doctor --fix` has them recreated")
     return embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
 
 

@@ -83,5 +83,8 @@ def frames_of(platform: Platform, task: EmbeddingTask, only: set[int] | None) ->
     ]
     if only is not None and len(frames) != len(only):
         absent = min(only - {frame.frame_index for frame in frames})
-        raise PermanentError(f"frame {make_frame_id(task.video_key, absent)} does not exist; filter the project again")
+        raise PermanentError(
+            f"frame {make_frame_id(task.video_key, absent)} does not exist; run `data-miner run --config FILE` to "
+            "filter its project again"
+        )
     return frames

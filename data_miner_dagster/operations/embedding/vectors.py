@@ -1,6 +1,6 @@
 """Return the vectors of chosen frames, computed if necessary, and an encoder's threshold for near-duplicates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -52,7 +52,7 @@ def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Tabl
 
     def vectors_of(video_key: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
         of_video = load_vectors(platform, encoder, video_key, frame_indices[rows]).astype(np.float16)
-        return _checked(of_video, encoder, video_key)
+        return _checked(of_video, encoder, video_key, partial(_remedy, platform, encoder, video_key))
 
     with item_guard("deduplicated_frames") as guard:
         for video_key, rows in rows_by_video.items():
@@ -76,13 +76,25 @@ def _rows_by_video(video_keys: Sequence[str]) -> dict[str, npt.NDArray[np.int64]
     return {key: np.asarray(rows[key], np.int64) for key in sorted(rows)}
 
 
-def _checked(vectors: npt.NDArray[np.float16], encoder: EncoderRole, video_key: str) -> npt.NDArray[np.float16]:
+def _checked(
+    vectors: npt.NDArray[np.float16], encoder: EncoderRole, video_key: str, remedy: Callable[[], str]
+) -> npt.NDArray[np.float16]:
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     is_unit = np.abs(lengths - 1) <= _LENGTH_TOLERANCE  # false for NaN
     if not np.all(is_unit):
         raise PermanentError(
             f"embeddings of {video_key} from {encoder.name} are not unit vectors ({np.count_nonzero(~is_unit)} of "
             f"{len(vectors)}, the first of length {lengths[~is_unit][0]:.4g}); the model is broken, or half precision "
-            "overflows; set another platform.models.device"
+            f"overflowed; choose a different platform.models.device, such as cpu, then {remedy()}"
         )
     return vectors
+
+
+def _remedy(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
+    """Return how to have a video's vectors computed again. They count as current, whatever the device was."""
+    if encoder.name == platform.models.filter_encoder.name:
+        return (
+            "run `data-miner backfill --asset frame_embeddings --project PROJECT --force --keys-file FILE`, where FILE "
+            f"contains {video_key}"
+        )
+    return f"remove {platform.layout.embedding_file(encoder.name, video_key)} to have them computed again"

@@ -63,6 +63,7 @@ def calibrate_boxes(platform: Platform, project: str, *, wanted: float) -> Calib
         ConfigError: the project does not exist, or `wanted` is not between 0 and 1, both exclusive.
         NotReadyError: detection has not run yet.
         OutOfDateError: a stored box belongs to a class that the project no longer has.
+        DamagedFileError: a table of the project cannot be read.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     if not 0 < wanted < 1:

@@ -66,6 +66,7 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
             completely.
         NotReadyError: detection has not run yet.
         OutOfDateError: a stored box belongs to a class that the project no longer has.
+        DataMinerError: the release was withdrawn, or a file of the release or project is damaged.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)

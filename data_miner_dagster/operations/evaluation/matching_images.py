@@ -37,6 +37,8 @@ def match_images(
 ) -> MatchedImages:
     """Match ground-truth images with frames. If several images match the same frame, the first one counts.
 
+    If several frames have the same file, an image that is identified by its sha256 matches the last of them.
+
     Args:
         images: the ground-truth images.
         frame_ids: the ids of the frames to match.

@@ -80,7 +80,11 @@ def _stored(platform: Platform, detections: StoredDetections, frame_ids: Iterabl
 
 
 def boxes_of_release(platform: Platform, project: str, version: str) -> Predictions:
-    """Return the boxes in a release on disk, except unsure ones. The boxes are read when `read` is called."""
+    """Return the boxes in a release on disk, except unsure ones. The boxes are read when `read` is called.
+
+    Raises:
+        DataMinerError: a file of the release is damaged. `read` may raise it too.
+    """
     folder = platform.layout.release_folder(project, version)
     manifest = read_manifest(folder) or {}
     names = tuple(manifest["classes"])

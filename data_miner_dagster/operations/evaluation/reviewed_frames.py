@@ -39,6 +39,7 @@ class StoredDetections:
 
         Raises:
             OutOfDateError: a box belongs to a class that the project no longer has.
+            DamagedFileError: the table of detections cannot be read.
         """
         rows = self.table.rows_of(video_key)
         place_by_class = {name: place for place, name in enumerate(self.class_names)}
@@ -46,7 +47,7 @@ class StoredDetections:
         if gone := sorted(set(names) - place_by_class.keys()):
             raise OutOfDateError(
                 f"the detections of project {self.project!r} are out of date: they have boxes of {gone[0]!r}, which is "
-                "no longer a class of the project; run its detection again"
+                "no longer a class of the project; run `data-miner run --config FILE` to detect again"
             )
         indices = rows["frame_index"].to_numpy()
         classes = np.array([place_by_class[name] for name in names], np.int64)
@@ -67,6 +68,7 @@ def stored_detections(platform: Platform, project: str, config: ProjectConfig) -
 
     Raises:
         NotReadyError: detection has not run yet.
+        DamagedFileError: the table of detections, or the table of examined frames, cannot be read.
     """
     path, frames = platform.layout.detections_table(project), platform.layout.detected_frames_table(project)
     for table in (path, frames):
@@ -91,6 +93,7 @@ def reviewed_frames(platform: Platform, project: str, detections: StoredDetectio
 
     Raises:
         OutOfDateError: a box belongs to a class that the project no longer has.
+        DamagedFileError: the table of detections, or of a video's frames, cannot be read.
     """
     in_force = verdicts_in_force(platform.database, project, words=WORDS_ON_BOXES)
     verdicts, sampled = VerdictsByFrame(in_force), sampled_places(in_force)

@@ -126,7 +126,7 @@ def _read_yolo(folder: Path, data_file: Path) -> Truth:
     for name, path in labels.items():
         file = pictures.get(name)
         shown = file.relative_to(folder / _IMAGES) if file is not None else name.with_suffix("")
-        images.append(TruthImage(shown.as_posix(), tuple(_yolo_objects(path, names)), file=file))
+        images.append(TruthImage(shown.as_posix(), tuple(_yolo_objects(path, names, data_file)), file=file))
     num_unlabelled = len(pictures.keys() - labels.keys())
     if not images:
         raise ConfigError(
@@ -153,7 +153,7 @@ def _yolo_names(path: Path) -> dict[int, str]:
         ) from error
 
 
-def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]:
+def _yolo_objects(path: Path, names: Mapping[int, str], data_file: Path) -> Iterator[TruthObject]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -170,7 +170,7 @@ def _yolo_objects(path: Path, names: Mapping[int, str]) -> Iterator[TruthObject]
         except (ValueError, KeyError) as error:
             raise ConfigError(
                 f"line {number} of {path}, {line.strip()[:60]!r}, is not `class x y width height` with a class in "
-                f"{_YOLO_DATA}; correct it"
+                f"{data_file.name}; correct it"
             ) from error
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
         yield TruthObject(name, box, width * height)

@@ -199,7 +199,10 @@ def _extract_held(platform: Platform, maker: _FolderMaker, claim: Claim, key: st
     row = find_video(platform.database, key)
     if row is None:
         return VideoOutcome(
-            key, OutcomeStatus.BLOCKED, message=f"video {key!r} is not in the catalog; list the source it comes from"
+            key,
+            OutcomeStatus.BLOCKED,
+            message=f"video {key!r} is not in the catalog; list its source with `data-miner populate --config FILE "
+            "--force`",
         )
     if (standing := _standing_outcome(row, force)) is not None:
         return standing

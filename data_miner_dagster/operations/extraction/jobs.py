@@ -117,7 +117,7 @@ class _WithoutPandas(MetaPathFinder):
 
     def find_spec(self, fullname: str, _path: object, _target: object = None) -> None:
         if fullname == "pandas":
-            raise ModuleNotFoundError("workers do without pandas, which takes long to import", name=fullname)
+            raise ModuleNotFoundError("pandas is disabled in workers, because it is slow to import", name=fullname)
 
 
 def main(jobs: Mapping[str, Job] = JOBS) -> None:

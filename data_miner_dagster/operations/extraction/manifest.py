@@ -24,7 +24,8 @@ from data_miner_dagster.stages.extraction import quality_flag
 from data_miner_dagster.storage.layout import FRAMES_TABLE_NAME
 from data_miner_dagster.storage.tables import table_from_rows, table_writer
 
-_FEWER_FRAMES: Final = "set platform.extraction.max_frames_per_video, or raise the limit"
+_RETRY: Final = f"run `data-miner retry --kind {VideoErrorKind.LIMIT_EXCEEDED.value}`"
+_FEWER_FRAMES: Final = f"set platform.extraction.max_frames_per_video, or raise the limit, then {_RETRY}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,5 +150,5 @@ def check_num_pixels(width: int, height: int, config: ExtractionConfig) -> None:
         raise VideoPermanentError(
             VideoErrorKind.LIMIT_EXCEEDED,
             f"a picture of {width}x{height} pixels exceeds platform.extraction.limits.max_pixels={limit}; raise the "
-            "limit",
+            f"limit, then {_RETRY}",
         )

@@ -1,6 +1,6 @@
 """Re-download video files that are missing, usually because they were removed to free space. Report the cost.
 
-A file is needed again if its frames are missing, damaged or stale, or if the user requests new ones. If a site now
+A file is needed again if its frames are missing, damaged or stale, or if the user requests new ones. If a source now
 delivers different bytes, they are accepted, and frames are extracted from them.
 """
 
@@ -48,8 +48,8 @@ class RefetchPrice:
 def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[str, VideoOutcome]:
     """Log the cost, and download the files of videos again. Return each video's outcome, by video key.
 
-    If a video is no longer available, its frames are left unchanged. If a site delivers different bytes than before, a
-    warning is logged.
+    If a video is no longer available, its frames are left unchanged. If a source delivers different bytes than before,
+    a warning is logged.
 
     Raises:
         SourcesMissingError: `rows` is not empty, and the platform is offline.
@@ -68,7 +68,7 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
     for row in find_videos(platform.database, list(sha256_before)):
         if row.sha256 != sha256_before[row.key]:
             logger.warning(
-                "%s: its site delivers different bytes than before (sha256 %s, was %s); new frames are extracted",
+                "%s: its source delivers different bytes than before (sha256 %s, was %s); new frames are extracted",
                 row.key,
                 row.sha256,
                 sha256_before[row.key],

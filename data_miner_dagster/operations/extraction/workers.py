@@ -65,6 +65,8 @@ class FrameWorkers:
 
     def _call(self, name: str, job: FrameFolderJob | WindowsJob) -> dict[str, Any]:
         limits = job.config.limits
+        # Windows need no retry: the next detection requests them again.
+        again = ", then run `data-miner retry --kind limit_exceeded`" if name == "make_frame_folder" else ""
         try:
             answer: dict[str, Any] = self._pool.call(
                 name,
@@ -79,11 +81,11 @@ class FrameWorkers:
         except WorkerLimitError as error:
             reason = {
                 "wall": f"takes longer than platform.extraction.limits.max_seconds={limits.max_seconds:g}; raise the "
-                "limit",
+                f"limit{again}",
                 "cpu": f"takes more CPU time than platform.extraction.limits.max_seconds={limits.max_seconds:g} allows"
-                "; raise the limit",
+                f"; raise the limit{again}",
                 "memory": f"needs more than platform.extraction.limits.max_memory_bytes={limits.max_memory_bytes}; "
-                "raise the limit",
+                f"raise the limit{again}",
             }.get(error.which, str(error))
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"decoding {reason}") from error
         except WorkerDiedError as error:

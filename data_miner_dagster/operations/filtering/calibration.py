@@ -78,7 +78,8 @@ def write_questions(
         restart: discard the strata of earlier rounds and the answers from files. Verdicts are kept.
 
     Raises:
-        ConfigError: the project does not exist, or the file of earlier answers cannot be read.
+        ConfigError: the project does not exist, a threshold is given per encoder, but not for the current one, or an
+            exemplar or the file of earlier answers cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
             threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds and
             `restart` is not set.
@@ -137,8 +138,9 @@ def find_threshold(
             that are already stored.
 
     Raises:
-        ConfigError: the project does not exist, `wanted` is not between 0 and 1, or the file is missing or contains an
-            invalid answer.
+        ConfigError: the project does not exist, `wanted` is not between 0 and 1 (both exclusive), a file of answers is
+            missing or contains an invalid answer, a threshold is given per encoder, but not for the current one, or an
+            exemplar cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
             threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
@@ -166,7 +168,7 @@ def threshold_for(
     """Return the threshold computed from the given answers. Nothing is stored.
 
     Raises:
-        ConfigError: `wanted` is not between 0 and 1.
+        ConfigError: `wanted` is not between 0 and 1, both exclusive.
     """
     _check_goal(goal, wanted)
     rules = calibration.rules

@@ -1,6 +1,7 @@
 """Count the decisions in filtered.parquet that violate a guarantee of the table, for its asset check."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.frames import read_frames
 from data_miner_dagster.storage.tables import read_table
+
+_REMEDY: Final = "; `data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class DecisionCounts:
         return (
             f"{counted(self.num_frames, 'frame')}, {self.num_undecided:,} of them without a decision; "
             f"{counted(self.num_decisions, 'decision')}, {self.num_of_no_frame:,} of them without a frame, "
-            f"{self.num_repeated:,} repeated, {self.num_without_reason:,} with a missing or unexpected reason; "
-            "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
+            f"{self.num_repeated:,} repeated, {self.num_without_reason:,} with a missing or unexpected reason"
+            f"{'' if self.holds else _REMEDY}"
         )
 
 

@@ -96,7 +96,8 @@ def filter_project(platform: Platform, project: str, *, force: bool = False) -> 
     embedded.
 
     Raises:
-        ConfigError: the project does not exist, or the thresholds were set for another encoder.
+        ConfigError: the project does not exist, the thresholds were set for another encoder or are missing for this
+            one, or an exemplar cannot be read.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
         ModelError: the weights of an encoder are missing.
         NotReadyError: an earlier stage of the project is not done.
@@ -283,7 +284,8 @@ def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
 def _tell_left_out(project: str, members: ProjectMembers) -> None:
     if members.not_embedded:
         logger.warning(
-            "project %s: %s left out for lack of current embeddings (the first is %s); materialize `frame_embeddings`",
+            "project %s: %s left out for lack of current embeddings (the first is %s); to embed them, run "
+            "`data-miner run --config FILE`",
             project,
             counted(len(members.not_embedded), "video was", "videos were"),
             members.not_embedded[0],

@@ -70,6 +70,7 @@ def plan_calibration(
     With `restart`, the strata are computed again. Nothing is stored.
 
     Raises:
+        ConfigError: a threshold is given per encoder, but not for the current one, or an exemplar cannot be read.
         DataMinerError: no frame's decision depends on the threshold, or the prompts' thresholds have changed by
             different amounts since the earlier rounds and `restart` is not set.
     """
@@ -93,7 +94,8 @@ def open_calibration(
     """Return the calibration questions of a project that was filtered with its current prompts. Nothing is stored.
 
     Raises:
-        ConfigError: the project does not exist.
+        ConfigError: the project does not exist, a threshold is given per encoder, but not for the current one, or an
+            exemplar cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
             threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds and
             `restart` is not set.

@@ -184,8 +184,8 @@ def _score_video(
     stored = read_embeddings(member.embeddings_file)
     if stored is None or stored.fingerprint != video.embeddings_fingerprint or frames.num_rows != video.num_frames:
         raise DataMinerError(
-            f"the frames or embeddings of video {video.video_key} changed while its project was being filtered; filter "
-            "the project again"
+            f"the frames or embeddings of video {video.video_key} changed while its project was being filtered; run "
+            "`data-miner run --config FILE` to filter the project again"
         )
     similarities = np.full((video.num_frames, len(texts)), np.nan, np.float16)
     if len(stored.frame_indices):
@@ -193,7 +193,8 @@ def _score_video(
             stored.frame_indices,
             frames.column("frame_index").to_numpy(),
             table=f"frames.parquet of {video.video_key}",
-            remedy=f"extract the frames of {video.video_key} again",
+            remedy="run `data-miner backfill --asset frames --project PROJECT --force --keys-file FILE`, where FILE "
+            f"contains {video.video_key}",
         )
         pictures = None
         if scorer.beside is not None:

@@ -39,7 +39,7 @@ def try_filter(
     shown: Callable[[str], str] = str,
     exemplar_folder: Path = Path(),
 ) -> Trial:
-    """Decide on the images in a folder, and return the results, best first.
+    """Decide on the images in a folder, and return the results, best first, with unreadable images last.
 
     If `limit` is given, it is the maximum number of images. Rules about quality, time and videos do not apply. `shown`
     converts a prompt's text to what people may see. Relative exemplar paths are resolved against `exemplar_folder`.
@@ -99,7 +99,7 @@ def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:
 def _embed_exemplar(exemplar: Exemplar, encoder: EncoderRole) -> Float32Array:
     ((_, images, unreadable),) = read_in_batches([exemplar.path], 1)
     if unreadable:
-        raise ConfigError(f"filtering: the exemplar {unreadable[0][1]}")
+        raise ConfigError(f"filtering: the exemplar {unreadable[0][1]}; replace the file")
     vectors: Float32Array = embed_images(encoder.load(), images)
     vector: Float32Array = vectors[0]
     return vector

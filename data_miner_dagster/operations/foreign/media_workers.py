@@ -29,11 +29,12 @@ _PICTURE_SECONDS: Final = 60.0
 _VIDEO_CPU_SECONDS: Final = 600.0
 """The CPU time allowed for verifying one video. Reading 4 GB takes less than a minute. The rest is for decoding, if
 nothing cheaper can verify the file."""
+_RETRY: Final = f"run `data-miner retry --kind {VideoErrorKind.LIMIT_EXCEEDED.value}`"
 _REMEDIES: Final = {
-    "wall": "raise platform.downloading.max_wall_seconds",
-    "memory": "raise platform.downloading.limits.max_memory_bytes",
-    "cpu": "re-encode the video",
-    "answer": "re-encode the video",
+    "wall": f"raise platform.downloading.max_wall_seconds, then {_RETRY}",
+    "memory": f"raise platform.downloading.limits.max_memory_bytes, then {_RETRY}",
+    "cpu": "re-encode the video, and add the new file instead",
+    "answer": "re-encode the video, and add the new file instead",
 }
 """The remedy for a video whose verification exceeds a limit, by the limit (`WorkerLimitError.which`)."""
 
@@ -75,7 +76,7 @@ class MediaWorkers(PooledWorkers):
             message = f"reading the file {error}; {_REMEDIES[error.which]}"
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, message) from error
         except WorkerDiedError as error:
-            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process that read the file {error}") from error
+            raise VideoTransientError(VideoErrorKind.CRASHED, f"the process for reading the file {error}") from error
 
     def see(self, content: bytes, *, rows: int = 1, columns: int = 1, wanted: Sequence[int] = (0,)) -> list[RgbImage]:
         """Return the pictures at the positions in `wanted` from a storyboard with `rows` and `columns`.
@@ -85,6 +86,8 @@ class MediaWorkers(PooledWorkers):
         Raises:
             UnreadableImageError: the content is not a picture, is damaged or too large, or decoding it exceeds a
                 limit or ends the worker.
+            WorkerFaultError: an unexpected exception occurred in the worker.
+            WorkersClosedError: `close` was called while the worker was running.
         """
         arguments = {"rows": rows, "columns": columns, "wanted": list(wanted), "max_pixels": self._max_pixels}
         with tempfile.NamedTemporaryFile(prefix="data-miner-picture-") as picture:
@@ -100,6 +103,8 @@ class MediaWorkers(PooledWorkers):
 
         Raises:
             UnreadableImageError: `small_picture` raised it, or decoding exceeded a limit or ended the worker.
+            WorkerFaultError: an unexpected exception occurred in the worker.
+            WorkersClosedError: `close` was called while the worker was running.
         """
         pixels, known = self._stored("see_file", path, {"at_least_wh": at_least_wh})
         width, height = known["full_wh"]
@@ -113,6 +118,8 @@ class MediaWorkers(PooledWorkers):
         Raises:
             UnreadableImageError: the function that decodes the image raised it, or decoding exceeded a limit or ended
                 the worker.
+            WorkerFaultError: an unexpected exception occurred in the worker.
+            WorkersClosedError: `close` was called while the worker was running.
         """
         return self._stored("read_stored", path, {"sha256": sha256, "min_side": min_side})[0]
 
@@ -138,7 +145,7 @@ class MediaWorkers(PooledWorkers):
             except WorkerLimitError as error:
                 raise UnreadableImageError(f"decoding {what} {error}") from error
             except WorkerDiedError as error:
-                raise _DiedOverPictureError(f"the process that decoded {what} {error}") from error
+                raise _DiedOverPictureError(f"the process for decoding {what} {error}") from error
             if "reason" in answer:
                 raise UnreadableImageError(answer["reason"])
             return np.fromfile(file, np.uint8).reshape(answer["shape"]), answer

@@ -223,7 +223,7 @@ def test_embed_frames__a_worker_that_dies_over_a_picture_takes_that_one_only(
         [embedded] = embed_frames(platform, [key])
     assert embedded.status is OutcomeStatus.DONE
     assert (embedded.metadata["num_embedded"], embedded.metadata["num_unreadable"]) == (NUM_PICTURES - 1, 1)
-    assert "1 frame cannot be read: the process that decoded" in embedded.message
+    assert "1 frame could not be embedded: the process for decoding" in embedded.message
     assert "000003.jpg was ended by SIGKILL" in embedded.message
 
     filter_project(platform, PROJECT)
