@@ -240,7 +240,8 @@ VIDEOS: Final[Mapping[VideoErrorKind, Advice]] = {
     VideoErrorKind.LIMIT_EXCEEDED: Advice(
         "The video needs more memory, time, pixels or frames than a worker process may use.",
         NEVER,
-        "If you trust the file, raise the limit that the message names (below `platform.extraction.limits`).",
+        "If you trust the file, raise the limit that the message names, then run "
+        "`data-miner retry --kind limit_exceeded`.",
     ),
     VideoErrorKind.CRASHED: Advice(
         "A process that worked on this video alone died.",
