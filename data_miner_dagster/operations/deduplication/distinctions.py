@@ -66,6 +66,7 @@ class StoredThumbnails:
 
         Raises:
             VideosLeftOutError: the frames of some videos cannot be read.
+            DamagedFileError: the frame table of a video is damaged.
         """
         codes = np.unique(self.video_codes[rows])
         missing = codes[~self._is_read[codes]].tolist()

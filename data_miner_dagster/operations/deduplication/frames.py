@@ -45,6 +45,8 @@ def kept_frames(platform: Platform, project: str, left_out: Collection[str] = ()
 
     Raises:
         VideosLeftOutError: the frames of videos not in `left_out` cannot be read, or have changed since filtering.
+        PermanentError: the filtered table contains a frame twice.
+        DamagedFileError: the filtered table, or the frame table of a video, is damaged.
     """
     filtered = read_table(platform.layout.filtered_table(project), [*KEY_COLUMNS, "positive_similarity", "is_kept"])
     kept = filtered.filter(filtered["is_kept"]).drop_columns(["is_kept"])
@@ -67,7 +69,9 @@ def representative_vectors(
     all of them. Otherwise, they are read from the videos' embeddings, which are computed if they are missing.
 
     Raises:
-        VideosLeftOutError: frames of some videos could not be embedded.
+        VideosLeftOutError: frames of some videos could not be embedded, or a stored vector is not a unit vector.
+        ModelError: vectors must be computed, but the encoder is missing.
+        DamagedFileError: the frame table of a video is damaged.
     """
     stored = read_representatives(platform.layout.representatives_file(project), fingerprint=fingerprint)
     if stored is not None:
@@ -139,6 +143,8 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
 
     Raises:
         VideosLeftOutError: the frame tables of some videos are missing, cannot be read, or lack a frame.
+        PermanentError: `frames` contains a frame twice.
+        DamagedFileError: the frame table of a video is damaged.
     """
     remedy = "run `data-miner backfill --asset filtered_frames --project PROJECT --force`"
     frames = frames.sort_by("frame_id").combine_chunks()

@@ -55,6 +55,7 @@ def foreign_frames(
     Raises:
         VideosLeftOutError: the frames of videos not in `left_out` cannot be read.
         PermanentError: the images table of a release is damaged.
+        DamagedFileError: the deduplicated table of another project, or the frame table of a video, is damaged.
     """
     in_projects = _each_once(list(_of_projects(platform, config)))
     in_releases = _each_once(list(_of_releases(platform, config)))
@@ -155,6 +156,7 @@ def _present(platform: Platform, frames: pa.Table) -> pa.Table:
 
     Raises:
         VideosLeftOutError: the frames of some videos cannot be read.
+        DamagedFileError: the frame table of a video is damaged.
     """
     frames = frames.sort_by("frame_id").combine_chunks()
     parts = [_KEY_SCHEMA.empty_table()]

@@ -49,7 +49,7 @@ def try_detect_like(
     check_takes_boxes(role)
     ((_, images, unreadable),) = read_in_batches([picture], 1)
     if unreadable:
-        raise UnreadableImageError(unreadable[0][1])
+        raise UnreadableImageError(f"{unreadable[0][1]}; choose another picture")
     height, width = images[0].shape[:2]
     for box in (*like, *unlike):
         if box[2] > width or box[3] > height:

@@ -22,6 +22,9 @@ def representatives(platform: Platform, project: str, faults: DetectionFaults) -
 
     All representatives of a video are unavailable if the video's frames cannot be read, or if one representative no
     longer exists because frames were extracted again. The errors are added to `faults`.
+
+    Raises:
+        DamagedFileError: the deduplicated table, or the frame table of a video, is damaged.
     """
     table = chosen_frames(platform, project)
     frames = frames_of(platform, table, faults)
@@ -52,6 +55,9 @@ def frames_of(platform: Platform, chosen: pa.Table, faults: DetectionFaults) -> 
         platform: the platform of one root.
         chosen: rows of `chosen_frames`.
         faults: receives the error of each video that is left out.
+
+    Raises:
+        DamagedFileError: the frame table of a video is damaged.
     """
     frames: list[FrameToDetect] = []
     with item_guard("detections") as guard:

@@ -160,6 +160,10 @@ class Looker:
                 None, the part gets the next free number as its name.
             parts: the destination of the results, or None for `self.parts`.
             is_told: True to log the progress.
+
+        Raises:
+            ConfigError: an exemplar cannot be read, or a box of it extends beyond the image.
+            ModelError: the detector cannot be loaded, or there is too little memory.
         """
         parts = parts or self.parts
         num_done = num_written = 0

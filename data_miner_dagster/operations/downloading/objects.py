@@ -86,7 +86,10 @@ def _fetch(store: ObjectStore, target: Path, max_size_bytes: int) -> str:
         )
     if found.size_bytes == 0:
         raise VideoPermanentError(
-            VideoErrorKind.EMPTY_FILE, f"{store.shown} is empty; upload the file again", is_of_file_alone=True
+            VideoErrorKind.EMPTY_FILE,
+            f"{store.shown} is empty; upload the file again, then run `data-miner retry --kind "
+            f"{VideoErrorKind.EMPTY_FILE.value}`",
+            is_of_file_alone=True,
         )
     if found.size_bytes > max_size_bytes:
         raise VideoPermanentError(

@@ -41,9 +41,10 @@ def embed_frames(
 ) -> list[VideoOutcome]:
     """Embed every frame of each video with the filter encoder. Return one outcome per key, in the given order.
 
-    A video with current embeddings is REUSED unless `force` is set, and a video whose frames are missing is BLOCKED. A
-    frame whose image is damaged is left out and counted. If none of a video's frames can be read, the video is FAILED,
-    and its frames are recreated after a back-off. `report` is called with each outcome.
+    A video with current embeddings is REUSED unless `force` is set. A video whose frames are missing, or that another
+    worker holds, is BLOCKED. A FAILED or UNAVAILABLE video keeps its status. A frame whose image is damaged is left out
+    and counted. If none of a video's frames can be read, the video is FAILED, and its frames are recreated after a
+    back-off. `report` is called with each outcome.
 
     Raises:
         ConfigError: the configured encoder is unknown.

@@ -83,7 +83,7 @@ def find_similar(platform: Platform, what: str, *, count: int = 100, project: st
     Raises:
         ConfigError: the project does not exist, no video has embeddings from the filter encoder, or `what` is blank or
             names a frame or picture that does not exist or cannot be read.
-        PermanentError: the stored frame `what` has no current embedding.
+        PermanentError: the stored frame `what` has no current embedding, or its video's frames are missing.
         ModelError: the encoder is missing. Searching by a stored frame does not need it.
     """
     if project is not None:

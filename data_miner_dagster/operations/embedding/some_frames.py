@@ -38,6 +38,7 @@ def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[
         VideosLeftOutError: some videos could not be embedded, for example because a named frame does not exist or its
             image is damaged. The other videos are done.
         ModelError: the encoder is missing, or differs from the pinned one.
+        DamagedFileError: the frame table of a video is damaged.
     """
     with item_guard("embedding for a project") as guard:
         chosen = _ChosenFrames(platform, encoder, guard, frames)

@@ -43,6 +43,7 @@ def read_frame_vectors(platform: Platform, encoder: EncoderRole, frames: pa.Tabl
     Raises:
         VideosLeftOutError: frames of some videos could not be embedded, or a stored vector is not a unit vector.
         ModelError: vectors must be computed, but the encoder is missing.
+        DamagedFileError: the frame table of a video is damaged.
     """
     faults: dict[str, ItemFault] = {}
     rows_by_video = _rows_by_video(frames["video_key"].to_pylist())

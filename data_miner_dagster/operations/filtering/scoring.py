@@ -93,6 +93,7 @@ def score_project(
             listed.
         ConfigError: an exemplar cannot be read.
         ModelError: an encoder is needed, but is missing.
+        DamagedFileError: the frame table or the embeddings file of a video is damaged.
     """
     faults: dict[str, ItemFault] = {}
     fingerprint = similarities_fingerprint(header)

@@ -96,7 +96,8 @@ def test_probe__worker_that_crashes_or_hangs(
         hitting.join()
         assert getattr(failure.value, "kind", None) is kind
         if kind is VideoErrorKind.LIMIT_EXCEEDED:
-            assert str(failure.value).endswith("takes longer than 3 s; raise platform.downloading.max_wall_seconds")
+            remedy = "raise platform.downloading.max_wall_seconds, then run `data-miner retry --kind limit_exceeded`"
+            assert str(failure.value).endswith(f"takes longer than 3 s; {remedy}")
         assert workers.probe(clip).width == 192
 
 
