@@ -240,7 +240,8 @@ class Neighbours:
         Pictures at the times of the frames themselves are omitted.
 
         Raises:
-            DamagedFileError: the list of pictures cannot be read.
+            FileNotFoundError: the list of pictures is missing.
+            DamagedFileError: the list of pictures is damaged.
         """
         wanted, of_frames = self._wanted(video_key), frozenset(self._times[video_key])
         for row in read_windows(self._platform.layout, video_key):
