@@ -322,7 +322,7 @@ def test_why_reviewed__until_it_has_been_quiet(platform: Platform) -> None:
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
     assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time) is None  # nobody has said anything
     add_verdicts(platform.database, "street", [replace(said, given_at=tick_time - timedelta(seconds=299))])
-    assert "5 minutes without an answer" in (
+    assert "UTC, 5 minutes after the last one" in (
         why_reviewed(platform.database, "street", RefreshConfig(), tick_time) or ""
     )
     assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time + timedelta(seconds=1)) is None
