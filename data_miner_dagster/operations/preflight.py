@@ -40,8 +40,8 @@ def check_before_work(platform: Platform, project: ProjectConfig) -> None:
 
     Raises:
         ConfigError: the root is not writable or was sampled with different settings, a model or the verifier does not
-            exist or may not be used, a detector does not know a class, or a project to compare with has not been
-            deduplicated yet.
+            exist or may not be used, a detector does not know a class or does not accept its exemplars, or a project to
+            compare with has not been deduplicated yet.
         ModelError: weights are missing, or must be fetched from a hub that does not answer or does not serve them, or a
             detector's classes cannot be read.
     """
@@ -89,7 +89,8 @@ def check_against_platform(platform: Platform, project: ProjectConfig) -> None:
 
     Raises:
         ConfigError: the root was sampled with different settings, a model or the verifier does not exist or may not be
-            used, a detector does not know a class, or a project to compare with has not been deduplicated yet.
+            used, a detector does not know a class or does not accept its exemplars, or a project to compare with has
+            not been deduplicated yet.
         ModelError: weights are missing, or a detector's classes cannot be read.
     """
     platform.compare_sampling()
@@ -110,8 +111,8 @@ def check_models_and_classes(platform: Platform, project: ProjectConfig) -> None
     """Check that the models and the verifier may be used, and that the detectors know the project's classes.
 
     Raises:
-        ConfigError: a model does not exist, its licence is not allowed, a detector does not know a class, or the
-            verifier may not be used.
+        ConfigError: a model does not exist, its licence is not allowed, a detector does not know a class or does not
+            accept its exemplars, or the verifier may not be used.
         ModelError: a detector's classes cannot be read, or the verifier's model is missing.
     """
     detection = project.detection

@@ -93,12 +93,13 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
     If the block succeeds, the project then waits for the next stage, or is COMPLETE after the last one. The block calls
     `begin` before it changes anything. If it finds its result current, it does not call `begin`, and the project's row
     stays the same unless it lags behind. If the block raises, the project is FAILED, with the stage and the reason. If
-    it is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage again.
+    it is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage again if `begin`
+    was called, and its row stays the same otherwise.
 
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.
-        ClaimLostError: another worker took the project over while this one was suspended. No row is written.
-        RunEndedError: the run was ended from outside. No row is written.
+        ClaimLostError: another worker took the project over while this one was suspended. The project's row is not changed.
+        RunEndedError: the run was ended from outside. The project's row is not changed.
     """
     work = WorkStage(stage.value)
     meter = Meter(work, project, platform.run_id, of_process=True)

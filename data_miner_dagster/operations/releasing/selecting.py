@@ -60,7 +60,11 @@ class ProjectSelection:
         return settings
 
     def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
-        """Return an (N,) bool array that is True for the chosen candidates, and set `vectors`."""
+        """Return an (N,) bool array that is True for the chosen candidates, and set `vectors`.
+
+        Raises:
+            VideosLeftOutError: the settings use distances, and frames of videos are missing or unreadable.
+        """
         select, releasing = self._select, self._config.releasing
         priorities = candidates.similarities
         if select.uncertain or select.diverse:

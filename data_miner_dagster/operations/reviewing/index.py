@@ -66,7 +66,7 @@ class ReviewIndex:
     """The possible questions about a project, except those of the filter's calibration.
 
     Each row identifies a frame or box (`rows_of_codes` in frames.py). `filter` and `pairs` hold a limited number of
-    questions (MOST_OF_A_KIND), whose total is in `num_filter` and `num_duplicates`. Before detection, `examined` is
+    questions (see MOST_OF_A_KIND). `num_filter` and `num_duplicates` count all of them. Before detection, `examined` is
     None, and the fields computed from it are empty.
     """
 

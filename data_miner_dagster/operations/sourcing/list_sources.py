@@ -74,8 +74,8 @@ def list_sources(platform: Platform, project: str, *, force: bool = False) -> Pr
         members from sources that the project no longer has. Forgotten candidates were removed on request earlier.
 
     Raises:
-        ConfigError: the project does not exist, a blocklist cannot be read, or every query failed and the project has
-            no member.
+        ConfigError: the project does not exist, its stored settings do not fit this version, a blocklist cannot be
+            read, or every query failed and the project has no member.
         ModelError: pre-screening is enabled, and its encoder cannot be loaded.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
