@@ -98,8 +98,9 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
 
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.
-        ClaimLostError: another worker took the project over while this one was suspended. The project's row is not changed.
-        RunEndedError: the run was ended from outside. The project's row is not changed.
+        ClaimLostError: another worker took the project over while this one was suspended. The project's row is then not
+            changed.
+        RunEndedError: the run was ended from outside. The project's row is then not changed.
     """
     work = WorkStage(stage.value)
     meter = Meter(work, project, platform.run_id, of_process=True)

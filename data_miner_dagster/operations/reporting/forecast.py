@@ -125,7 +125,7 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 
 def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos: bool) -> VerificationBound | None:
-    """Return upper bounds on the number and cost of questions to a verifier, or None if the project has no verifier.
+    """Return upper bounds on the number and cost of further questions to a project's verifier, or None without one.
 
     `has_new_videos` is True if some videos have no frames yet. The boxes of the last build then do not limit the number
     of questions.
