@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.keys import split_frame_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Cursor:
         try:
             padded = text + "=" * (-len(text) % 4)
             keys, frame_id, box = json.loads(base64.urlsafe_b64decode(padded.encode()))
+            split_frame_id(str(frame_id))  # raises a ValueError if it is not a frame id
             return cls(tuple(float.fromhex(key) for key in keys), str(frame_id), int(box))
-        except (binascii.Error, ValueError, TypeError) as error:
+        except (binascii.Error, ValueError, TypeError, OverflowError) as error:
             raise ConfigError(f"{text!r} is not a valid cursor; start again with the first page") from error
