@@ -57,7 +57,7 @@ def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
 
 
 def read_left_out(path: Path) -> dict[str, str]:
-    """Return the reasons why videos are missing from a table, by video key."""
+    """Return the reasons why videos were left out of a table, by video key, or an empty dict if none was."""
     lines: dict[str, str] = json.loads(read_metadata(path).get(_KEY, "{}"))
     return lines
 

@@ -262,7 +262,7 @@ class Room:
             yield from self.removable_caches()
 
     def removable_sources(self) -> Iterator[Removable]:
-        """Yield the source files of extracted videos, then those of failed videos and of downloads that no project wants.
+        """Yield the source files of extracted videos, then those of failed videos and of downloads no project wants.
 
         In both groups, the least recently changed videos come first.
         """

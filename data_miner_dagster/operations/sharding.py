@@ -82,7 +82,9 @@ def lead(platform: Platform, plan: ShardPlan, make: MakeShard) -> int:
 
 
 def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Callable[[], bool]) -> int:
-    """Process shards of a plan until none is free, `may_go_on` returns False or the plan ends. Return their number.
+    """Process shards of a plan until none is free, `may_go_on` returns False or the plan ends.
+
+    Return the number of shards that this run processed.
 
     Args:
         platform: the platform.

@@ -275,6 +275,9 @@ def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
     """Remove the stored inputs in a folder that mention any of the given videos.
 
     The corresponding releases can then no longer be rebuilt.
+
+    Raises:
+        DamagedFileError: one of the files cannot be read.
     """
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):

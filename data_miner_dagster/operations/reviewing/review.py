@@ -128,8 +128,8 @@ class Review:
             video_key: the video to which the questions are restricted, or None for all videos.
 
         Raises:
-            ConfigError: the queue, class or video does not exist, BROWSING has neither a class nor a video, or `size` or
-                `cursor` is invalid.
+            ConfigError: the queue, class or video does not exist, BROWSING has neither a class nor a video, or `size`
+                or `cursor` is invalid.
             TransientError: the tables are being rewritten.
         """
         if not 1 <= size <= MAX_PAGE_SIZE:
