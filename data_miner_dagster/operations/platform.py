@@ -128,7 +128,7 @@ class Platform:
         return self._lease.run_id if self._lease is not None else None
 
     def tell_steps(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
-        """Set the progress and remaining time of the run, if there is one. The next renewal of its lease stores them."""
+        """Set the progress and remaining time of the run, if there is one. Renewing its lease stores them."""
         if self._lease is not None:
             self._lease.tell(num_done, num_total, remaining_seconds)
 
