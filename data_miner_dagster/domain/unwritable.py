@@ -1,6 +1,6 @@
 """Messages about files and folders that cannot be written to, with the system's reason and the remedy.
 
-Belongs here: the words. Does not belong here: full disks (full_disks.py), which are retried.
+Belongs here: the words. Does not belong here: full disks during the work on an item (full_disks.py), which is retried.
 """
 
 import errno
@@ -25,9 +25,11 @@ def unwritable_line(path: Path, error: OSError, other: str = OTHER_ROOT) -> str:
     """
     if error.errno == errno.EROFS:
         return f"{path} is on a read-only file system; mount it writable, or {other}"
-    reason = os.strerror(error.errno or 0)
+    reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{path} is not writable by this user ({reason}); change its permissions, or {other}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        other = f"free some space there, or {other}"
     return f"{path} cannot be created or written to ({reason}); {other}"
 
 
@@ -45,9 +47,10 @@ def writing_to_root(root: Path) -> Iterator[None]:
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Return why files cannot be created in `folder`, with the remedy, or None if they can or the folder is missing.
+    """Return why the catalog's files cannot be created in `folder`, or None if they can or the folder is missing.
 
-    The file system is asked, since the superuser may write to any folder except a read-only one.
+    The result is one line with the remedy. The file system is asked, since the superuser may write to any folder except
+    a read-only one.
     """
     try:
         is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
@@ -55,11 +58,15 @@ def why_unwritable(folder: Path) -> str | None:
         return None
     if not is_read_only and os.access(folder, os.W_OK | os.X_OK):
         return None
-    return unwritable_line(folder, OSError(errno.EROFS if is_read_only else errno.EACCES, "", folder))
+    error = OSError(errno.EROFS if is_read_only else errno.EACCES, "", folder)
+    return unwritable_line(folder, error, f"{OTHER_ROOT} (or, if a catalog URL is set, another URL)")
 
 
 def unwritable_behind(error: BaseException) -> str | None:
-    """Return one line about the file or folder on a read-only file system that caused `error`, or None if none did."""
+    """Return one line about the file or folder that caused `error`, because it is on a read-only file system.
+
+    Return None if `error` has another cause, or does not name the file.
+    """
     if (
         not isinstance(error, OSError)
         or error.errno != errno.EROFS

@@ -14,10 +14,16 @@ from data_miner_dagster.domain.unwritable import unwritable_behind, unwritable_l
         (errno.EACCES, "/mined is not writable by this user (Permission denied); change its permissions, or choose"),
         (errno.EPERM, "/mined is not writable by this user (Operation not permitted); change its permissions, or"),
         (errno.ENOTDIR, "/mined cannot be created or written to (Not a directory); choose another root with --root"),
+        (errno.ENOSPC, "/mined cannot be created or written to (No space left on device); free some space there, or"),
     ],
 )
 def test_unwritable_line__reason_and_remedy(number: int, said: str) -> None:
     assert unwritable_line(Path("/mined"), OSError(number, "")).startswith(said)
+
+
+def test_unwritable_line__an_error_without_a_number() -> None:
+    said = "/mined cannot be created or written to (it is gone); choose another root with --root"
+    assert unwritable_line(Path("/mined"), OSError("it is gone")).startswith(said)
 
 
 def test_writing_to_root__a_file_is_in_the_way(tmp_path: Path) -> None:
