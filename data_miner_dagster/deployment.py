@@ -46,6 +46,7 @@ _EARLIER_SETTINGS: Final = frozenset(
     }
 )
 """The sha256 of the dagster.yaml of each earlier version."""
+_WRITABLE: Final = "let this user write there, or set DAGSTER_HOME to another folder"
 _PACKAGE: Final = Path(__file__).parent
 
 
@@ -76,11 +77,13 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
     """Ensure that the folder of Dagster's instance has a dagster.yaml, and return the folder.
 
     An existing dagster.yaml is kept, since it may name a PostgreSQL server. A truncated copy of the default file is
-    replaced, as is an unchanged copy from an earlier version.
+    replaced, as is an unchanged copy from an earlier version. If the catalog was moved to PostgreSQL, the new file uses
+    PostgreSQL, too.
 
     Raises:
-        ConfigError: Dagster would misread the folder's path and store its history elsewhere, or the default
-            dagster.yaml is missing from this installation.
+        ConfigError: Dagster would misread the folder's path and store its history elsewhere, the default dagster.yaml
+            is missing from this installation, or the record of the catalog's move is unreadable.
+        OSError: the folder or the file cannot be read or written.
     """
     home = dagster_home(layout)
     settings = home / DAGSTER_SETTINGS
@@ -89,8 +92,8 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
     ):
         raise ConfigError(
             f"Dagster cannot store its history in {home}, since it converts the path to a URL, in which `?`, and `%` "
-            "before two hexadecimal digits, have a special meaning; use another --root, or set DAGSTER_HOME to another "
-            "folder"
+            "before two hexadecimal digits, have a special meaning; set DAGSTER_HOME to another folder, or, if it is not "
+            "set, use another --root"
         )
     if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)
@@ -127,7 +130,8 @@ def _is_half_copied(settings: Path) -> bool:
 def existing_instance(home: Path) -> "DagsterInstance":
     """Return the Dagster instance in the folder `home`. The caller has to close it.
 
-    DAGSTER_HOME is set for this process and its children.
+    DAGSTER_HOME is set for this process and its children. An empty `index.db` is removed, so that Dagster creates it
+    again.
 
     Raises:
         ConfigError: the settings or one of the databases cannot be used. The message names the file.
@@ -157,7 +161,10 @@ def use_light_files(home: Path) -> None:
 
 
 def damage_of_home(home: Path) -> str | None:
-    """Return one line about the first damaged database in Dagster's own storage, or None if all are intact."""
+    """Return one line about the first damaged database in Dagster's own storage, or None if all are intact.
+
+    The line ends with a semicolon and the remedy.
+    """
     shared = dagster_history_files(home)
     of_runs = (path for path in sorted(shared[1].parent.glob("*.db")) if path not in shared)
     for path in (*shared, *of_runs):
@@ -173,7 +180,7 @@ def _settings_line(home: Path, error: Exception) -> str:
     why = (" ".join(str(error).split()) or type(error).__name__)[:200]
     return (
         f"Dagster cannot be started with {home / DAGSTER_SETTINGS} ({why}); start the database server that the file "
-        "names, if any, and correct the file, or remove it so that the default file is written again"
+        "names, correct the file, or remove it so that the default file is written again"
     )
 
 
@@ -203,21 +210,22 @@ def home_part(layout: StorageLayout) -> "Part":
         return Part("DAGSTER_HOME", State.PROBLEM, f"Dagster would misread the path {home}{named}", remedy)
     if not (home / DAGSTER_SETTINGS).exists():
         if home.exists() and not os.access(home, os.W_OK):
-            remedy = "let this user write there, or set another folder with DAGSTER_HOME"
-            return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", remedy)
+            return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", _WRITABLE)
         return Part("DAGSTER_HOME", State.OK, f"{home}{named} has no dagster.yaml yet; the first use creates it")
     if damage := damage_of_home(home):
         what, _, remedy = damage.rpartition("; ")
         return Part("DAGSTER_HOME", State.PROBLEM, what, remedy)
     if not os.access(home, os.W_OK):
-        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", "change its permissions")
+        return Part("DAGSTER_HOME", State.PROBLEM, f"{home}{named} cannot be written to", _WRITABLE)
     return Part("DAGSTER_HOME", State.OK, f"{home}{named}")
 
 
 def launcher_part(platform: Platform) -> "Part | None":
-    """Return the state of the launcher, a problem if dagster.yaml cannot be used or contradicts `platform.cluster`.
+    """Return the state of the launcher, for `data-miner doctor --environment`, or None if there is nothing to check.
 
-    Return None if the settings name no cluster, or if Dagster's instance does not exist yet.
+    There is nothing to check if the settings name no cluster, or if Dagster's instance does not exist yet. The state is
+    a problem if Dagster's settings or databases cannot be used or contradict `platform.cluster`, or if a required
+    package or the access to Kubernetes is missing.
     """
     from data_miner_dagster.launching.agreement import check_launcher
     from data_miner_dagster.operations.upkeep.environment import Part, State

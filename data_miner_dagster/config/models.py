@@ -71,7 +71,7 @@ class ModelEntryConfig(ConfigModel):
             ObjectUrl.parse(self.source)
         if is_in_bucket != bool(self.files):
             raise ValueError(
-                "a source in a bucket requires `files` with the sha256 of each file; add it"
+                "a source in a bucket requires `files`; list every required file of the folder, with its sha256"
                 if is_in_bucket
                 else "`files` is allowed only for a source in a bucket; remove it"
             )
@@ -128,7 +128,7 @@ class ModelsConfig(ConfigModel):
     @model_validator(mode="after")
     def _check_devices(self) -> Self:
         if self.devices and self.device != "auto":
-            raise ValueError(f"device is {self.device!r}, but devices is also set; give only one of the two")
+            raise ValueError(f"device is {self.device!r}, but devices is also set; remove one of them")
         if repeated := [name for name in self.devices if self.devices.count(name) > 1]:
             raise ValueError(f"devices names {repeated[0]!r} more than once; name it once, since runs can share it")
         return self

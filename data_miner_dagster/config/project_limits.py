@@ -32,7 +32,7 @@ class ProjectLimits:
     def check_references(self, content: object) -> None:
         """Refuse references to variables that the file may not read, and resolvers other than `oc.env`.
 
-        Call this before resolving references.
+        Call this before resolving references. Nothing is refused if `variables` is None.
 
         Raises:
             ConfigError: a reference is not allowed. The message does not name the file.
@@ -50,7 +50,10 @@ class ProjectLimits:
                 )
 
     def problem_of_address(self, address: str) -> str | None:
-        """Return a message if an address names a variable or bucket that the file may not read, and None otherwise."""
+        """Return a message if an address names a variable or bucket that the file may not read, and None otherwise.
+
+        An address in a bucket that is not valid is also refused, since no allowed prefix contains it.
+        """
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
                 f"a file in the watched folder may not read {address}; add it, or a prefix of it, to "
@@ -87,10 +90,12 @@ class ProjectLimits:
         real = path.resolve()
         if any(real.is_relative_to(folder.resolve()) for folder in folders):
             return None
-        return (
-            f"{path} is outside the folders that a file in the watched folder may read; add its folder to "
-            "platform.storage.project_paths"
-        )
+        remedy = "add its folder to platform.storage.project_paths"
+        if is_text:
+            remedy = f"move it into the watched folder, or {remedy}"
+        if self.media_folders is None:
+            remedy += ", which must then also list every folder of videos and pictures"
+        return f"{path} is outside the folders that a file in the watched folder may read; {remedy}"
 
 
 def limits_of(platform: PlatformConfig, watched_folder: Path, file: Path | None) -> ProjectLimits:

@@ -57,7 +57,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise ConfigError(f"{path} cannot be read ({reason}); give a text file that you may read") from None
     if len(content) > max_bytes:
-        raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB; shorten it, or split it into several files")
+        raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB, the most that can be read; shorten it")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -133,7 +133,7 @@ class _YamlShape:
         if anchor not in self._sizes:
             is_open = any(name == anchor for name, _ in self._open_anchors)
             problem = (
-                "refers to a value that contains it; remove it"
+                "refers to a value that contains it; write another value instead"
                 if is_open
                 else "is not defined; write the value instead"
             )
@@ -161,6 +161,10 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
 def check_interpolations(content: object, num_characters: int) -> None:
     """Refuse `${...}` references that could expand a file excessively. Call `check_yaml_shape` on its text first.
 
+    Args:
+        content: the file's content, before references are resolved.
+        num_characters: the length of the file's text.
+
     Raises:
         ConfigError: the references exceed a limit. The message does not name the file.
     """
@@ -183,7 +187,8 @@ def check_interpolations(content: object, num_characters: int) -> None:
     ):
         raise ConfigError(
             f"{counted(len(references), 'reference')} with `${{...}}`, {num_chained} of them to values that contain "
-            "references, exceed the limits of a file; replace some of them with their values"
+            f"references, exceed the limits of a file ({_MAX_REFERENCES} and {_MAX_CHAINED_REFERENCES}, and fewer in a "
+            "long file); replace some of them with their values"
         )
 
 

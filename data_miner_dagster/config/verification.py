@@ -60,16 +60,21 @@ class EndpointConfig(ConfigModel):
     @classmethod
     def _are_not_ours(cls, parameters: Mapping[str, str | int | float | bool]) -> Mapping[str, object]:
         if taken := sorted(_OUR_PARAMETERS & parameters.keys()):
-            raise ValueError(f"{taken[0]!r} is set by this program; leave it out")
+            raise ValueError(f"the parameter {taken[0]!r} is set by this program; remove it")
         return parameters
 
     @model_validator(mode="after")
     def _check_prices(self) -> Self:
         by_tokens = (self.price_per_million_input_tokens, self.price_per_million_output_tokens)
         if (by_tokens[0] is None) != (by_tokens[1] is None):
-            raise ValueError("only one of the prices of input and output tokens is given; give both or neither")
+            names = ("price_per_million_input_tokens", "price_per_million_output_tokens")
+            given, missing = names if by_tokens[1] is None else reversed(names)
+            raise ValueError(f"{given} is set, but {missing} is not; set both or neither")
         if self.price_per_box is not None and by_tokens[0] is not None:
-            raise ValueError("price_per_box and the prices of tokens are both given; remove one of them")
+            raise ValueError(
+                "price_per_box is set, and so are price_per_million_input_tokens and price_per_million_output_tokens; "
+                "remove price_per_box, or both prices of tokens"
+            )
         return self
 
 
@@ -114,9 +119,9 @@ class VerifierConfig(ConfigModel):
                 f"the question is not a valid template ({error}); write {{{{ for {{, and }}}} for }}"
             ) from None
         if unknown := sorted(fields - _PLACEHOLDERS):
-            raise ValueError(f"{{{unknown[0]}}} is not a placeholder; use {{class_name}} or {{phrases}}")
+            raise ValueError(f"{{{unknown[0]}}} is not a supported placeholder; use {{class_name}} or {{phrases}}")
         if not fields:
-            raise ValueError("the question is the same for all classes; it must contain {class_name} or {phrases}")
+            raise ValueError("the question would be the same for all classes; write {class_name} or {phrases} in it")
         return question
 
     @model_validator(mode="after")

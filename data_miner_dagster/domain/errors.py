@@ -4,11 +4,11 @@ A bad *item* (one video, one frame) becomes a stored reason. Only a bad *run* ra
 states the problem, the value and the remedy.
 
     DataMinerError
-    ├── ConfigError            the user's file or flags are wrong; nothing has been started
+    ├── ConfigError            the user's file, flags or other input is wrong
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others were
     ├── ClaimHeldError         another live worker holds the requested work
-    ├── RunEndedError          the run was cancelled or ended by another process; its own stops without writing more
+    ├── RunEndedError          the run was cancelled or ended by another process; this one stops without writing more
     ├── NotReadyError          an earlier stage of the project has not been done
     ├── OutOfDateError         a table was built from inputs that have since changed, or by an earlier version
     ├── SystematicFaultError   every item, or ten in a row, had the same fault: the program is at fault, not the data

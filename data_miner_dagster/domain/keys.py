@@ -35,7 +35,7 @@ def check_video_key(key: str) -> str:
     if len(key) > MAX_KEY_LENGTH or ".." in key or key.endswith(".") or not _VIDEO_KEY.fullmatch(key):
         raise ConfigError(
             f"the video key {key!r} is not valid; use '<extractor>-<id>' with at most {MAX_KEY_LENGTH} letters, "
-            "digits, '_', '-' and '.', without '..' or a final '.'"
+            "digits, '_', '-' and '.', an extractor in lower case, and without '..' or a final '.'"
         )
     return key
 

@@ -117,7 +117,9 @@ class CvatXml:
             check_returned_size(size_bytes, self._path)
 
     def _error(self, why: str) -> ConfigError:
-        return ConfigError(f"{self._path} is not a file exported by CVAT ({why}); export it as CVAT for images 1.1")
+        return ConfigError(
+            f"{self._path} cannot be read as CVAT for images 1.1 ({why}); export it from CVAT in this format again"
+        )
 
 
 class _Handlers:
@@ -141,7 +143,7 @@ class _Handlers:
         self._path.append(tag)
         self._text = []
         if tag == "track":
-            raise ValueError("it belongs to a video task")
+            raise ValueError("it has tracks, as in the formats for video")
         if tag == "image":
             width, height = int(values["width"]), int(values["height"])
             if min(width, height) < 1:

@@ -126,8 +126,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise DataMinerError(
-            f"{path} is damaged ({why[:120]}); restore the release from a backup, or remove {folder} so that a run "
-            "builds a new version"
+            f"{path} is damaged ({why[:120]}); restore the file from a backup or another copy of the release, or, if "
+            "this release is in the root, move its folder elsewhere so that a run builds a new version"
         ) from error
     manifest: dict[str, Any] = content
     return manifest

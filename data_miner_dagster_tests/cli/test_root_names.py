@@ -50,7 +50,7 @@ def test_dagster_home__is_refused_where_dagster_would_not_find_it(
     if is_taken:
         assert prepare_dagster_home(layout) == layout.dagster_home
         return
-    with pytest.raises(ConfigError, match="use another --root, or set DAGSTER_HOME") as refused:
+    with pytest.raises(ConfigError, match="set DAGSTER_HOME to another folder, or") as refused:
         prepare_dagster_home(layout)
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []

@@ -143,9 +143,7 @@ def test_read_manifest__a_damaged_one_is_one_line_with_what_to_do(release: Path,
     plant(release)
     assert is_release(release)
     for read in (read_manifest, damaged_files):
-        with pytest.raises(
-            DataMinerError, match=r"release\.json is damaged \(.*\); restore the release from"
-        ) as raised:
+        with pytest.raises(DataMinerError, match=r"release\.json is damaged \(.*\); restore the file from") as raised:
             read(release)
         assert expected in str(raised.value)
         assert "\n" not in str(raised.value)

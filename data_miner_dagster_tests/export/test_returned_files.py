@@ -125,7 +125,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
         (f"<?xml version='1.0'?>{BOMB}<annotations>&b;</annotations>", "declares a document type"),
         ("<annotation></annotation>", "has no <annotations>"),
         ("<annotations><image", "unclosed token|not well-formed"),
-        ('<annotations><track id="0"></track></annotations>', "it belongs to a video task"),
+        ('<annotations><track id="0"></track></annotations>', "it has tracks, as in the formats for video"),
         (f"<annotations>{CVAT_IMAGE.format('<box/>')}</annotations>", "KeyError: 'xtl'"),
         (f"<annotations>{CVAT_IMAGE.format('').replace('200', '0')}</annotations>", "an image has 0 by 100 pixels"),
         (
@@ -137,7 +137,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
 )
 def test_read_cvat__a_damaged_or_foreign_file(tmp_path: Path, text: str, why: str) -> None:
     (tmp_path / "a.xml").write_text(text)
-    with pytest.raises(ConfigError, match=rf"a\.xml is not a file exported by CVAT \(.*({why}).*CVAT for images 1\.1$"):
+    with pytest.raises(ConfigError, match=rf"a\.xml cannot be read as CVAT for images 1\.1 \(.*({why}).*format again$"):
         list(read_cvat(tmp_path / "a.xml"))
 
 
@@ -161,7 +161,7 @@ def test_read_cvat__archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ):  # whatever the archive itself says
         list(read_cvat(path))
     path.write_bytes(path.read_bytes()[:150] + b"x" * 20 + path.read_bytes()[170:])
-    with pytest.raises(ConfigError, match="is not a file exported by CVAT"):
+    with pytest.raises(ConfigError, match=r"cannot be read as CVAT for images 1\.1"):
         list(read_cvat(path))
 
 
