@@ -33,7 +33,8 @@ class AlertsConfig(ConfigModel):
     stage_closed_minutes: float = Field(default=15, ge=0)
     """Send an alert when a stage or site has been closed for this long."""
     stalled_minutes: float = Field(default=60, gt=0)
-    """Send an alert when work has been due for this long without any progress."""
+    """Send an alert when work has been due for this long without any progress, or when downloads have been waiting for
+    disk space for this long."""
     min_free_bytes: Annotated[SizeBytes, Field(ge=0)] = 5_000_000_000
     """Send an alert when less than this is free on the root's disk: a number of bytes, or a size such as `5GB`."""
     timeout_seconds: float = Field(default=10, gt=0, le=60)

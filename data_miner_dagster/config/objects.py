@@ -69,8 +69,9 @@ class ObjectsConfig(ConfigModel):
     """The lowest speed of a transfer. A transfer counts as failed if it takes longer than it would at this speed, plus
     `timeout_seconds`."""
     tries: int = Field(default=6, ge=1, le=20)
-    """The number of tries for a request with transient failures: HTTP 503, a dropped connection or a timeout."""
+    """The number of tries for a request with transient failures, such as HTTP 503, a dropped connection or a timeout.
+    """
     try_delay_seconds: float = Field(default=0.5, ge=0, le=60)
     """The pause before the second try. It doubles with each further try, up to 30 seconds."""
     concurrent_transfers: int = Field(default=8, ge=1, le=64)
-    """The number of files that a backup, restore, export or publication transfers concurrently."""
+    """The most files that a backup, restore, export or publication transfers concurrently."""

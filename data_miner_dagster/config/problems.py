@@ -41,6 +41,8 @@ _WANTED_BY_KIND: Final[Mapping[str, str]] = {
 def describe_problems(error: ValidationError, model: type[BaseModel], unresolved: object, prefix: str = "") -> str:
     """Describe up to three problems on one line, each with its dotted key, value and remedy, and count the rest.
 
+    Unknown keys come first.
+
     Args:
         error: the error raised by validating `model`.
         model: the model that was validated.
@@ -60,7 +62,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the location of the known key that a misspelled key resembles. It is then not reported as missing."""
+    """Yield the location of the known key that an unknown key resembles, if any. It must not be reported as missing."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):
@@ -72,7 +74,7 @@ def _closest(word: str, known: Sequence[str]) -> list[str]:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """Return the end of a sentence that suggests the closest known word, or lists all known words."""
+    """Return the end of a sentence that suggests the closest known word, or lists all known words if none is close."""
     close = _closest(word, known)
     return f"; did you mean {close[0]!r}?" if close else f"; use one of {', '.join(sorted(known))}"
 
@@ -192,7 +194,7 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Return a location without the keys below a section that the file writes as a bare value or list."""
+    """Return a location without keys that the file does not contain, because it has a bare value or list instead."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:

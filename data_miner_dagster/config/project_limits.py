@@ -57,7 +57,7 @@ class ProjectLimits:
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
                 f"a file in the watched folder may not read {address}; add it, or a prefix of it, to "
-                "platform.objects.allowed_prefixes"
+                "platform.objects.allowed_prefixes (only sources with `type: objects` read buckets)"
             )
         if self.variables is None:
             return None

@@ -41,8 +41,8 @@ class RoomConfig(ConfigModel):
     space."""
     source_videos: Literal["always", "when_room", "until_extracted"] = "when_room"
     """How long to keep a video's file after its frames were extracted. `always`: forever. `when_room`: until the quota
-    requires its space, oldest first. `until_extracted`: remove it immediately. A removed file is downloaded again if
-    its frames have to be recreated."""
+    requires its space, the least recently changed video first. `until_extracted`: remove it immediately. A removed file
+    is downloaded again if its frames have to be recreated."""
     unneeded_frames: Literal["always", "when_room"] = "when_room"
     """How long to keep frames that no project, release or copy of the catalog needs. `always`: forever. `when_room`:
     until the quota requires their space."""

@@ -184,20 +184,21 @@ class RulesConfig(ConfigModel):
     languages: tuple[str, ...] = ()
     """If given, only videos in these languages are accepted (`en` includes `en-GB`)."""
     licences: tuple[str, ...] = ()
-    """If given, only videos whose licence contains one of these texts are accepted, such as `creative commons`. Ignores
-    case."""
+    """If given, only videos whose licence contains one of these texts are accepted, such as `creative commons`. Case is
+    ignored."""
     required_words: tuple[str, ...] = ()
-    """If given, the title, description or tags must contain at least one of these words. Matches whole words, ignoring
-    case."""
+    """If given, the title, description or tags must contain at least one of these words or phrases. Only whole
+    words match, and case is ignored."""
     blocked_words: tuple[str, ...] = ()
-    """Videos whose title, description or tags contain one of these words are rejected."""
+    """Videos whose title, description or tags contain one of these words or phrases are rejected. Only whole words
+    match, and case is ignored."""
     blocked_hashtags: tuple[str, ...] = ()
     """Hashtags whose videos are rejected, with or without `#`. They match whole tags: `art` does not block `#cart`."""
     blocked_hashtags_file: str | None = None
     """A file of blocked hashtags, one per line, relative to the project file. `#` followed by a space starts a comment.
     """
     blocked_channels: tuple[str, ...] = ()
-    """Names or ids of channels whose videos are rejected."""
+    """Names or ids of channels whose videos are rejected. Case is ignored."""
     blocked_channels_file: str | None = None
     """A file of blocked channels, one per line, relative to the project file."""
     skip_reuploads: bool = False

@@ -47,8 +47,9 @@ class TrackingConfig(ConfigModel):
     """Boxes with at least this confidence start a track. Less confident boxes can only continue a track, or stay
     unchanged."""
     min_sightings: int = Field(default=3, ge=2, le=50)
-    """A box flickers unless its object was seen on at least this many frames of its window, including its own. Windows
-    at the ends of a video have fewer frames, so more than half of those are enough there."""
+    """A box flickers unless its object was seen on at least this many frames of its window, including its own, or on
+    more than half of the window's frames. The latter is easier at the ends of a video, where windows have fewer frames.
+    """
     flicker_factor: float = Field(default=0.25, ge=0, le=1)
     """The factor by which the confidence of a flickering box is multiplied."""
     same_object_iou: float = Field(default=0.5, gt=0, le=1)

@@ -31,19 +31,21 @@ class EndpointConfig(ConfigModel):
     """How to request answers in the required form, from the strictest to the loosest. Choose one that the server
     supports."""
     max_tokens: int = Field(default=200, ge=16, le=8192)
-    """The longest answer, in tokens. Models that write out their reasoning need more."""
+    """The maximum length of an answer, in tokens. Models that write out their reasoning need more."""
     parameters: Mapping[str, str | int | float | bool] = Field(default_factory=lambda: {"temperature": 0})
     """Additional parameters for each request, by the server's names."""
     timeout_seconds: float = Field(default=60, gt=0, le=600)
     """A request without a complete answer within this time counts as failed."""
     tries: int = Field(default=4, ge=1, le=20)
-    """The number of tries for a request with transient failures: HTTP 429 or 500, a dropped connection or a timeout."""
+    """The number of tries for a request with transient failures, such as HTTP 429 or 503, a dropped connection or a
+    timeout."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=60)
-    """The pause before the second try. It doubles with each further try. A longer `Retry-After` takes precedence."""
+    """The pause before the second try. It doubles with each further try, up to 60 seconds. A longer `Retry-After` takes
+    precedence."""
     max_pause_seconds: float = Field(default=120, ge=0, le=3600)
     """A server that requests a longer pause counts as unavailable."""
     concurrent_requests: int = Field(default=4, ge=1, le=64)
-    """The number of boxes that are examined concurrently within one run."""
+    """The most boxes that are examined concurrently within one run."""
     price_per_box: float | None = Field(default=None, ge=0)
     """The cost of an answer, in any currency, if the server does not charge by tokens."""
     price_per_million_input_tokens: float | None = Field(default=None, ge=0)

@@ -195,7 +195,7 @@ def problem_of_address(text: str) -> str | None:
 
 
 def secret_in_address(address: str) -> str | None:
-    """Return a description of a plain-text secret in an address, or None if it seems to have none.
+    """Return a description of a plain-text secret in an address, or None if it seems to have none or is malformed.
 
     Examples are `parameter 'token'` and `a password`. The placeholder `{env:NAME}` is not a secret.
     """

@@ -18,7 +18,7 @@ _TEXTS: Final = (
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or one of its causes, reports that a disk or quota is full.
+    """Return whether an error, or one of its causes or contexts, reports that a disk or quota is full.
 
     Libraries wrap the system's error in classes and messages of their own, which share only its number or its text.
     """

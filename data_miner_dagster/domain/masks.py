@@ -97,7 +97,10 @@ class Mask:
         return self._columns(0, self.resolution_wh[0])
 
     def region(self) -> tuple[MaskPixels, tuple[int, int]]:
-        """Return the pixels of the smallest box around the object, and the x and y of its upper left corner."""
+        """Return the pixels of the smallest box around the object, and the x and y of its upper left corner.
+
+        An empty mask has a region without pixels at (0, 0).
+        """
         left, top, right, bottom = map(int, self.bounds_xyxy or (0, 0, 0, 0))
         return self._columns(left, right)[top:bottom], (left, top)
 

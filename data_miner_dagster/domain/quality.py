@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An estimated share with its 95% interval."""
+    """An estimated value, such as a share or a threshold, with its 95% interval."""
 
     value: float
     low: float
@@ -107,11 +107,11 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class ClassEvaluation:
-    """The quality of one class's boxes. A figure is None if the ground truth has no object of the class.
+    """The quality of one class's boxes. Every figure is None, and the curve empty, if no object has the class.
 
     AP and AR are defined as in COCO: means over IoU .5 to .95, with at most 100 boxes per image. The curve, `best` (the
     point with the highest F1, whose threshold has an interval) and `in_force` (the point at the project's current
-    threshold, or None if no box reaches it) refer to IoU .5.
+    threshold, or None if no box reaches it) refer to IoU .5. Without boxes, the curve is empty and `best` is None.
     """
 
     num_objects: int

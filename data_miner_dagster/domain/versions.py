@@ -1,7 +1,7 @@
 """The versions of the stages. If a stage begins to yield a different result for the same input, raise its version.
 
-Most versions are part of fingerprints, so raising one of these recreates the outputs. Each version is also the
-`code_version` of its asset in Dagster.
+Most versions are part of fingerprints, so raising one of these recreates the outputs. All except TRACKING_VERSION are
+also part of the `code_version` of an asset in Dagster.
 """
 
 from collections.abc import Mapping

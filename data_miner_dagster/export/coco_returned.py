@@ -14,7 +14,7 @@ def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images in a COCO file with their boxes. `is_reviewed` is None, since the format does not state it.
 
     Raises:
-        ConfigError: the file is missing, too large, or not COCO detection JSON.
+        ConfigError: the file is missing, unreadable, too large, or not COCO detection JSON.
     """
     content = read_returned_json(path, "the tool")
     try:

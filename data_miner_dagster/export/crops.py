@@ -78,7 +78,11 @@ class CropsWriter:
         self._attempt = attempt
 
     def add(self, image: ReleaseImage) -> None:
-        """Write the crops of one image."""
+        """Write the crops of one image.
+
+        Raises:
+            UnreadableImageError: the image cannot be decoded.
+        """
         if not image.labels:
             return
         file = PictureFile(self._release / image.path_in_release, has_foreign_pictures(image.video_key))

@@ -20,7 +20,7 @@ MAX_VIDEOS_LISTED: Final = 200
 def write_datasheet(
     folder: Path, header: ReleaseHeader, release: Mapping[str, Any], videos: Sequence[ReleaseVideo]
 ) -> None:
-    """Write the datasheet of a release.
+    """Write the datasheet of a release. It lists at most `MAX_VIDEOS_LISTED` videos.
 
     Args:
         folder: the folder of the release.

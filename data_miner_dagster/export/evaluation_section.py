@@ -73,7 +73,7 @@ def evaluation_section(evaluation: Evaluation, colour_by_class: Mapping[str, str
 
     Args:
         evaluation: the evaluation to show.
-        colour_by_class: the colour of each class, as `#rrggbb`.
+        colour_by_class: the colour of each class, as `#rrggbb`. Other classes are grey.
     """
     classes = [
         (name, colour_by_class.get(name, "#888888"), evaluation.classes[name]) for name in evaluation.class_names

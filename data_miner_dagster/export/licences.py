@@ -45,7 +45,7 @@ _READINGS: Final = (
 class LicenceUse:
     """The videos of one source under one licence."""
 
-    source: str  # a host, or "local files"
+    source: str  # a host, a bucket, or "local files"
     licence: str  # as stated, or "none stated"
     redistribution: Redistribution
     num_videos: int
@@ -73,7 +73,7 @@ def forbidding(uses: Sequence[LicenceUse]) -> str | None:
 
 
 def source_of(video: ReleaseVideo) -> str:
-    """Return the origin of a video: the host of its address without `www.`, or "local files"."""
+    """Return the origin of a video: the host of its address without `www.`, its bucket's name, or "local files"."""
     host = urlsplit(video.url).hostname if "://" in video.url else None
     return (host or "").removeprefix("www.") or "local files"
 

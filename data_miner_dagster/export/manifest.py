@@ -110,6 +110,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         DataMinerError: the manifest is damaged.
+        OSError: the manifest cannot be read.
     """
     path = folder / MANIFEST_FILE
     if not path.is_file():

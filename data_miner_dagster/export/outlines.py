@@ -33,10 +33,11 @@ Ring = npt.NDArray[np.int32]
 def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict[str, Any]:
     """Convert a mask to COCO's `segmentation`: polygons if they represent the mask well, or else run lengths.
 
-    Polygons with few corners follow the edges of pixels, and longer ones are simplified. The mask that pycocotools
-    reads from them has an IoU of at least 0.995 with the original. Run lengths are used if the mask has significant
-    holes, which COCO's polygons cannot have, or if polygons would be longer. As is usual in COCO, run lengths are
-    always used for regions to ignore (`is_crowd`).
+    Polygons with at most 32 corners in total follow the edges of pixels, and longer ones are simplified. If this
+    changes the mask too much, longer ones follow the edges, too, unless they would take more space than run lengths.
+    The mask that pycocotools reads from polygons has an IoU of at least 0.995 with the original. If no polygons achieve
+    this, for example because the mask has significant holes, which COCO's polygons cannot have, run lengths are used.
+    As is usual in COCO, run lengths are always used for regions to ignore (`is_crowd`).
     """
     if is_crowd:
         return mask.as_coco()
@@ -66,7 +67,7 @@ def mask_of_coco(segmentation: Sequence[Sequence[float]] | dict[str, Any], resol
 
 
 def yolo_polygon(mask: Mask) -> npt.NDArray[np.float64]:
-    """Convert a mask to a single polygon for a YOLO label line: a (K, 2) array of at least three points in pixels.
+    """Convert a non-empty mask to one polygon for a YOLO label line: a (K, 2) array of at least three points in pixels.
 
     Ultralytics truncates coordinates and fills the polygon including its edge. Therefore, points lie within the pixels
     of the outline, close to the outer edges of the outermost pixels. Holes and parts of an object are joined by lines

@@ -180,7 +180,7 @@ class ParquetWriter:
 
 
 def write_videos(folder: Path, videos: Sequence[ReleaseVideo]) -> None:
-    """Write `data/videos.parquet`."""
+    """Write `data/videos.parquet`, in the given order, which must be that of the keys."""
     rows = [dataclasses.asdict(video) for video in videos]
     pq.write_table(pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), videos_table(folder))
 
@@ -190,6 +190,7 @@ def read_videos(folder: Path) -> list[ReleaseVideo]:
 
     Raises:
         DataMinerError: the table is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
     """
     path = videos_table(folder)
     with reading_table(path):
@@ -201,6 +202,7 @@ def read_images(folder: Path) -> Iterator[ReleaseImage]:
 
     Raises:
         DataMinerError: a table is damaged.
+        OSError: a table is missing, or the operating system cannot read it.
     """
     boxes = read_rows(boxes_table(folder))
     box = next(boxes, None)

@@ -63,8 +63,8 @@ class ReleaseBox:
     verifier_verdict: str | None = None  # a `VerifierVerdict`; None if not queried or not answered yet
     mask: Mask | None = None  # at the image's size; its bounds equal the box to within a pixel
     track_id: int | None = None  # counts from 1 within a video; None if not followed or seen only once
-    recovered: bool | None = None  # no detector reported the box in this frame; None if objects are not followed
-    recovered_from: tuple[Sighting, ...] | None = None  # the detections in other frames that it was recovered from
+    recovered: bool | None = None  # True if no detector reported the box here; None if objects are not followed
+    recovered_from: tuple[Sighting, ...] | None = None  # detections in other frames; None unless `recovered`
 
 
 @dataclass(frozen=True, slots=True)

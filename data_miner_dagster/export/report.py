@@ -98,7 +98,10 @@ class ReportContent:
 
 
 def render_report(content: ReportContent) -> str:
-    """Render the page as HTML. The same content yields the same page."""
+    """Render the page as HTML, with at most `MAX_VIDEOS_SHOWN` videos and re-uploads, and the number of the others.
+
+    The same content yields the same page.
+    """
     videos, reuploads = content.videos, content.reuploads
     return render(
         "report.html.j2",

@@ -43,14 +43,17 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Record the release that an export contains, and the detectors' `revision`, or None if it is not a single one."""
+    """Record the header of an export. `revision` is that of the detectors, or None if unknown or different among boxes.
+
+    Releases do not record the revision, so it is known only for frames that were sent from a review queue.
+    """
     facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables have them
     content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
 
 
 def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
-    """Return the header of an export for an annotation tool, and the detectors' revision, or None if none was recorded.
+    """Return the header of an export for an annotation tool, and the detectors' revision, or None if not recorded.
 
     Raises:
         ConfigError: the header is missing, unreadable or damaged.

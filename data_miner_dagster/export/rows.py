@@ -48,6 +48,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
 
     Raises:
         DataMinerError: the table is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
     """
     for batch in _batches(path, columns):
         yield from batch.to_pylist()
@@ -58,6 +59,7 @@ def read_columns(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
 
     Raises:
         DataMinerError: the table is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
     """
     for batch in _batches(path, columns):
         yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
@@ -68,6 +70,7 @@ def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
 
     Raises:
         DataMinerError: the table is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
     """
     for batch in _batches(path, columns):
         with reading_table(path):
@@ -80,6 +83,7 @@ def read_rows_with(path: Path, column: str, value: object) -> list[dict[str, Any
 
     Raises:
         DataMinerError: the table is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
     """
     found: list[dict[str, Any]] = []
     for batch in _batches(path, None):

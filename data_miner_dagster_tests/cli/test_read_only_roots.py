@@ -74,4 +74,5 @@ def test_commands__an_existing_root_on_a_read_only_file_system(tmp_path: Path) -
     assert done.stderr == ""
     catalog = platform.layout.catalog_file
     refused = f"error: the catalog {catalog} cannot be opened, because its folder {platform.root} {READ_ONLY}"
+    refused += " (or, if a catalog URL is set, another URL)"
     assert done.stdout.splitlines() == [refused, "status 1", refused, "status 1"]
