@@ -1,6 +1,6 @@
 """Delays before a retry, as pure functions.
 
-Transient errors are retried indefinitely, with delays of at most six hours.
+By default, a delay is at most six hours. How often to retry is up to the callers.
 """
 
 from typing import Final

@@ -122,6 +122,6 @@ def reading_table(path: Path) -> Iterator[None]:
         why = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise DataMinerError(
             f"{path} is damaged ({why}); restore the file from a backup or another copy, or write it again: an export "
-            "with `data-miner export`, or the current release, if its project has not changed since it was built, with "
-            "`data-miner run --config FILE --force`"
+            "with the command that wrote it, or the current release, if its project has not changed since it was "
+            "built, with `data-miner run --config FILE --force`"
         ) from error
