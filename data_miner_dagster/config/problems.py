@@ -62,7 +62,7 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the location of the known key that an unknown key resembles, if any. It must not be reported as missing."""
+    """Yield the location of the known key that an unknown key resembles, if any, so it is not also called missing."""
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):

@@ -43,7 +43,7 @@ class FilesSource(ConfigModel):
 
 
 class FramesSource(ConfigModel):
-    """Folders of pictures (`.jpg`, `.png`, `.webp`, `.bmp`). Each is treated as a video with one frame per second."""
+    """Folders of pictures (JPEG, PNG, WebP or BMP). Each folder is treated as a video with one frame per second."""
 
     type: Literal["frames"]
     folders: _LocalPaths

@@ -72,7 +72,8 @@ def check_yaml_shape(text: str) -> type[yaml.Event] | None:
         document is empty.
 
     Raises:
-        ConfigError: the text exceeds a limit. The message gives the line but not the file's name.
+        ConfigError: the text exceeds a limit, or an alias is undefined or stands for a value that contains it. The
+            message gives the line but not the file's name.
         yaml.YAMLError: the text is not YAML.
     """
     shape = _YamlShape()
@@ -101,7 +102,7 @@ class _YamlShape:
         """Count an event.
 
         Raises:
-            ConfigError: the events so far exceed a limit.
+            ConfigError: the events so far exceed a limit, or the event is an alias without a complete value.
         """
         if self.root is None and isinstance(event, yaml.NodeEvent):
             self.root = type(event)

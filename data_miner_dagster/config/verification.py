@@ -70,7 +70,7 @@ class EndpointConfig(ConfigModel):
         by_tokens = (self.price_per_million_input_tokens, self.price_per_million_output_tokens)
         if (by_tokens[0] is None) != (by_tokens[1] is None):
             names = ("price_per_million_input_tokens", "price_per_million_output_tokens")
-            given, missing = names if by_tokens[1] is None else reversed(names)
+            given, missing = names if by_tokens[1] is None else names[::-1]
             raise ValueError(f"{given} is set, but {missing} is not; set both or neither")
         if self.price_per_box is not None and by_tokens[0] is not None:
             raise ValueError(

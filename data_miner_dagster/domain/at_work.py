@@ -54,8 +54,8 @@ def working_on(
 ) -> Iterator[None]:
     """Set the current work of this thread while the block runs.
 
-    The work is inherited by tasks of `InheritingThreads` and by each `inheriting_thread` that begin in the block. An
-    argument of None leaves its value unchanged.
+    The work is inherited by tasks that are submitted to `InheritingThreads` in the block, and by each
+    `inheriting_thread` that is created in it. An argument of None leaves its value unchanged.
     """
     given = {"run_id": run_id, "stage": stage, "project": project, "video": video}
     token = _present.set(replace(_present.get(), **{name: value for name, value in given.items() if value is not None}))

@@ -105,7 +105,7 @@ class Mask:
         return self._columns(left, right)[top:bottom], (left, top)
 
     def _columns(self, left: int, right: int) -> MaskPixels:
-        """Return the pixels of the columns from `left` to before `right`. The mask must be empty outside this range.
+        """Return the pixels of the columns from `left` (inclusive) to `right` (exclusive). All others must be empty.
 
         pycocotools is not used: its `decode` triggers numpy's warnings and allocates a whole picture for each mask.
         """

@@ -49,8 +49,9 @@ class ClassCalibration:
     """The calibration of one class, from people's verdicts on its boxes.
 
     `in_force` describes the project's current threshold, and `chosen` the lowest threshold whose estimated precision
-    reaches the desired one. Each is None if the verdicts do not allow an estimate, and `chosen` also if no threshold
-    reaches the desired precision. `knots` map a confidence to the probability that the box is right; both ascend.
+    reaches the desired one. Both are None if there are too few verdicts. `in_force` is also None if no box reaches the
+    current threshold, and `chosen` if no threshold reaches the desired precision. `knots` map a confidence to the
+    probability that the box is right; both ascend.
     """
 
     num_answers: int

@@ -10,7 +10,7 @@ from data_miner_dagster.domain.statuses import PROJECT_WAY
 
 
 class WorkStage(StrEnum):
-    """A stage for which work is planned. Its modules are named after it in every package."""
+    """A stage for which work is planned. In each package, a module for one stage is named after that stage."""
 
     SOURCING = "SOURCING"
     DOWNLOADING = "DOWNLOADING"

@@ -135,8 +135,9 @@ def _add(parent: ElementTree.Element, **texts: object) -> None:
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images in an archive that CVAT exported as `CVAT for images 1.1`, or in the XML file from it.
 
-    An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were. If an image has a
-    rotated box or a shape other than a box, `unusable` names one of them.
+    An image with the tag `reviewed` was reviewed. CVAT does not say whether other images were. The annotator is the
+    assignee in the file's header, or else the owner. If an image has a rotated box or a shape other than a box,
+    `unusable` names one of them.
 
     Raises:
         ConfigError: the file is missing, unreadable, too large, damaged, or not an export by CVAT in this format.

@@ -76,7 +76,8 @@ def draw_histogram(
 ) -> Histogram:
     """Draw a histogram as rectangles. Series are stacked in order, and the tallest bin almost fills the height.
 
-    `marks` contains (value, label) pairs, and `legend` contains a (kind, text) pair for each series.
+    `marks` contains (value, label) pairs, of which those outside the bounds are drawn at the edge. `legend` contains a
+    (kind, text) pair for each series.
     """
     bins = counts.counts.shape[1]
     step = _WIDTH / bins

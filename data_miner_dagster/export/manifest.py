@@ -128,7 +128,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise DataMinerError(
             f"{path} is damaged ({why[:120]}); restore the file from a backup or another copy of the release, or, if "
-            "this release is in the root, move its folder elsewhere so that a run builds a new version"
+            "this release is in the root, move its folder out of the root (if it was the current release, the next run "
+            "builds a new version)"
         ) from error
     manifest: dict[str, Any] = content
     return manifest

@@ -109,6 +109,12 @@ def box_in_pixels(box: RelativeBox, image: ReleaseImage) -> BoxXyxy:
 def check_labels(header: ReleaseHeader, tool: str, why_not: Callable[[str], str | None]) -> None:
     """Check that an annotation tool or format accepts every class name.
 
+    Args:
+        header: the header of the release.
+        tool: the name of the tool or format, for the message.
+        why_not: returns the reason why the tool does not accept a name, or None if it does. It is not called for names
+            with control characters, which no tool accepts.
+
     Raises:
         ConfigError: the tool does not accept a class name.
     """
