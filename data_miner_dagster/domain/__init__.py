@@ -1,4 +1,4 @@
 """The vocabulary: keys, statuses, reasons, records, table schemas and errors.
 
-Belongs here: terms that every layer uses. Does not belong here: code that reads, writes, decodes or infers.
+Belongs here: terms that every layer uses. Does not belong here: code that accesses stored data, decodes or infers.
 """

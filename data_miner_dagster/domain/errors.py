@@ -8,7 +8,7 @@ states the problem, the value and the remedy.
     ├── NothingToReleaseError  the run finished and has nothing to release; the message carries the funnel
     ├── SourceError            one source could not be listed; the others were
     ├── ClaimHeldError         another live worker holds the requested work
-    ├── RunEndedError          the run was cancelled or ended by another process; this one stops without writing more
+    ├── RunEndedError          the run was cancelled or ended by another process, so this process stops
     ├── NotReadyError          an earlier stage of the project has not been done
     ├── OutOfDateError         a table was built from inputs that have since changed, or by an earlier version
     ├── SystematicFaultError   every item, or ten in a row, had the same fault: the program is at fault, not the data
@@ -46,7 +46,7 @@ class DataMinerError(Exception):
 
 
 class ConfigError(DataMinerError):
-    """The user's file, flags or other input is wrong: something is missing, unknown or not allowed."""
+    """The user's file, flags or other input is wrong: something is missing, unreadable, unknown or not allowed."""
 
 
 class NothingToReleaseError(DataMinerError):
@@ -119,7 +119,10 @@ class ModelError(PermanentError):
 
 
 class ObjectError(PermanentError):
-    """A bucket refuses a request, or an object is too large or differs from what was stored. The message names it."""
+    """A bucket refuses a request, or an object is too large or differs from what was stored.
+
+    The message names the bucket or the object.
+    """
 
 
 class ObjectMissingError(ObjectError):

@@ -75,7 +75,7 @@ _SITE_KINDS = frozenset(
 
 
 class RejectionRule(StrEnum):
-    """The rule of a project that rejected a candidate before its download, or a member."""
+    """The rule, or other reason, for which a project rejected a candidate before its download, or a member."""
 
     DURATION = "duration"
     UPLOAD_DATE = "upload_date"

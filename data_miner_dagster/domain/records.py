@@ -81,7 +81,7 @@ VIDEO_FACTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The rejection of a candidate or member: the rule that it violates, and one line for the user."""
+    """The rejection of a candidate or member: the rule, and one line for the user."""
 
     rule: RejectionRule
     message: str

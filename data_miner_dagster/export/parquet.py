@@ -1,8 +1,8 @@
-"""Write a release's flat Parquet tables, for pandas and similar tools. All other formats can be written from them.
+"""Write a release's flat Parquet tables, for pandas and similar tools.
 
 `data/images.parquet` has one row per image, `data/boxes.parquet` one per box, and `data/videos.parquet` one per video
-with at least one image. `images/<split>/metadata.parquet` has most of the data in Hugging Face's layout
-(huggingface.py).
+with at least one image. All other formats can be written from these tables and the images.
+`images/<split>/metadata.parquet` has most of the data in Hugging Face's layout (huggingface.py).
 """
 
 import dataclasses
@@ -333,7 +333,10 @@ def _contradictions(image: _Row, boxes: Sequence[_Row], class_names: Sequence[st
 
 
 def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
-    """Yield the problems with the table of videos, given the expected counts and the splits of the images."""
+    """Yield the problems with the table of videos, given the expected counts and the splits of the images.
+
+    Of the videos with wrong counts, only the first is named.
+    """
     tally = expected.tally
     videos = read_videos(folder)
     found = {video.video_key: (video.num_images, video.num_boxes) for video in videos}

@@ -43,7 +43,7 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Record the header of an export. `revision` is that of the detectors, or None if unknown or different among boxes.
+    """Record the header of an export. `revision` is that of the detectors, or None if it is unknown or not unique.
 
     Releases do not record the revision, so it is known only for frames that were sent from a review queue.
     """
@@ -53,7 +53,7 @@ def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None
 
 
 def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
-    """Return the header of an export for an annotation tool, and the detectors' revision, or None if not recorded.
+    """Return the header of an export for an annotation tool, and the detectors' revision, or None if unknown.
 
     Raises:
         ConfigError: the header is missing, unreadable or damaged.
