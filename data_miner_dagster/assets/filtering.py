@@ -24,7 +24,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 def filtered_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """The similarities to the prompts, the decision and the reason for every frame of every member video.
+    """The similarities to the prompts and the decision for every frame of every member video, with a reason if dropped.
 
     The similarities are computed as a matrix product of stored embeddings, so no image is opened and no image model
     runs.

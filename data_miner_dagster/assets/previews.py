@@ -152,7 +152,7 @@ def detection_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def dataset_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of labelled frames, the changes since the previous release, and commands and links.
+    """Return a contact sheet of frames with their boxes, the changes since the previous release, commands and links.
 
     The links lead to the review page and to the report, which contains all further results. Without a release, the
     changes, the link to the report and the command for exporting are omitted.

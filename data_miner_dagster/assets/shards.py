@@ -53,8 +53,8 @@ def join_in(
 ) -> None:
     """Process shards of a project until none is free, or until this run has to stop.
 
-    The run stops when its time is up, when the work is held or its stage is closed, or when another run needs its slot
-    in the pool.
+    The run begins no further shard after 15 minutes, once the work is held or its stage is closed, or while another run
+    needs its slot in the pool.
 
     Args:
         context: the step's context.

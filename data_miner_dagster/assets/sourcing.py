@@ -26,7 +26,7 @@ def project_videos(
 ) -> dg.MaterializeResult[None]:
     """The project's videos with the source of each, and the rejected candidates with their reasons.
 
-    The sources in the project file are listed, but nothing is downloaded. A source that cannot be listed does not
+    The sources in the project file are listed, but no video is downloaded. A source that cannot be listed does not
     affect the others.
     """
     from data_miner_dagster.operations.sourcing.list_sources import list_sources

@@ -1,7 +1,8 @@
 """Verifiers' answers, stored so that each question (stages/verification/) is asked and paid for only once.
 
-There is one row per question. Rows are added as answers arrive and never change. They belong to no project: the next
-project with the same question reuses the answer. `project_name` only records which project asked, for its budget.
+There is one row per question. Rows are added as answers arrive, never change, and are deleted only with all traces of
+their video. They belong to no project: the next project with the same question reuses the answer. `project_name` only
+records which project asked, for its budget.
 """
 
 from collections.abc import Collection, Sequence

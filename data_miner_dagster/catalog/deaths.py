@@ -1,10 +1,10 @@
 """Items whose process died: their batches are halved until the item at fault is alone.
 
 It is unknown which item of a batch killed its process. So each undone item becomes a suspect and is retried in a batch
-of half the size, together with suspects from the same death. An item fails (as `crashed`) only if its process dies
-while it is alone in its batch. It is then retried alone, after a back-off that grows with the number of deaths in which
-it was involved. If several distinct items die alone and nothing succeeds in between, the stage itself is at fault, and
-its gate closes.
+of half the size, together with suspects from the same death. An item fails (as `crashed`) only if its process dies, or
+its run fails as a whole, while it is alone in its batch. It is then retried alone, after a back-off that grows with the
+number of deaths in which it was involved. If several distinct items die alone and nothing succeeds in between, the
+stage itself is at fault, and its gate closes.
 """
 
 from collections.abc import Collection

@@ -41,7 +41,7 @@ def _forgotten_of(session: Session, candidates: Sequence[VideoCandidate]) -> set
 
 
 def forgotten_subjects(database: Database) -> frozenset[str]:
-    """Return all subjects that were removed on request."""
+    """Return all subjects that were removed on request, in the form that `forgotten_subject` returns."""
     with database.reading() as session:
         return frozenset(session.scalars(select(ForgottenRow.subject)))
 

@@ -56,7 +56,7 @@ def has_members(session: Session, project: str) -> bool:
 
 
 def num_embedded_members(session: Session, project: str) -> int:
-    """Return the number of a project's wanted videos that have embeddings. All memberships of the project are read."""
+    """Return the number of a project's wanted videos that have embeddings. The query reads all of its memberships."""
     query = (
         select(func.count())
         .select_from(ProjectVideoRow)

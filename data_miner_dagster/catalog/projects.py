@@ -1,4 +1,4 @@
-"""Projects: their configuration snapshots, their progress, and the records of their builds.
+"""Projects: their stored configurations, their progress, and the records of their builds.
 
 Belongs here: rows of projects. Does not belong here: changing a project's stage (transitions.py), its videos
 (members.py).
@@ -42,7 +42,7 @@ _IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 def save_snapshot(
     database: Database, name: str, config: Mapping[str, object], config_hash: str, config_file: str | None
 ) -> bool:
-    """Insert or update a project's configuration snapshot. Return True if the project is new or its settings changed.
+    """Insert or update a project's stored configuration. Return True if the project is new or its settings changed.
 
     The path of the project file counts as a setting. Fields that a later version adds with their default values do not
     count as a change.
@@ -61,7 +61,7 @@ def save_snapshot(
                 return True
         is_changed = (row.config_hash, row.config_file) != (config_hash, config_file)
         if not is_changed and row.config == dict(config):
-            return False  # an earlier version's snapshot may contain fewer fields for the same settings
+            return False  # an earlier version may have stored fewer fields for the same settings
         row.config, row.config_hash, row.config_file = dict(config), config_hash, config_file
         flag_modified(row, "config")  # mappings that differ only in order compare equal, but order matters here
         return is_changed

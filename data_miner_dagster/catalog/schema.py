@@ -74,7 +74,7 @@ class Base(DeclarativeBase):
 
 
 class ProjectRow(Base):
-    """One project, with a snapshot of its configuration."""
+    """One project, with its configuration as last registered."""
 
     __tablename__ = "projects"
 
@@ -283,7 +283,7 @@ class DownloadStartRow(Base):
 
 
 class PrescreeningRow(Base):
-    """The similarity of one candidate's thumbnails to one project's prompts, for one encoder."""
+    """The similarity of one candidate's best picture to one project's prompts, for one encoder."""
 
     __tablename__ = "prescreenings"
     __table_args__ = (UniqueConstraint("project_name", "video_key"),)

@@ -1,8 +1,8 @@
 """People's verdicts: adding, undoing and finding them.
 
 A verdict is in force unless it was undone, replaced by a person who saw it (`replaces`), or followed by a later verdict
-on the same subject. A verdict on a box as an earlier verdict corrected it leaves the earlier one in force. Every change
-raises the project's content version, so the project is rebuilt.
+on the same subject. If a verdict is about a box as corrected by an earlier verdict, the earlier one stays in force.
+Adding or undoing a verdict raises the project's content version, so the project is rebuilt.
 
 Belongs here: rows of verdicts. Does not belong here: applying verdicts (stages/), and choosing questions to ask
 (operations/reviewing/).

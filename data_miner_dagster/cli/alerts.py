@@ -70,7 +70,7 @@ def list_alerts(json: JsonOption = False, root: RootOption = None, config: Confi
         dates = [f"{row.since:%Y-%m-%d %H:%M}" for row in rows]
         told = ["not yet" if row.told_at is None else f"{row.told_at:%Y-%m-%d %H:%M}" for row in rows]
         cells = [[row.kind.words(row.subject), *rest, row.line] for row, *rest in zip(rows, dates, told, strict=True)]
-        print_table(["what", "since", "notified", "why"], cells)
+        print_table(["what", "since (UTC)", "notified (UTC)", "why"], cells)
     elif platform.config.alerts.targets:
         echo("there are no alerts")
     else:

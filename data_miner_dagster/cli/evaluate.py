@@ -29,7 +29,7 @@ def evaluate(
     truth: Annotated[
         str,
         typer.Option(
-            help="The ground truth: a COCO file, a YOLO folder, or `reviewed` for the frames that people have judged."
+            help="The ground truth: a COCO file, a YOLO folder, or `reviewed` for frames that people fully judged."
         ),
     ],
     root: RootOption = None,
