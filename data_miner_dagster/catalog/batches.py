@@ -369,7 +369,7 @@ def _rows_of(session: Session, wish: _Wish, project: str, now: datetime, limit: 
 
 
 def _is_more_on_its_way(session: Session, stage: WorkStage, projects: Sequence[str], now: datetime) -> bool:
-    """Return whether one of `projects` has due work at an open earlier stage, or unlisted sources for downloading."""
+    """Return whether one of `projects` has due work at an open earlier stage or, for downloading, sources to list."""
     if stage is WorkStage.DOWNLOADING:
         is_listed = ProjectRow.sourced_config_hash.is_not_distinct_from(ProjectRow.config_hash)
         in_flight = exists().where(_ITEMS.c.stage == WorkStage.SOURCING, _ITEMS.c.item == ProjectRow.name)

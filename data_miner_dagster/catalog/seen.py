@@ -79,7 +79,7 @@ def _videos(project: str | None) -> Select[tuple[Any, ...]]:
 def _released(session: Session, project: str | None) -> tuple[int, int, int, int]:
     """Return the numbers of releases, source frames, images and boxes.
 
-    They cover each project's latest release that has not been withdrawn, or that of `project` unless it is None.
+    They cover each project's latest release that has not been withdrawn. With `project`, only that project counts.
     """
     latest = select(func.max(ReleaseRow.id)).where(ReleaseRow.withdrawn_reason.is_(None))
     if project is not None:

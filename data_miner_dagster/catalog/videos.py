@@ -52,7 +52,7 @@ def keys_with_prefix(database: Database, prefix: str) -> list[str]:
 
 
 def _in_order_of_python(database: Database) -> SQLColumnExpression[str]:
-    """Return the key for comparing and sorting as Python does.
+    """Return the SQL expression for a video's key, which compares and sorts keys as Python does.
 
     The order of a PostgreSQL database depends on its locale, which may ignore case and punctuation. There, the order of
     Python is called "C". SQLite has no other order.
