@@ -90,7 +90,7 @@ def spread(values: Int64Array, count: int | None) -> Int64Array:
 
 
 def select_targets(index: VideoIndex, config: ExtractionConfig, cut_pts: Int64Array | None = None) -> Int64Array:
-    """Return the distinct pts of the frames to take, ascending.
+    """Return the distinct pts of the frames to take, ascending. There are at most `config.max_frames_per_video`.
 
     Args:
         index: the index of the video. Times count from its first frame.

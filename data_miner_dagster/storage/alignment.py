@@ -30,8 +30,8 @@ def rows_of_ids(wanted: pa.ChunkedArray, known: pa.ChunkedArray, *, table: str, 
     rows = pc.index_in(wanted.combine_chunks(), known)
     if rows.null_count:
         missing = wanted.filter(pc.is_null(rows))
-        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-        raise PermanentError(f"{table} does not contain {missing[0]}{more}; {remedy}")
+        named = f"{missing[0]} is" if len(missing) == 1 else f"{missing[0]} and {len(missing) - 1:,} more are"
+        raise PermanentError(f"{named} missing from {table}; {remedy}")
     return np.asarray(rows.to_numpy(), np.int64)
 
 
@@ -44,7 +44,7 @@ def check_unique(ids: pa.Array | pa.ChunkedArray, *, table: str, remedy: str) ->
     if pc.count_distinct(ids, mode="all").as_py() == len(ids):
         return
     twice = next(entry["values"] for entry in pc.value_counts(ids).to_pylist() if entry["counts"] > 1)
-    raise PermanentError(f"{table} contains {twice} more than once; {remedy}")
+    raise PermanentError(f"{twice} occurs more than once in {table}; {remedy}")
 
 
 def rows_of_indices(
@@ -63,7 +63,7 @@ def rows_of_indices(
     is_there = rows < len(known)
     is_there[is_there] = known[rows[is_there]] == wanted[is_there]
     if not is_there.all():
-        raise PermanentError(f"{table} does not contain frame {int(wanted[~is_there][0])}; {remedy}")
+        raise PermanentError(f"frame {int(wanted[~is_there][0])} is missing from {table}; {remedy}")
     return np.asarray(rows, np.int64)
 
 

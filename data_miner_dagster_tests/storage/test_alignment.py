@@ -18,16 +18,16 @@ def test_rows_of_ids() -> None:
     assert find(_ids(), _ids()) == []
     assert find(_ids(), _ids("a")) == []
     assert find(_ids("b", "a", "b"), _ids("a", "c", "b")) == [2, 0, 2]
-    with pytest.raises(PermanentError, match=r"^a table does not contain x and 1 more; mend it$"):
+    with pytest.raises(PermanentError, match=r"^x and 1 more are missing from a table; mend it$"):
         find(_ids("a", "x", "y"), _ids("a"))
-    with pytest.raises(PermanentError, match=r"^a table contains a more than once; mend it$"):
+    with pytest.raises(PermanentError, match=r"^a occurs more than once in a table; mend it$"):
         find(_ids("a"), _ids("a", "b", "a"))
 
 
 def test_check_unique() -> None:
     check_unique(_ids(), table="a table", remedy="mend it")
     check_unique(_ids("a", "b"), table="a table", remedy="mend it")
-    with pytest.raises(PermanentError, match="a table contains b more than once"):
+    with pytest.raises(PermanentError, match="b occurs more than once in a table"):
         check_unique(_ids("a", "b", "b"), table="a table", remedy="mend it")
 
 
@@ -43,9 +43,9 @@ def test_rows_of_indices(wanted: list[int], known: list[int], expected: list[int
 @pytest.mark.parametrize(
     ("wanted", "known", "message"),
     [
-        ([3], [], "a file does not contain frame 3"),
-        ([3], [1, 2], "a file does not contain frame 3"),
-        ([0, 1], [0, 2], "a file does not contain frame 1"),
+        ([3], [], "frame 3 is missing from a file"),
+        ([3], [1, 2], "frame 3 is missing from a file"),
+        ([0, 1], [0, 2], "frame 1 is missing from a file"),
         ([1], [1, 1], "not sorted by frame"),
         ([1], [2, 1], "not sorted by frame"),
     ],

@@ -28,7 +28,7 @@ class MatchedClass:
 class ClassCurve:
     """The curve of one class, its point of highest F1, and the interval of that point's threshold."""
 
-    points: tuple[CurvePoint, ...]
+    points: tuple[CurvePoint, ...]  # about `CURVE_POINTS` of the thresholds, ascending, including the best
     best: CurvePoint
     best_threshold: Estimate
 

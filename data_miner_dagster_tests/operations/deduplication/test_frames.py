@@ -78,7 +78,7 @@ def test_with_pictures__a_frame_that_is_gone(platform: Platform) -> None:
     _write_manifest(platform, "youtube-short", 2)
     table = pa.table({"frame_id": ["youtube-short/000001", "youtube-short/000002"], "video_key": ["youtube-short"] * 2})
     with pytest.raises(
-        PermanentError, match=r"frames\.parquet of youtube-short does not contain youtube-short/000002; mat"
+        PermanentError, match=r"youtube-short/000002 is missing from frames\.parquet of youtube-short; mat"
     ):
         with_pictures(platform, table)
 
@@ -86,5 +86,5 @@ def test_with_pictures__a_frame_that_is_gone(platform: Platform) -> None:
 def test_with_pictures__a_frame_named_twice(platform: Platform) -> None:
     _write_manifest(platform, "youtube-twice", 2)
     table = pa.table({"frame_id": ["youtube-twice/000001"] * 2, "video_key": ["youtube-twice"] * 2})
-    with pytest.raises(PermanentError, match="contains youtube-twice/000001 more than once"):
+    with pytest.raises(PermanentError, match="youtube-twice/000001 occurs more than once"):
         with_pictures(platform, table)

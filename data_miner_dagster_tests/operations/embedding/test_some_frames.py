@@ -91,6 +91,6 @@ def test_load_vectors__not_made(platform: ColourPlatform) -> None:
     with pytest.raises(PermanentError, match="has no current embeddings from tone"):
         load(platform, "file-a", [0])
     ensure(platform, {"file-a": [0]})
-    with pytest.raises(PermanentError, match="file-a from tone does not contain frame 1; run `data-miner backfill"):
+    with pytest.raises(PermanentError, match=r"frame 1 is missing from .*file-a from tone; run `data-miner backfill"):
         load(platform, "file-a", [1])
     assert load(platform, "file-a", []).shape == (0, 3)
