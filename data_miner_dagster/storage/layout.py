@@ -40,7 +40,7 @@ _REFERENCE_NAME: Final = "reference.json"
 
 @dataclass(frozen=True, slots=True)
 class StorageLayout(PublishedLayout):
-    """Paths under one root. A path lookup creates nothing. Keys and names are checked, so no path leaves the root."""
+    """Paths under one root. A lookup creates nothing, and raises ConfigError for an invalid key or name."""
 
     @property
     def catalog_file(self) -> Path:

@@ -15,7 +15,10 @@ REPORTS_NAME: Final = "reports"
 
 @dataclass(frozen=True, slots=True)
 class PublishedLayout:
-    """Paths of published files. Looking up a path creates nothing. Names are checked, so no path leaves the root."""
+    """Paths of published files. Looking up a path creates nothing.
+
+    An invalid project name or version raises ConfigError, so no path leaves the root.
+    """
 
     root: Path
 

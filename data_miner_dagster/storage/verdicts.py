@@ -44,7 +44,7 @@ def read_verdict_file(path: Path) -> list[Verdict]:
     except FileNotFoundError:
         return []
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text; restore the file from a backup") from error
+        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8, or restore it from a backup") from error
     return verdicts
 
 

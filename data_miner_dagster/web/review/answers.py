@@ -48,7 +48,12 @@ class AnswerEndpoints:
         return JSONResponse(page_json(found))
 
     def item(self, request: Request) -> Response:
-        """Return the current state of one question, or 404 if it does not exist."""
+        """Return the current state of one question.
+
+        Raises:
+            HTTPException: the question does not exist (404).
+            ConfigError: the project or queue does not exist.
+        """
         queue = word_of(ReviewQueue, request.path_params["queue"])
         found = self._open_desk(project_of(request)).item(queue, request.query_params.get("key", ""))
         if found is None:
@@ -77,7 +82,11 @@ class AnswerEndpoints:
         return JSONResponse({})
 
     async def undo(self, request: Request) -> Response:
-        """Undo an answer, and return whether it was in force rather than already undone or never stored."""
+        """Undo an answer, and return whether this request undid it. If not, it was already undone or never stored.
+
+        Raises:
+            ConfigError: the request is malformed.
+        """
         answer_id = undone_from(await json_of(request))
         who = request.scope["session"].who
         undone = await run_in_threadpool(lambda: self._open_desk(project_of(request)).undo(answer_id, who))

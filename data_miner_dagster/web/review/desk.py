@@ -69,19 +69,35 @@ class Desk:
         return self._review.videos()
 
     def has_masks(self) -> bool:
-        """Return whether any box of the project has a mask."""
+        """Return whether any detected box of the project has a mask.
+
+        Raises:
+            DamagedFileError: the table of detections cannot be read.
+        """
         return has_masks(self._platform, self._project)
 
     def masks(self, frame_id: str) -> Sequence[ShownMask]:
-        """Return the masks on a frame."""
+        """Return the masks of the boxes detected on a frame, most confident box first.
+
+        Raises:
+            DamagedFileError: the table of detections cannot be read.
+        """
         return masks_of_frame(self._platform, self._project, frame_id)
 
     def has_verifier_answers(self) -> bool:
-        """Return whether a verifier has examined any box of the project."""
+        """Return whether a verifier has examined any box of the project.
+
+        Raises:
+            DamagedFileError: the table of detections cannot be read.
+        """
         return has_answers(self._platform, self._project)
 
     def verifier_answers(self, frame_id: str) -> Sequence[ShownAnswer]:
-        """Return a verifier's answers about the boxes on a frame."""
+        """Return a verifier's answers about the boxes on a frame.
+
+        Raises:
+            DamagedFileError: the table of detections cannot be read.
+        """
         return answers_of_frame(self._platform, self._project, frame_id)
 
     def answer(self, answers: Sequence[Answer], who: str) -> None:
@@ -94,7 +110,7 @@ class Desk:
             self._review.give(answer, who=who)
 
     def undo(self, answer_id: str, who: str) -> bool:
-        """Undo an answer, and return whether it was in force."""
+        """Undo an answer. Return False if the project has no such answer, or it was already undone."""
         return self._review.undo(answer_id, who=who)
 
     def calibration(self, *, goal: Goal, wanted: float) -> CalibrationState:
