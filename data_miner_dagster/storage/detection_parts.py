@@ -57,7 +57,8 @@ class PartName:
 class DetectionParts:
     """The parts of one detector and class list, identified by `fingerprint`.
 
-    Callers must hold the project's claim or a shard's claim. Workers on shards choose the names of their parts.
+    Callers that write must hold the project's claim or a shard's claim. Runs that process shards in parallel pass a
+    name with their owner to `append`.
     """
 
     folder: Path

@@ -352,7 +352,7 @@ class StorageLayout(PublishedLayout):
         return self.detection_parts(project) / f"{check_project_name(detector_name)}-{fingerprint}"
 
     def student_disagreements(self, project: str) -> Path:
-        """Return the path of the table of the frames on which the latest student and its release disagree."""
+        """Return the path of the table of frames on which a student and its release disagreed at the last check."""
         return self.project_folder(project) / "student_disagreements.parquet"
 
     def window_parts(self, project: str) -> Path:

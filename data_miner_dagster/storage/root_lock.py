@@ -50,7 +50,7 @@ class LockHolder:
 
 
 class LockHeldError(DataMinerError):
-    """Another process holds the lock. `holder` is None if it has not identified itself yet."""
+    """Another process holds the lock. `holder` is None if the lock file does not name that process."""
 
     def __init__(self, path: Path, holder: LockHolder | None) -> None:
         super().__init__(f"{path} is locked by {holder or 'another process'}; wait until it has ended, or stop it")

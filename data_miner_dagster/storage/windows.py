@@ -46,8 +46,10 @@ def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows 
 def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, Any]]:
     """Return an iterator over the rows of a video's manifest, ordered by time. Memory use is bounded.
 
+    The errors are raised during the iteration.
+
     Raises:
         FileNotFoundError: the manifest does not exist.
-        DamagedFileError: the file cannot be read.
+        DamagedFileError: the file cannot be read, or lacks a column.
     """
     return read_rows(layout.windows_table(video_key), WINDOWS_SCHEMA.names)

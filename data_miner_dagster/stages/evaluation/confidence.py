@@ -143,9 +143,9 @@ def lowest_threshold(population: Float64Array, judged: JudgedBoxes, wanted: floa
     """Return the lowest judged confidence at which the expected precision reaches `wanted`, or None if none does.
 
     There must be at least one judged box. Judged confidences are rounded down to `THRESHOLD_DECIMALS` decimal places
-    first. The expectation for a box without
-    an answer comes from a logistic curve through the answers, shifted in each stratum towards the observed share of
-    correct boxes. A choice by these shares alone would favour thresholds above which the answers happened to be good.
+    first. The expectation for a box without an answer comes from a logistic curve through the answers, shifted in each
+    stratum towards the observed share of correct boxes. A choice by these shares alone would favour thresholds above
+    which the answers happened to be good.
     """
     edges = judged.edges
     strata = stratum_of(judged.confidences, edges)

@@ -8,8 +8,9 @@ from itertools import pairwise
 def group_videos(video_keys: Sequence[str], links: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
     """Return the groups of videos that must share a split. Each group is sorted. Groups are ordered by their first key.
 
-    A link joins two videos that contain near-duplicates of each other. A chain of links is one group. A link may name
-    a video of another project, which is not in `video_keys`. Such a video connects its neighbours but is not returned.
+    A link joins two videos that contain near-duplicates of each other or come from one channel. A chain of links is one
+    group. A link may name a video of another project, which is not in `video_keys`. Such a video connects its
+    neighbours but is not returned.
     """
     parents: dict[str, str] = {key: key for key in video_keys}
 
