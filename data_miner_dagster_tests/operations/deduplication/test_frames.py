@@ -78,7 +78,7 @@ def test_with_pictures__a_frame_that_is_gone(platform: Platform) -> None:
     _write_manifest(platform, "youtube-short", 2)
     table = pa.table({"frame_id": ["youtube-short/000001", "youtube-short/000002"], "video_key": ["youtube-short"] * 2})
     with pytest.raises(
-        PermanentError, match=r"youtube-short/000002 is missing from frames\.parquet of youtube-short; mat"
+        PermanentError, match=r"youtube-short/000002 is missing from frames\.parquet of youtube-short; run"
     ):
         with_pictures(platform, table)
 
