@@ -64,7 +64,8 @@ def remembered_splits(
 def released_splits(manifests: Manifests) -> dict[str, dict[str, str]]:
     """Return the splits in releases, by combination of shares and grouping, and then by video key.
 
-    Withdrawn releases on disk count too.
+    Withdrawn releases on disk count too. If releases contradict each other, `merge_splits` decides. For a divided
+    video, the value is the text of its cut (domain/splits.py).
     """
     by_shares: dict[str, list[dict[str, Any]]] = {}
     for manifest in manifests.values():

@@ -48,6 +48,8 @@ def _from_file(path: Path, asker: str) -> str:
 def resolve_reference(text: str, *, is_secret: bool = True, asker: str = _ASKER) -> str:
     """Return the value that `env:NAME` or `file:PATH` refers to. Any other string is returned unchanged.
 
+    White space around the text of a file is removed.
+
     Args:
         text: the reference.
         is_secret: whether to hide the value in all messages of this process.

@@ -1,1 +1,4 @@
-"""The decision logic of each stage: pure functions that use no files, database, network or torch."""
+"""The decision logic of each stage, mostly pure functions, and the embedding pipeline.
+
+No module in this package uses files, the database, the network or torch.
+"""

@@ -116,6 +116,8 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
 def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> None:
     """Compare the file's platform section with the running platform, and log a warning about differences.
 
+    The sections `storage`, `logging` and `web` are not compared.
+
     Raises:
         ConfigError: the file sets a key of `platform.extraction` to another value than the running platform.
     """

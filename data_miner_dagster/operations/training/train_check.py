@@ -250,8 +250,8 @@ def _write_data(release: _Release, folder: Path) -> Path:
 def _link(source: str, target: str) -> None:
     """Link an image, or copy it if a link is impossible.
 
-    A file without a JPEG's end marker is copied too, since Ultralytics rewrites such files, and
-    would change the release through a link.
+    A file without a JPEG's end marker is copied too, since Ultralytics rewrites such files, and would change the
+    release through a link.
     """
     with Path(source).open("rb") as file:
         file.seek(-len(_END_OF_JPEG), os.SEEK_END)

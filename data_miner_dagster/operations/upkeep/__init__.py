@@ -1,1 +1,1 @@
-"""Upkeep: compare the catalog with the files, remove data, and forget videos."""
+"""Compare the catalog with the files, remove data, forget videos, and check the environment."""

@@ -333,9 +333,9 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
 
 
 def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Remove answers about the videos, the reference file if it names one of them, and all questions with pictures.
+    """Remove answers about the videos, and all questions with their pictures, from a project's calibration.
 
-    `calibrate` writes the questions again.
+    The reference file is removed if it names one of the videos. `data-miner calibrate` writes the questions again.
     """
     calibration = layout.calibration_folder(project)
     if not calibration.is_dir():
