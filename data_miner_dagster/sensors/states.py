@@ -23,6 +23,10 @@ def project_states(platform: Platform) -> list[ProjectState]:
     """Return the state of every project. The most recently changed project comes last, so that projects take turns.
 
     If the last build of a project left out files that are due to be checked again, a new build is requested first.
+
+    Raises:
+        ConfigError: a project has exemplars, and its stored settings do not fit this version.
+        ModelError: the folder of a model is missing.
     """
     found = find_projects(platform.database)
     if any(row.look_again_at is not None for row in found) and ask_for_looks(platform.database):

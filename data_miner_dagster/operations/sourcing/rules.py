@@ -39,8 +39,8 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
     """Return the rules of a registered project.
 
     Raises:
-        ConfigError: the project does not exist, or a blocklist file cannot be read or is not allowed. Without the
-            blocklist, unwanted videos would become members.
+        ConfigError: the project does not exist, its stored settings do not fit this version, or a blocklist file cannot
+            be read or is not allowed. Without the blocklist, unwanted videos would become members.
     """
     row = find_project(platform.database, project)
     return rules_of(platform, platform.project_config(project), row.config_file if row is not None else None)
@@ -82,7 +82,8 @@ def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict
     """Return the rules of the projects that want each video, by video key and project.
 
     Raises:
-        ConfigError: a blocklist file of one of the projects cannot be read or is not allowed.
+        ConfigError: a blocklist file of one of the projects cannot be read or is not allowed, or the stored settings of
+            a project do not fit this version.
     """
     wanting = projects_wanting(platform.database, video_keys)
     projects = sorted({project for names in wanting.values() for project in names})

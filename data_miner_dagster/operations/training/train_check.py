@@ -96,7 +96,7 @@ def train_check(
         platform: the platform of one root.
         project: the name of the project.
         settings: the settings of training, or None for the defaults.
-        version: the version of the release, or None for the current one.
+        version: the version of the release, or None for the current one, or the latest if none is current.
         force: train even if the student exists.
         on_epoch: called after each epoch, and once before the first epoch for the untrained network. If it raises an
             exception, the training ends.
@@ -106,7 +106,7 @@ def train_check(
             or to evaluate on; or `platform.models.allowed_licences` excludes the licence of Ultralytics.
         ClaimHeldError: another process is training on a release of this project.
         ModelError: training fails, or the student cannot be loaded.
-        DataMinerError: the release, or the record of its existing student, is damaged.
+        DataMinerError: the release is damaged or was withdrawn, or the record of its existing student is damaged.
     """
     settings = settings or TrainingSettings()
     network_of(settings.network)  # refuses a wrong name before anything else is done

@@ -74,7 +74,7 @@ def count_project(platform: Platform, name: str, *, with_files: bool, with_relea
     """Return the counts for `remove_project` with the same options.
 
     Raises:
-        ConfigError: the project does not exist.
+        ConfigError: the project does not exist, or its stored settings do not fit this version.
     """
     platform.project_config(name)
     folders = project_folders(platform.layout, name, with_files=with_files, with_releases=with_releases)

@@ -175,8 +175,8 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
     Releases that contain one of the videos are removed, but the splits and generations of their other videos are
     remembered. With `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their
-    manifest. In releases that only name a video among their changes, the name is replaced and the
-    checksums are updated.
+    manifest. In releases that only name a video among their changes, the name is replaced and the checksums are
+    updated.
 
     After an interruption, the call can be repeated.
 

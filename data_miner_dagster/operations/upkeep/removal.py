@@ -83,7 +83,7 @@ def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[s
     Other projects and existing releases keep them. Only `add-video` can add them again.
 
     Raises:
-        ConfigError: the project does not exist.
+        ConfigError: the project does not exist, or its stored settings do not fit this version.
         ClaimHeldError: a worker holds the project.
     """
     platform.project_config(project)
@@ -112,7 +112,7 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
         The removed folders and the renamed file.
 
     Raises:
-        ConfigError: the project does not exist.
+        ConfigError: the project does not exist, or its stored settings do not fit this version.
         ClaimHeldError: a worker holds the project.
     """
     platform.project_config(name)
