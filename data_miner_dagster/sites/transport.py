@@ -43,10 +43,12 @@ from data_miner_dagster.sites.responses import CappedResponse, unpacked
 class DeadlineExceededError(RequestError):  # type: ignore[misc]
     """The time allowed for one listing, download or request for pictures has passed."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
+        """Create the error. `seconds` is the time that was allowed."""
         # No host or site here: sites/errors.py may classify the message by its words.
         super().__init__(
-            "the time allowed for a listing, download or request for pictures has passed, so it was stopped"
+            f"the time allowed for a listing, download or request for pictures ({seconds:.0f} s) has passed, so it was "
+            "stopped"
         )
 
 
@@ -68,6 +70,7 @@ class Errand:
     sockets: "weakref.WeakSet[socket.socket]" = field(default_factory=weakref.WeakSet)
     refused: list[Any] = field(default_factory=list)  # responses with an error status, which nothing else closes
     forbidden: dict[object, str] = field(default_factory=dict)  # the error of each request answered with 401 or 403
+    began: float = field(default_factory=time.monotonic)  # time.monotonic()
     promised_bytes: int | None = None  # full file size from the headers of the last response; None if not stated
 
     def end(self) -> None:
@@ -84,6 +87,10 @@ class Errand:
             except OSError:  # closed, or replaced by its TLS wrapper, which is in the set too
                 continue
 
+    def exceeded(self) -> DeadlineExceededError:
+        """Return the error to raise once the deadline has passed."""
+        return DeadlineExceededError(self.deadline - self.began)
+
     def check(self) -> None:
         """Raise if no further request may be sent.
 
@@ -92,7 +99,7 @@ class Errand:
             QueueStoppedError: the breaker of the site, or the one for all sites, is open.
         """
         if self.is_expired or time.monotonic() >= self.deadline:
-            raise DeadlineExceededError
+            raise self.exceeded()
         if not self.may_request(self.site):
             raise QueueStoppedError("the breaker of this site or of all sites is open, so no request is sent")
 
@@ -237,7 +244,7 @@ class Guard:
         if self.errand is not None:
             self.errand.sockets.add(connection)
             if self.errand.is_expired:  # expired since the check
-                raise DeadlineExceededError
+                raise self.errand.exceeded()
 
 
 def _connection_class(

@@ -19,7 +19,7 @@ from data_miner_dagster.domain.errors import VideoPermanentError, VideoTransient
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.sites.client import SiteClient
 from data_miner_dagster.sites.records import FetchedVideo
-from data_miner_dagster.sites.transport import Deadlines, Errand
+from data_miner_dagster.sites.transport import DeadlineExceededError, Deadlines, Errand
 from data_miner_dagster_tests.sites import hostile_server as hostile
 from data_miner_dagster_tests.sites.hostile_server import HostileServer
 from data_miner_dagster_tests.sites.proxies import TunnelServer, tunnel_server
@@ -59,6 +59,13 @@ def refusal(client: SiteClient, url: str, folder: Path) -> VideoPermanentError |
 
 
 # --- deadlines ---
+
+
+def test_check__a_deadline_that_has_passed_names_the_time_allowed() -> None:
+    errand = Errand("a", time.monotonic() + 600)
+    errand.expire()
+    with pytest.raises(DeadlineExceededError, match=r"\(600 s\) has passed"):
+        errand.check()
 
 
 def test_deadlines__each_errand_ends_at_its_own() -> None:
