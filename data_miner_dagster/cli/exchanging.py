@@ -16,7 +16,7 @@ from data_miner_dagster.cli.options import (
     user_name,
 )
 from data_miner_dagster.cli.output import echo, print_json, print_table
-from data_miner_dagster.cli.round_trips import receive, send
+from data_miner_dagster.cli.round_trips import applying_line, receive, send
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.verdicts import ReviewQueue
@@ -33,7 +33,10 @@ _MOST_UNMET: Final = 10
 
 def export_verdicts(
     project: ProjectArgument,
-    to: Annotated[Path, typer.Option("--to", help="A file whose name ends in .csv or .parquet. With --for: a folder.")],
+    to: Annotated[
+        Path,
+        typer.Option("--to", help="A file whose name ends in .csv or .parquet. With --for: a new or empty folder."),
+    ],
     tool: Annotated[
         str | None,
         typer.Option(
@@ -98,7 +101,8 @@ def import_verdicts(
 ) -> None:
     """Import the verdicts in a file, with their author and time. With --from, import a tool's labels as verdicts.
 
-    Existing verdicts stay. If any line is invalid, nothing is stored.
+    Stored verdicts are never replaced, but those that the file marks as undone are undone. If any line is invalid,
+    nothing is stored.
     """
     platform = opened_existing(root, config, profile)
     if tool is not None:
@@ -145,7 +149,7 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
         if len(found.unmet) > _MOST_UNMET:
             echo(f"  `data-miner review list {project} --unmet{said_again()}` lists all of them", err=True)
     if found.num_new or found.num_undone:
-        echo("the next `data-miner run` applies the verdicts")
+        echo(applying_line())
 
 
 def list_verdicts(
@@ -158,7 +162,7 @@ def list_verdicts(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the verdicts in force, latest first."""
+    """List the latest hundred verdicts in force, latest first. With --json or --unmet, there is no limit."""
     from data_miner_dagster.catalog.verdicts import verdicts_in_force
     from data_miner_dagster.operations.reviewing.review import open_review
 
@@ -172,7 +176,7 @@ def list_verdicts(
         print_json([_verdict_json(verdict) for verdict in verdicts])
         return
     if not verdicts:
-        echo(f"{project} has no verdicts yet; give some in `data-miner review {project}{said_again()}`")
+        echo(f"{project} has no verdicts in force; to give some, run `data-miner review {project}{said_again()}`")
         return
     print_table(("given", "who", "verdict", "frame", "class"), [_cells(one) for one in verdicts[:_MOST_LISTED]])
     if len(verdicts) > _MOST_LISTED:
@@ -185,7 +189,7 @@ def _list_unmet(project: str, found: "tuple[UnmetVerdict, ...]", *, as_json: boo
         print_json([_unmet_json(one) for one in found])
         return
     if not found:
-        echo(f"every verdict of {project} matches a frame or box")
+        echo(f"{project} has no verdicts in force that match nothing")
         return
     columns = ("given", "who", "verdict", "frame", "class", "why")
     print_table(columns, [(*_cells(one.verdict), one.reason.value) for one in found])

@@ -45,7 +45,7 @@ class FailedRuns:
         self._opened.close()
 
     def look(self, explained: Iterable[str | None] = ()) -> list[str]:
-        """Return a line for each run that has failed since the last call.
+        """Return a line for each run that has failed since the last call, provided that it was less than 10 min ago.
 
         Runs beyond the fifth share one line. The first call returns no lines. A run whose batch is still open is
         reported by a later call, at most about a minute after the run ended.
@@ -120,7 +120,7 @@ def _names(run: "dg.DagsterRun") -> set[str]:
 
 
 def _work_of(run: "dg.DagsterRun") -> str:
-    """Return a description of a run: its assets or job, its partition, and the backfill that launched it."""
+    """Return the names of a run's assets, or else of its job, with its partition or range and its backfill, if any."""
     from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())

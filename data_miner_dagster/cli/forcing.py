@@ -1,4 +1,4 @@
-"""Commands that rerun one stage of a project, whatever its state: `force-dedup`, `force-detect`."""
+"""Commands that rerun one stage of a project even if its result is current: `force-dedup`, `force-detect`."""
 
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,6 @@ def _print_outcome(outcome: "ProjectOutcome") -> None:
     counts = [(phrase_of(name), number) for name, number in outcome.counts.items()]
     print_table([outcome.project, "count"], counts, numbers=["count"])
     echo(
-        f"next: run `data-miner run --config FILE{said_again()}` for a new release; a running `data-miner up` does "
+        f"next: run `data-miner run --config FILE{said_again()}` to finish the build; a running `data-miner up` does "
         "this automatically"
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing
+from data_miner_dagster.cli.options import ConfigOption, DryRunOption, RootOption, opened_existing, said_again
 from data_miner_dagster.cli.output import echo
 from data_miner_dagster.domain.phrases import counted
 
@@ -18,7 +18,7 @@ KeysArgument = Annotated[list[str] | None, typer.Argument(help="Video keys.")]
 KeysFileOption = Annotated[Path | None, typer.Option("--keys-file", help="A text file with one video key per line.")]
 OfProjectOption = Annotated[str | None, typer.Option("--project", "-p", help="Only work for this project.")]
 StageOption = Annotated[
-    str | None, typer.Option("--stage", help="Only this stage: downloading, extraction, embedding, ...")
+    str | None, typer.Option("--stage", help="Only this stage, such as downloading, extraction or detection.")
 ]
 _ReasonOption = Annotated[
     str, typer.Option("--reason", help="The reason to show in `data-miner status` and in Dagster.")
@@ -134,8 +134,8 @@ def _check_project(platform: "Platform", name: str) -> None:
 
     if find_project(platform.database, name) is None and find_videos(platform.database, [name]):
         raise ConfigError(
-            f"{name} is the key of a video, not a project; omit --project before it (to stop work on a single video, "
-            f"use `data-miner hold {name}`)"
+            f"{name} is the key of a video, not a project; give it without --project (to `data-miner hold` instead of "
+            "`data-miner pause`, which accepts no keys)"
         )
     platform.project_config(name)
 
@@ -212,7 +212,7 @@ def _some(keys: list[str], most: int = 3) -> str:
 
 
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
-    """Hold the work in a scope and print the effect on one line; return the amount of work.
+    """Hold the work in a scope and print the effect on one line; return the work as counted before.
 
     With `dry_run`, the effect is printed, but the work is not held. `is_cancelling` says whether the caller will cancel
     the work in progress, and only changes the line.
@@ -239,6 +239,6 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     echo(
         f"{scope}: {what}; "
         f"{counted(within.num_waiting, 'piece of work is', 'pieces of work are')} waiting{at_work}; "
-        f"to resume, run `{scope.resume_command}`"
+        f"to resume, run `{scope.resume_command}{said_again(with_profile=False)}`"
     )
     return within

@@ -119,14 +119,17 @@ class InProcessRunner:
                 return error(str(described.description))
             if failure.error is not None:
                 return DataMinerError(innermost_message(failure.error))
-        return DataMinerError(f"run {result.run_id} of {job} failed; `data-miner up` shows its log")
+        return DataMinerError(
+            f"run {result.run_id} of {job} failed without an error message; start `data-miner up` to read its log"
+        )
 
     def settle_and_build(self, *, force: bool) -> None:
         """Process every member as far as possible, then build the dataset. Repeat both if damaged files were removed.
 
         Raises:
             NothingToReleaseError: no image is left to release.
-            DataMinerError: a run failed as a whole, a stage is closed or held, or files are repeatedly damaged.
+            DataMinerError: a run failed as a whole, a result did not pass a check, a stage is closed or held, or files
+                are repeatedly damaged.
         """
         for _ in range(MAX_MENDINGS):
             num_removed = self.platform.num_removed_files
@@ -173,7 +176,7 @@ class InProcessRunner:
             return is_project_settled(session, self.project, utc_now())
 
     def _wait_for_others(self) -> None:
-        """Wait while other runs process videos of this project and no other video can be taken.
+        """Wait while other runs work on this project or its videos, unless a video can be taken.
 
         Runs whose process has died are ended.
         """
@@ -185,7 +188,8 @@ class InProcessRunner:
             if not work.num_in_flight or is_any_takeable(self.platform.database, self.project):
                 return
             if not is_said:
-                logger.info("waiting for other runs, which are working on %s", counted(work.num_in_flight, "video"))
+                number = counted(work.num_in_flight, "piece of work", "pieces of work")
+                logger.info("%s: waiting for other runs to finish %s", self.project, number)
                 is_said = True
             time.sleep(_LOOK_SECONDS)
 
@@ -267,13 +271,14 @@ def check_not_held(platform: Platform, project: str) -> None:
 def run_project_file(config_file: Path, *, root: Path | None, profile: str | None, force: bool) -> InProcessRunner:
     """Build the release of a project file, and return the runner, which counts the finished tasks.
 
-    While the function runs, Ctrl-C ends the process.
+    Once the work has begun, Ctrl-C ends the process immediately.
 
     Raises:
-        ConfigError: a mistake in the file or the settings was found before any work began.
-        ModelError: a model is missing, or must be fetched from a hub that does not answer.
+        ConfigError: the file or the settings contain a mistake. Most mistakes are found before any work begins.
+        ModelError: a model is missing, cannot be loaded, or cannot be fetched.
         NothingToReleaseError: no image is left to release.
-        DataMinerError: a run failed as a whole, or a person paused the project.
+        DataMinerError: a run failed as a whole, a result did not pass a check, a stage is closed, a person has held the
+            work, or files are repeatedly damaged.
     """
     options = platform_options(root, config_file, profile)
     parsed = load_project_file(config_file)

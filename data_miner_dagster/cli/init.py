@@ -22,12 +22,16 @@ _VOWELS: Final = "aeiou"
 def init(
     file: Annotated[Path, typer.Argument(help="The project file to write.")] = Path("project.yaml"),
     folder: Annotated[
-        list[Path] | None, typer.Option("--folder", metavar="<path>", help="A folder with videos, or a video file.")
+        list[Path] | None,
+        typer.Option("--folder", metavar="<path>", help="A folder with videos, or a video file; may be repeated."),
     ] = None,
     search: Annotated[
-        list[str] | None, typer.Option("--search", metavar="<text>", help="Words to search YouTube for.")
+        list[str] | None,
+        typer.Option("--search", metavar="<text>", help="Words to search YouTube for; may be repeated."),
     ] = None,
-    url: Annotated[list[str] | None, typer.Option("--url", metavar="<url>", help="The URL of a video.")] = None,
+    url: Annotated[
+        list[str] | None, typer.Option("--url", metavar="<url>", help="The URL of a video; may be repeated.")
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", metavar="<text>", help="A class of objects to detect; may be repeated."),
@@ -62,9 +66,10 @@ def init(
     echo(f"{file} has been written: project {project}, {given.line}, {classes_found}; edit it as you like")
     for remark in remarks:
         echo(f"warning: {remark}", err=True)
-    with_profile = said_again(default_profile="lite")
-    echo(f"next: run `data-miner config check {quote(str(file))}{with_profile}`")
-    echo(f"then: run `data-miner run --config {quote(str(file))} --root ~/mined{with_profile}`")
+    options = said_again(default_profile="lite")
+    echo(f"next: run `data-miner config check {quote(str(file))}{options}`")
+    root = "" if " --root " in options else " --root ~/mined"
+    echo(f"then: run `data-miner run --config {quote(str(file))}{root}{options}`")
     if profile is None:
         echo("      (`lite` needs no model hub and no GPU; the default, `standard`, fetches about 6 GB of models)")
 
@@ -227,7 +232,7 @@ def _name_of(file: Path) -> str:
 
 
 def _with_article(word: str) -> str:
-    """Return a one-word class with its article, because encoders match `a bicycle` better than `bicycle`.
+    """Return a one-word class with an indefinite article, because encoders match `a bicycle` better than `bicycle`.
 
     A class of several words is returned unchanged.
     """

@@ -122,7 +122,8 @@ def common(
 def main() -> None:
     """Run the command line, and exit. An error from this package is printed to stderr as a single line.
 
-    The exit status is 2 for mistakes in files, settings and options, and 1 for other errors.
+    The exit status is 2 for mistakes in files, settings and options, and 1 for other errors. An unexpected error is
+    raised with its traceback, and so are the errors of this package if DATA_MINER_DEBUG is 1.
     """
     try:
         sys.exit(app(prog_name=PROGRAM, standalone_mode=False) or 0)  # not standalone, so that errors are raised here

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from data_miner_dagster.cli.interrupts import EXIT_INTERRUPTED, ending_on_interrupt
-from data_miner_dagster.cli.options import ConfigOption, JsonOption, ProfileOption, RootOption, opened, profile_option
+from data_miner_dagster.cli.options import (
+    ConfigOption,
+    JsonOption,
+    ProfileOption,
+    RootOption,
+    opened,
+    profile_option,
+    said_again,
+)
 from data_miner_dagster.cli.output import echo, print_json, print_table
 from data_miner_dagster.cli.progress import steps_on_stderr
 from data_miner_dagster.domain.errors import ConfigError, ModelError
@@ -93,7 +101,7 @@ def fetch_models(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", help="Fetch this model of the registry instead of a profile's models; may be repeated."
+            "--model", help="Fetch this model in the registry instead of a profile's models; may be repeated."
         ),
     ] = None,
     samples: Annotated[bool, typer.Option("--samples", help="Fetch the sample clips instead of models.")] = False,
@@ -101,7 +109,7 @@ def fetch_models(
         bool,
         typer.Option(
             "--own",
-            help="Fetch all models of platform.models.registry that are stored in buckets, not a profile's models.",
+            help="Fetch all models in platform.models.registry that are stored in buckets, not a profile's models.",
         ),
     ] = False,
     root: RootOption = None,
@@ -117,7 +125,7 @@ def fetch_models(
         return
     if not own and not model:
         _fetch(PROFILES[profile].entries, None)
-        echo(f"next: run `data-miner run --config FILE --profile {profile}`")
+        echo(f"next: run `data-miner run --config FILE{said_again()}`")
         return
     settings = opened(root, config).config
     known = entries_of(settings.models)
@@ -127,12 +135,14 @@ def fetch_models(
 
 
 def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -> None:
-    """Fetch models, and print where each is. `settings` are required for models in buckets.
+    """Fetch models, and print where each is. If `settings` is None, models in buckets are not fetched.
 
     A model that cannot be fetched does not keep the others from being fetched.
 
     Raises:
+        ConfigError: an address in a bucket or a setting for the bucket is invalid.
         ModelError: a model cannot be fetched. The message contains the reason for each, and which have been fetched.
+        typer.Exit: the user pressed Ctrl-C while a package was being fetched. Later, Ctrl-C ends the process.
     """
     from data_miner_dagster.models.packages import fetch_models as fetch
     from data_miner_dagster.models.packages import fetched_line
@@ -170,7 +180,7 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
 
 
 def _prepare(entries: "Sequence[ModelEntry]") -> None:
-    """Write the files that are derived from small models' weights, so that no run has to. Print where each model is."""
+    """Print where each model is. First load those from packages, which writes the files derived from their weights."""
     from huggingface_hub import constants
 
     from data_miner_dagster.models.cache import model_cache_folder

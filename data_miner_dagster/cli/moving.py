@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,6 +21,8 @@ from data_miner_dagster.cli.output import echo
 from data_miner_dagster.cli.up import locked_root
 from data_miner_dagster.config.environment import CATALOG_URL_VARIABLE, DAGSTER_URL_VARIABLE
 from data_miner_dagster.domain.phrases import counted
+
+_EXAMPLE: Final = "postgresql://user:password@host:5432/database"
 
 if TYPE_CHECKING:
     from data_miner_dagster.catalog.copying import Connection
@@ -78,10 +80,11 @@ def _checked_target(url: str) -> str:
     from data_miner_dagster.sites.references import resolve_reference
 
     target = resolve_reference(url, asker="the command")
+    if not target.startswith(("postgresql://", "postgresql+")):
+        raise ConfigError(f"{shown_catalog_url(target)} is not a PostgreSQL URL; write {_EXAMPLE}")
     if problem := problem_of_catalog_url(target):
-        raise ConfigError(f"the URL {shown_catalog_url(target)} is not valid: {problem}")
-    if not target.startswith("postgresql"):
-        raise ConfigError(f"{shown_catalog_url(target)} is not a PostgreSQL URL; give one like postgresql://host/name")
+        what = problem.partition(";")[0]  # what follows is an example that may name SQLite
+        raise ConfigError(f"the URL {shown_catalog_url(target)} is not valid: {what}; write {_EXAMPLE}")
     return target
 
 
@@ -103,6 +106,11 @@ def _copy(
 
     `earlier` is the record of an unfinished attempt to continue, or None. With `dry_run`, only print the row counts,
     and return None.
+
+    Raises:
+        ConfigError: the catalog or Dagster's storage cannot be moved now (see `_still`), the target contains other
+            data, or Dagster's storage belongs to another version of Dagster.
+        CatalogError: the copy of a table lacks rows.
     """
     from data_miner_dagster.catalog.copying import (
         catalog_tables,
@@ -181,8 +189,9 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
             if active := active_run_ids(dagster):
                 named, them = (active[0], "it") if len(active) == 1 else (f"such as {active[0]}", "them")
                 raise ConfigError(
-                    f"Dagster has {counted(len(active), 'active run')} ({named}); wait, or end {them} in the UI (the "
-                    "next `data-miner up` or `run` ends runs that a crash has left behind)"
+                    f"Dagster has {counted(len(active), 'active run')} ({named}); wait, or start `data-miner up`, "
+                    f"which ends runs that a crash has left behind, and end {them} in the UI; then stop "
+                    "`data-miner up`, and run the same command again"
                 )
             yield source, dagster
 

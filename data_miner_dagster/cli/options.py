@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 RootOption = Annotated[
-    Path | None, typer.Option("--root", help="The folder for all data. Default: $DATA_MINER_ROOT, or .data_miner.")
+    Path | None,
+    typer.Option("--root", help="The folder for all data. Default: $DATA_MINER_ROOT, or else platform.storage.root."),
 ]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: $DATA_MINER_CONFIG.")
@@ -158,7 +159,11 @@ def _absolute(given: Path | None, before: Path | None, variable: str) -> Path | 
 
 
 def opened(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
-    """Open the platform that the options and the environment select, and set up logging from its settings."""
+    """Open the platform that the options and the environment select, and set up logging from its settings.
+
+    Raises:
+        ConfigError: a settings file is missing or invalid, or an environment variable has an invalid value.
+    """
     from data_miner_dagster.operations.logs import set_up_logging
 
     platform = platform_options(root, config, profile).open()
@@ -169,8 +174,10 @@ def opened(root: Path | None = None, config: Path | None = None, profile: str | 
 def opened_existing(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
     """Open the selected platform for a command that needs existing data.
 
+    If this migrates the catalog, the work that the next builds will redo is printed to stderr.
+
     Raises:
-        ConfigError: the root does not exist, or contains no data yet.
+        ConfigError: the root does not exist or contains no data yet, or the settings are invalid.
     """
     from data_miner_dagster.domain.errors import ConfigError
 
@@ -184,20 +191,26 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     return platform
 
 
-def said_again(*, default_profile: str | None = None) -> str:
-    """Return the options to repeat in the suggested next command: --root and --profile if they were given.
+def said_again(*, default_profile: str | None = None, with_profile: bool = True) -> str:
+    """Return the options to repeat in the suggested next command, with a leading space, or "" if none was given.
 
-    Values from the environment or the settings are not repeated. Without --profile, `default_profile` is used.
+    These are --root and --profile. If --profile was not given, `default_profile` is used unless it is None. Set
+    `with_profile` to False for a command without that option. Values from --config, the environment or the settings are
+    not repeated.
     """
     said: dict[str, object] = {}
     for context in _contexts(_current_context()):
         said = {name: said.get(name) or context.params.get(name) for name in ("root", "profile")}
-    said["profile"] = said.get("profile") or default_profile
+    said["profile"] = (said.get("profile") or default_profile) if with_profile else None
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in said.items() if value)
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask for confirmation unless `yes` is set; abort if the answer is no."""
+    """Ask for confirmation unless `yes` is set.
+
+    Raises:
+        typer.Abort: the answer is no, or the input has ended.
+    """
     if not yes:
         typer.confirm(question, abort=True)
 

@@ -1,7 +1,6 @@
-"""Print text, tables and JSON. All terminal output passes through here.
+"""Print text, tables and JSON with unprintable characters replaced.
 
-This module replaces unprintable characters, since file names, video titles and sites' messages may contain control
-sequences that move the cursor or set the clipboard.
+File names, video titles and sites' messages may contain control sequences that move the cursor or set the clipboard.
 """
 
 import json

@@ -74,7 +74,7 @@ def _rows(found: "Plan") -> "Iterator[tuple[str, str, str]]":
 
 
 def _not_accepted(found: "Plan") -> "Iterator[str]":
-    """Yield the reasons why fewer videos are accepted than were listed."""
+    """Yield the numbers of videos that are not accepted, by reason, and a remark if thumbnails will be checked too."""
     listing = found.listing
     lost = [
         *((number, phrase_of(rule.value)) for rule, number in listing.num_by_rule.items()),
@@ -94,5 +94,5 @@ def _sites(by_site: "Mapping[str, int]") -> str:
 
 def _last_line(found: "Plan", file: Path) -> str:
     if not found.forecast.num_videos:
-        return "no video would be added; change the rules that reject the listed videos, or add sources"
+        return "no video would be accepted, for the reasons shown above; change the project's rules or its sources"
     return f"no video was fetched; next: run `data-miner run --config {quote(str(file))}{said_again()}`"

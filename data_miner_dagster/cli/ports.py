@@ -61,7 +61,8 @@ def _refusal(host: str, port: int, error: OSError, option: str, host_option: str
 def listener(port: int) -> tuple[int, str] | None:
     """Return the id and command line of the process to stop to free a port, or None if it cannot be determined.
 
-    This is the process that is listening on the port, or the `data-miner up` that would restart it.
+    This is the process that is listening on the port, or the `data-miner up` that would restart it. The command line is
+    cut to 120 characters.
     """
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not wanted:

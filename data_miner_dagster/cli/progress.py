@@ -1,4 +1,4 @@
-"""Show progress: one line per finished video or project, without Dagster's own log, optionally as JSON."""
+"""Show this package's log messages as a command's progress, without Dagster's own log, optionally as JSON."""
 
 import logging
 from collections.abc import Iterator
@@ -26,7 +26,10 @@ class _StderrLines(logging.Handler):
 
 @contextmanager
 def steps_on_stderr() -> Iterator[None]:
-    """Show a command's progress on standard error, because programs may read its result from standard output."""
+    """Show the progress that operations/progress.py logs on standard error while the block runs.
+
+    Standard output is left to the command's result, which programs may read.
+    """
     # by name, because importing the module is slow
     with _heard(f"{data_miner_dagster.__name__}.operations.progress", _StderrLines()):
         yield

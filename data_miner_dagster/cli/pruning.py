@@ -44,7 +44,7 @@ def prune(
         pruned = prune_history(instance, OURS, age, now=now)
     echo(pruned.line())
     for database in pruned.in_use:
-        echo(f"{database} is in use, so its file did not shrink; prune again once no run is in flight")
+        echo(f"{database} is in use, so its file did not shrink; run the same command again once no run is in flight")
 
 
 def parse_age(text: str) -> timedelta:

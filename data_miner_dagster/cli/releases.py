@@ -157,8 +157,9 @@ def releases(
         )
     damaged = [release.version for release in found if release.problems]
     if damaged:
-        what, are = ("release", "is") if len(damaged) == 1 else ("releases", "are")
+        what, are, them = ("release", "is", "it") if len(damaged) == 1 else ("releases", "are", "them")
         raise DataMinerError(
-            f"{what} {', '.join(damaged)} of project {project!r} {are} damaged; write the current release again with "
-            "`data-miner run --config FILE --force`, and restore earlier ones from a backup"
+            f"{what} {', '.join(damaged)} of project {project!r} {are} damaged; restore {them} from a backup (if the "
+            f"project has not changed since the current release, `data-miner run --config FILE --force{said_again()}` "
+            "writes that release again)"
         )

@@ -31,7 +31,7 @@ class _OpensByDefault(TyperGroup):
     """A group that opens the review pages if its first argument is a project rather than a command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that the first argument names, or `open` if it is neither a command nor an option."""
+        """Resolve the command that the first argument names, or `open` if it is neither a command nor an option."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             args = ["open", *args]
         return super().resolve_command(ctx, args)

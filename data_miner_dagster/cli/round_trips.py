@@ -32,6 +32,14 @@ def send(
     echo(f"next: correct the boxes in {tool}, then run `{command}`")
 
 
+def applying_line() -> str:
+    """Return the line to print after an import that has stored or undone verdicts."""
+    return (
+        f"next: run `data-miner run --config FILE{said_again()}` to apply the verdicts; a running `data-miner up` does "
+        "this automatically"
+    )
+
+
 def receive(
     platform: "Platform",
     project: str,
@@ -81,4 +89,4 @@ def _print(project: str, outcome: "RoundTripOutcome") -> None:
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more:,} more; --json names them", err=True)
     if outcome.num_verdicts:
-        echo("the next `data-miner run` applies the verdicts")
+        echo(applying_line())

@@ -39,7 +39,8 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
     write: Annotated[
         bool,
         typer.Option(
-            "--write", help="Write the choice into the project file; releases then contain only these images."
+            "--write",
+            help="Write these options into the project file; releases then contain only images chosen by them.",
         ),
     ] = False,
     json: JsonOption = False,

@@ -1,9 +1,10 @@
 """Print the settings that a command has found and the project file that they belong in, or write them there."""
 
-import shlex
 from collections.abc import Mapping
+from shlex import quote
 from typing import TYPE_CHECKING
 
+from data_miner_dagster.cli.options import said_again
 from data_miner_dagster.cli.output import echo
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ def show_settings(
 ) -> None:
     """Print settings and the file that they belong in, or write them there. Then print the next step.
 
-    If `settings` is empty, no next step is printed.
+    If `settings` is empty, nothing is written, and no next step is printed.
+
+    Raises:
+        ConfigError: the settings are to be written, but the project's file does not exist or cannot be changed safely.
     """
     from data_miner_dagster.config.editing import one_line_yaml
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
@@ -34,14 +38,16 @@ def show_settings(
         echo(f"  {name}: {one_line_yaml(value)}")
     what = "nothing before filtering is redone" if section == "filtering" else "only the release is redone"
     echo(
-        f"next: run `{next_command(platform, str(file) if file else 'FILE')}` ({what}); "
+        f"next: run `{next_command(platform, str(file or 'FILE'))}` ({what}); "
         "a running `data-miner up` does this automatically"
     )
 
 
 def next_command(platform: "Platform", file: str) -> str:
-    """Return the command that builds a project with its new settings."""
-    return shlex.join(["data-miner", "run", "--config", file, "--root", str(platform.root)])
+    """Return the command that builds a project with its new settings, in the same root and with the given --profile."""
+    options = said_again()
+    root = "" if " --root " in options else f" --root {quote(str(platform.root))}"
+    return f"data-miner run --config {quote(file)}{root}{options}"
 
 
 def settings_json(
@@ -49,7 +55,10 @@ def settings_json(
 ) -> dict[str, object]:
     """Return settings, the file that they belong in and whether they were written there, as JSON content.
 
-    With `is_to_be_written`, the settings are written first.
+    With `is_to_be_written`, the settings are written first, unless they are empty.
+
+    Raises:
+        ConfigError: the settings are to be written, but the project's file does not exist or cannot be changed safely.
     """
     from data_miner_dagster.operations.project_file_settings import project_file_of, write_settings
 

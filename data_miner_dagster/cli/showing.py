@@ -25,9 +25,11 @@ _ALL: Final = 2**31 - 1
 
 def status(
     project: ProjectOption = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Refresh the progress until all work is done.")] = False,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Print the progress repeatedly until no work is due or in progress.")
+    ] = False,
     interval: Annotated[
-        float, typer.Option("--interval", min=0.1, help="With --watch: the seconds between two refreshes.")
+        float, typer.Option("--interval", min=0.1, help="With --watch: the seconds between two checks.")
     ] = 10.0,
     json: JsonOption = False,
     root: RootOption = None,
@@ -112,7 +114,9 @@ def projects(json: JsonOption = False, root: RootOption = None, config: ConfigOp
 def videos(
     project: ProjectOption = None,
     failed: Annotated[bool, typer.Option("--failed", help="List only failed and unavailable videos.")] = False,
-    status: Annotated[str | None, typer.Option("--status", help="List only videos with this status.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="List only videos with this status. Overrides --failed.")
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="List at most this many videos.")] = None,
     after: Annotated[str, typer.Option("--after", help="List only videos after this key, for the next page.")] = "",
     json: JsonOption = False,
@@ -156,7 +160,8 @@ def videos(
     ]
     print_table(columns, rows, numbers=["seconds", "frames"])
     if number > len(found):
-        echo(f"{len(found)} of {counted(number, 'video')}; use --after {found[-1]['key']} for the next page")
+        behind = f" after {after}" if after else ""
+        echo(f"{len(found)} of {counted(number, 'video')}{behind}; use --after {found[-1]['key']} for the next page")
     else:
         echo(counted(len(found), "video"))
 

@@ -29,7 +29,9 @@ def similar(  # noqa: PLR0913 - an option of a command is a parameter of its fun
             metavar="FRAME|IMAGE|TEXT", help="A frame (`<video key>/000012`), the path of a picture, or words."
         ),
     ],
-    count: Annotated[int, typer.Option("--count", min=1, max=100_000, help="The number of frames to find.")] = 100,
+    count: Annotated[
+        int, typer.Option("--count", min=1, max=100_000, help="The maximum number of frames to find.")
+    ] = 100,
     sheet: Annotated[
         Path | None, typer.Option("--sheet", help="Write a contact sheet of the most similar frames to this file.")
     ] = None,

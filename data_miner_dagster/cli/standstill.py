@@ -61,10 +61,10 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
 
 
 def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
-    """For each project, print the path of its report if there is one, and the most useful next command.
+    """For each project, print the path of its latest release's report, if there is one, and the most useful command.
 
-    Projects that have failed get no command here, because their own lines contain the remedy. Without projects, the
-    command that starts one is printed.
+    Projects that have failed get no command here, because their own lines contain the remedy. Neither does a complete
+    project without a release. If there are no projects, the command that starts one is printed.
     """
     from data_miner_dagster.catalog.projects import find_projects
 

@@ -53,9 +53,10 @@ def supervise(
 ) -> int:
     """Run the named commands until a signal arrives, and restart each one that ends; return the exit status.
 
-    Their output goes to `log`, or to standard error by default. However this process ends, all processes that it
-    started end too, including their descendants. The file descriptor `lock` stays open until then. The exit status is
-    130 after SIGINT, and 0 after any other signal.
+    Their output goes to `log`, or to standard error by default. After SIGINT, SIGTERM or SIGHUP, the commands have
+    `patience.stop_seconds` to end before they are killed; a second signal kills them immediately. However this process
+    ends, all processes that it started end too, including their descendants. The file descriptor `lock` stays open
+    until then. The exit status is 130 after SIGINT, and 0 after another signal.
     """
     received: list[int] = []
 
@@ -73,7 +74,7 @@ def supervise(
         for child in children:
             child.look(groups)
         time.sleep(_LOOK_SECONDS)
-    echo("stopping", err=True)
+    echo("stopping all processes", err=True)
     for child in children:
         child.interrupt()
     deadline = time.monotonic() + patience.stop_seconds
@@ -163,7 +164,7 @@ class _Child:
         return self._process is not None and self._process.poll() is None
 
     def interrupt(self) -> None:
-        """Ask the process to end."""
+        """Send SIGINT to the process if it is running."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 

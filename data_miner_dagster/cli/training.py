@@ -21,7 +21,6 @@ from data_miner_dagster.domain.students import (
     DEFAULT_EPOCHS,
     DEFAULT_IMAGE_SIZE,
     DEFAULT_NETWORK,
-    student_name,
 )
 
 
@@ -65,8 +64,10 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     echo(f"{project} {outcome.metadata['version']}: {outcome.metadata['line']} → {outcome.metadata['folder']}")
     number = outcome.counts["frames in dispute"]
     echo(f"the student disagrees with the annotations of {counted(number, 'frame')}")
-    student, place = student_name(project), quote(str(platform.root))
+    if number:
+        echo(f"next: run `data-miner review {project}{said_again()}`, which shows these frames in the queue `student`")
+    student, place = outcome.metadata["student"], quote(str(platform.root))
     echo(
-        f"next: `data-miner review {project}{said_again()}` shows the frames in dispute first; {student} is now a "
-        f"detector (`data-miner --root {place} try detect FOLDER CLASS... --detector {student}`)"
+        f"{student} is now a detector: `data-miner --root {place} try detect FOLDER CLASS... --detector {student}` "
+        "tries it on a folder of images"
     )

@@ -92,6 +92,9 @@ def models_config(
 
     If `profile` is not None, it replaces the profile of the settings. If `model` is not None, it replaces the model in
     `role`.
+
+    Raises:
+        ConfigError: the file that DATA_MINER_CONFIG names is missing or invalid.
     """
     config = file.platform.models if file is not None else load_platform_config().models
     changes = {"profile": profile, role: model}
@@ -109,13 +112,19 @@ def _check_reachable(*roles: "ModelRole[Any]") -> None:
 
 
 def _root(file: ProjectFile | None) -> Path:
-    """Return the root whose trained students are offered as detectors, from `data-miner --root` or the settings."""
+    """Return the root whose students are offered as detectors.
+
+    It comes from `data-miner --root`, DATA_MINER_ROOT or the settings.
+    """
     config = file.platform if file is not None else load_platform_config()
     return resolve_root(os.environ.get(ROOT_VARIABLE) or None, config)
 
 
 def show_trial(trial: "Trial", folder: Path, *, sheet: Path, as_json: bool) -> None:
-    """Write the contact sheet, and print the trial as a table or as one JSON object."""
+    """Write the contact sheet, and print the trial as a table of up to 200 images, or in full as one JSON object.
+
+    All images of the trial must be in `folder`.
+    """
     # Imported here, as in the commands, so that the command line starts without loading the libraries of a trial.
     from data_miner_dagster.operations.trials import write_contact_sheet
 
@@ -174,8 +183,10 @@ def try_detect_command(
 
     file = read_config(config)
     asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
-    if (like or unlike) and (asked or not like):
-        raise ConfigError("--like excludes classes, and --unlike needs --like; give either boxes or classes")
+    if unlike and not like:
+        raise ConfigError("--unlike needs --like; add --like X,Y,WIDTH,HEIGHT with the box of an object to find")
+    if like and asked:
+        raise ConfigError(f"--like excludes classes, but {next(iter(asked))!r} was given; remove the classes or --like")
     asked = {"like": []} if like else asked
     detection = _detection_config(file, asked, detector, threshold)
     models = ModelProvider(
@@ -294,7 +305,8 @@ def try_filter_command(
         list[str] | None, typer.Option("--template", help='A template for prompts, such as "a photo of {}".')
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Minimum similarity of kept images. Default: the encoder's own.")
+        float | None,
+        typer.Option(help="Minimum similarity of kept images. Default: that of --config, or the encoder's."),
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -348,7 +360,10 @@ def _filtering_config(
 def try_dedup_command(
     folder: Folder,
     threshold: Annotated[
-        float | None, typer.Option(min=-1, max=1, help="Minimum cosine of near-duplicates. Default: the encoder's own.")
+        float | None,
+        typer.Option(
+            min=-1, max=1, help="Minimum cosine of near-duplicates. Default: that of --config, or the encoder's."
+        ),
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,

@@ -49,7 +49,7 @@ def up(
             "--review-port", min=1, max=65535, help="The port of the review pages. Default: platform.web.review_port."
         ),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="The address that the web server listens on.")] = "127.0.0.1",
     allowed_hosts: Annotated[
         list[str] | None,
         typer.Option("--allowed-host", help="A host name that a reverse proxy uses; may be repeated."),
@@ -98,6 +98,10 @@ def _prepared(
     """Prepare the root for the servers; return their commands by name, their working folder and the root's lock.
 
     The lock is None if the root could not be locked. The addresses of the pages are printed.
+
+    Raises:
+        ConfigError: the root is not writable, another process holds its lock, a port cannot be used, a model is unknown
+            or not allowed, Dagster's launcher contradicts the settings, or the reviewer's name is invalid.
     """
     with creating_lasting_objects():
         from data_miner_dagster.config.loading import resolve_project_files
@@ -158,7 +162,9 @@ def _check_ports(host: str, port: int, review_port: int) -> None:
     from data_miner_dagster.config.web import REVIEW_HOST
 
     if port == review_port:
-        raise ConfigError(f"--port and --review-port are both {port}; give each server its own port")
+        raise ConfigError(
+            f"the web server and the review pages would both use port {port}; give another --port or --review-port"
+        )
     check_port(host, port)
     check_port(REVIEW_HOST, review_port, "--review-port")
 

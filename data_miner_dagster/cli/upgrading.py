@@ -65,7 +65,8 @@ def price_lines(
 def lines_before_work(platform: "Platform", project: str | None = None) -> list[str]:
     """Return lines to show before a build: what will be redone, and what will be downloaded again.
 
-    With `project`, only that project is considered.
+    With `project`, only that project is considered. Frames from an earlier version are mentioned only if a project's
+    build will redo work. Without a catalog, the list is empty.
     """
     if not platform.has_catalog:
         return []

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 def delete_project(
     project: ProjectArgument,
     files: Annotated[
-        bool, typer.Option("--files", help="Also remove the project's derived tables and report.")
+        bool,
+        typer.Option(
+            "--files",
+            help="Also remove the project's derived tables, report and students, and all verdicts on its frames.",
+        ),
     ] = False,
     releases: Annotated[bool, typer.Option("--releases", help="Also remove the project's releases.")] = False,
     dry_run: DryRunOption = False,
@@ -38,7 +42,10 @@ def delete_project(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a project. Its videos stay; `cleanup-orphans` removes those that no other project wants."""
+    """Remove a project. Its videos stay; `cleanup-orphans` removes those that no other project wants.
+
+    A file of the project in the watched folder gets the suffix `.removed`, because it would restore the project.
+    """
     from data_miner_dagster.operations.upkeep.counting import count_project
     from data_miner_dagster.operations.upkeep.removal import remove_project
 
@@ -49,11 +56,12 @@ def delete_project(
         return
     confirm(f"Remove project {project} from {platform.root}?", yes=yes)
     for path in remove_project(platform, project, with_files=files, with_releases=releases):
-        echo(f"{path}: {'renamed' if path.exists() else 'removed'}")
+        echo(f"the project file was renamed to {path}" if path.exists() else f"{path}: removed")
     echo(f"project {project} was removed")
     _remove_partitions(platform)
     if count.num_videos > count.num_shared:
-        echo(f"next: run `data-miner cleanup-orphans{said_again()}` to remove videos that no project wants any longer")
+        again = said_again(with_profile=False)
+        echo(f"next: run `data-miner cleanup-orphans{again}` to remove videos that no project wants any longer")
 
 
 def delete_videos(
@@ -102,7 +110,10 @@ def delete_videos(
 def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
     """Remove videos from one project, or only count them with `dry_run`.
 
-    Without `dry_run`, the exit status is 1 if any of the videos does not belong to the project.
+    Raises:
+        ConfigError: the project does not exist.
+        ClaimHeldError: a worker holds the project.
+        typer.Exit: any of the videos does not belong to the project, and `dry_run` is not set. The status is 1.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.upkeep.removal import take_out_of_project
@@ -119,7 +130,7 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
     for key in taken.removed:
         echo(
             f"{key} was removed from {project}, whose next release will not contain it; "
-            f"`data-miner add-video {project} ADDRESS{said_again()}` adds it back"
+            f"`data-miner add-video {project} ADDRESS{said_again(with_profile=False)}` adds it back"
         )
     for key, reason in taken.kept.items():
         echo(f"{key}: {reason}", err=True)
@@ -173,7 +184,11 @@ def forget(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Remove every trace of a video, or of all videos of a channel, and refuse these videos from then on."""
+    """Remove every trace of a video, or of all videos of a channel, and refuse these videos from then on.
+
+    Releases that contain such a video are removed too, unless --keep-releases is given. Published copies stay, unless
+    --withdraw is given.
+    """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
     from data_miner_dagster.domain.errors import ConfigError
@@ -243,7 +258,8 @@ def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -
 def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
     """Search the root, the catalog and Dagster's storage for traces of forgotten videos, and report the remaining ones.
 
-    The exit status is 1 if any of these traces is outside the releases in `kept`.
+    Raises:
+        typer.Exit: a trace is outside the releases in `kept`. The status is 1.
     """
     from data_miner_dagster.cli.dagster_history import open_history
     from data_miner_dagster.cli.dagster_tables import find_dagster_rows

@@ -44,8 +44,11 @@ def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) 
 def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> Iterator[str]:
     """Submit runs for a project to a running daemon, or execute them here if there is none; yield a line for each.
 
+    Each run is submitted or executed only when its line is read.
+
     Raises:
-        DataMinerError: a run in this process failed as a whole.
+        DataMinerError: a run in this process failed as a whole, or its result did not pass a check. The remaining runs
+            are not executed.
     """
     from data_miner_dagster.deployment import open_instance
 
@@ -145,7 +148,7 @@ class Workspace:
 
 @contextmanager
 def open_workspace(instance: "dg.DagsterInstance") -> Iterator[Workspace]:
-    """Load the code location in a separate process, and yield it with the instance."""
+    """Load the code location in a separate process, and yield it with the instance and its request context."""
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget
 

@@ -24,6 +24,7 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
     While `data-miner up` is running, an unfinished project counts as work even between two of its runs. This function
     then returns only after two checks in a row find no work, because a project file may just have been added.
     """
+    from data_miner_dagster.domain.phrases import counted
     from data_miner_dagster.operations.progress import standing_of
     from data_miner_dagster.storage.root_lock import is_root_locked
 
@@ -41,7 +42,7 @@ def watch(platform: "Platform", project: str | None, interval_seconds: float) ->
             is_quiet = standing.is_over and not under_way
             if is_quiet:
                 echo(f"{at} no work is due yet; `data-miner up` reads its folder of project files every few seconds")
-            at_work = [f"{standing.num_at_work} in progress"] if standing.num_at_work else []
+            at_work = [f"{counted(standing.num_at_work, 'item')} in progress"] if standing.num_at_work else []
             for line in standing.lines or under_way or at_work:
                 echo(f"{at} {line}")
             time.sleep(interval_seconds)

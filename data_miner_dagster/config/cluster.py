@@ -26,7 +26,7 @@ _RESERVED: Final = {
 
 
 class PoolConfig(ConfigModel):
-    """The resources that one run of a pool requests. A run that fits on no machine waits."""
+    """The resources that one run of a pool requests from the cluster. A run that fits on no machine waits."""
 
     cpus: float = Field(default=1, gt=0)
     """The number of CPU cores. The cluster's scheduler reserves them, so a machine never gets more runs than it has
@@ -52,8 +52,8 @@ class ClusterConfig(ConfigModel):
     """Where runs execute. `local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in
     dagster.yaml."""
     pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
-    """The resources that one run of each pool requests. A run requests one core if it has no pool, or if its pool is
-    not listed here."""
+    """The resources that one run of each pool requests from the cluster. A run requests one core if it has no pool, or
+    if its pool is not listed here. The launcher `local` requests nothing."""
 
     @model_validator(mode="after")
     def _check_amounts(self) -> Self:

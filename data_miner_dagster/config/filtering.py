@@ -1,4 +1,4 @@
-"""Settings for the filter, which chooses the frames to keep by descriptions in words."""
+"""Settings for the filter, which chooses the frames to keep by comparing them with prompts."""
 
 from typing import Annotated, Any, Final, Literal, get_args
 

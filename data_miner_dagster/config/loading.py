@@ -215,7 +215,7 @@ def _read(path: Path, limits: ProjectLimits = _UNLIMITED, parse: ParseFile = par
     Messages show references in place of registered values.
 
     Raises:
-        ConfigError: the file cannot be parsed, or an interpolation fails.
+        ConfigError: the file cannot be parsed, `limits` forbids one of its references, or an interpolation fails.
     """
     unresolved = parse(path)
     with _one_line(path):

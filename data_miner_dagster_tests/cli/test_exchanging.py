@@ -26,7 +26,11 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
 
     platform = build_project(second)
     imported = run_command("review", "import", "cyclists", file, "--root", second)
-    assert imported.stdout == "cyclists: 2 answers, 2 of them new\nthe next `data-miner run` applies the verdicts\n"
+    assert imported.stdout == (
+        "cyclists: 2 answers, 2 of them new\n"
+        f"next: run `data-miner run --config FILE --root {second}` to apply the verdicts; a running `data-miner up` "
+        "does this automatically\n"
+    )
     assert "1 verdict is stored but matches nothing" in imported.stderr
     assert "files-zzz/000000, keep: the project has no frames of this video" in imported.stderr
     assert verdicts_in_force(platform.database, "cyclists") == [met, gone]
@@ -43,9 +47,10 @@ def test_review__export_import_and_list(run_command: RunCommand, tmp_path: Path)
 def test_review__list_without_verdicts_says_what_to_do(run_command: RunCommand, tmp_path: Path) -> None:
     build_project(tmp_path)
     listed = run_command("review", "list", "cyclists", "--root", tmp_path).stdout
-    assert listed == f"cyclists has no verdicts yet; give some in `data-miner review cyclists --root {tmp_path}`\n"
+    command = f"data-miner review cyclists --root {tmp_path}"
+    assert listed == f"cyclists has no verdicts in force; to give some, run `{command}`\n"
     unmet = run_command("review", "list", "cyclists", "--unmet", "--root", tmp_path).stdout
-    assert unmet == "every verdict of cyclists matches a frame or box\n"
+    assert unmet == "cyclists has no verdicts in force that match nothing\n"
 
 
 def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def test_pause__is_shown_and_ends_with_resume(run_command: RunCommand, platform:
     assert find_holds(platform.database) == []
     told = run_command("pause", "--project", "cyclists", "--stage", "detection", "--reason", "the GPU is needed", *root)
     assert told.stdout.startswith("detection of project cyclists: held; ")
-    assert told.stdout.endswith("; to resume, run `data-miner resume --project cyclists --stage detection`\n")
+    command = f"data-miner resume --project cyclists --stage detection --root {platform.root}"
+    assert told.stdout.endswith(f"; to resume, run `{command}`\n")
     line = "detection of project cyclists has been held since "
     assert line in run_command("status", *root).stdout
     (held,) = json.loads(run_command("status", "--json", *root).stdout)["holds"]
@@ -53,7 +54,8 @@ def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platfor
     keys.write_text("# two of them\nfiles-aaa\n\n  files-bbb\n")
     told = run_command("hold", "files-ccc", "--keys-file", keys, "--project", "cyclists", *root).stdout
     assert told.startswith("3 videos of project cyclists: held; ")
-    assert told.endswith("to resume, run `data-miner resume files-ccc files-aaa files-bbb --project cyclists`\n")
+    command = f"data-miner resume files-ccc files-aaa files-bbb --project cyclists --root {platform.root}"
+    assert told.endswith(f"to resume, run `{command}`\n")
     assert sorted(str(row.video_key) for row in find_holds(platform.database)) == [
         "files-aaa",
         "files-bbb",
@@ -89,8 +91,8 @@ def test_hold__says_what_is_wrong(
 
 def test_pause__a_video_is_not_a_project(run_command: RunCommand, platform: Platform) -> None:
     line = (
-        "files-bbb is the key of a video, not a project; omit --project before it (to stop work on a single video, use "
-        "`data-miner hold files-bbb`)"
+        "files-bbb is the key of a video, not a project; give it without --project (to `data-miner hold` instead of "
+        "`data-miner pause`, which accepts no keys)"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
         run_command("pause", "--project", "files-bbb", "--root", platform.root)

@@ -33,6 +33,13 @@ def test_init__by_options_for_a_folder_a_search_and_a_url(run_command: RunComman
     assert f"warning: sourcing.sources.0.paths: {tmp_path}: no video was found there" in result.stderr
 
 
+def test_init__repeats_the_root_that_was_given(run_command: RunCommand, tmp_path: Path) -> None:
+    file, root = tmp_path / "p.yaml", tmp_path / "root"
+    told = run_command("--root", root, "init", file, "--folder", tmp_path, "--class", "bus").stdout
+    assert f"`data-miner run --config {file} --root {root} --profile lite`" in told
+    assert "~/mined" not in told
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [("https://example.org/a.mp4", "urls"), ("/no/such/folder", "files"), ("city traffic", "search")],

@@ -228,7 +228,7 @@ def test_migrate_to__not_while_somebody_works(run_command: RunCommand, platform:
         run_command(*command)
     with open_instance(platform) as instance:
         run = instance.create_run_for_job(dg.GraphDefinition(name="g").to_job())
-    with pytest.raises(ConfigError, match=rf"Dagster has 1 active run \({run.run_id}\); wait, or end it in the UI"):
+    with pytest.raises(ConfigError, match=rf"Dagster has 1 active run \({run.run_id}\); wait, or start `data-m"):
         run_command(*command)
     assert not platform.layout.moved_catalog.exists()
 
@@ -248,6 +248,8 @@ def test_migrate_to__not_into_what_is_somebody_elses(
     assert [row.name for row in find_projects(reopened(platform).database)] == ["cyclists"]
     with pytest.raises(ConfigError, match="is not a PostgreSQL URL"):
         run_command("migrate-to", "sqlite:////tmp/other.sqlite", "--root", platform.root)
+    with pytest.raises(ConfigError, match="the port is not a number; write postgresql://user:password@host:5432/datab"):
+        run_command("migrate-to", "postgresql://host:port/database", "--root", platform.root)
 
 
 def test_migrate_to__a_password_is_not_written_down(

@@ -65,9 +65,7 @@ def test_releases__listed_and_checked(root: Path) -> None:
     assert listed[1]["changes"] == "against v001: +0 −0 images, 3 relabelled, -3 boxes"
     assert "whole" in _run("releases", "cyclists", "--root", root)
     (platform.layout.release_folder("cyclists", "v001") / "data.yaml").unlink()
-    with pytest.raises(
-        DataMinerError, match="release v001 of project 'cyclists' is damaged; write the current release again"
-    ):
+    with pytest.raises(DataMinerError, match="release v001 of project 'cyclists' is damaged; restore it from a backup"):
         _run("releases", "cyclists", "--check", "--root", root)
 
 

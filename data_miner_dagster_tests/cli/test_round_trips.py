@@ -25,7 +25,8 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
         "cyclists: 1 new verdict; the file contains: 1 shifted\n"
         "images: 0 reviewed, 1 other changed, 0 untouched, 0 not in the file\n"
         "for images that nobody marked as reviewed, only changes count; --all-reviewed marks all images\n"
-        "the next `data-miner run` applies the verdicts\n"
+        f"next: run `data-miner run --config FILE --root {root}` to apply the verdicts; a running `data-miner up` does "
+        "this automatically\n"
     )
     found = json.loads(run_command(*back, "--all-reviewed", "--json").stdout)
     assert (found["reviewed"], found["new"]) == (1, 2)
