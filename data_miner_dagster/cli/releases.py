@@ -35,9 +35,7 @@ def export(
         str, typer.Option("--to", help="A new or empty folder, or a bucket: s3://bucket/folder, gs://..., az://...")
     ],
     format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
-    version: Annotated[
-        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
-    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -77,9 +75,7 @@ def publish(
         str,
         typer.Option("--to", help="A place: s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>."),
     ],
-    version: Annotated[
-        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
-    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
     withdraw: Annotated[
         bool,
         typer.Option(

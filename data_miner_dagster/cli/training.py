@@ -26,9 +26,7 @@ from data_miner_dagster.domain.students import (
 
 def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
-    version: Annotated[
-        str | None, typer.Option("--version", help="The release. Default: the latest that is not withdrawn.")
-    ] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
     network: Annotated[
         str, typer.Option("--network", help="An Ultralytics architecture, or a YAML file that describes one.")
     ] = DEFAULT_NETWORK,
