@@ -183,10 +183,7 @@ def try_detect_command(
 
     file = read_config(config)
     asked = _classes([*(classes or ()), *(more_classes or ())], images or ())
-    if unlike and not like:
-        raise ConfigError("--unlike needs --like; add --like X,Y,WIDTH,HEIGHT with the box of an object to find")
-    if like and asked:
-        raise ConfigError(f"--like excludes classes, but {next(iter(asked))!r} was given; remove the classes or --like")
+    _check_like(like, unlike, asked)
     asked = {"like": []} if like else asked
     detection = _detection_config(file, asked, detector, threshold)
     models = ModelProvider(
@@ -212,6 +209,14 @@ def try_detect_command(
         exemplar_folder=config.parent if config is not None and own_images else Path(),
     )
     show_trial(trial, folder, sheet=sheet, as_json=as_json)
+
+
+def _check_like(like: list[str] | None, unlike: list[str] | None, classes: Mapping[str, object]) -> None:
+    if unlike and not like:
+        raise ConfigError("--unlike needs --like; add --like X,Y,WIDTH,HEIGHT with the box of an object to find")
+    if like and classes:
+        name = next(iter(classes))
+        raise ConfigError(f"--like excludes classes, but {name!r} was given; remove the classes or --like")
 
 
 def _try_like(

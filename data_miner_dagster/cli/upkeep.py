@@ -186,8 +186,7 @@ def forget(
 ) -> None:
     """Remove every trace of a video, or of all videos of a channel, and refuse these videos from then on.
 
-    Releases that contain such a video are removed too, unless --keep-releases is given. Published copies stay, unless
-    --withdraw is given.
+    Without --keep-releases, the releases that contain them are removed too. Published copies stay without --withdraw.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
