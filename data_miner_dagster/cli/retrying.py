@@ -26,7 +26,10 @@ def retry(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Retry failed and unavailable videos, failed stages of projects and the work of cancelled runs now."""
+    """Retry failed and unavailable videos, failed stages of projects and the work of cancelled runs now.
+
+    If keys, --project or --stage are given, all holds on that work end too. With --kind, no hold ends.
+    """
     from data_miner_dagster.catalog.holds import lines_of_holds
     from data_miner_dagster.catalog.retries import retry_work
     from data_miner_dagster.config.problems import did_you_mean

@@ -45,10 +45,10 @@ class DeduplicationConfig(ConfigModel):
     """Where to keep near-duplicates that show the same fixed view after something in it has changed. `everywhere`: also
     between videos, for one camera whose footage is in several files. `nowhere`: such frames are not kept."""
     against_projects: tuple[Annotated[str, AfterValidator(_checked_name)], ...] = ()
-    """Also remove near-duplicates of frames that these other projects keep."""
+    """Frames that are near-duplicates of a representative of these other projects count as duplicates too."""
     against_releases: tuple[Annotated[str, AfterValidator(_checked_release)], ...] = ()
-    """Also remove near-duplicates of the images of these releases, named `project/version`. May include this project's
-    own."""
+    """Frames that are near-duplicates of an image in these releases, named `project/version`, count as duplicates too.
+    May include this project's own releases."""
     exact_up_to_frames: int = Field(default=300_000, ge=1)
     """Up to about this many frames, compare every pair. Beyond that, use a clustered index and measure its recall."""
     minimum_recall: float = Field(default=0.99, gt=0, le=1)

@@ -59,7 +59,7 @@ class PolitenessConfig(ConfigModel):
     daily_budget: int | None = Field(default=3000, ge=1)
     """The most downloads from one site in any 24 hours. null: no budget."""
     concurrent_per_site: int = Field(default=4, ge=1, le=32)
-    """The number of videos that one run fetches concurrently from one site."""
+    """The most videos that one run fetches concurrently from one site."""
     spare_private_hosts: bool = True
     """Apply no pauses and no budgets to hosts in `allowed_private_hosts`, since these are your own."""
     respect_page_opt_outs: bool = True
@@ -102,7 +102,8 @@ class DownloadingConfig(ConfigModel):
     """The `platform.downloading` section."""
 
     max_height: int = Field(default=720, ge=64, le=4320)
-    """The frame height to request, in pixels. The smallest format that reaches it is used, preferably h264."""
+    """The frame height to request, in pixels. The tallest format up to this height is used, preferably h264, or the
+    shortest one if all formats are taller."""
     include_audio: bool = False
     """Prefer a format with sound. No stage uses the sound."""
     max_size_bytes: int = Field(default=4_000_000_000, gt=0)
@@ -121,7 +122,7 @@ class DownloadingConfig(ConfigModel):
     allowed_private_hosts: tuple[str, ...] = ()
     """Hosts that may resolve to private or loopback addresses, such as "127.0.0.1"."""
     concurrent_downloads: int = Field(default=4, ge=1, le=32)
-    """The number of videos that one run fetches concurrently."""
+    """The most videos that one run fetches concurrently."""
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
     """A connection that is silent for this long counts as failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)
@@ -130,11 +131,13 @@ class DownloadingConfig(ConfigModel):
     try_delay_seconds: float = Field(default=1.0, ge=0, le=600)
     """The pause before the second try within one run. It doubles with each further try."""
     max_attempts: int = Field(default=8, ge=1)
-    """After this many runs with transient failures, `status` counts a video as stuck. It is still retried."""
+    """After this many runs with transient failures, `status` counts a video as having failed repeatedly. It is still
+    retried."""
     backoff_seconds: float = Field(default=30, ge=0)
     """The delay after the first failed run. It doubles with each further failure, up to `max_backoff_seconds`."""
     max_backoff_seconds: float = Field(default=6 * 3600, ge=0)
-    """The longest delay between runs. Transient failures are retried at least this often, without limit."""
+    """The longest delay between runs, unless a site requests a longer one, up to one day. Transient failures are retried
+    without limit."""
     unavailable_retry_days: float | None = Field(default=30, gt=0)
     """A private, removed or blocked video is retried after this many days. null: never automatically."""
     limits: DownloadingLimitsConfig = DownloadingLimitsConfig()

@@ -11,6 +11,7 @@ class FrameQualityConfig(ConfigModel):
     """The `platform.extraction.quality` section: the conditions for marking a frame. Marked frames are still stored.
 
     All values refer to luma (0..255, full range) scaled down to at most 360 lines, so they do not depend on resolution.
+    A frame gets only the first mark that applies, in the order black, flat, blurred, slide, text.
     """
 
     black_brightness: float = Field(default=12.0, ge=0, le=255)
@@ -68,7 +69,8 @@ class ExtractionConfig(ConfigModel):
     min_scene_seconds: float = Field(default=0.5, ge=0)
     """For `scene`: a shorter shot is merged into the previous one."""
     snap_tolerance_seconds: float = Field(default=0.0, ge=0)
-    """Take a keyframe, or else a reference frame, if one is within this distance of a target. This is much faster."""
+    """For `time` and `uniform`: take a keyframe, or else a reference frame, if one is within this distance of a target.
+    This is much faster."""
     max_gap_seconds: float | None = Field(default=10.0, gt=0)
     """For `keyframe` and `scene`: add frames wherever the gap between chosen frames is longer than this. null: never.
     """

@@ -101,7 +101,7 @@ class FilteringConfig(ConfigModel):
     min_gap_seconds: float = Field(default=0.0, ge=0)
     """If kept frames of a video are closer together than this, keep only the best."""
     max_frames_per_video: int | None = Field(default=None, ge=1)
-    """Keep at most this many frames per video."""
+    """Keep at most this many frames per video. Only people's verdicts can keep more."""
     cap_by: Literal["similarity", "spread"] = "similarity"
     """How to choose the frames for `max_frames_per_video`. `similarity`: keep the best frames of the whole video.
     `spread`: divide the video into equal parts, and keep the best frame of each."""
