@@ -147,7 +147,10 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
         for one in found.unmet[:_MOST_UNMET]:
             echo(f"  {one.verdict.frame_id}, {one.verdict.word.value}: {one.reason.value}", err=True)
         if len(found.unmet) > _MOST_UNMET:
-            echo(f"  `data-miner review list {project} --unmet{said_again()}` lists all of them", err=True)
+            echo(
+                f"  `data-miner review list {project} --unmet{said_again(with_config=True)}` lists all of them",
+                err=True,
+            )
     if found.num_new or found.num_undone:
         echo(applying_line())
 
@@ -176,11 +179,12 @@ def list_verdicts(
         print_json([_verdict_json(verdict) for verdict in verdicts])
         return
     if not verdicts:
-        echo(f"{project} has no verdicts in force; to give some, run `data-miner review {project}{said_again()}`")
+        command = f"data-miner review {project}{said_again(with_config=True)}"
+        echo(f"{project} has no verdicts in force; to give some, run `{command}`")
         return
     print_table(("given", "who", "verdict", "frame", "class"), [_cells(one) for one in verdicts[:_MOST_LISTED]])
     if len(verdicts) > _MOST_LISTED:
-        command = f"data-miner review export {project} --to FILE.csv{said_again()}"
+        command = f"data-miner review export {project} --to FILE.csv{said_again(with_config=True)}"
         echo(f"and {len(verdicts) - _MOST_LISTED:,} more; `{command}` writes all of them")
 
 

@@ -239,6 +239,6 @@ def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: boo
     echo(
         f"{scope}: {what}; "
         f"{counted(within.num_waiting, 'piece of work is', 'pieces of work are')} waiting{at_work}; "
-        f"to resume, run `{scope.resume_command}{said_again(with_profile=False)}`"
+        f"to resume, run `{scope.resume_command}{said_again(with_profile=False, with_config=True)}`"
     )
     return within

@@ -191,16 +191,18 @@ def opened_existing(root: Path | None = None, config: Path | None = None, profil
     return platform
 
 
-def said_again(*, default_profile: str | None = None, with_profile: bool = True) -> str:
+def said_again(*, default_profile: str | None = None, with_profile: bool = True, with_config: bool = False) -> str:
     """Return the options to repeat in the suggested next command, with a leading space, or "" if none was given.
 
-    These are --root and --profile. If --profile was not given, `default_profile` is used unless it is None. Set
-    `with_profile` to False for a command without that option. Values from --config, the environment or the settings are
-    not repeated.
+    These are --root, --config if `with_config` is set, and --profile. If --profile was not given, `default_profile` is
+    used unless it is None. Set `with_profile` to False for a command without that option, and `with_config` to True for
+    a command whose --config is a file with settings rather than the project file. Values from the environment are not
+    repeated.
     """
     said: dict[str, object] = {}
     for context in _contexts(_current_context()):
-        said = {name: said.get(name) or context.params.get(name) for name in ("root", "profile")}
+        said = {name: said.get(name) or context.params.get(name) for name in ("root", "config", "profile")}
+    said["config"] = said.get("config") if with_config else None
     said["profile"] = (said.get("profile") or default_profile) if with_profile else None
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in said.items() if value)
 

@@ -79,7 +79,7 @@ def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
     for left in find_unfinished_rebuilds(platform):
         if not left.arguments:  # `inspect_platform` reports it
             continue
-        command = f"data-miner rebuild {shlex.join(left.arguments)} --to DIR{said_again()}"
+        command = f"data-miner rebuild {shlex.join(left.arguments)} --to DIR{said_again(with_config=True)}"
         does = (
             "continues it"
             if left.is_of_these_packages

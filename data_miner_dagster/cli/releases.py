@@ -63,7 +63,8 @@ def export(
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:
         echo(f"left out: {num_more} more; the log names them")
     if format in ROUND_TRIP_FORMATS:
-        command = f"data-miner review import {project} FILE --from {format} --version {outcome.version}{said_again()}"
+        again = said_again(with_config=True)
+        command = f"data-miner review import {project} FILE --from {format} --version {outcome.version}{again}"
         echo(f"next: correct the labels in {format}, then run `{command}` to import them as verdicts")
     elif (datasheet := outcome.folder / DATASHEET_FILE).is_file():
         echo(f"next: read {datasheet}, then train on the export")

@@ -28,7 +28,8 @@ def send(
 
     sent = send_frames(platform, project, tool=tool, queue=queue or ReviewQueue.UNSURE, to=to, limit=limit)
     echo(f"{project}: {counted(sent.num_images, 'image')}, {counted(sent.num_boxes, 'box', 'boxes')} → {sent.folder}")
-    command = f"data-miner review import {project} FILE --from {tool} --sent {quote(str(sent.folder))}{said_again()}"
+    again = said_again(with_config=True)
+    command = f"data-miner review import {project} FILE --from {tool} --sent {quote(str(sent.folder))}{again}"
     echo(f"next: correct the boxes in {tool}, then run `{command}`")
 
 

@@ -86,7 +86,9 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         elif row["release"] is not None:
             waiting = int(str(row["waiting_for_review"]))
             why = f" ({counted(waiting, 'frame is', 'frames are')} waiting for it)" if waiting else ""
-            echo(f"next: run `data-miner review {name}{again}`{why}, or `data-miner export {name} --to FOLDER{again}`")
+            with_config = said_again(with_config=True)
+            export = f"data-miner export {name} --to FOLDER{with_config}"
+            echo(f"next: run `data-miner review {name}{with_config}`{why}, or `{export}`")
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:

@@ -63,7 +63,8 @@ def train_check(  # noqa: PLR0913 - an option of a command is a parameter of its
     number = outcome.counts["frames in dispute"]
     echo(f"the student disagrees with the annotations of {counted(number, 'frame')}")
     if number:
-        echo(f"next: run `data-miner review {project}{said_again()}`, which shows these frames in the queue `student`")
+        again = said_again(with_config=True)
+        echo(f"next: run `data-miner review {project}{again}`, which shows these frames in the queue `student`")
     student, place = outcome.metadata["student"], quote(str(platform.root))
     echo(
         f"{student} is now a detector: `data-miner --root {place} try detect FOLDER CLASS... --detector {student}` "

@@ -60,7 +60,7 @@ def delete_project(
     echo(f"project {project} was removed")
     _remove_partitions(platform)
     if count.num_videos > count.num_shared:
-        again = said_again(with_profile=False)
+        again = said_again(with_profile=False, with_config=True)
         echo(f"next: run `data-miner cleanup-orphans{again}` to remove videos that no project wants any longer")
 
 
@@ -127,10 +127,11 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
     if dry_run:
         return
     taken = take_out_of_project(platform, project, keys)
+    again = said_again(with_profile=False, with_config=True)
     for key in taken.removed:
         echo(
             f"{key} was removed from {project}, whose next release will not contain it; "
-            f"`data-miner add-video {project} ADDRESS{said_again(with_profile=False)}` adds it back"
+            f"`data-miner add-video {project} ADDRESS{again}` adds it back"
         )
     for key, reason in taken.kept.items():
         echo(f"{key}: {reason}", err=True)

@@ -136,8 +136,8 @@ class DownloadingConfig(ConfigModel):
     backoff_seconds: float = Field(default=30, ge=0)
     """The delay after the first failed run. It doubles with each further failure, up to `max_backoff_seconds`."""
     max_backoff_seconds: float = Field(default=6 * 3600, ge=0)
-    """The longest delay between runs, unless a site requests a longer one, up to one day. Transient failures are retried
-    without limit."""
+    """The longest delay between runs, unless a site requests a longer one, up to one day. Transient failures are
+    retried without limit."""
     unavailable_retry_days: float | None = Field(default=30, gt=0)
     """A private, removed or blocked video is retried after this many days. null: never automatically."""
     limits: DownloadingLimitsConfig = DownloadingLimitsConfig()

@@ -33,6 +33,10 @@ def test_platform_options__those_before_the_command_hold_where_it_has_none(
             assert said_again() == " --root 'my videos'"
             inner.params |= {"root": Path("b"), "profile": "lite"}
             assert said_again() == " --root b --profile lite"
+            assert said_again(with_profile=False) == " --root b"
+            inner.params["config"] = Path("c.yaml")
+            assert said_again() == " --root b --profile lite"
+            assert said_again(with_config=True) == " --root b --config c.yaml --profile lite"
     assert said_again() == ""  # what the environment says is not repeated
     assert said_again(default_profile="lite") == " --profile lite"
     assert own == PlatformOptions(tmp_path / "b", tmp_path / "c.yaml", "lite")
