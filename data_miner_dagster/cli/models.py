@@ -130,7 +130,8 @@ def fetch_models(
     settings = opened(root, config).config
     known = entries_of(settings.models)
     if unknown := [name for name in model or () if name not in known]:
-        raise ConfigError(f"model {unknown[0]!r} is not in the registry; `data-miner models list` shows its models")
+        command = f"data-miner models list{said_again(with_profile=False, with_config=True)}"
+        raise ConfigError(f"model {unknown[0]!r} is not in the registry; `{command}` shows its models")
     _fetch([known[name] for name in model] if model else [e for e in known.values() if e.is_in_bucket], settings)
 
 

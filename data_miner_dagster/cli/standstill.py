@@ -86,9 +86,9 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         elif row["release"] is not None:
             waiting = int(str(row["waiting_for_review"]))
             why = f" ({counted(waiting, 'frame is', 'frames are')} waiting for it)" if waiting else ""
-            with_config = said_again(with_config=True)
-            export = f"data-miner export {name} --to FOLDER{with_config}"
-            echo(f"next: run `data-miner review {name}{with_config}`{why}, or `{export}`")
+            options = said_again(with_config=True)
+            export = f"data-miner export {name} --to FOLDER{options}"
+            echo(f"next: run `data-miner review {name}{options}`{why}, or `{export}`")
 
 
 def needs_somebody(rows: "list[dict[str, object]]") -> bool:

@@ -98,5 +98,5 @@ def test_fetch__a_model_by_name(run_command: RunCommand, tmp_path: Path, monkeyp
         "models--me--own",
         "models--ustc-community--dfine-medium-coco",
     ]
-    with pytest.raises(ConfigError, match=r"model 'none' is not in the registry; `data-miner models list`"):
+    with pytest.raises(ConfigError, match=r"model 'none' is not in the registry; .* list --root .* --config "):
         run_command(*wanted, "--model", "none")
