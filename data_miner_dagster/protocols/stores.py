@@ -1,4 +1,4 @@
-"""The interface of a store for copies outside the root: a bucket or a folder."""
+"""The interface of an object store outside the root: a bucket or a folder, for copies or for source videos."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -162,7 +162,7 @@ class SiteClient:
 
         Raises:
             SourceError: the address is refused, cannot be listed, or lists no video and `limits` has no known keys.
-            ConfigError: the variable of an `{env:NAME}` is not set.
+            ConfigError: a variable in the address is not set, or a reference in the configuration cannot be resolved.
         """
         text = address.text.strip()
         address, shown = OwnAddress(text), redact_url(text)
@@ -268,7 +268,7 @@ class SiteClient:
 
         Raises:
             VideoPermanentError, VideoTransientError: the download failed. The message contains no secrets.
-            ConfigError: the variable of an `{env:NAME}` is not set.
+            ConfigError: a variable in the address is not set, or a reference in the configuration cannot be resolved.
         """
         address = _network_address(address)
         ydl, config = self._ydl(), self._config
@@ -321,7 +321,7 @@ class SiteClient:
 
         Raises:
             SourceError: the page could not be read.
-            ConfigError: the variable of an `{env:NAME}` is not set.
+            ConfigError: a variable in the address is not set, or a reference in the configuration cannot be resolved.
         """
         ydl = self._ydl()
         site = site_of_key(video_key) or self.site_of(address)

@@ -68,7 +68,7 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
         answer = self._ask(json.dumps(question).encode())
         token = answer.get("poToken")
         if not isinstance(token, str) or not token:
-            raise PoTokenProviderError("the provider's answer contains no poToken", expected=True)
+            raise PoTokenProviderError("the token provider's answer contains no poToken", expected=True)
         remember_secret(token)
         return PoTokenResponse(token, expires_at=_seconds_of(answer.get("expiresAt")))
 
@@ -88,9 +88,9 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
             ):
                 content = response.read(_MAX_ANSWER_BYTES + 1)
         except HTTPError as error:
-            raise PoTokenProviderError(f"the provider returned HTTP {error.status}", expected=True) from None
+            raise PoTokenProviderError(f"the token provider returned HTTP {error.status}", expected=True) from None
         except (RequestError, OSError) as error:
-            raise PoTokenProviderError(f"the request to the provider failed: {error}", expected=True) from None
+            raise PoTokenProviderError(f"the request to the token provider failed: {error}", expected=True) from None
         try:
             if len(content) > _MAX_ANSWER_BYTES:
                 raise ValueError
@@ -99,7 +99,8 @@ class DataMinerPTP(PoTokenProvider, BuiltinIEContentProvider):  # type: ignore[m
             answer = None
         if not isinstance(answer, dict):
             raise PoTokenProviderError(
-                f"the provider's answer is not a JSON object of at most {_MAX_ANSWER_BYTES:,} bytes", expected=True
+                f"the token provider's answer is not a JSON object of at most {_MAX_ANSWER_BYTES:,} bytes",
+                expected=True,
             )
         return answer
 

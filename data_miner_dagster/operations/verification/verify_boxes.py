@@ -58,7 +58,7 @@ BoxRow = dict[str, Any]
 
 
 class VerifierAwayError(TransientError):
-    """Raised if the verifier is unavailable and the project is set to wait for it (`when_unavailable: wait`)."""
+    """The verifier is unavailable, and the project is set to wait for it (`when_unavailable: wait`)."""
 
 
 @dataclass(frozen=True, slots=True)
