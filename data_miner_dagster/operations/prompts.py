@@ -170,7 +170,9 @@ def _embed_exemplar(
     try:
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
-        raise ConfigError(f"filtering: exemplar {exemplar.name} cannot be read: {error}; replace the file") from error
+        raise ConfigError(
+            f"filtering: exemplar {exemplar.name} cannot be read ({error}); correct or replace the file, then run again"
+        ) from error
     # One picture per call, because its vector would otherwise depend on the other pictures of the batch.
     vector: Float32Array = embed_images(encoder.load(), [image])[0].astype(np.float32)
     write_arrays(path, vector=vector)

@@ -122,6 +122,9 @@ def refresh_report(platform: Platform, config: ProjectConfig) -> Path | None:
 
     Returns:
         The path of the page, or None if no release is current or its manifest is missing.
+
+    Raises:
+        DataMinerError: the manifest is damaged.
     """
     project = find_project(platform.database, config.name)
     version = project.released_version if project is not None else None
