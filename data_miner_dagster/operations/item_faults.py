@@ -108,8 +108,8 @@ def concerns_all_items(error: BaseException) -> bool:
     - `OutOfDateError`: the tables of the stages do not match each other, or an earlier version wrote one of them.
     - `ClaimLostError`, `RunEndedError`: another process has taken over the work, and this one stops.
     - `SystematicFaultError`, `OutageError`: an inner loop raised them.
-    - `TransientError` itself: it concerns the platform (a catalog that cannot be opened). Its subclasses
-      (`VideoTransientError`, `WorkerDiedError`) concern the item.
+    - `TransientError` itself: it concerns the platform (a catalog that cannot be opened). Its subclasses that are not
+      listed here, such as `VideoTransientError` and `WorkerDiedError`, concern the item.
     - `WorkersClosedError`: the batch is being shut down.
     - The catalog is unreachable or damaged (`concerns_database`). An error in one row concerns only its item.
     - Nothing can be written: a full disk or quota in an error of any class (`is_disk_full`), or `OSError` with EROFS.

@@ -36,7 +36,7 @@ class Standing:
     config: ProjectConfig
     manifests: Manifests  # the manifests of the releases on disk, by version
     rows: Sequence[ReleaseRow]  # the catalog's rows about releases
-    decided: Mapping[str, str]  # splits by video key, for videos that were released before or whose split is set
+    decided: Mapping[str, str]  # remembered and prescribed splits or cuts by video key (`decided_splits`)
     funnel: Funnel  # the steps before the release
     selection: ImageSelection | None = None  # the choice among all releasable images, or None to release all
     replaced: Mapping[str, Any] | None = None  # manifest of a release to reproduce byte for byte, or None for a new one
