@@ -208,7 +208,7 @@ class Room:
         )
         return RoomFound(
             may_download(state, wish.frames),
-            f"the video waits for disk space: {size_text(usage.held + videos.promised)} of the quota of "
+            f"the video is waiting for disk space: {size_text(usage.held + videos.promised)} of the quota of "
             f"{size_text(quota)} is in use or reserved",
             min(max(idle.total_seconds(), _SHORTEST_WAIT), _LONGEST_WAIT),
         )
