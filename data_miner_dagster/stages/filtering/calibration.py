@@ -212,6 +212,9 @@ def calibrate(
     if num_answers < FEWEST_ANSWERS:
         given = counted(num_answers, "answer is", "answers are")
         remark = f"{given} too few for a threshold; give at least {FEWEST_ANSWERS}"
+        if len(headroom) < FEWEST_ANSWERS:
+            few = counted(len(headroom), "frame depends", "frames depend")
+            remark = f"only {few} on the threshold, too few to choose one ({FEWEST_ANSWERS} are needed); add videos"
         return CalibrationResult(goal, wanted, num_answers, None, None, is_assured=False, remark=remark)
     population = np.sort(headroom)
     in_force = threshold_quality(population, edges, answered_headroom, answers, shift=0.0)

@@ -99,6 +99,15 @@ def test_calibrate__too_few_answers() -> None:
     assert result.remark == "19 answers are too few for a threshold; give at least 20"
 
 
+def test_calibrate__too_few_frames_to_ask_about() -> None:
+    headroom = np.arange(-6, 6) / 100
+    result = calibrate(headroom, stratum_edges(headroom), headroom, headroom > 0, goal="precision", wanted=0.9)
+    assert result.chosen is None
+    assert result.remark == (
+        "only 12 frames depend on the threshold, too few to choose one (20 are needed); add videos"
+    )
+
+
 def test_calibrate__precision_is_reached_and_more_answers_narrow_it() -> None:
     widths = []
     for num_questions in (80, 2000):
