@@ -47,7 +47,10 @@ class FailedStage:
         return f"{self.stage.value.lower()} failed: {self.message}{run}"
 
     def remedy(self, project: str, config_file: str | None) -> str:
-        """Return one line that says what the user can do, and what happens otherwise."""
+        """Return one line that says what the user can do, and what happens otherwise.
+
+        `config_file` is the file that defines the project, or None if no file does.
+        """
         if self.due_at is not None:
             return (
                 f"it is retried after {self.due_at:%Y-%m-%d %H:%M} UTC; run `data-miner retry --project {project}` to "

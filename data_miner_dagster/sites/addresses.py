@@ -38,6 +38,8 @@ def connect_checked(
 ) -> socket.socket:
     """Return a socket connected to a checked address, without resolving the name a second time.
 
+    `timeout` is the time in seconds to wait for each address, or None to wait without a limit.
+
     Raises:
         AddressRefusedError: an address is not allowed (see `checked_addresses`).
         OSError: the host name cannot be resolved, or none of its addresses accepts a connection.

@@ -264,8 +264,8 @@ def key_of_frames(paths: Sequence[Path], sha256_of: Callable[[Path], str] = sha2
 def key_of_file(path: Path, sha256_of: Callable[[Path], str] = sha256_of_file) -> tuple[str, str | None]:
     """Derive the video key and sha256 of a file from its content. The key is `file-<name>.<first 16 hex digits>`.
 
-    An unreadable file gets a key from its path and no sha256; its download records the error. `sha256_of` may use a
-    cache.
+    An unreadable file gets a key from its path, and None as its sha256; its download records the error. `sha256_of` may
+    use a cache.
     """
     try:
         sha256 = sha256_of(path)

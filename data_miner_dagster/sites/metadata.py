@@ -108,7 +108,10 @@ def candidate_of(
     origin: Origin,
     refusal: str | None = None,
 ) -> VideoCandidate:
-    """Return a candidate with the cleaned metadata of a listing entry or a full extraction."""
+    """Return a candidate with the cleaned metadata of a listing entry or a full extraction.
+
+    `refusal` is the reason why the entry's address is not acceptable, or None if it is.
+    """
     return VideoCandidate(
         video_key=video_key,
         url=url,

@@ -179,6 +179,8 @@ class Guard:
     def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
         """Connect to a checked address. The connection is shut down when the deadline passes.
 
+        `timeout` is the time in seconds to wait for each address, or None for no limit but the deadline.
+
         Raises:
             DeadlineExceededError: the deadline has passed.
             QueueStoppedError: the breaker of the site, or the one for all sites, is open.
@@ -196,7 +198,8 @@ class Guard:
     def connect_through(self, socks_proxy: str, host: str, port: int, timeout: float | None) -> socket.socket:
         """Connect through a SOCKS proxy. The connection is shut down when the deadline passes.
 
-        The host's addresses are checked if its name can be resolved locally.
+        The host's addresses are checked if its name can be resolved locally. `timeout` is the time in seconds to wait
+        for the proxy, or None for no limit but the deadline.
 
         Raises:
             DeadlineExceededError: the deadline has passed.

@@ -49,6 +49,8 @@ def load_rules(platform: Platform, project: str) -> ProjectRules:
 def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None) -> ProjectRules:
     """Return the rules of a project that was read from a file and may not be in the catalog.
 
+    `config_file` is the path of that file, or None if there is no file.
+
     Raises:
         ConfigError: a blocklist file cannot be read, or is outside the folders that the project file may access.
     """

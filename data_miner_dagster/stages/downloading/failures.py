@@ -53,8 +53,9 @@ def decide_failure(
 ) -> FailureDecision:
     """Return the status and the retry time to store for a failed download.
 
-    Transient failures are retried without limit, after a growing delay or the server's requested delay (at most
-    `MAX_WAIT_SECONDS`), whichever is longer. Videos that the site withholds are retried after `unavailable_retry_days`,
+    Transient failures are retried without limit, after a growing delay or after the delay that the server requested,
+    whichever is longer. `retry_after_seconds` is the requested delay, or None if there is none. At most
+    `MAX_WAIT_SECONDS` of it are respected. Videos that the site withholds are retried after `unavailable_retry_days`,
     if that is set. Other failures are not retried.
     """
     if kind.is_of_site:
