@@ -54,6 +54,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
     """
     said = f"a request for {what} failed ({_message(error)})"
     refused = f"{said}; check the address and platform.objects"
+    transient = f"{said}; if this persists, check the connection to the server"
     if type(error).__name__ in _NO_CREDENTIALS:
         return ConfigError(f"{said}; set valid credentials in platform.objects.stores, or set `anonymous` there")
     status = _status(error)
@@ -63,7 +64,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
         return ObjectForbiddenError(f"{said}; check the credentials in platform.objects.stores")
     if status is not None:
         may_pass = status in _MAY_PASS or status >= 500
-        return ObjectTransientError(said) if may_pass else ObjectError(refused)
+        return ObjectTransientError(transient) if may_pass else ObjectError(refused)
     if isinstance(error, TimeoutError):
         return ObjectTransientError(
             f"the server did not respond to a request for {what} in time; if this persists, raise "
@@ -72,9 +73,9 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
     if isinstance(error, OSError):
         if error.errno in _OURS:
             return None
-        return ObjectError(refused) if error.errno in _REFUSED else ObjectTransientError(said)
+        return ObjectError(refused) if error.errno in _REFUSED else ObjectTransientError(transient)
     if type(error).__module__.partition(".")[0] in _CLIENT_PACKAGES:
-        return ObjectError(refused) if type(error).__name__ in _MALFORMED else ObjectTransientError(said)
+        return ObjectError(refused) if type(error).__name__ in _MALFORMED else ObjectTransientError(transient)
     return None
 
 

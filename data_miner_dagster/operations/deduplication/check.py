@@ -85,13 +85,14 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     foreign, _ = foreign_frames(platform, config, read_left_out(path))
     newcomers = read_frame_vectors(platform, inputs.encoder, decided)
     leaders = of_width(read_frame_vectors(platform, inputs.encoder, foreign), newcomers)
-    ids = _named_ids(decided, foreign, f"run `data-miner force-dedup {project}`")
+    remedy = f"run `data-miner force-dedup {project}`"
+    ids = _named_ids(decided, foreign, remedy)
     is_exact = is_exact_affordable(len(leaders), len(newcomers), config.exact_up_to_frames)
     if sample_size is None and not (is_exact and len(newcomers) <= _ALL_CHECKED_UP_TO):
         sample_size = SAMPLE_SIZE
     pictures = with_pictures(platform, decided.select(["frame_id", "video_key", "frame_index"]))
     pictures = pictures.take(
-        rows_of_ids(decided["frame_id"], pictures["frame_id"], table="the pictures", remedy="check again")
+        rows_of_ids(decided["frame_id"], pictures["frame_id"], table="the list of pictures", remedy=remedy)
     )
     every = stacked([foreign.select(PICTURE_COLUMNS), pictures.select(PICTURE_COLUMNS)])
     report = verify_guarantees(
@@ -118,7 +119,10 @@ def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
     named = decided["representative_frame_id"]
     ids = np.empty(len(decided), np.int64)
     ids[is_foreign.to_numpy()] = rows_of_ids(
-        named.filter(is_foreign), foreign["frame_id"], table="the frames of other projects and releases", remedy=remedy
+        named.filter(is_foreign),
+        foreign["frame_id"],
+        table="the list of frames of other projects and releases",
+        remedy=remedy,
     )
     ids[is_own.to_numpy()] = len(foreign) + rows_of_ids(
         named.filter(is_own), decided["frame_id"], table="deduplicated.parquet", remedy=remedy

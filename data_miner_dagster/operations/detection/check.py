@@ -53,6 +53,7 @@ def check_boxes(platform: Platform, project: str) -> BoxCounts:
     Raises:
         ConfigError: the project does not exist.
         NotReadyError: the project's detection has not run yet.
+        DamagedFileError: the table of detections, or the frame table of a video, is damaged.
     """
     require_table(platform, project, ProjectStage.DETECTION)
     layout = platform.layout

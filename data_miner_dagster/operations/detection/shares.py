@@ -145,7 +145,9 @@ def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], 
             ):
                 return _join(platform, plan, looker, may_go_on)
     logger.info(
-        "detection: this run did not join the run on %s, because that run uses different frames or settings", project
+        "detection: this run did not join the run that leads the detection of project %s, because that run uses "
+        "different frames or settings",
+        project,
     )
     return 0
 

@@ -34,7 +34,10 @@ class PredictedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The boxes to evaluate. `read` returns the boxes on the given frames, in order of video and time."""
+    """The boxes to evaluate. `read` returns the boxes on the given frames, in order of video and time.
+
+    Frames that no longer exist, because a video's frames were extracted again, are omitted.
+    """
 
     name: str  # "detections" or the version of a release
     detector: str  # several names are joined by `+`

@@ -58,7 +58,7 @@ class Truth:
 
 
 def read_truth(path: Path) -> Truth:
-    """Return the ground truth in a COCO file or a YOLO folder. `path` is the file, the folder, or its `data.yaml`.
+    """Return the ground truth in a COCO file or a YOLO folder. `path` is the file, the folder, or its YAML file.
 
     Raises:
         ConfigError: the file does not exist, or is not in COCO's or YOLO's format.

@@ -56,6 +56,7 @@ def check_decisions(platform: Platform, project: str) -> DecisionCounts:
     Raises:
         ConfigError: the project does not exist.
         NotReadyError: the project has not been filtered.
+        DamagedFileError: the table of decisions, or the frame table of a video, is damaged.
     """
     require_table(platform, project, ProjectStage.FILTERING)
     path = platform.layout.filtered_table(project)
