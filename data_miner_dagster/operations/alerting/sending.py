@@ -61,7 +61,8 @@ def send(target: str, title: str, line: str, *, is_over: bool, timeout_seconds: 
 def send_due(platform: Platform) -> int:
     """Send each due message to its target. Return the number of messages that the targets accepted.
 
-    If a target does not accept a message, a warning is logged, and the message becomes due again after a back-off.
+    If a target does not accept a message, a warning is logged, and the message becomes due again after a back-off,
+    until it is a day old.
     """
     config, num_sent = platform.config.alerts, 0
     while (message := take_message(platform.database, config.targets)) is not None:

@@ -61,7 +61,10 @@ def check_room(platform: Platform, row: VideoRow, found: RoomFound) -> None:
         case RoomAnswer.AFTER_EXTRACTION:
             raise NoRoomYetError(found.message, utc_now() + timedelta(seconds=found.wait_seconds))
         case RoomAnswer.NO:
-            message = f"{found.message}, and none of it can be removed; raise platform.room.quota"
+            message = (
+                f"{found.message}, and none of it may be removed automatically; raise platform.room.quota, or run "
+                "`data-miner clean`"
+            )
             raise _postponed(platform, row, message)
 
 
