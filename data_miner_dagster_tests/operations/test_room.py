@@ -334,7 +334,7 @@ def test_quota__less_than_what_must_stay(tmp_path: Path, clips: list[Path]) -> N
     [key] = listed(waiting, of_files(clips[:1]))
     [outcome] = download_videos(waiting, [key])
     assert (outcome.status, outcome.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.DISK_FULL)
-    assert "of the quota of 1 B is in use or reserved, and none of it can be removed" in outcome.message
+    assert "of the quota of 1 B is in use or reserved, and none of it may be removed automatically" in outcome.message
     row = row_of(waiting, key)
     assert (row.status, row.attempts) == (VideoStatus.FAILED, 0)
     assert row.retry_after is not None

@@ -60,8 +60,8 @@ def answers_so_far(platform: Platform, calibration: Calibration) -> GivenAnswers
 def match_answers(calibration: Calibration, verdicts: Iterable[Verdict], of_files: Mapping[str, bool]) -> GivenAnswers:
     """Return the answers about the frames of a calibration, from verdicts and from files.
 
-    A verdict takes precedence over an answer from a file, and a later verdict over an earlier one. `of_files` contains
-    True for keep and False for drop, by frame id.
+    A verdict takes precedence over an answer from a file, and a later verdict over an earlier one. `verdicts` must be
+    ordered by time. `of_files` contains True for keep and False for drop, by frame id.
     """
     frames = calibration.frames
     known = [(frames.position_of(frame_id), kept) for frame_id, kept in of_files.items()]
