@@ -23,6 +23,7 @@ from data_miner_dagster.stages.filtering.decisions import (
     KEPT,
     REASONS,
     Decisions,
+    FilteringRules,
     decide,
     resolve_rules,
 )
@@ -81,13 +82,19 @@ def try_filter(
     counts = Counter("kept" if code == KEPT else phrase_of(REASONS[code].value) for code in decisions.reasons.tolist())
     names = ("kept", *(phrase_of(reason.value) for reason in DropReason))
     ordered = ", ".join(f"{counts[name]} {name}" for name in names if counts[name])
-    threshold = rules.positive[0].threshold
     return Trial(
-        title=f"filter with {encoder.name}, positive threshold {threshold:g}",
+        title=f"filter with {encoder.name}, {_thresholds_of(rules)}",
         columns=("decision", "positive", "prompt", "negative", "junk"),
         rows=rows,
         summary=f"{counted(len(paths), 'image')}: {ordered}",
     )
+
+
+def _thresholds_of(rules: FilteringRules) -> str:
+    """Return the positive threshold, or the lowest and the highest one if prompts have different thresholds."""
+    found = [rule.threshold or 0.0 for rule in rules.positive]
+    lowest, highest = min(found), max(found)
+    return f"positive threshold {lowest:g}" if lowest == highest else f"positive thresholds {lowest:g} to {highest:g}"
 
 
 def _stored(encoder: EncoderRole, images: Sequence[RgbImage]) -> Float32Array:

@@ -54,6 +54,15 @@ def test_try_filter__best_first_with_reasons(folder: Path) -> None:
     assert trial.summary == "4 images: 2 kept, 1 unreadable, 1 not similar enough to the prompts"
 
 
+def test_try_filter__names_all_thresholds(folder: Path) -> None:
+    prompts = [{"text": "a cat", "threshold": 0.5}, "a bus"]
+    config = FilteringConfig.model_validate({"positive": prompts, "positive_threshold": 0.25})
+    models = PlantedModels(AxisEncoder())
+    assert try_filter(models, config, folder).title.endswith(", positive thresholds 0.25 to 0.5")
+    config = FilteringConfig.model_validate({"positive": ["a cat", "a bus"], "positive_threshold": 0.25})
+    assert try_filter(models, config, folder).title.endswith(", positive threshold 0.25")
+
+
 def test_try_filter__rules_about_time_do_not_apply(folder: Path) -> None:
     config = FilteringConfig.model_validate({"positive": ["cat"], "min_gap_seconds": 99, "max_frames_per_video": 1})
     assert try_filter(PlantedModels(AxisEncoder()), config, folder).summary.startswith("4 images: 2 kept")
