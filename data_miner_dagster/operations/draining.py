@@ -285,6 +285,9 @@ def work_on(
 
     Returns:
         One outcome per video, in the order of `video_keys`.
+
+    Raises:
+        Exception: the work failed as a whole. The failure is recorded if any of the videos was due.
     """
     keys = list(dict.fromkeys(video_keys))
     batch = take_batch(platform.database, stage, keys=keys, max_items=len(keys), must_be_full_until_seconds=0)

@@ -39,7 +39,9 @@ class NetworkWatch:
             self._failed.clear()
 
     def note_failure(self, row: VideoRow, site: str, error: VideoPermanentError | VideoTransientError) -> None:
-        """Note a failed download. `row` is the video's row from before the attempt.
+        """Note a failed download. A failure that the network did not cause counts as an answer.
+
+        `row` is the video's row from before the attempt.
 
         Raises:
             OutageError: the network is down. Videos that failed because of the outage are set back to PENDING.

@@ -119,8 +119,8 @@ def record_failure(
 ) -> VideoOutcome:
     """Mark a video FAILED or UNAVAILABLE, and store the kind of failure, its message and the time of the next attempt.
 
-    If the file or the frames of an earlier download exist, the video keeps them and its status instead. Return
-    the outcome FAILED or UNAVAILABLE.
+    If the file or the frames of an earlier download exist, the video becomes DOWNLOADED or EXTRACTED instead (see
+    `stays_downloaded`). Return the outcome FAILED or UNAVAILABLE.
     """
     wait = error.retry_after_seconds if isinstance(error, VideoTransientError) else None
     decision = decide_failure(error.kind, attempts, wait, utc_now(), platform.config.downloading)
