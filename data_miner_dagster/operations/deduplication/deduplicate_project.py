@@ -110,6 +110,7 @@ def deduplicate_project(platform: Platform, project: str, *, force: bool = False
     Raises:
         ConfigError: the project does not exist, or a project to compare with has not been deduplicated.
         NotReadyError: the project has not been filtered.
+        ClaimHeldError: another worker holds the project for longer than this one may wait.
         DataMinerError: deduplication failed. The project is then FAILED, with the reason.
     """
     with project_stage(platform, project, ProjectStage.DEDUPLICATION) as stage:

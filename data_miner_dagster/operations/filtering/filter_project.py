@@ -284,8 +284,8 @@ def _counts(members: ProjectMembers, tally: _Tally) -> dict[str, int]:
 def _tell_left_out(project: str, members: ProjectMembers) -> None:
     if members.not_embedded:
         logger.warning(
-            "project %s: %s left out for lack of current embeddings (the first is %s); to embed them, run "
-            "`data-miner run --config FILE`",
+            "project %s: %s left out for lack of current embeddings (the first is %s); the next build "
+            "includes those that are embedded by then",
             project,
             counted(len(members.not_embedded), "video was", "videos were"),
             members.not_embedded[0],
