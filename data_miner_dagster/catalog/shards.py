@@ -153,7 +153,7 @@ def next_shard(database: Database, plan: ShardPlan, *, leads: bool) -> OpenShard
 
 
 def begin_shard(database: Database, shard: OpenShard) -> bool:
-    """Record that the caller begins a shard whose claim it holds. Return False if the shard is already finished."""
+    """Record that the caller begins a shard whose claim it holds. Return False if the shard or its plan has ended."""
     counted = update(_SHARDS).where(_is(shard)).values(num_taken=_SHARDS.c.num_taken + 1)
     with database.transaction() as session:
         return session.scalar(counted.returning(_SHARDS.c.num_taken)) is not None

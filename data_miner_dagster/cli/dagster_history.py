@@ -39,7 +39,7 @@ def open_history(platform: "Platform") -> "Iterator[dg.DagsterInstance | None]":
 def remove_stray_partitions(platform: "Platform") -> int | None:
     """Remove the partitions of videos and projects that are not in the catalog; return the number removed.
 
-    Return None if some of them cannot be removed until a run in flight has ended.
+    Return None if some of them cannot be removed until a run in flight has ended. The others are removed in any case.
 
     Raises:
         ConfigError: Dagster's settings or one of its databases cannot be used.
