@@ -100,7 +100,9 @@ def open_pages(
 
 
 def reviewer(who: str | None) -> str:
-    """Return the name under which answers are stored.
+    """Return the name under which answers are stored: `who`, or the user's name if `who` is None.
+
+    Unprintable characters are removed, and a long name is cut.
 
     Raises:
         ConfigError: the name has no printable characters.

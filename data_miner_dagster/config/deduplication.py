@@ -54,7 +54,7 @@ class DeduplicationConfig(ConfigModel):
     minimum_recall: float = Field(default=0.99, gt=0, le=1)
     """Tune the clustered index until it finds this share of the near-duplicates in a sample."""
     reupload_share: float = Field(default=0.8, gt=0, le=1)
-    """Report a video as a re-upload if this share of its frames is found, in order, in another video."""
+    """Report a video as a re-upload if at least this share of its kept frames is found, in order, in another video."""
     reupload_minimum_pictures: int = Field(default=3, ge=1)
     """Report a re-upload only if the match spans at least this many different pictures, since a still image proves
     nothing."""

@@ -129,7 +129,7 @@ class DetectionConfig(ConfigModel):
     """Detection on tiles of a frame. Default: detect once, on the whole frame."""
     agreement_seconds: float | None = Field(default=None, gt=0)
     """Halve the confidence of a box that has no similar box (same class, IoU of at least `agreement_iou`) on any other
-    frame of its video within this time. Default: off."""
+    frame of its video within this time. If no other frame is that near, the confidence stays. Default: off."""
     agreement_iou: float = Field(default=0.3, gt=0, le=1)
     """For `agreement_seconds`: the lowest IoU at which boxes on different frames count as the same object."""
     batch_size: int = Field(default=8, ge=1, le=512)

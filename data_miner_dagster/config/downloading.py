@@ -38,7 +38,7 @@ class BreakerConfig(ConfigModel):
     """The `platform.downloading.breaker` section: the reaction to HTTP 429 and bot checks."""
 
     stops: Literal["all", "site"] = "site"
-    """The downloads to pause. `site`: downloads from the site that refused requests. `all`: all downloads of all runs.
+    """The requests to pause, in all runs. `site`: those to the site that refused a request. `all`: those to every site.
     """
     open_seconds: float = Field(default=900, gt=0)
     """The shortest pause. It doubles each time the breaker opens again without a successful download in between."""

@@ -28,7 +28,7 @@ SettingPath = tuple[str | int, ...]
 class Interpolations:
     """The values that a file reads from the environment, and the settings that contain them."""
 
-    values: tuple[tuple[str, str], ...] = ()  # (value of a variable, reference to the variable)
+    values: tuple[tuple[str, str], ...] = ()  # (value of a variable, reference to it), for long values
     settings: tuple[tuple[SettingPath, str], ...] = ()  # (path of a setting, text to show instead)
 
     def __bool__(self) -> bool:
@@ -100,7 +100,10 @@ class ShownSettings:
         self._parts = sorted(parts.items(), key=lambda pair: (-len(pair[0]), pair))
 
     def text(self, text: str) -> str:
-        """Return a setting, or a string about settings, with values from the environment replaced by references."""
+        """Return a setting, or a string about settings, with values from the environment replaced by references.
+
+        Within a longer string, values shorter than `MIN_VALUE_LENGTH` are replaced only where they are in quotes.
+        """
         if text in self._whole:
             return self._whole[text]
         for value, reference in self._parts:
