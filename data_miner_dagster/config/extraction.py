@@ -41,7 +41,8 @@ class ExtractionLimitsConfig(ConfigModel):
     max_seconds: float = Field(default=3600.0, gt=0)
     """The most wall-clock time for one video."""
     max_pixels: int = Field(default=8192 * 4320, ge=1)
-    """The most pixels per picture, that is, its width times its height."""
+    """The most pixels per picture, that is, its width times its height. In a folder of pictures, only a larger picture
+    is left out."""
     max_source_frames: int = Field(default=5_000_000, ge=1)
     """The most frames in the file, counted from its content."""
     max_sampled_frames: int = Field(default=100_000, ge=1)
@@ -65,9 +66,10 @@ class ExtractionConfig(ConfigModel):
     num_frames: int = Field(default=100, ge=1)
     """For `uniform`: the number of frames, each from the middle of an equal part of the video."""
     scene_threshold: float = Field(default=8.0, gt=0, le=255)
-    """For `scene`: the least mean change (0..255) between neighbouring frames that counts as a cut."""
+    """For `scene`: the least mean change (0..255) between neighbouring frames at a cut. A cut must also stand out from
+    the changes around it."""
     min_scene_seconds: float = Field(default=0.5, ge=0)
-    """For `scene`: a shorter shot is merged into the previous one."""
+    """For `scene`: a shorter shot is merged with the next one."""
     snap_tolerance_seconds: float = Field(default=0.0, ge=0)
     """For `time` and `uniform`: take a keyframe, or else a reference frame, if one is within this distance of a target.
     This is much faster."""
