@@ -51,10 +51,11 @@ def train(
 
     Returns:
         The evaluations of the network before the first epoch and after each epoch, and the number of the epoch whose
-        weights are kept, counting from 1.
+        weights are kept, counting from 1. Among equally good epochs, the last is kept.
 
     Raises:
         ConfigError: the network is unknown, or this machine does not have the device.
+        PermissionError: a library tried to reach the network.
     """
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_FOLDERS_OF_LIBRARIES, str(folder / _SETTINGS_FOLDER)))
@@ -78,8 +79,15 @@ def train(
         best.replace(folder / CHECKPOINT_NAME)
         trained = yolo(str(folder / CHECKPOINT_NAME), task="detect")
         trained.export(format="onnx", imgsz=settings.image_size, simplify=False, dynamic=False, device="cpu")
-    fitness = [epoch.map50_95 for epoch in curve[1:]]
-    return tuple(curve), fitness.index(max(fitness)) + 1
+    return tuple(curve), best_epoch_of(curve)
+
+
+def best_epoch_of(curve: Sequence[Epoch]) -> int:
+    """Return the number of the epoch whose weights Ultralytics keeps: the last of those with the highest mAP50-95.
+
+    `curve` begins with the evaluation of the untrained network, which does not count.
+    """
+    return max(curve[1:], key=lambda epoch: (epoch.map50_95, epoch.number)).number
 
 
 def _arguments(settings: TrainingSettings) -> dict[str, Any]:
@@ -124,7 +132,10 @@ def _epoch(number: int, loss: float | None, metrics: Mapping[str, Any]) -> Epoch
 
 
 def refuse_connections() -> None:
-    """Make this process raise PermissionError from now on if it opens a network connection or resolves a name."""
+    """Make this process raise PermissionError from now on if it opens a network connection or resolves a name.
+
+    Unix sockets remain available. This cannot be undone.
+    """
     sys.addaudithook(_refuse)
 
 
@@ -133,6 +144,6 @@ def _refuse(event: str, arguments: Sequence[Any]) -> None:
     if is_elsewhere or event == "socket.getaddrinfo":
         target = arguments[0] if event == "socket.getaddrinfo" else arguments[1]
         raise PermissionError(
-            f"training may not use the network, but tried to reach {target!r}; make everything that it needs available "
-            "on this machine"
+            f"training may not use the network, but a library tried to reach {target!r}; please report this with the "
+            "version of the package ultralytics"
         )

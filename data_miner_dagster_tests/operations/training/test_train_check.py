@@ -264,6 +264,6 @@ def test_refuse_connections__no_other_machine_is_reached() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [line.partition(";")[0] for line in done.stdout.splitlines()] == [
-        "training may not use the network, but tried to reach ('127.0.0.1', 9)",
-        "training may not use the network, but tried to reach 'a.test'",
+        "training may not use the network, but a library tried to reach ('127.0.0.1', 9)",
+        "training may not use the network, but a library tried to reach 'a.test'",
     ]
