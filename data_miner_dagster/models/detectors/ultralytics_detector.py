@@ -194,7 +194,7 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
     gives_masks = _gives_masks(entry)
     yolo = import_yolo()
     if path.suffix == ".onnx":
-        model = yolo(str(path), task="segment" if _metadata_of(path).get("task") == "segment" else "detect")
+        model = yolo(str(path), task="segment" if _metadata_of(entry).get("task") == "segment" else "detect")
         usage = Usage(fixed=read_fixed_input(path), gives_masks=gives_masks)
     else:
         check_pinned(entry, path, "sha256")
@@ -244,21 +244,37 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names stored in an entry's file, or None if it is missing, not `.onnx`, or has no names."""
+    """Return the class names stored in an entry's file, or None if it is missing, not `.onnx`, or has no names.
+
+    Raises:
+        ModelError: the file is not an ONNX model.
+    """
     if entry.folder.suffix != ".onnx" or not entry.folder.is_file():
         return None
-    metadata = _metadata_of(entry.folder)
+    metadata = _metadata_of(entry)
     if "names" not in metadata:
         return None
     names: Mapping[int, str] = ast.literal_eval(metadata["names"])
     return tuple(names[index] for index in sorted(names))
 
 
-def _metadata_of(path: Path) -> Mapping[str, str]:
-    """Return the metadata that Ultralytics stored in an exported `.onnx` file."""
-    import onnx
+def _metadata_of(entry: ModelEntry) -> Mapping[str, str]:
+    """Return the metadata that Ultralytics stored in an exported `.onnx` file.
 
-    return {prop.key: prop.value for prop in onnx.load(path, load_external_data=False).metadata_props}
+    Raises:
+        ModelError: the file is not an ONNX model.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(entry.folder, load_external_data=False)
+    except DecodeError as error:
+        raise ModelError(
+            f"model {entry.name}: {entry.folder} is not an ONNX model ({error}); export it again, or correct its "
+            "`source: ultralytics:<file>`"
+        ) from error
+    return {prop.key: prop.value for prop in model.metadata_props}
 
 
 def read_fixed_input(path: Path) -> FixedInput:

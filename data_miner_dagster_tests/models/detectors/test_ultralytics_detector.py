@@ -101,6 +101,12 @@ def test_load__missing_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"does not exist or is a folder without files|no file"):
         provider_of(tmp_path / "missing.onnx").detector.load()
     (tmp_path / "weights.bin").write_bytes(b"1")
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"not a model")
+    models = provider_of(damaged)
+    for ask in (models.detector.load, lambda: check_classes(models.detector.entry, CLASSES)):
+        with pytest.raises(ModelError, match=r"damaged\.onnx is not an ONNX model \(.*\); export it again"):
+            ask()
     with pytest.raises(ModelError, match=r"neither an \.onnx nor a \.pt file"):
         provider_of(tmp_path / "weights.bin").detector.load()
 
