@@ -5,7 +5,8 @@ and transformers, which takes longer than embedding a project's prompts.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,20 +41,15 @@ class SentenceEncoder:
 
         Raises:
             ModelError: the folder lacks the tokenizer or the network, or one of them cannot be read.
+            OSError: the model cache cannot be written.
         """
         from tokenizers import Tokenizer
 
-        try:
+        with _reading(folder):
             fingerprint = fingerprint_of({"weights": sha256_of_file(folder / _WEIGHTS_FILE), "graph": GRAPH_VERSION})
             # Read as text, since the library reports a missing file with a bare Exception.
             tokenizer = Tokenizer.from_str((folder / _TOKENIZER_FILE).read_text(encoding="utf-8"))
-            graph = derived_file("minilm.onnx", fingerprint, lambda target: _write_graph(folder, target))
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(
-                f"{folder} does not contain a sentence encoder ({reason}); remove the folder, and fetch it again with "
-                "`data-miner models fetch --profile lite`"
-            ) from error
+        graph = derived_file("minilm.onnx", fingerprint, lambda target: _write_graph(folder, target))
         tokenizer.enable_truncation(_MAX_TOKENS)
         tokenizer.no_padding()
         return cls(tokenizer, open_session(graph))
@@ -70,6 +66,19 @@ class SentenceEncoder:
         return vectors
 
 
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Raise ModelError with the remedy if the `with` block raises an OSError or ValueError while it reads `folder`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(
+            f"{folder} does not contain a sentence encoder ({reason}); remove the folder, and fetch it again with "
+            "`data-miner models fetch --profile lite`"
+        ) from error
+
+
 def _write_graph(folder: Path, to: Path) -> None:
     """Export the network with mean pooling. The graph maps `tokens`, (N, T) int64, to `vectors`, (N, 384)."""
     import torch
@@ -77,9 +86,10 @@ def _write_graph(folder: Path, to: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    network = AutoModel.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, attn_implementation="eager"
-    )
+    with _reading(folder):
+        network = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, attn_implementation="eager"
+        )
 
     class Sentences(torch.nn.Module):
         def __init__(self) -> None:

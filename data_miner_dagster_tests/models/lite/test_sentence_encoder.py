@@ -80,3 +80,13 @@ def test_load__a_folder_that_lacks_a_file(tmp_path: Path, missing: str) -> None:
             (tmp_path / path.name).symlink_to(path)
     with pytest.raises(ModelError, match=rf"{tmp_path} does not contain a sentence encoder \(.*{missing}"):
         SentenceEncoder.load(tmp_path)
+
+
+def test_load__a_cache_that_cannot_be_written_is_not_blamed_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = package_folder(MINILM), tmp_path / "cache"
+    cache.write_bytes(b"")
+    monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(cache))
+    with pytest.raises(NotADirectoryError):
+        SentenceEncoder.load(folder)
