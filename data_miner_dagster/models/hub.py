@@ -19,6 +19,7 @@ from data_miner_dagster.models.registry import BUILT_IN, PROFILES, ModelEntry
 logger = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS: Final = 3.0
+_NO_ANSWER: Final = "does not answer"
 _served: Final[set[tuple[str, str, str | None]]] = set()  # (hub, model, revision) of models that hubs serve
 
 
@@ -58,9 +59,10 @@ def check_reachable(entry: ModelEntry) -> None:
     if entry.scheme != "hf" or is_cached(entry) or asked in _served:
         return
     if (problem := _problem_of_hub(entry)) is not None:
+        remedy = _remedy(entry) if problem.startswith(_NO_ANSWER) else _remedy_of_refusal(entry)
         raise ModelError(
             f"model {entry.name} ({entry.location}) is {_absence(entry)} the cache, and the model hub "
-            f"{constants.ENDPOINT} {problem}; {_remedy(entry)}"
+            f"{constants.ENDPOINT} {problem}; {remedy}"
         )
     _served.add(asked)
 
@@ -72,15 +74,30 @@ def _absence(entry: ModelEntry) -> str:
 def _remedy(entry: ModelEntry) -> str:
     profile = profile_of_models([entry])
     if profile is None:
-        return "run again with network access, or choose another model"
+        return f"run `{fetching_command(entry)}` with network access, or choose another model"
     return f"run `{fetching_command(entry)}` with network access, or use `--profile lite`"
+
+
+def _remedy_of_refusal(entry: ModelEntry) -> str:
+    """Return what to do if the hub answers, but does not serve the model."""
+    correct = (
+        "set HF_ENDPOINT to a hub that serves it"
+        if _is_built_in(entry)
+        else f"correct the `source` or `revision` of `platform.models.registry.{entry.name}`"
+    )
+    return f"{correct}, set HF_TOKEN if the model is private, check the proxy if you use one, or choose another model"
+
+
+def _is_built_in(entry: ModelEntry) -> bool:
+    known = BUILT_IN.get(entry.name)
+    return known is not None and (known.source, known.revision) == (entry.source, entry.revision)
 
 
 def fetching_command(entry: ModelEntry) -> str:
     """Return the command that fetches a hub model as part of a profile, or by its name if no profile contains it."""
     if (profile := profile_of_models([entry])) is not None:
         return f"data-miner models fetch --profile {profile}"
-    config = "" if BUILT_IN.get(entry.name) == entry else " --config FILE"
+    config = "" if _is_built_in(entry) else " --config FILE"
     return f"data-miner models fetch --model {entry.name}{config}"
 
 
@@ -104,7 +121,7 @@ def _problem_of_hub(entry: ModelEntry) -> str | None:
     asking = threading.Thread(target=lambda: found.append(_ask_hub(entry)), name="model hub", daemon=True)
     asking.start()
     asking.join(_PATIENCE_SECONDS + 0.5)
-    problem = found[0] if found else f"does not answer within {_PATIENCE_SECONDS:.0f} s"
+    problem = found[0] if found else f"{_NO_ANSWER} within {_PATIENCE_SECONDS:.0f} s"
     if isinstance(problem, ModelError):
         raise problem
     return problem
@@ -143,8 +160,8 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
         # The hub is overloaded or failing, which may be over by the time the model is fetched.
         return None if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 else f"refuses to serve it ({status})"
     except Exception as error:  # noqa: BLE001 - any other exception of the client means that the hub did not answer
-        return f"does not answer ({' '.join(str(error).split()) or type(error).__name__})"
-    return None if commit is not None else "does not answer like a model hub (perhaps a proxy or sign-in page did)"
+        return f"{_NO_ANSWER} ({' '.join(str(error).split()) or type(error).__name__})"
+    return None if commit is not None else f"{_NO_ANSWER} like a model hub (perhaps a proxy or sign-in page did)"
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
@@ -278,7 +295,7 @@ def _check_fetched(entry: ModelEntry) -> None:
     if not entry.folder.is_dir() or folder_checksums(entry.folder) != tuple(sorted(entry.files, key=_path_of)):
         raise ModelError(
             f"model {entry.name}: {entry.folder} does not contain exactly the pinned files; remove it if it exists, "
-            "and fetch the files with `data-miner models fetch --own`"
+            "and fetch the files with `data-miner models fetch --own --config FILE`"
         )
 
 
@@ -314,19 +331,24 @@ def _remedy_of_loading(entry: ModelEntry) -> str:
             "Hugging Face cache), or choose another model"
         )
     if entry.is_in_bucket:
-        return f"remove {entry.folder}, and fetch it again with `data-miner models fetch --own`"
+        return f"remove {entry.folder}, and fetch it again with `data-miner models fetch --own --config FILE`"
     return f"correct `platform.models.registry.{entry.name}`, or the files that it names"
 
 
 def _gated_message(entry: ModelEntry) -> str:
+    from huggingface_hub import get_token
+
     open_models = [other.name for other in PROFILES["standard"].entries if other.capability is entry.capability]
     another = (
         f"choose an open model, such as {open_models[0]}, or `--profile lite`"
         if open_models
         else "choose a model that is not gated"
     )
-    token = "HF_TOKEN is set but not accepted" if os.environ.get("HF_TOKEN") else "HF_TOKEN is not set"
+    if os.environ.get("HF_TOKEN"):
+        problem = "HF_TOKEN is set but not accepted"
+    else:
+        problem = "HF_TOKEN is not set" if get_token() is None else "the stored token is not accepted"
     return (
-        f"model {entry.name} ({entry.location}) is gated, and {token}; accept its licence on the hub and set HF_TOKEN, "
-        f"or {another}"
+        f"model {entry.name} ({entry.location}) is gated, and {problem}; accept its licence on the hub and set "
+        f"HF_TOKEN to a token of that account, or {another}"
     )

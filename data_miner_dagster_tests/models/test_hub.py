@@ -161,23 +161,29 @@ def test_check_reachable__what_may_work_is_not_refused(hub: type[Hub], answer: t
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("answer", "problem", "remedy"),
     [
-        ((200, {}), "does not answer like a model hub"),
-        ((403, {}), r"refuses to serve it \(403\)"),
-        ((407, {}), r"refuses to serve it \(407\)"),
-        ((401, {"X-Error-Code": "RepoNotFound"}), "has no such model"),
-        ((404, {"X-Error-Code": "RevisionNotFound"}), "has no revision [0-9a-f]{40} of it"),
+        ((200, {}), "does not answer like a model hub", "run `data-miner models fetch --profile standard`"),
+        ((403, {}), r"refuses to serve it \(403\)", "set HF_ENDPOINT"),
+        ((407, {}), r"refuses to serve it \(407\)", "set HF_ENDPOINT"),
+        ((401, {"X-Error-Code": "RepoNotFound"}), "has no such model", "set HF_ENDPOINT"),
+        ((404, {"X-Error-Code": "RevisionNotFound"}), "has no revision [0-9a-f]{40} of it", "set HF_ENDPOINT"),
     ],
 )
 def test_check_reachable__a_hub_that_answers_without_the_model(
-    hub: type[Hub], answer: tuple[int, dict[str, str]], problem: str
+    hub: type[Hub], answer: tuple[int, dict[str, str]], problem: str, remedy: str
 ) -> None:
     hub.answer = answer
-    with pytest.raises(
-        ModelError, match=rf"^model llmdet-tiny .* is not in the cache, and .* {problem}.*; run `data-miner"
-    ):
+    with pytest.raises(ModelError, match=rf"^model llmdet-tiny .* is not in the cache, and .* {problem}.*; {remedy}"):
         ModelProvider(ModelsConfig(profile="standard")).detector.check_reachable()
+
+
+def test_check_reachable__the_users_own_entry_can_be_corrected(hub: type[Hub]) -> None:
+    hub.answer = 404, {"X-Error-Code": "RevisionNotFound"}
+    own = {"architecture": "dinov2", "source": "hf:someone/net", "revision": "0123abc"}
+    config = ModelsConfig.model_validate({"dedup_encoder": "own", "registry": {"own": own}})
+    with pytest.raises(ModelError, match=r"correct the `source` or `revision` of `platform\.models\.registry\.own`"):
+        ModelProvider(config).dedup_encoder.check_reachable()
 
 
 def test_check_reachable__a_gated_model(hub: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:

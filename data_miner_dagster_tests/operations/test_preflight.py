@@ -37,7 +37,9 @@ def test_check_before_work__every_model_of_the_project_must_be_obtainable(
     assert lines_of_models_to_fetch(platform, project_config("new")) == []
     follows = project_config("new", detection={"classes": {"person": []}, "tracking": {"tracker": "sam3"}})
     assert lines_of_models_to_fetch(platform, follows) == ["model sam3 is fetched from the model hub when first used"]
-    with pytest.raises(ModelError, match=r"^model sam3 .* does not answer .*; run again with network access"):
+    with pytest.raises(
+        ModelError, match=r"^model sam3 .* does not answer .*; run `data-miner models fetch --model sam3`"
+    ):
         check_before_work(platform, follows)
 
 
