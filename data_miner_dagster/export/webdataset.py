@@ -83,6 +83,7 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a shard, each with its image's bytes.
 
     Raises:
+        KeyError: a sample lacks its JSON file or its image.
         ValueError: the shard is damaged, or a sample's name does not match its image.
     """
     from webdataset.tariterators import group_by_keys, tar_file_expander

@@ -91,7 +91,11 @@ class YoloWriter:
 
 
 def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | list[str]]]:
-    """Return {file name: {purpose: image folders}} for `data.yaml` and, with folds, for each fold's file."""
+    """Return {file name: {purpose: image folders}} for `data.yaml` and, with folds, for each fold's file.
+
+    The purposes are `train`, `val` and `test`. Splits without images are omitted, but `val` is always there: if it
+    has no images, it has the folder of `train`.
+    """
     filled = [split for split, number in images_by_split.items() if number]
     if len(folds := folds_among(filled)) > 1:
         others = {yolo_name(split): f"images/{split}" for split in filled if split not in folds}

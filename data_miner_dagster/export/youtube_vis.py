@@ -133,7 +133,10 @@ class _VisSequence:
 def gather_tracks(
     tracks: dict[tuple[int, int], dict[int, FollowedObject]], frame_number: int, objects: list[FollowedObject]
 ) -> None:
-    """Add the objects in a frame, except unsure ones, to the tracks with the same number and class."""
+    """Add the objects in a frame, except unsure ones, to `tracks`.
+
+    `tracks` maps (number of the object, class index) to {`frame_number`: the object in that frame}.
+    """
     for found in objects:
         if not found.box.is_unsure:
             tracks.setdefault((found.number, found.box.class_index), {})[frame_number] = found

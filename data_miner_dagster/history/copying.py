@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 from data_miner_dagster.catalog.copying import (
@@ -284,7 +285,8 @@ def _check_versions(files: DagsterFiles, target: Connection) -> None:
     sources = (files.runs, files.index, files.schedules)
     done = set[str]().union(*(migrations(source) for source in sources))
     if any(revision(source) != revision(target) for source in sources) or migrations(target) - done:
+        home = quote(str(files.folder_of_runs.parent.parent))
         raise ConfigError(
-            "Dagster's storage belongs to another version of Dagster; run `dagster instance migrate`, and repeat the "
-            "command"
+            "Dagster's storage was written by another version of Dagster; update it with "
+            f"`DAGSTER_HOME={home} dagster instance migrate`, and repeat the command"
         )

@@ -121,8 +121,8 @@ class RayRunLauncher(_RayRunLauncher):
                 self._launch_ray_job(_submission_of(run), _command_of(run, keeps_threads=keeps_threads), run)
             except _errors() as error:
                 raise TransientError(
-                    f"the Ray cluster at {self.address} does not accept runs ({_first_line(error)}); start it, or "
-                    "correct run_launcher.config.ray.address in dagster.yaml"
+                    f"the Ray cluster at {self.address} does not accept runs ({_first_line(error)}); check that "
+                    "it is running, and that run_launcher.config.ray.address in dagster.yaml is its dashboard"
                 ) from error
 
     @contextmanager
@@ -157,8 +157,8 @@ class RayRunLauncher(_RayRunLauncher):
         nodes_line = f"{first}: {have}" if nodes else "it has no live node"
         return (
             f"no node of the Ray cluster has {amounts(wanted)} ({nodes_line}); start a node that does, or "
-            "correct platform.cluster.pools; if the cluster adds nodes automatically, set waits_for_nodes in "
-            "dagster.yaml to true"
+            "correct platform.cluster.pools; if the cluster adds nodes automatically, set "
+            "run_launcher.config.waits_for_nodes in dagster.yaml to true"
         )
 
     def _nodes(self) -> list[Mapping[str, float]] | None:
@@ -190,7 +190,10 @@ class RayRunLauncher(_RayRunLauncher):
         return CheckRunHealthResult(WorkerStatus.RUNNING if has_begun else WorkerStatus.NOT_FOUND, health.msg)
 
     def terminate(self, run_id: str) -> bool:
-        """Stop the process of a run, or cancel the run if it is waiting for a node. Return whether this succeeded."""
+        """Stop the process of a run, or cancel the run if it is waiting for a node. Return whether this succeeded.
+
+        The result is also False if the run is unknown or has ended.
+        """
         from ray.job_submission import JobStatus
 
         run = self._instance.get_run_by_id(run_id)
@@ -205,7 +208,8 @@ class RayRunLauncher(_RayRunLauncher):
         except _errors() as error:
             # The run now counts as being cancelled. It stops at the next check of its lease, or is found to be dead.
             self._instance.report_engine_event(
-                f"the request to stop this run did not reach the Ray cluster at {self.address}: {_first_line(error)}",
+                f"the Ray cluster at {self.address} did not accept the request to stop this run "
+                f"({_first_line(error)}); if the run is still alive, it stops at the next check of its lease",
                 run,
             )
             return False

@@ -28,7 +28,9 @@ def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
 def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
     """Return the resource tags for a run that uses several pools: of each resource, the largest amount among them.
 
-    Node selectors and tolerations are combined. The result is empty if runs are executed locally.
+    A pool that is missing from `platform.cluster.pools`, and a run without pools, request the defaults of `PoolConfig`.
+    Node selectors and tolerations are combined; if two selectors contradict each other, the pool whose name sorts last
+    decides. The result is empty if runs are executed locally.
     """
     if cluster.launcher == "local":
         return {}
@@ -39,7 +41,7 @@ def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, s
 
 
 def describe(wanted: PoolConfig) -> str:
-    """Return the requested resources as one human-readable line."""
+    """Return the requested resources and node labels as one human-readable line. Tolerations are omitted."""
     of_ray = {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": (wanted.memory_gb or 0) * _GB}
     labels = [f"{name}={value}" for name, value in sorted(wanted.node_selector.items())]
     return ", ".join([amounts({**of_ray, **wanted.custom_resources}), *labels])

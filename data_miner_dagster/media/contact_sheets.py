@@ -99,8 +99,8 @@ class TileBox:
 class Tile:
     """One picture of a sheet, with a caption and boxes.
 
-    A large JPEG is decoded at reduced size, and an unreadable file is drawn as an empty tile. If `image` is None,
-    nothing is drawn. `detail` is the id of the frame, for pages that show more about it.
+    A large JPEG is decoded at reduced size, and an unreadable file is drawn as an empty tile. If `image` is None, its
+    place in a sheet stays empty, without a caption. `detail` is the id of the frame, for pages that show more about it.
     """
 
     image: PictureFile | RgbImage | None

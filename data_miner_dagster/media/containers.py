@@ -32,6 +32,11 @@ _BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
 """Options that keep libavformat from decoding while it probes a stream. It would decode one or two keyframes."""
 
+_DOWNLOAD_AGAIN: Final = (
+    "download the video again with `data-miner backfill --asset videos --project PROJECT --force --keys-file FILE`, "
+    "with its key in FILE"
+)
+"""The remedy for a damaged file of a video. The file was intact when it was stored."""
 _LEAST_SEARCHED_BYTES: Final = 1 << 15
 """The minimum number of bytes that libavformat searches for a packet before it gives up. Calling it again continues
 the search. Source: libavformat/mpegts.c, MAX_RESYNC_SIZE (65536)."""
@@ -48,27 +53,28 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
             cover images do not count), has a codec without a decoder, or has pictures larger than `max_pixels`.
     """
     if not path.is_file():
-        raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} does not exist; download it again")
+        raise VideoPermanentError(VideoErrorKind.MISSING_FILE, f"{path.name} does not exist; {_DOWNLOAD_AGAIN}")
     if path.stat().st_size == 0:
-        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{path.name} is empty; download it again")
+        raise VideoPermanentError(VideoErrorKind.EMPTY_FILE, f"{path.name} is empty; {_DOWNLOAD_AGAIN}")
     try:
         trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
         container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
     except (av.FFmpegError, ValueError) as error:
         raise VideoPermanentError(
-            VideoErrorKind.NOT_A_VIDEO, f"{path.name} is not a video file ({error}); download it again"
+            VideoErrorKind.NOT_A_VIDEO, f"{path.name} is not a video file ({error}); {_DOWNLOAD_AGAIN}"
         ) from error
     with container:
         stream = moving_pictures(container)
         if stream is None:
             raise VideoPermanentError(
                 VideoErrorKind.NO_VIDEO_STREAM,
-                f"{path.name} has no video stream (sound and cover images do not count); replace the file",
+                f"{path.name} has no video stream (sound and cover images do not count); {_DOWNLOAD_AGAIN}",
             )
         codec = stream.codec_context
         if codec is None:
             raise VideoPermanentError(
-                VideoErrorKind.UNDECODABLE, f"the video codec of {path.name} is not supported; re-encode it"
+                VideoErrorKind.UNDECODABLE,
+                f"the video codec of {path.name} is not supported; re-encode the video, for example as H.264",
             )
         if max_pixels is not None and codec.width * codec.height > max_pixels:
             raise VideoPermanentError(

@@ -19,7 +19,7 @@ def draw_curves(curves: Mapping[str, Sequence[float]], *, unit: str) -> bytes:
     """Return a line chart as a WebP. The values, from 0 to 1, are drawn at the whole numbers 0, 1, 2, and so on.
 
     Args:
-        curves: the values of each curve, by its name. Only the first three curves are drawn.
+        curves: the values of each curve, by its name. There must be at least one curve; only the first three are drawn.
         unit: the plural noun for the whole numbers, such as epochs.
     """
     width, height = _SIZE

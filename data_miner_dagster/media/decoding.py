@@ -40,7 +40,10 @@ def decode_all(stream: VideoStream, tally: DecodeTally) -> Iterator[VideoFrame]:
 
 
 def decode_numbered(stream: VideoStream, index: VideoIndex, tally: DecodeTally) -> Iterator[tuple[int, VideoFrame]]:
-    """Yield (pts, frame) for each intact frame that the index lists as shown, from a freshly opened stream."""
+    """Yield (pts, frame) for each intact frame that the index lists as shown, in presentation order.
+
+    The stream must be freshly opened.
+    """
     shown = index.frame_pts.tolist()
     if index.is_from_content:
         yield from zip(shown, decode_all(stream, tally), strict=False)
@@ -126,7 +129,7 @@ def index_from_content(stream: VideoStream, *, max_frames: int | None = None) ->
     Decoders output pictures in presentation order. In a raw stream (no container) whose pictures all have durations,
     times are running sums of the durations. Otherwise, times that are out of order are sorted. If any are missing or
     equal, the pictures are spaced evenly at the stream's frame rate. If the container stores only the decode order, as
-    AVI does, times are late by the decoder's delay, which is subtracted.
+    AVI does, times are late by the decoder's delay, which is subtracted. The index is empty if no frame can be decoded.
 
     Raises:
         VideoPermanentError: the video has more than `max_frames` frames.

@@ -132,8 +132,8 @@ def small_picture(path: Path, at_least_wh: tuple[int, int] | None = None) -> See
     full size is kept.
 
     Raises:
-        UnreadableImageError: the file is missing, unreadable, empty, damaged, not a JPEG, PNG, WebP, GIF or BMP, or too
-            large.
+        UnreadableImageError: the file is missing, unreadable, empty, damaged, not a JPEG, PNG, WebP, GIF or BMP, or
+            larger than 2^28 pixels, or decoding it needs more memory than is available.
     """
     try:
         content = path.read_bytes()

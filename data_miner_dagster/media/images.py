@@ -31,6 +31,7 @@ def read_stored_image(path: Path, sha256: str) -> RgbImage:
     A JPEG decoder shows half a file as half a picture, so only the checksum detects damage. Thread-safe.
 
     Raises:
+        OSError: the file exists, but cannot be read.
         UnreadableImageError: the file is missing, its bytes do not match `sha256`, or it is not an image.
     """
     return decode_image(_checked_content(path, sha256), path)
@@ -42,7 +43,7 @@ def _checked_content(path: Path, sha256: str) -> bytes:
     except FileNotFoundError as error:
         raise UnreadableImageError(f"the image file {path} is missing") from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UnreadableImageError(f"{path} is not the file that was stored, because its sha256 differs")
+        raise UnreadableImageError(f"{path} has changed since it was stored (its sha256 differs)")
     return content
 
 
@@ -54,6 +55,7 @@ def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImag
     pixels. Results computed from the image then hardly differ from those of the full image.
 
     Raises:
+        OSError: the file exists, but cannot be read.
         UnreadableImageError: the file is missing, its bytes do not match `sha256`, or it is not an image.
     """
     content = _checked_content(path, sha256)

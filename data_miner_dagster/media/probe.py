@@ -74,6 +74,7 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     Raises:
         VideoPermanentError: the file is not a complete video. The kind is EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM,
             TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
+        OSError: the file is missing, or cannot be read.
     """
     _refuse_by_first_bytes(path)
     try:

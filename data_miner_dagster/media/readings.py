@@ -116,7 +116,13 @@ def read_through(path: Path) -> Reading:
 
 
 def decodes_at_its_end(path: Path, reading: Reading) -> bool:
-    """Return whether frames near the end can be decoded, from the last keyframe or else from the start."""
+    """Return whether frames near the end can be decoded, from the last keyframe or else from the start.
+
+    `reading` contains the measurements of `read_through`. The file must have a video stream.
+
+    Raises:
+        av.FFmpegError: the file cannot be opened.
+    """
     return any(
         num_silent is not None and num_silent <= max(_MOST_SILENT_PACKETS, _MOST_SILENT_SHARE * reading.num_pictures)
         for num_silent in (_num_silent(path, start) for start in dict.fromkeys((reading.last_keyframe, 0)))

@@ -1,6 +1,8 @@
-"""Files that are derived once from fetched weights and stored in the model cache: graphs and embedded names.
+"""Files that are derived once from fetched weights and stored in the model cache.
 
-Belongs here: their location and atomic creation. Does not belong here: their content.
+They are ONNX graphs and the embeddings of class names.
+
+Belongs here: the location and the atomic creation of these files. Does not belong here: their content.
 """
 
 import tempfile
@@ -16,7 +18,11 @@ def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> P
     Args:
         name: the file name; the fingerprint is inserted before the suffix.
         fingerprint: covers everything that determines the content.
-        make: a function that writes the file to the given path.
+        make: a function that writes the file to the given path. Its exceptions are passed on, and then no file is
+            stored.
+
+    Raises:
+        OSError: the model cache cannot be written.
     """
     stem, _, suffix = name.rpartition(".")
     path = model_cache_folder() / "derived" / f"{stem}-{fingerprint}.{suffix}"

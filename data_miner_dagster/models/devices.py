@@ -25,7 +25,7 @@ def devices_here(devices: Sequence[str]) -> list[str]:
     if not found:
         raise ConfigError(
             f"platform.models.devices is [{', '.join(devices)}], but this machine has none of these devices; "
-            "use `device: auto` instead"
+            "add one that it has, such as cpu, or remove this setting"
         )
     return found
 

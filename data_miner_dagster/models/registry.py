@@ -58,10 +58,12 @@ class ModelEntry:
     """The function ("module:callable") that takes the entry and returns the reason why a detector accepts no exemplars,
     or None if it accepts them. If this is None, a detector accepts no exemplars."""
     files: tuple[ModelFile, ...] = ()
-    packages: tuple[PackagePin, ...] = ()
+    """The pinned files of a `pypi:` source or a bucket. The user's own files are not listed."""
+    packages: tuple[PackagePin, ...] = ()  # the packages of a `pypi:` source
     is_gated: bool = False  # the hub requires an accepted licence and a token
     revision_named_by: str | None = None  # the public source that names the commit of a built-in hub model
     options: Mapping[str, str] = field(default_factory=dict)
+    """Settings that the architecture's loader reads. A value such as `file:<path>` names one of the user's files."""
     cpu_backend: CpuBackend = "torch"  # not part of the fingerprint: backends agree to float16 precision
 
     @property

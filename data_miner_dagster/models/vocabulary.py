@@ -13,7 +13,7 @@ from typing import Final
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.records import ClassPrompts
 from data_miner_dagster.models.architectures import resolve
-from data_miner_dagster.models.registry import ModelEntry
+from data_miner_dagster.models.registry import BUILT_IN, ModelEntry
 
 # Names of the COCO classes in Darknet and in the COCO paper, and other common words for exactly the same thing.
 _SYNONYMS: Final = (
@@ -69,7 +69,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
         has, it = ("has", "it") if len(pictured) == 1 else ("have", "them")
         raise ConfigError(
             f"detection.classes: {', '.join(map(repr, pictured))} {has} `images`, but {why}; describe {it} in "
-            "words, or choose OWLv2 or a YOLOE (docs/detection.md)"
+            "words instead, or choose OWLv2 or a YOLOE (docs/detection.md)"
         )
     known_names = names_of(entry)
     if known_names is not None:
@@ -160,9 +160,10 @@ def match_vocabulary(
         if not is_found:
             missing.append(_what_is_missing(wanted, known_names))
     if missing:
+        config = "" if detector in BUILT_IN else " --config FILE"
         raise ConfigError(
             f"detection.classes: detector {detector!r} detects only its own classes ({len(known_names)}, listed by "
-            f"`data-miner models classes {detector}`): {'; '.join(missing)}; use one of these classes, or an "
+            f"`data-miner models classes {detector}{config}`): {'; '.join(missing)}; use one of these classes, or an "
             "open-vocabulary detector (`data-miner models list`)"
         )
     return matched

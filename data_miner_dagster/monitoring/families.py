@@ -79,8 +79,16 @@ FAMILIES: Final[dict[str, Family]] = {
             ("project", "step"),
         ),
         Family("project_stage", "1 for the current state of a project.", ("project", "stage")),
-        Family("project_progress_ratio", "Share of a project's work that is done.", ("project",)),
-        Family("project_eta_seconds", "Estimated time until a project is done.", ("project",)),
+        Family(
+            "project_progress_ratio",
+            "Completed share of the work on a project's videos since work last paused, from 0 to 1.",
+            ("project",),
+        ),
+        Family(
+            "project_eta_seconds",
+            "Estimated time until the work on a project's videos is done, and on its release if its speed is known.",
+            ("project",),
+        ),
         # room and machine
         Family("root_bytes", "Bytes under the root, by kind: videos, frames.", ("kind",)),
         Family("disk_free_bytes", "Free bytes on the disk of the root."),

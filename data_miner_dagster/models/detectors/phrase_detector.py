@@ -31,6 +31,7 @@ class Phrase:
     class_index: int
     prompt: str
     exemplars: tuple[ExemplarImage, ...] = ()
+    class_name: str = ""  # for error messages about the exemplars
 
 
 def phrases_of(classes: Sequence[ClassPrompts]) -> list[Phrase]:
@@ -39,7 +40,7 @@ def phrases_of(classes: Sequence[ClassPrompts]) -> list[Phrase]:
     for index, wanted in enumerate(classes):
         phrases += [Phrase(index, prompt) for prompt in wanted.prompts]
         if wanted.exemplars:
-            phrases += [Phrase(index, wanted.exemplar_prompt, wanted.exemplars)]
+            phrases += [Phrase(index, wanted.exemplar_prompt, wanted.exemplars, wanted.class_name)]
     return phrases
 
 
@@ -124,8 +125,8 @@ class PhraseDetector(HubDetector):
         for phrase in phrases:
             if phrase.exemplars:
                 raise ConfigError(
-                    f"detection.classes: detector {self.name} does not accept exemplars, such as {phrase.prompt!r}; "
-                    "describe the class in words"
+                    f"detection.classes: class {phrase.class_name!r} has `images`, but detector {self.name!r} does not "
+                    "accept exemplars; remove them and describe the class in words, or choose OWLv2 or a YOLOE"
                 )
         prompts = [phrase.prompt for phrase in phrases]
         return self.candidates_of(images, prompts, confidence_floor=confidence_floor)

@@ -106,8 +106,11 @@ class PhraseSetter:
         names, network = [phrase.prompt for phrase in phrases], self._model.model
         if is_yoloe(network):
             self._model.set_classes(names, self._yoloe_vectors(phrases))
-        elif any(phrase.exemplars for phrase in phrases):
-            raise ConfigError(f"detection.classes: {_takes_none(self._text.model_name)}; describe the class in words")
+        elif (pictured := next((phrase for phrase in phrases if phrase.exemplars), None)) is not None:
+            raise ConfigError(
+                f"detection.classes: class {pictured.class_name!r} has `images`, but "
+                f"{_takes_none(self._text.model_name)}; remove them and describe the class in words, or choose OWLv2"
+            )
         else:  # these assignments replace the network's own `set_classes`, which would compute the vectors itself
             network.txt_feats = self._text.embed(names)
             network.model[-1].nc = len(names)

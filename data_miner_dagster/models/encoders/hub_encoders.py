@@ -156,7 +156,10 @@ class HubImageTextEncoder(HubImageEncoder):
         self._tokenize = tokenize
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
-        """Return the prompts' embeddings: (P, embedding_dim) unit vectors."""
+        """Return the prompts' embeddings: (P, embedding_dim) unit vectors.
+
+        Words of a prompt beyond the network's maximum length do not count.
+        """
         import torch
 
         device = self._checkpoint.device
@@ -276,7 +279,7 @@ def _open_checkpoint(
             known = " or ".join(model_types)
             raise ModelError(
                 f"model {entry.name} ({entry.source}) is of type {config.model_type!r} instead of {known}; "
-                "choose another checkpoint"
+                f"choose another checkpoint, or correct `platform.models.registry.{entry.name}.architecture`"
             )
     return _Checkpoint(entry, config, _pixel_preparation(entry, config, image), device)
 

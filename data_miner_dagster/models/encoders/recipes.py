@@ -133,7 +133,10 @@ class PromptTokenizer:
         return [[*self._before, *ids[:room], *self._after] for ids in words]
 
     def __call__(self, prompts: Sequence[str]) -> "dict[str, torch.Tensor]":
-        """Return `input_ids` (P, T), padded on the right, and `attention_mask` if the network reads one."""
+        """Return `input_ids` (P, T), padded on the right, and `attention_mask` if the network reads one.
+
+        There must be at least one prompt.
+        """
         import torch
 
         rows = self.rows(prompts)

@@ -109,9 +109,9 @@ class Sam3VideoSession:
             if not is_out_of_memory(error):
                 raise
             raise ModelError(
-                f"model {tracker.name}: the device does not have enough memory to examine the next frame while it "
-                f"follows {counted(len(session.obj_ids), 'object')}; use `detection.tracking.tracker: byte_track`, or "
-                "`platform.models.device: cpu`"
+                f"model {tracker.name}: the device does not have enough memory for the next frame while "
+                f"{counted(len(session.obj_ids), 'object is', 'objects are')} followed; set detection.tracking.tracker "
+                "to byte_track or, if the device is a GPU, platform.models.device to cpu"
             ) from error
         tracker.embedded.update((session.prompts[number], each) for number, each in session.prompt_embeddings.items())
         self._forget()
