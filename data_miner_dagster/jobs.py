@@ -57,8 +57,8 @@ OP_BY_JOB: Final[Mapping[str, str]] = {
     PROCESS_VIDEOS: "side_by_side",
     **{name: f"{stage.value.lower()}_shards" for stage, name in SHARE_JOB_BY_STAGE.items()},
 }
-"""The op that does the work of each job. It is named after the job's asset, or after the stage if the job processes
-lists of videos."""
+"""The op that does the work of each job, except `train_student`. It is named after the job's asset, or after the stage
+if the job processes lists of videos or shards. The op of `process_videos` is `side_by_side`."""
 
 POOL_BY_STAGE: Final[Mapping[WorkStage, str]] = {
     stage: pool
@@ -159,7 +159,7 @@ def stage_of_job(name: str) -> WorkStage | None:
 
 
 def is_ours(run: dg.DagsterRun) -> bool:
-    """Return whether a run executes one of `JOBS`, a job of an earlier version, or only assets of ours.
+    """Return whether a run executes one of `JOBS`, a job of an earlier version, or only our assets or their checks.
 
     It does not matter how the run was launched. An instance may also contain other runs.
     """
@@ -168,5 +168,9 @@ def is_ours(run: dg.DagsterRun) -> bool:
 
 
 def config_of(job: str, **values: object) -> dict[str, object]:
-    """Return the `ops` section of a run configuration that passes `values` to a job's op."""
+    """Return the `ops` section of a run configuration that passes `values` to a job's op.
+
+    Raises:
+        KeyError: `OP_BY_JOB` does not contain the job.
+    """
     return {OP_BY_JOB[job]: {"config": values}}

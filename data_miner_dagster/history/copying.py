@@ -55,7 +55,10 @@ class DagsterFiles:
     folder_of_runs: Path  # has one file of events for each run, which is not locked
 
     def num_rows(self) -> dict[str, int]:
-        """Return the number of rows by table. Events are counted as PostgreSQL will store them."""
+        """Return the number of rows by table, omitting tables that are not copied.
+
+        Events are counted as PostgreSQL will store them. Tags of deleted runs count, although they are not copied.
+        """
         counts: dict[str, int] = {}
         for connection, tables in self.tables():
             counts |= count_rows(connection, [table for table in tables if table.name not in _OF_TARGET])

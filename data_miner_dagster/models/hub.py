@@ -339,11 +339,9 @@ def _gated_message(entry: ModelEntry) -> str:
     from huggingface_hub import get_token
 
     open_models = [other.name for other in PROFILES["standard"].entries if other.capability is entry.capability]
-    another = (
-        f"choose an open model, such as {open_models[0]}, or `--profile lite`"
-        if open_models
-        else "choose a model that is not gated"
-    )
+    another = f"choose an open model, such as {open_models[0]}" if open_models else "choose a model that is not gated"
+    if entry.capability is Capability.VIDEO_TRACKER:
+        another = "set detection.tracking.tracker to byte_track"
     if os.environ.get("HF_TOKEN"):
         problem = "HF_TOKEN is set but not accepted"
     else:

@@ -35,11 +35,12 @@ _time_spent: Final = threading.local()
 
 
 def load_model(entry: ModelEntry, device: str) -> Any:
-    """Return the model of an entry, loaded once per process and device.
+    """Return the model of an entry, loaded once per process and device. Thread-safe.
 
     Raises:
         ConfigError: this machine does not have the requested device.
         ModelError: the model is missing, cannot be loaded, or does not match its pin.
+        OSError: the model cache, in which some models store derived files, cannot be written.
     """
     key = (entry.name, entry.fingerprint, device, entry.cpu_backend)
     if key in _loaded:  # checked without the lock, so that no caller waits while another model is being loaded
@@ -124,6 +125,7 @@ class ModelRole(Generic[Model_co]):
         Raises:
             ConfigError: the licence of the model is not allowed, or this machine does not have the device.
             ModelError: the model is missing, cannot be loaded, or does not match its pin.
+            OSError: the model cache, in which some models store derived files, cannot be written.
         """
         self.check_allowed()
         device = self.device if isinstance(self.device, str) else self.device()

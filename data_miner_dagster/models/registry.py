@@ -280,7 +280,7 @@ def _own_entry(name: str, config: ModelEntryConfig) -> ModelEntry:
 
 
 def entries_of(config: ModelsConfig) -> dict[str, ModelEntry]:
-    """Return the built-in entries and the user's own entries by name. The user's own take precedence.
+    """Return the built-in entries and the user's own entries by name, sorted. The user's own take precedence.
 
     Raises:
         ConfigError: one of the user's entries names an unknown architecture or an unpinned package.

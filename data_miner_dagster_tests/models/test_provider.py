@@ -65,7 +65,9 @@ def test_check_available__gated_model_without_token(tmp_path: Path, monkeypatch:
         ModelProvider(ModelsConfig(dedup_encoder="dinov3")).check_available()
     with pytest.raises(ModelError, match=r"sam3 .* is gated, .*, such as llmdet-tiny"):
         ModelProvider(ModelsConfig()).check_available(["sam3"])
-    with pytest.raises(ModelError, match=r"sam3 .* is gated, .* set HF_TOKEN, or choose a model that is not gated$"):
+    with pytest.raises(
+        ModelError, match=r"sam3 .* is gated, .* set HF_TOKEN to .*, or set detection\.tracking\.tracker to byte_track$"
+    ):
         ModelProvider(ModelsConfig()).check_tracker_available("sam3")
 
 

@@ -44,7 +44,7 @@ class Sam3VideoTracker:
         """The embeddings of phrases. They do not depend on images, so sessions share them."""
 
     def start(self, classes: Sequence[ClassPrompts]) -> "Sam3VideoSession":
-        """Return a new session that follows the objects of the given classes.
+        """Return a new session that follows the objects of the given classes. Exemplars of the classes are ignored.
 
         Raises:
             ConfigError: a phrase has more tokens than the network can read.
