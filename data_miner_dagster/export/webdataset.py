@@ -103,7 +103,7 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def hub_features(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Describe the columns for the card. Otherwise, `datasets` would infer them from a few samples."""
+    """Return the card's `features`, which describe the columns. Without them, `datasets` examines a few samples."""
     row = {"name": "json", "struct": [_feature(field) for field in row_schema(columns)]}
     return [{"name": "jpg", "dtype": "image"}, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
 

@@ -72,9 +72,9 @@ def test_match_vocabulary__all_that_is_missing_in_one_line() -> None:
     assert str(caught.value) == (
         f"detection.classes: detector 'tiny' detects only its own classes ({len(KNOWN)}, listed by `data-miner models "
         "classes tiny --config FILE`): 'person' matches none of them with its phrases ('a cyclist', 'a walker'), but "
-        "'person' itself does: write `person: []`; 'cyclist' is not one of them; 'truk' matches none of them with its phrases "
-        "('buss') (did you mean 'bus'?); use one of these classes, or an open-vocabulary detector (`data-miner models "
-        "list`)"
+        "'person' itself does: write `person: []`; 'cyclist' is not one of them; 'truk' matches none of them with its "
+        "phrases ('buss') (did you mean 'bus'?); use one of these classes, or an open-vocabulary detector "
+        "(`data-miner models list`)"
     )
 
 

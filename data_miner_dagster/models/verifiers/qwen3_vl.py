@@ -30,6 +30,8 @@ class Qwen3VlVerifier:
     def answer(self, pictures: Sequence[RgbImage], prompts: Sequence[str]) -> list[str]:
         """Return the answer to each prompt about its picture, in order. If a batch needs too much memory, it is halved.
 
+        An answer is cut off after `MAX_NEW_TOKENS` tokens.
+
         Raises:
             ModelError: there is too little memory for a single picture.
         """
