@@ -40,8 +40,19 @@ _MIN_CONTRAST: Final = 4.0
 """The least standard deviation of luma for a fingerprint. Flatter pictures look the same in all videos."""
 
 
-def _bad(kind: VideoErrorKind, message: str) -> VideoPermanentError:
-    return VideoPermanentError(kind, message)
+_REPLACE: Final = "replace the file, or remove it from the project's sources"
+_FETCH_AGAIN: Final = "copy the file to its source again, or run `data-miner retry --kind {}` to download it again"
+_REMEDIES: Final = {
+    VideoErrorKind.EMPTY_FILE: _FETCH_AGAIN.format(VideoErrorKind.EMPTY_FILE.value),
+    VideoErrorKind.NOT_A_VIDEO: _REPLACE,
+    VideoErrorKind.NO_VIDEO_STREAM: _REPLACE,
+    VideoErrorKind.TRUNCATED: _FETCH_AGAIN.format(VideoErrorKind.TRUNCATED.value),
+    VideoErrorKind.UNDECODABLE: "convert the file if a player can play it, or replace it",
+}
+
+
+def _bad(kind: VideoErrorKind, problem: str, remedy: str = "") -> VideoPermanentError:
+    return VideoPermanentError(kind, f"{problem}; {remedy or _REMEDIES[kind]}")
 
 
 def _refuse_by_first_bytes(path: Path) -> None:
@@ -81,7 +92,8 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
         return _probe(path, max_pixels)
     except VideoPermanentError as error:
         if error.kind in _MAY_BE_CUT and file_end(path) is FileEnd.CUT:
-            raise _bad(VideoErrorKind.TRUNCATED, f"the file is cut off ({error})") from error
+            problem = str(error).rpartition("; ")[0]
+            raise _bad(VideoErrorKind.TRUNCATED, f"the file is cut off ({problem})") from error
         raise
 
 
@@ -98,13 +110,14 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
         if stream is None:
             raise _bad(VideoErrorKind.NO_VIDEO_STREAM, "the file has no video stream")
         if stream.codec_context is None:
-            raise _bad(VideoErrorKind.UNDECODABLE, "the codec of the video is not supported; re-encode the video")
+            remedy = "re-encode the video, for example as H.264"
+            raise _bad(VideoErrorKind.UNDECODABLE, "the codec of the video is not supported", remedy)
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
             raise _bad(
                 VideoErrorKind.LIMIT_EXCEEDED,
-                f"frames of {width}x{height} exceed platform.downloading.max_pixels={max_pixels}; raise the limit to "
-                "accept them",
+                f"frames of {width}x{height} exceed platform.downloading.max_pixels={max_pixels}",
+                "raise the limit to accept them",
             )
         try:
             return _prove(path, container, stream)

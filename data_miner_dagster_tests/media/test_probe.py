@@ -17,6 +17,7 @@ PIXELS = 10**7
 def kind_of(path: Path, max_pixels: int = PIXELS) -> VideoErrorKind:
     with pytest.raises(VideoPermanentError) as error:
         probe_video(path, max_pixels=max_pixels)
+    assert str(error.value).count("; ") == 1  # one remedy, even if one error is the cause of another
     return error.value.kind
 
 
