@@ -122,7 +122,7 @@ class RayRunLauncher(_RayRunLauncher):
             except _errors() as error:
                 raise TransientError(
                     f"the Ray cluster at {self.address} does not accept runs ({_first_line(error)}); check that "
-                    "it is running, and that run_launcher.config.ray.address in dagster.yaml is its dashboard"
+                    "it is running, and that its dashboard is at this address (run_launcher.config.ray.address)"
                 ) from error
 
     @contextmanager
