@@ -108,7 +108,8 @@ def forecast_of(videos: Sequence[ListedVideo], rates: Rates, limits: Mapping[str
     seconds = [seconds_of(video, rates) for video in videos]
     fresh = [video for video in videos if not video.has_file]
     by_site = Counter(video.site for video in fresh if video.site is not None)
-    days = {site: limits[site].days(number) for site, number in sorted(by_site.items()) if site in limits}
+    known = {site: limits[site].days(number) for site, number in sorted(by_site.items()) if site in limits}
+    days = {site: number for site, number in known.items() if number > 0}  # a site may be exempt from all limits
     slowest = max(days, key=lambda site: days[site], default=None)
     num_frames = sum(seconds) * rates.frames_per_second.value
     new_frames = (

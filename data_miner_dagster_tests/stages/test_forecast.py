@@ -59,6 +59,11 @@ def test_site_limits__the_tightest_counts(limits: SiteLimits, days: float) -> No
     assert limits.days(6000) == pytest.approx(days)
 
 
+def test_forecast_of__a_site_without_limits_is_not_the_slowest() -> None:
+    found = forecast_of([ListedVideo("127.0.0.1")], RATES, {"127.0.0.1": SiteLimits()})
+    assert (found.num_requests > 0, found.days, found.slowest_site) == (True, 0.0, None)
+
+
 def test_origins_of__what_is_a_default_is_said() -> None:
     assert origins_of(RATES)["default"] == ["images_per_frame", "boxes_per_image"]
     assert list(origins_of(DEFAULT_RATES)) == ["default"]
