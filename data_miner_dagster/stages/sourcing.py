@@ -12,6 +12,7 @@ from data_miner_dagster.domain.reasons import RejectionRule
 from data_miner_dagster.domain.records import Rejection, RgbImage, VideoCandidate
 
 _HASHTAG: Final = re.compile(r"(?<![\w&])#(\w[\w\-]*)")
+_MOST_NAMED: Final = 5
 _BLACK: Final = 16
 """A storyboard tile is blank if its brightest pixel value is below this."""
 
@@ -144,7 +145,9 @@ def _by_words(candidate: VideoCandidate, rules: RulesConfig, is_complete: bool) 
     # If the listing came without a description, the page may still contain the word.
     can_judge = bool(text) and (is_complete or candidate.description is not None)
     if rules.required_words and can_judge and not any(_contains_word(text, word) for word in rules.required_words):
-        return f"contains none of {', '.join(map(repr, rules.required_words[:5]))}"
+        num_more = len(rules.required_words) - _MOST_NAMED
+        more = f" and {counted(num_more, 'more word')}" if num_more > 0 else ""
+        return f"contains none of {', '.join(map(repr, rules.required_words[:_MOST_NAMED]))}{more}"
     return None
 
 

@@ -105,6 +105,21 @@ def test_rejection_of__blocked_channels_by_name_or_id() -> None:
     assert rejection_of(candidate(channel="some channel 2"), RulesConfig(), blocklists) is None
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("ab", "contains none of 'a', 'b'"),
+        ("abcdef", "contains none of 'a', 'b', 'c', 'd', 'e' and 1 more word"),
+        ("abcdefg", "contains none of 'a', 'b', 'c', 'd', 'e' and 2 more words"),
+    ],
+)
+def test_rejection_of__counts_the_required_words_that_it_does_not_name(words: str, message: str) -> None:
+    rules = RulesConfig(required_words=tuple(words))
+    rejection = rejection_of(candidate(title="x", description=""), rules)
+    assert rejection is not None
+    assert rejection.message == message
+
+
 def test_hashtags_of__none() -> None:
     assert hashtags_of(candidate()) == frozenset()
 

@@ -21,7 +21,10 @@ _MOST_DESKS: Final = 4
 
 
 class Desk:
-    """The questions and answers of one project. Thread-safe."""
+    """The questions and answers of one project. Thread-safe.
+
+    Methods that read the project's tables raise a TransientError while the tables are being rewritten.
+    """
 
     def __init__(self, platform: Platform, project: str) -> None:
         self._platform = platform
