@@ -32,13 +32,13 @@ class RoomConfig(ConfigModel):
     """The `platform.room` section. None of these settings changes a frame, an annotation or a release."""
 
     quota: Annotated[SizeBytes, Field(gt=0)] | None = None
-    """The space that all files under the root may use: a number of bytes, or a size such as `200GB`. Downloads start
-    only while the root is below the quota, so it can exceed the quota by at most one video. null: there is no limit,
-    and nothing is removed to free space."""
+    """The space that all files under the root may use: a number of bytes, or a size such as `200GB`. A download starts
+    if the files, with the frames that are still expected, fill at most 90 % of the quota. Otherwise, `over_quota`
+    applies. null: there is no limit, and nothing is removed to free space."""
     over_quota: Literal["one_at_a_time", "wait"] = "one_at_a_time"
-    """The behaviour if the files that must stay (frames that projects need, tables, releases) exceed the quota.
-    `one_at_a_time`: download, extract and remove one video after another. `wait`: download nothing until there is
-    space."""
+    """The behaviour if the files that must stay (frames that projects need, tables, releases) leave no room for another
+    video under the quota. `one_at_a_time`: exceed the quota, and download, extract and remove one video after another.
+    `wait`: download nothing until there is space."""
     source_videos: Literal["always", "when_room", "until_extracted"] = "when_room"
     """How long to keep a video's file after its frames were extracted. `always`: forever. `when_room`: until the quota
     requires its space, the least recently changed video first. `until_extracted`: remove it immediately. A removed file

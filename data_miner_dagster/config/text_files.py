@@ -128,7 +128,7 @@ class _YamlShape:
         if self._num_repeated > _MAX_REPEATED_NODES:
             raise ConfigError(f"aliases stand for more than {_MAX_REPEATED_NODES:,} values; use fewer aliases")
         if self._num_nodes > _MAX_NODES:
-            raise ConfigError(f"the file contains more than {_MAX_NODES:,} values; put lists into separate files")
+            raise ConfigError(f"the file contains more than {_MAX_NODES:,} values; move some of them to another file")
 
     def _repeat(self, anchor: str | None) -> None:
         if anchor not in self._sizes:

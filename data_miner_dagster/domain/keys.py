@@ -34,8 +34,8 @@ def check_video_key(key: str) -> str:
     """
     if len(key) > MAX_KEY_LENGTH or ".." in key or key.endswith(".") or not _VIDEO_KEY.fullmatch(key):
         raise ConfigError(
-            f"the video key {key!r} is not valid; use '<extractor>-<id>' with at most {MAX_KEY_LENGTH} letters, "
-            "digits, '_', '-' and '.', an extractor in lower case, and without '..' or a final '.'"
+            f"the video key {key!r} is not valid; use '<extractor>-<id>', with the extractor in lower case, at most "
+            f"{MAX_KEY_LENGTH} letters, digits, '_', '-' and '.', and no '..' or final '.'"
         )
     return key
 

@@ -76,7 +76,8 @@ class CvatXml:
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, expat.ExpatError) as error:
             raise self._error(str(error)[:80]) from error
         except (LookupError, ValueError, ArithmeticError) as error:
-            raise self._error(f"{type(error).__name__}: {str(error)[:160]}") from error
+            kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+            raise self._error(f"{kind}{str(error)[:160]}") from error
 
     def _read(self, file: IO[bytes]) -> Iterator[XmlImage]:
         parser, handlers = expat.ParserCreate(), _Handlers(self)
@@ -147,7 +148,7 @@ class _Handlers:
         if tag == "image":
             width, height = int(values["width"]), int(values["height"])
             if min(width, height) < 1:
-                raise ValueError(f"an image has {width} by {height} pixels, namely {values['name']}")
+                raise ValueError(f"image {values['name']} has {width} by {height} pixels")
             self._image = XmlImage(int(values["id"]), values["name"], width, height)
         elif self._image is not None:
             self._start_in_image(self._image, tag, values)
@@ -156,7 +157,7 @@ class _Handlers:
         if tag == "box":
             x_min, y_min, x_max, y_max = (float(values[name]) for name in ("xtl", "ytl", "xbr", "ybr"))
             if not all(map(math.isfinite, (x_min, y_min, x_max, y_max))):
-                raise ValueError(f"a box has a corner that is not finite, in image {image.name}")
+                raise ValueError(f"image {image.name} has a box with a corner that is not finite")
             is_turned = float(values.get("rotation", 0)) != 0
             image.boxes.append(XmlBox(values["label"], (x_min, y_min, x_max, y_max), is_turned))
         elif tag == "tag":

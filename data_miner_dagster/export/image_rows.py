@@ -116,7 +116,7 @@ def _row_problems(row: Mapping[str, Any], image: ReleaseImage, columns: Sequence
     found_boxes = list(zip(objects["category"], corners, strict=True))
     yield from label_problems(image, image.labels, found_boxes, PIXEL_TOLERANCE)
     if objects["category_name"] != wanted["objects"]["category_name"]:
-        yield f"{image.file_name}: the class names {objects['category_name']} differ from its boxes"
+        yield f"{image.file_name}: the class names {objects['category_name']} differ from those of its boxes"
     for name in ("confidence", *columns):
         if objects.get(name) != wanted["objects"][name]:
             yield f"{image.file_name}: `{name}` of its boxes differs from the release"

@@ -65,7 +65,7 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
     except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:80]}"
         raise ConfigError(
-            f"{path} cannot be read ({why}); check its permissions, or restore the exported folder from a backup or "
+            f"{path} cannot be read ({why}); check its permissions, restore the exported folder from a backup, or "
             "write it again in the same way"
         ) from error
 

@@ -127,7 +127,7 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
         ("<annotations><image", "unclosed token|not well-formed"),
         ('<annotations><track id="0"></track></annotations>', "it has tracks, as in the formats for video"),
         (f"<annotations>{CVAT_IMAGE.format('<box/>')}</annotations>", "KeyError: 'xtl'"),
-        (f"<annotations>{CVAT_IMAGE.format('').replace('200', '0')}</annotations>", "an image has 0 by 100 pixels"),
+        (f"<annotations>{CVAT_IMAGE.format('').replace('200', '0')}</annotations>", "has 0 by 100 pixels"),
         (
             f"<annotations>{CVAT_IMAGE.format(CVAT_BOX).replace('80.00', 'nan')}</annotations>",
             "a corner that is not finite",

@@ -26,7 +26,7 @@ HUB_ROWS: dict[str, tuple[Callable[[list[Any]], object], str]] = {
     ),
     "swapped name": (
         lambda rows: rows[0]["objects"]["category_name"].reverse(),
-        r"train/files-a_000000.jpg: the class names \['bicycle', 'person'\] differ from its boxes",
+        r"train/files-a_000000.jpg: the class names \['bicycle', 'person'\] differ from those of its boxes",
     ),
     "missing class": (
         lambda rows: rows[0]["objects"]["category"].pop(),
