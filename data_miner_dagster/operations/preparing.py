@@ -1,4 +1,4 @@
-"""Embed the prompts of builds, and load the models of builds in this process, before their videos are ready.
+"""Embed the prompts of builds while their videos are being processed, and load models that this process will need.
 
 Belongs here: work that is the same for all videos and always needed. Does not belong here: decisions and results of
 stages. Only the vectors of prompts are stored, for reuse.

@@ -74,8 +74,8 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
             check_entry_available(found.entry)
             if found.fingerprint != fingerprint:
                 yield (
-                    f"the weights or settings of model {name} have changed since the release was built; use "
-                    "the earlier ones again"
+                    f"the weights or settings of model {name} have changed since the release was built; "
+                    "restore the earlier ones"
                 )
             elif not is_on_this_machine(found.entry):
                 # Imported here because only hub models need the hub's client.
@@ -106,7 +106,7 @@ def lacking_verifier(platform: Platform, config: ProjectConfig, models: Iterable
     if now.fingerprint != then[0]["fingerprint"]:
         yield (
             f"the model or parameters of verifier {name} have changed since the release was built, so its answers no "
-            "longer apply; use the earlier ones again"
+            "longer apply; restore the earlier model and parameters"
         )
 
 
@@ -139,12 +139,12 @@ def lacking_files(
         found = frames_identity(platform.layout, key)
         if found is None:
             remedy = remedy_for_image(project, key)
-            yield f"the frames of {key} are missing; restore them from a backup, or {remedy}"
+            yield f"the frames of {key} are missing; restore the frames from a backup, or {remedy}"
             continue
         if found.fingerprint != then["frames"]:
             yield (
                 f"the frames of {key} were extracted again after the release was built, from another file or with "
-                "different settings; restore them from a backup"
+                "different settings; restore the frames from a backup"
             )
             continue
         yield from _lacking_images(platform, project, key, left_out)

@@ -93,7 +93,7 @@ def test_rebuild_release__after_a_video_was_removed(living: LivingPlatform, tmp_
     plan = plan_rebuild(living, PROJECT, version="v001")
     (line,) = plan.lacks
     assert line.startswith(
-        "the frames of files-x2 are missing; restore them from a backup, or run `data-miner backfill"
+        "the frames of files-x2 are missing; restore the frames from a backup, or run `data-miner backfill"
     )
     with pytest.raises(DataMinerError, match="the frames of files-x2 are missing"):
         rebuild_release(living, plan, tmp_path / "out")
