@@ -91,6 +91,9 @@ class SequencesWriter:
     Args:
         release: the folder of the release.
         open_sequence: called with (split, video key) to open a sequence.
+
+    Raises:
+        DataMinerError: a table of tracks is damaged. `add` may also raise this, since it reads the tables.
     """
 
     def __init__(self, release: Path, open_sequence: Callable[[str, str], OpenSequence]) -> None:
