@@ -115,6 +115,9 @@ def prune_history(
 
     Returns:
         The removed amounts.
+
+    Raises:
+        sqlite3.DatabaseError: an SQLite file of the storage is damaged.
     """
     before = _stored_bytes(instance)
     run_ids = [run.run_id for run in _old_runs(instance, ours, now - older_than)]

@@ -291,7 +291,11 @@ def _location_of(entry: ModelEntry) -> tuple[str, str | None]:
 
 
 def _check_fetched(entry: ModelEntry) -> None:
-    """Ensure that the files of a model from a bucket are exactly those that its entry pins."""
+    """Ensure that the files of a model from a bucket are exactly those that its entry pins.
+
+    Raises:
+        ModelError: a pinned file is missing or differs, or there is another file.
+    """
     if not entry.folder.is_dir() or folder_checksums(entry.folder) != tuple(sorted(entry.files, key=_path_of)):
         raise ModelError(
             f"model {entry.name}: {entry.folder} does not contain exactly the pinned files; remove it if it exists, "

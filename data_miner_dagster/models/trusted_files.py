@@ -12,6 +12,7 @@ def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
 
     Raises:
         ModelError: the option is missing or contains another sha256.
+        OSError: the file cannot be read.
     """
     pinned = entry.options.get(option)
     actual = sha256_of_file(path)

@@ -74,7 +74,11 @@ class GroundingDinoDetector(BestPhraseDetector):
         return [*ids, int(self.tokenizer.sep_token_id)], spans
 
     def score(self, images: Sequence[RgbImage], prompts: Sequence[str]) -> list[ScoredBoxes]:
-        """Run one forward pass on images of equal size, and return one result per image."""
+        """Run one forward pass on images of equal size, and return one result per image.
+
+        Raises:
+            ConfigError: a phrase contains no words.
+        """
         import torch
 
         ids, spans = self.text_of(prompts)

@@ -208,8 +208,9 @@ def load_image_text(entry: ModelEntry, device: str) -> HubImageTextEncoder:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the checkpoint cannot be loaded, has another architecture or has unsupported image settings, or its
-            tokenizer does not match its network.
+        ModelError: the checkpoint cannot be loaded, has another architecture or has unsupported image settings, its
+            tokenizer does not match its network, or the CPU backend is not installed or cannot run the network.
+        OSError: the model cache, which stores the graph for a CPU backend, cannot be written.
     """
     family = _FAMILIES[entry.architecture]
     checkpoint = _open_checkpoint(entry, device, model_types=(family.model_type,), image=family.image)
@@ -234,8 +235,9 @@ def load_dino(entry: ModelEntry, device: str) -> HubImageEncoder:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the checkpoint cannot be loaded, has another architecture or has unsupported image settings, or the
-            pooling is unknown.
+        ModelError: the checkpoint cannot be loaded, has another architecture or has unsupported image settings, the
+            pooling is unknown, or the CPU backend is not installed or cannot run the network.
+        OSError: the model cache, which stores the graph for a CPU backend, cannot be written.
     """
     types = ("dinov2", "dinov2_with_registers", "dinov3_vit")
     checkpoint = _open_checkpoint(entry, device, model_types=types)

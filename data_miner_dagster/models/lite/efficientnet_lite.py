@@ -101,6 +101,7 @@ class EfficientNetLite0:
 
         Raises:
             ModelError: the file is missing or does not belong to this network.
+            OSError: the model cache cannot be written.
         """
         path = folder / WEIGHTS_FILE_NAME
         if not path.is_file():

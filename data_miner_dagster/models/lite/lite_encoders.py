@@ -199,6 +199,7 @@ def load_efficientnet(entry: ModelEntry, _device: str) -> LiteEfficientNetEncode
 
     Raises:
         ModelError: the model's package has not been fetched, or a file does not match its pin.
+        OSError: the model cache cannot be written.
     """
     return LiteEfficientNetEncoder(entry, EfficientNetLite0.load(package_folder(EFFICIENTNET_LITE0)))
 
@@ -208,6 +209,7 @@ def load_conse(entry: ModelEntry, _device: str) -> LiteConseEncoder:
 
     Raises:
         ModelError: one of the model's packages has not been fetched, or a file does not match its pin.
+        OSError: the model cache cannot be written.
     """
     detector = YoloV3Tiny.load(package_folder(YOLOV3_TINY))
 
