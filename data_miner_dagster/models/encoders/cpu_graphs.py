@@ -52,6 +52,7 @@ def write_graph(
     """Write `vectors_of`, which calls `network`, to the file `to` as a graph that maps `images` to `vectors`.
 
     `images` is (N, H, W, 3) uint8, of the size `input_wh`, and `vectors` is (N, D). The error message names `model`.
+    The call may change the network, which should not be used for anything else afterwards.
 
     Raises:
         ModelError: the network cannot be exported as a graph.
