@@ -61,15 +61,21 @@ def read_truth(path: Path) -> Truth:
     """Return the ground truth in a COCO file or a YOLO folder. `path` is the file, the folder, or its YAML file.
 
     Raises:
-        ConfigError: the file does not exist, or is not in COCO's or YOLO's format.
+        ConfigError: a file does not exist, cannot be read, or is not in COCO's or YOLO's format.
     """
-    if path.is_dir():
-        return _read_yolo(path, path / _YOLO_DATA)
-    if path.suffix.lower() in (".yaml", ".yml"):
-        return _read_yolo(path.parent, path)
-    if not path.is_file():
-        raise ConfigError(f"ground truth {path} does not exist; give a COCO file, a YOLO folder, or `reviewed`")
-    return _read_coco(path)
+    try:
+        if path.is_dir():
+            return _read_yolo(path, path / _YOLO_DATA)
+        if path.suffix.lower() in (".yaml", ".yml"):
+            return _read_yolo(path.parent, path)
+        if not path.is_file():
+            raise ConfigError(f"ground truth {path} does not exist; give a COCO file, a YOLO folder, or `reviewed`")
+        return _read_coco(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError(
+            f"{error.filename or path} cannot be read ({why}); check the path and its permissions"
+        ) from error
 
 
 # --- COCO ---

@@ -121,6 +121,12 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
     (tmp_path / "labels" / "val" / "picture0.txt").write_bytes(b"\xff")
     with pytest.raises(ConfigError, match=r"picture0\.txt is not UTF-8 text; save it as UTF-8"):
         evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
+    (tmp_path / "labels" / "val" / "picture0.txt").unlink()
+    (tmp_path / "labels" / "val" / "picture0.txt").symlink_to(tmp_path / "nowhere.txt")
+    with pytest.raises(
+        ConfigError, match=r"picture0\.txt cannot be read \(No such file or directory\); check the path"
+    ):
+        evaluate_boxes(platform, "cyclists", truth=str(tmp_path))
 
 
 def test_evaluate_boxes__what_people_judged(platform: Platform) -> None:
