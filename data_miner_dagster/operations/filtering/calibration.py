@@ -81,8 +81,8 @@ def write_questions(
         ConfigError: the project does not exist, a threshold is given per encoder, but not for the current one, or an
             exemplar or the file of earlier answers cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds and
-            `restart` is not set.
+            threshold, or `restart` is not set and the plan of the earlier rounds is damaged, or the prompts' thresholds
+            have changed by different amounts since.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     with platform.hold_project(project):
@@ -142,7 +142,8 @@ def find_threshold(
             missing or contains an invalid answer, a threshold is given per encoder, but not for the current one, or an
             exemplar cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds.
+            threshold, the plan of the earlier rounds is damaged, or the prompts' thresholds have changed by different
+            amounts since.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     _check_goal(goal, wanted)

@@ -71,8 +71,8 @@ def plan_calibration(
 
     Raises:
         ConfigError: a threshold is given per encoder, but not for the current one, or an exemplar cannot be read.
-        DataMinerError: no frame's decision depends on the threshold, or the prompts' thresholds have changed by
-            different amounts since the earlier rounds and `restart` is not set.
+        DataMinerError: no frame's decision depends on the threshold, or `restart` is not set and the plan of the
+            earlier rounds is damaged, or the prompts' thresholds have changed by different amounts since.
     """
     if not len(frames.headroom):
         raise DataMinerError(
@@ -97,8 +97,8 @@ def open_calibration(
         ConfigError: the project does not exist, a threshold is given per encoder, but not for the current one, or an
             exemplar cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or the prompts' thresholds have changed by different amounts since the earlier rounds and
-            `restart` is not set.
+            threshold, or `restart` is not set and the plan of the earlier rounds is damaged, or the prompts' thresholds
+            have changed by different amounts since.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)
@@ -128,16 +128,21 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     Return None if there were no earlier rounds, or if their encoder, prompts or exemplars differ from the current ones.
 
     Raises:
-        DataMinerError: the prompts' thresholds have changed by different amounts, so no single shift can adapt the
-            strata.
+        DataMinerError: the plan's file is damaged, or the prompts' thresholds have changed by different amounts, so no
+            single shift can adapt the strata.
     """
     path = platform.layout.calibration_plan(config.name)
     if not path.is_file():
         return None
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    if plan["scale"] != scale_fingerprint(platform, config.name, config.filtering):
+    again = f"run `data-miner calibrate {config.name} --restart` to start over"
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        scale, asked_at, inner_edges = plan["scale"], plan["thresholds"], plan["inner_edges"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise DataMinerError(f"{path} is damaged; {again}") from error
+    if scale != scale_fingerprint(platform, config.name, config.filtering):
         return None
-    words, asked_at = config.shown.text, plan["thresholds"]
+    words = config.shown.text
     moves = [
         asked_at.get(words(rule.text), asked_at.get(rule.text, 0.0)) - (rule.threshold or 0.0)
         for rule in rules.positive
@@ -145,9 +150,9 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
             f"the prompts' thresholds of {config.name!r} have changed by different amounts since calibration began; "
-            f"run `data-miner calibrate {config.name} --restart` to start over"
+            f"{again}"
         )
-    edges = np.array([-np.inf, *(edge + moves[0] for edge in plan["inner_edges"]), np.inf])
+    edges = np.array([-np.inf, *(edge + moves[0] for edge in inner_edges), np.inf])
     made_at = datetime.fromisoformat(plan["made_at"]) if "made_at" in plan else _LONG_AGO
     return Plan(edges, made_at, is_stored=True)
 

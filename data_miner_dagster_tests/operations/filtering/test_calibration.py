@@ -143,6 +143,16 @@ def test_find_threshold__answers_add_up_and_applying_it_keeps_the_plan(
     assert write_questions(platform, "pets", num_questions=200, restart=True).num_answered == 0
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}"])
+def test_write_questions__damaged_plan(platform: PlantedPlatform, content: str) -> None:
+    write_questions(platform, "pets", num_questions=40)
+    plan = platform.layout.calibration_plan("pets")
+    plan.write_text(content)
+    with pytest.raises(DataMinerError, match=r"plan\.json is damaged; run `data-miner calibrate pets --restart`"):
+        write_questions(platform, "pets", num_questions=40)
+    assert write_questions(platform, "pets", num_questions=40, restart=True).num_questions
+
+
 def test_find_threshold__junk_keeps_its_threshold(platform: PlantedPlatform, tmp_path: Path) -> None:
     save_project(platform, junk=["slide"])
     filter_project(platform, "pets")
