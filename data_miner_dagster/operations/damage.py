@@ -59,7 +59,9 @@ def find_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -
 
 
 def remove_damaged_files(layout: StorageLayout, *, video_key: str | None = None) -> list[Path]:
-    """Remove the damaged derived files under a root, or only those of one video. Return their paths.
+    """Remove the damaged derived files under a root. Return their paths.
+
+    If `video_key` is given, only the files of that video are examined.
 
     Files that cannot be read because of the disk or their permissions are kept. The removed files are recreated when
     they are needed. Workers may run at the same time: they replace files by renaming, and a file that was replaced in

@@ -57,7 +57,10 @@ logger = logging.getLogger(__name__)
 
 
 def windows_fingerprint(config: ExtractionConfig, video_sha256: str | None) -> str:
-    """Return the fingerprint of the pictures around a video's frames. It does not cover the pictures' times."""
+    """Return the fingerprint of the pictures around a video's frames. It does not cover the pictures' times.
+
+    `video_sha256` is the digest of the video's file, or None if the catalog does not have it.
+    """
     pictures = {"format": config.image_format, "quality": config.jpeg_quality}
     return fingerprint_of({"video": video_sha256, "pictures": pictures, "version": _WINDOWS_VERSION})
 

@@ -162,6 +162,9 @@ def picture_workers(config: ExtractionConfig) -> MediaWorkers:
 
 
 def media_workers(config: DownloadingConfig, pool: WorkerPool | None = None) -> MediaWorkers:
-    """Return workers for the videos and pictures of downloads and listings, limited by `platform.downloading`."""
+    """Return workers for the videos and pictures of downloads and listings, limited by `platform.downloading`.
+
+    `pool` is the pool to use, as in `MediaWorkers`, or None to create one.
+    """
     limits = WorkerLimits(config.max_wall_seconds, _VIDEO_CPU_SECONDS, config.limits.max_memory_bytes)
     return MediaWorkers(limits, max_pixels=config.max_pixels, pool=pool)
