@@ -44,7 +44,8 @@ def export_verdicts(
         ),
     ] = None,
     queue: Annotated[
-        ReviewQueue | None, typer.Option("--queue", help="With --for: the queue of frames to export. Default: unsure.")
+        ReviewQueue | None,
+        typer.Option("--queue", help="With --for: the queue to export, which must be about boxes. Default: unsure."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="With --for: export at most this many frames.")

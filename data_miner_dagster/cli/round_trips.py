@@ -22,6 +22,11 @@ def send(
     """Export the frames in a review queue to `to` for another annotation tool, and print how to import them again.
 
     If `queue` is None, it is the queue `unsure`. If `limit` is None, all frames in the queue are exported.
+
+    Raises:
+        ConfigError: the project does not exist, the tool or queue is not supported, or `to` cannot be used.
+        DataMinerError: the queue has no open question, an image is missing, or the export cannot be read back.
+        TransientError: the project's tables are being rewritten.
     """
     from data_miner_dagster.domain.verdicts import ReviewQueue
     from data_miner_dagster.operations.reviewing.sending import send_frames
@@ -54,6 +59,11 @@ def receive(
 
     `sent` is the folder, or `version` the release, that was sent. If both are None, the file must be the folder of its
     export, or be in it.
+
+    Raises:
+        ConfigError: the project, export or release does not exist, neither is given and the file is not in an export,
+            the export belongs to another project, or the file cannot be read as a file of a supported tool.
+        DataMinerError: the manifest of the release is damaged.
     """
     from data_miner_dagster.operations.reviewing.round_trips import find_sent, import_corrections
 
