@@ -221,5 +221,6 @@ def test_load_rules__a_blocklist_outside(tmp_path: Path, outside: Path) -> None:
     platform = make_platform(tmp_path)
     drop(platform.layout.project_files, rules=f"  rules: {{blocked_channels_file: '{outside / 'list.txt'}'}}")
     assert register_project_files(platform) == []
-    with pytest.raises(ConfigError, match=r"blocklist .* is outside"):
+    remedy = "move it into the watched folder, or add its folder to platform.storage.project_paths"
+    with pytest.raises(ConfigError, match=rf"blocklist .* is outside .*; {remedy}, which must then also list every"):
         load_rules(platform, "stranger")

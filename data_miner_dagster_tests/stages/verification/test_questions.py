@@ -75,3 +75,15 @@ def test_is_asked__both_ends_included() -> None:
 def test_endpoint_config__refuses(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         EndpointConfig.model_validate({"url": "https://host/v1", "model": "m", **settings})
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ("price_per_million_input_tokens", "price_per_million_output_tokens"),
+        ("price_per_million_output_tokens", "price_per_million_input_tokens"),
+    ],
+)
+def test_endpoint_config__names_the_price_that_is_missing(given: str, missing: str) -> None:
+    with pytest.raises(ValidationError, match=f"{given} is set, but {missing} is not; set both or neither"):
+        EndpointConfig.model_validate({"url": "https://host/v1", "model": "m", given: 1.0})
