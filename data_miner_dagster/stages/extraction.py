@@ -50,7 +50,10 @@ def _ticks(index: VideoIndex, times: Sequence[Fraction]) -> Int64Array:
 
 @dataclass(frozen=True, slots=True)
 class RegularTimes:
-    """`count` evenly spaced times, stored as three numbers because a file can claim to last for centuries."""
+    """`count` evenly spaced times in seconds.
+
+    They are stored as three numbers because a file can claim to last for centuries.
+    """
 
     start: Fraction
     step: Fraction
@@ -126,7 +129,10 @@ def _first_time(index: VideoIndex) -> Fraction:
 
 
 def _middles_of_shares(index: VideoIndex, num_shares: int) -> list[Fraction]:
-    """Return the middles of equal shares of the video. The last frame is assumed to last as long as the average."""
+    """Return the middles of equal shares of the video, in seconds.
+
+    The last frame is assumed to last as long as the average.
+    """
     num_frames = index.num_frames
     duration = (index.last_pts * index.time_base - _first_time(index)) * num_frames / max(1, num_frames - 1)
     return [_first_time(index) + duration * (2 * k + 1) / (2 * num_shares) for k in range(num_shares)]

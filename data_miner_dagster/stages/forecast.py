@@ -60,10 +60,10 @@ class ListedVideo:
 
 @dataclass(frozen=True, slots=True)
 class SiteLimits:
-    """The request limits of one site, from `platform.downloading.politeness`."""
+    """The limits on downloads from one site, from `platform.downloading.politeness`. A budget of None is no limit."""
 
-    hourly_budget: int | None = None
-    daily_budget: int | None = None
+    hourly_budget: int | None = None  # downloads in any 60 minutes
+    daily_budget: int | None = None  # downloads in any 24 hours
     seconds_between: float = 0.0  # seconds between the starts of two downloads, on average
 
     def days(self, num_downloads: int) -> float:

@@ -46,7 +46,7 @@ class Pool:
 class GroupLimit:
     """A maximum number of images for each group."""
 
-    group_of: IntArray  # (N,)
+    group_of: IntArray  # (N,) the number of each image's group, counting from 0
     limit: int
 
 

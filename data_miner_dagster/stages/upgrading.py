@@ -56,7 +56,10 @@ def describe_upgrade(
 
 
 def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: int) -> str | None:
-    """Return a line about videos with frames from earlier extraction versions, or None without such videos."""
+    """Return a line about videos with frames from earlier extraction versions, or None if there are no such videos.
+
+    `num_videos_by_version` counts them by the version that extracted their frames, and `current` is this version.
+    """
     if not num_videos_by_version:
         return None
     made = ", ".join(f"{number} by version {version}" for version, number in num_videos_by_version.items())

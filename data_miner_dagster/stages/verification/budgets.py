@@ -11,7 +11,7 @@ class PaidAnswers:
     """The number and the cost of the answers that a project has paid for so far."""
 
     number: int = 0
-    cost: float = 0.0
+    cost: float = 0.0  # in the currency of the endpoint's prices
     top_price: float | None = None
     """The highest price of an answer by the verifier in question, or None if no price of its answers is known."""
 
