@@ -96,7 +96,10 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def look(self) -> list[str]:
-        """Record alerts that have begun or ended, and send messages in a thread. Return the titles of new alerts."""
+        """Record alerts that have begun or ended, and send due messages in a thread.
+
+        Return the titles of the messages that this call has queued, about alerts that have begun or ended.
+        """
         targets = self._platform.config.alerts.targets
         told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
         if self._thread is None or not self._thread.is_alive():

@@ -223,7 +223,12 @@ class _Work:
         return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
 
     def store_file(self, path: Path) -> str:
-        """Store the content of a file, unless the place has it or this is a dry run. Return the content's sha256."""
+        """Store the content of a file, unless the place has it or this is a dry run. Return the content's sha256.
+
+        Raises:
+            FileNotFoundError: the file was removed.
+            ObjectChangedError: the file changed while it was being read.
+        """
         if path.stat().st_size <= _SMALL_BYTES:
             content = path.read_bytes()
             digest = sha256(content).hexdigest()

@@ -21,7 +21,13 @@ _MEGABYTE: Final = 1 << 20
 def encode_tasks(
     platform: Platform, tasks: Iterator[EmbeddingTask], role: EncoderRole, close: Callable[[EmbeddingTask], None]
 ) -> None:
-    """Run the frames of all tasks through the encoder. Pass each task to `close` after its last frame."""
+    """Run the frames of all tasks through the encoder. Pass each task to `close` after its last frame.
+
+    If an exception ends this, the claims of unfinished tasks are released.
+
+    Raises:
+        ModelError: the encoder is missing, or differs from the pinned one.
+    """
     config = platform.config.embedding
     batching = Batching(config.batch_size, config.decode_threads, config.max_batch_megabytes * _MEGABYTE)
     pictures = StoredPictures(platform.config.extraction)

@@ -58,7 +58,7 @@ class CalibratedThreshold:
     result: CalibrationResult
     encoder: str
     threshold_in_force: float  # the lowest of the positive thresholds
-    threshold: float | None
+    threshold: float | None  # the new value of that threshold
     settings: Mapping[str, object]
     num_unknown: int  # answers from files about frames that are not open, or no longer open
     num_not_sampled: int  # answers from other queues, which are not a random sample
