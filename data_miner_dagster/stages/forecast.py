@@ -60,7 +60,7 @@ class ListedVideo:
 
 @dataclass(frozen=True, slots=True)
 class SiteLimits:
-    """The limits on downloads from one site, from `platform.downloading.politeness`. A budget of None is no limit."""
+    """The limits on downloads from one site, from `platform.downloading.politeness`. None means no limit."""
 
     hourly_budget: int | None = None  # downloads in any 60 minutes
     daily_budget: int | None = None  # downloads in any 24 hours

@@ -59,7 +59,7 @@ class StorageLayout(PublishedLayout):
 
     @property
     def platform_file(self) -> Path:
-        """The file with the sampling settings that this root was created with."""
+        """The file with the platform settings that later commands reuse, such as `extraction` and `models`."""
         return self.root / "platform.json"
 
     @property
