@@ -7,6 +7,7 @@ import difflib
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -59,6 +60,21 @@ def describe_problems(error: ValidationError, model: type[BaseModel], unresolved
     num_more = len(shown) - MAX_PROBLEMS + max(0, len(outer) - _MAX_DESCRIBED)
     more = f"; and {num_more} more" if num_more > 0 else ""
     return "; ".join(shown[:MAX_PROBLEMS]) + more
+
+
+def stored_misfit(path: Path, error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """Return the message for stored settings of the platform that do not fit this version.
+
+    Args:
+        path: the file in the root that contains the settings.
+        error: the error raised by validating `model`.
+        model: the model that was validated.
+        prefix: the text to put before every key, such as "extraction.".
+    """
+    return (
+        f"{path} does not fit this version ({describe_problems(error, model, None, prefix)}); correct the file, or "
+        "remove it if the settings of the platform have not changed since the last run"
+    )
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:

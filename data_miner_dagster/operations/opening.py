@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from data_miner_dagster.config.environment import CONFIG_VARIABLE, PROFILE_VARIABLE, ROOT_VARIABLE
 from data_miner_dagster.config.loading import load_platform_config, resolve_root
 from data_miner_dagster.config.models import ModelsConfig, checked_profile
-from data_miner_dagster.config.problems import describe_problems
+from data_miner_dagster.config.problems import stored_misfit
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.platform import Platform, remembered_settings
@@ -56,10 +56,7 @@ def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | N
     try:
         settings = PlatformConfig.model_validate({**config.model_dump(mode="json"), **adopted})
     except ValidationError as error:
-        raise ConfigError(
-            f"{layout.platform_file} does not fit this version ({describe_problems(error, PlatformConfig, None)}); "
-            "correct the file, or remove it if the settings of the platform have not changed since the last run"
-        ) from None
+        raise ConfigError(stored_misfit(layout.platform_file, error, PlatformConfig)) from None
     if profile is None:
         return settings
     models = ModelsConfig.model_validate(

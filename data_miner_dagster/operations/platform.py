@@ -23,7 +23,7 @@ from data_miner_dagster.catalog.pending import record_bases
 from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.config.extraction import ExtractionConfig
-from data_miner_dagster.config.problems import describe_problems
+from data_miner_dagster.config.problems import describe_problems, stored_misfit
 from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, interpolations_of_snapshot
 from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError, DataMinerError
 from data_miner_dagster.domain.records import VideoOutcome
@@ -290,16 +290,14 @@ class Platform:
         with self._hold(f"project/{project}", wait_seconds) as claim, item_span("project", project), self.mending():
             yield claim
 
-    @contextmanager
-    def hold_shard(self, resource: str) -> Iterator[Claim]:
+    def hold_shard(self, resource: str) -> AbstractContextManager[Claim]:
         """Hold the claim `resource` (`OpenShard.resource` or `student/<project>`), without waiting for it.
 
         Raises:
             ClaimHeldError: another worker holds the claim.
             RunEndedError: the run was ended from outside.
         """
-        with self._hold(resource, 0) as claim:
-            yield claim
+        return self._hold(resource, 0)
 
     @contextmanager
     def _hold(self, resource: str, wait_seconds: float, stopping: threading.Event | None = None) -> Iterator[Claim]:
@@ -366,7 +364,7 @@ class Platform:
         """Compare the sampling settings with the settings stored in the root, then store `REMEMBERED_SECTIONS` there.
 
         Raises:
-            ConfigError: the settings differ, the stored settings cannot be read, or the root cannot be written to.
+            ConfigError: the settings differ, the stored ones cannot be read or used, or the root cannot be written to.
         """
         remembered = self.compare_sampling()
         in_force = self.config.model_dump(mode="json", include=set(REMEMBERED_SECTIONS))
@@ -378,14 +376,16 @@ class Platform:
         """Compare the sampling settings with the settings stored in the root. Return the stored settings.
 
         Raises:
-            ConfigError: the settings differ, or the stored settings cannot be read.
+            ConfigError: the settings differ, or the stored settings cannot be read or do not fit this version.
         """
         remembered = remembered_settings(self.layout)
         wanted = self.config.extraction.sampling_settings()
-        if "extraction" in remembered:
-            made_with = ExtractionConfig.model_validate(remembered["extraction"]).sampling_settings()
-        else:
-            made_with = wanted
+        try:
+            made_with = ExtractionConfig.model_validate(remembered.get("extraction", wanted)).sampling_settings()
+        except ValidationError as error:  # the settings in use may be those of a file, so nothing has read these yet
+            raise ConfigError(
+                stored_misfit(self.layout.platform_file, error, ExtractionConfig, "extraction.")
+            ) from None
         differing = [
             f"{name} is {wanted.get(name)!r}, was {made_with.get(name)!r}"
             for name in sorted(wanted.keys() | made_with.keys())

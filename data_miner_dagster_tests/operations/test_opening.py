@@ -79,3 +79,15 @@ def test_open_platform__sections_that_are_not_set_are_those_the_root_remembers(t
     config.write_text("platform: {extraction: {every_seconds: 3}}\n")
     given = open_platform(root, config)
     assert (given.config.extraction.every_seconds, given.config.models.profile) == (3, "lite")
+
+
+def test_compare_sampling__stored_settings_that_do_not_fit_beside_those_of_a_file(tmp_path: Path) -> None:
+    config = tmp_path / "platform.yaml"
+    config.write_text("platform: {extraction: {every_seconds: 3}}\n")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "platform.json").write_text('{"extraction": {"every_seconds": 3, "of_tomorrow": 1}}')
+    platform = open_platform(tmp_path / "root", config)
+    with pytest.raises(
+        ConfigError, match=r"platform\.json does not fit this version \(.*'of_tomorrow' in extraction is"
+    ):
+        platform.compare_sampling()
