@@ -59,6 +59,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     try:
         trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
         container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
+    except MemoryError:  # including libav's, which is also an FFmpegError
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise VideoPermanentError(
             VideoErrorKind.NOT_A_VIDEO, f"{path.name} is not a video file ({error}); {_DOWNLOAD_AGAIN}"

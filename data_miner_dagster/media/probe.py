@@ -85,6 +85,7 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
     Raises:
         VideoPermanentError: the file is not a complete video. The kind is EMPTY_FILE, NOT_A_VIDEO, NO_VIDEO_STREAM,
             TRUNCATED, UNDECODABLE or LIMIT_EXCEEDED.
+        MemoryError: there is too little memory to read or decode the file.
         OSError: the file is missing, or cannot be read.
     """
     _refuse_by_first_bytes(path)
@@ -100,6 +101,8 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
 def _probe(path: Path, max_pixels: int) -> ProbedVideo:
     try:
         container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
+    except MemoryError:  # including libav's, which is also an FFmpegError; it says nothing about the file
+        raise
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if _looks_like_video(path):
             why = f"the file begins like a video but cannot be opened ({getattr(error, 'strerror', None) or error})"
@@ -121,7 +124,9 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
             )
         try:
             return _prove(path, container, stream)
-        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError) as error:
             raise _bad(VideoErrorKind.UNDECODABLE, f"the video cannot be decoded ({error})") from error
 
 
@@ -197,6 +202,8 @@ def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise
         for packet in packets_in(container):
             reading.add(packet)
             is_decoded = is_decoded or (packet.stream is stream and any(True for _ in frames_in([packet], stream)))
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, OverflowError):
         return None
     return reading if is_decoded and promise.is_kept_by(reading) else None
@@ -250,6 +257,8 @@ def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) 
             shown = frame
             if number > _MAX_DECODE_PACKETS:
                 return None
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, OverflowError):
         return None
     if shown is None:

@@ -67,6 +67,17 @@ def test_probe__tables_that_promise_millions_of_samples(workers: MediaWorkers, t
     assert int(peak.split()[1]) << 10 < 3 * MEMORY
 
 
+def test_probe__a_good_file_for_which_memory_is_too_short_is_not_called_bad(tmp_path: Path) -> None:
+    large = make_clip(tmp_path / "large.mkv", num_frames=2, size=(7680, 4320), codec="mpeg4", options={"qscale": "31"})
+    with MediaWorkers(WorkerLimits(60, 60, 64 << 20), max_pixels=10**8) as workers:
+        with pytest.raises(VideoPermanentError) as failure:
+            workers.probe(large)
+        assert failure.value.kind is VideoErrorKind.LIMIT_EXCEEDED
+        assert "raise platform.downloading.limits.max_memory_bytes" in str(failure.value)
+    with MediaWorkers(WorkerLimits(60, 60, 2 << 30), max_pixels=10**8) as workers:
+        assert workers.probe(large).width == 7680
+
+
 @pytest.mark.parametrize(
     ("sent", "expected", "kind"),
     [
