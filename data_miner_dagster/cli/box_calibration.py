@@ -75,7 +75,7 @@ def show_box_calibration(
     if found.num_more or found.missed is None:
         wanted = ", ".join(f"{number} for {name}" for name, number in found.num_more.items())
         what = f"more verdicts are needed ({wanted})" if wanted else "verdicts on the random sample are needed"
-        echo(f"{what}; give them in `data-miner review {project}{said_again()}`")
+        echo(f"{what}; give them in `data-miner review {project}{said_again(with_config=True)}`")
 
 
 def _missed_line(found: "CalibratedBoxes") -> str:

@@ -77,7 +77,7 @@ def calibrate(
         return
     if precision is None and recall is None:
         sheet = write_questions(platform, project, num_questions=frames, restart=restart)
-        _show_sheet(sheet, f"{project}{said_again()}", as_json=as_json)
+        _show_sheet(sheet, f"{project}{said_again(with_config=True)}", as_json=as_json)
         return
     found = find_threshold(
         platform,

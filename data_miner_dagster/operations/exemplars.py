@@ -4,7 +4,6 @@ Belongs here: turning the paths in a project's configuration into files with a s
 embeddings of exemplars (prompts.py, models/detectors/), and their weight (stages/filtering/exemplars.py).
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -107,8 +106,8 @@ def _found(name: str, what: str, text: str, folder: Path, limits: ProjectLimits)
         raise ConfigError(f"{what} of {text!r}: {error}") from error
     except OSError as error:
         raise ConfigError(
-            f"{what} {folder / name} of {text!r} cannot be read ({os.strerror(error.errno or 0)}); correct the path or "
-            "the file's permissions"
+            f"{what} {folder / name} of {text!r} cannot be read ({error.strerror or error}); correct the path or the "
+            "file's permissions"
         ) from error
 
 

@@ -1,6 +1,5 @@
 """Export an existing release, or one format of it, to a folder outside the root."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Final
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.full_disks import is_disk_full
+from data_miner_dagster.domain.unwritable import unwritable_line
 from data_miner_dagster.export.codec import Destination, Expected
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
 from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES, WHOLE, Format
@@ -272,8 +272,7 @@ def check_export_folder(platform: Platform, to: Path) -> None:
         with tempfile.TemporaryFile(dir=to.absolute().parent):
             pass
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise ConfigError(f"{to} cannot be written to ({why}); choose another folder") from error
+        raise ConfigError(unwritable_line(to, error, "choose another folder")) from error
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -279,7 +279,7 @@ def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platfo
     with pytest.raises(ConfigError, match=r"is in the root's own folder releases; choose a folder outside it"):
         check_export_folder(released, released.layout.release_folder("cyclists", "v009"))
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot be written to \(File exists\); choose another folder"):
+    with pytest.raises(ConfigError, match=r"cannot be created or written to \(File exists\); choose another folder"):
         check_export_folder(released, tmp_path / "file" / "out")
-    with pytest.raises(ConfigError, match="cannot be written to"):
+    with pytest.raises(ConfigError, match="cannot be created or written to|is not writable|read-only"):
         check_export_folder(released, Path("/proc/nowhere/out"))
