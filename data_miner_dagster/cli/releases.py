@@ -74,7 +74,9 @@ def publish(
     project: ProjectArgument,
     to: Annotated[
         str,
-        typer.Option("--to", help="A place: s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>."),
+        typer.Option(
+            "--to", help="The destination: s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>."
+        ),
     ],
     version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
     withdraw: Annotated[

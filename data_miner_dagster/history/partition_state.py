@@ -150,8 +150,9 @@ def _keep_latest_checks(connection: Connection, run_id: str) -> None:
 
 
 def _as_json(run_id: str) -> str:
-    """Return a run id as it appears in an event's JSON.
+    """Return the entry `"run_id": "<id>"` as it appears in an event's JSON.
 
-    The id alone must not be replaced, since it may also occur elsewhere in the event, for example as a code version.
+    Callers replace the whole entry, since the id alone may also occur elsewhere in the event, for example as a code
+    version.
     """
     return f'"run_id": "{run_id}"'

@@ -76,7 +76,8 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
         if codec is None:
             raise VideoPermanentError(
                 VideoErrorKind.UNDECODABLE,
-                f"the video codec of {path.name} is not supported; re-encode the video, for example as H.264",
+                f"the video codec of {path.name} is not supported; re-encode the original video, for example as H.264, "
+                "and add the new file as a local source",
             )
         if max_pixels is not None and codec.width * codec.height > max_pixels:
             raise VideoPermanentError(

@@ -34,7 +34,7 @@ def bucket_url(text: str) -> ObjectUrl:
     """Parse the address of a bucket, or of a place in a bucket, that a user wrote.
 
     Raises:
-        ConfigError: `text` is not a valid address, or its protocol is not one of a bucket.
+        ConfigError: `text` is not a valid address, or its protocol is not one of `BUCKET_PROTOCOLS`.
     """
     try:
         url = ObjectUrl.parse(text)

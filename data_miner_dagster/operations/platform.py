@@ -264,10 +264,10 @@ class Platform:
         wait_seconds: float = CLAIM_WAIT_SECONDS,
         stopping: threading.Event | None = None,
     ) -> Iterator[Claim]:
-        """Hold a video's claim, which all stages share. Stop waiting for it once `stopping` is set.
+        """Hold a video's claim, which all stages share, and remove derived files that the block finds damaged.
 
         Raises:
-            ClaimHeldError: another worker still holds the claim after `wait_seconds`, or when `stopping` is set.
+            ClaimHeldError: another worker still holds the claim after `wait_seconds`, or once `stopping` is set.
             RunEndedError: the run was ended from outside.
         """
         with (

@@ -1,4 +1,7 @@
-"""Decide whether a download may start now. Disk space, the root's quota or the site may delay it."""
+"""Decide whether a download may start, and whether its failure counts against its video or postpones it.
+
+Disk space or the root's quota may delay a start. A failure that concerns the whole site does not count.
+"""
 
 import shutil
 from datetime import datetime, timedelta

@@ -3,7 +3,6 @@
 A job verifies a video, decodes a picture, or writes a folder of frames or windows.
 """
 
-import errno
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -15,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_miner_dagster.domain.errors import UnreadableImageError, VideoTransientError
+from data_miner_dagster.domain.errors import UnreadableImageError
+from data_miner_dagster.domain.full_disks import disk_full_is_the_videos
 from data_miner_dagster.domain.json_records import from_json
-from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.foreign_pictures import see_picture, small_picture
 from data_miner_dagster.media.images import read_stored_image, read_stored_image_reduced
 from data_miner_dagster.operations.extraction.folder import make_frame_folder
@@ -30,35 +29,22 @@ from data_miner_dagster.workers.serving import Job, serve
 Decoded = tuple[npt.NDArray[np.uint8], dict[str, Any]]
 """Decoded pixels, and facts about the picture for the answer."""
 
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
 
 def _make(arguments: dict[str, Any]) -> dict[str, Any]:
     job = from_json(FrameFolderJob, arguments)
-    try:
+    with disk_full_is_the_videos(job.folder):
         if job.picture_paths:
             # The module imports the catalog, which no other job needs and which would slow down every worker's start.
             from data_miner_dagster.operations.extraction.importing import import_frame_folder
 
             return asdict(import_frame_folder(job))
         return asdict(make_frame_folder(job))
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise VideoTransientError(
-            VideoErrorKind.DISK_FULL, f"there is no space left for frames ({error}); free some space"
-        ) from error
 
 
 def _store_windows(arguments: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return asdict(store_windows(from_json(WindowsJob, arguments)))
-    except OSError as error:
-        if error.errno not in _NO_SPACE:
-            raise
-        raise VideoTransientError(
-            VideoErrorKind.DISK_FULL, f"there is no space left for windows ({error}); free some space"
-        ) from error
+    job = from_json(WindowsJob, arguments)
+    with disk_full_is_the_videos(job.folder):
+        return asdict(store_windows(job))
 
 
 def _see(arguments: dict[str, Any]) -> Decoded:

@@ -1,4 +1,4 @@
-"""Export an existing release, or one format of it, to a folder outside the root."""
+"""Export an existing release, or one format of it, to a folder outside the root's own folders."""
 
 import shutil
 import tempfile
@@ -224,13 +224,14 @@ def _write_images(format: Format, to: Destination, images: Iterator[ReleaseImage
 
 @contextmanager
 def _export_folder(to: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `to` when the block ends.
+    """Yield a temporary folder. It becomes `to` if the block ends without an exception, and is removed otherwise.
 
     A folder left behind by a killed export is removed first.
 
     Raises:
         ConfigError: another export is writing to `to`, or `to` exists and is not empty.
         DataMinerError: the disk is full.
+        OSError: the folder cannot be written for another reason.
     """
     try:
         with only_atomic_folder(to) as folder:

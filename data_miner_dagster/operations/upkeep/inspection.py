@@ -285,7 +285,10 @@ def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
 
 
 def _unfinished_exports(platform: Platform) -> Iterator[Finding]:
-    """Yield a finding for each folder left behind by a killed export. The project's next export would remove it too."""
+    """Yield a finding for each folder that a killed export to a bucket or hub left in the root.
+
+    The project's next such export in a single format would remove it too.
+    """
     for unfinished in find_unfinished_exports(platform):
         yield Finding(
             Discrepancy.PARTIAL,

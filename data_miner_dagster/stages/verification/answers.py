@@ -17,9 +17,9 @@ _DECODER: Final = json.JSONDecoder()
 def answer_of(text: str) -> BoxAnswer:
     """Return the verdict and reason in a verifier's answer.
 
-    They are read from the JSON object in the text that has the required form. Models may put this object in quotes or
-    write their reasoning before it. If several such objects have the same verdict, the last one counts. Without such an
-    object, or with contradictory ones, the verdict is `CANNOT_TELL`.
+    They are read from the JSON object of the required form in the last 20,000 characters of the text. Models may put
+    this object in a code block or write their reasoning before it. If several such objects have the same verdict, the
+    last one counts. Without such an object, or with contradictory ones, the verdict is `CANNOT_TELL`.
     """
     found = [answer for thing in _objects(text[-_MAX_TEXT:]) if (answer := _answer_in(thing)) is not None]
     if len({answer.verdict for answer in found}) == 1:

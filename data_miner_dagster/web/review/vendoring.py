@@ -39,10 +39,11 @@ def read_manifest() -> Vendored:
 
 
 def fetch(vendored: Vendored, folder: Path) -> None:
-    """Download the package with npm, and write its files to `folder`.
+    """Download the package with npm, and write the files that the manifest names to `folder`.
 
     Raises:
-        DataMinerError: npm is missing or fails, or a checksum differs. No file in `folder` has been changed.
+        DataMinerError: npm is missing or fails, a checksum differs, or the archive lacks a file that the manifest
+            names. No file in `folder` has been changed.
     """
     npm = shutil.which("npm")
     if npm is None:
@@ -51,12 +52,13 @@ def fetch(vendored: Vendored, folder: Path) -> None:
         )
     with tempfile.TemporaryDirectory() as scratch:
         name = f"{vendored.package}@{vendored.version}"
-        packed = subprocess.run([npm, "pack", "--silent", name], cwd=scratch, capture_output=True, check=False)  # noqa: S603
+        packed = subprocess.run([npm, "pack", "--loglevel=error", name], cwd=scratch, capture_output=True, check=False)  # noqa: S603
         archives = list(Path(scratch).glob("*.tgz"))
         if packed.returncode != 0 or len(archives) != 1:
+            reason = packed.stderr.decode(errors="replace").strip()[-300:] or f"exit status {packed.returncode}"
             raise DataMinerError(
-                f"`npm pack {name}` failed ({packed.stderr.decode(errors='replace').strip()[-300:]}); check the "
-                f"network and {_MANIFEST_NAME}"
+                f"`npm pack {name}` failed ({reason}); check the network, and the package and version in "
+                f"{_MANIFEST_NAME}"
             )
         contents = unpack(vendored, archives[0])
     for file_name, content in contents.items():
@@ -64,17 +66,21 @@ def fetch(vendored: Vendored, folder: Path) -> None:
 
 
 def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
-    """Return the files of an archive by name, after verifying the archive and each file.
+    """Return the manifest's files from an archive, by their names in the manifest, after verifying all checksums.
 
     Raises:
-        DataMinerError: a checksum differs from the manifest.
-        KeyError: the archive has no member with a name in the manifest.
+        DataMinerError: a checksum differs from the manifest, or the archive lacks a file that the manifest names.
     """
     _check(archive.name, hashlib.sha512(archive.read_bytes()).hexdigest(), vendored.archive_sha512)
     contents = {}
     with tarfile.open(archive) as packed:
         for name, file in vendored.files.items():
-            member = packed.extractfile(file["member"])
+            try:
+                member = packed.extractfile(file["member"])
+            except KeyError:
+                raise DataMinerError(
+                    f"{archive.name} does not contain {file['member']}; correct the name in {_MANIFEST_NAME}"
+                ) from None
             assert member is not None  # a folder with that name would change the archive's checksum
             contents[name] = member.read()
             _check(name, hashlib.sha256(contents[name]).hexdigest(), file["sha256"])

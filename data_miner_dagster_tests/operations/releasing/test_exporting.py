@@ -281,5 +281,5 @@ def test_check_export_folder__the_roots_own_and_unwritable_ones(released: Platfo
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot be created or written to \(File exists\); choose another folder"):
         check_export_folder(released, tmp_path / "file" / "out")
-    with pytest.raises(ConfigError, match="cannot be created or written to|is not writable|read-only"):
+    with pytest.raises(ConfigError, match=r"cannot be created or written to|is not writable|read-only"):
         check_export_folder(released, Path("/proc/nowhere/out"))

@@ -31,6 +31,9 @@ def test_unpack__takes_nothing_else(tmp_path: Path) -> None:
         unpack(vendored, archive)
     known = replace(vendored, archive_sha512=hashlib.sha512(archive.read_bytes()).hexdigest())
     assert unpack(known, archive).keys() == vendored.files.keys()
+    renamed = {name: {**file, "member": "package/dist/new.js"} for name, file in vendored.files.items()}
+    with pytest.raises(DataMinerError, match=r"annotorious\.tgz does not contain package/dist/new\.js; correct"):
+        unpack(replace(known, files=renamed), archive)
     changed = {name: {**file, "sha256": "0" * 64} for name, file in vendored.files.items()}
     with pytest.raises(DataMinerError, match=r"annotorious\.js is not the file that was reviewed"):
         unpack(replace(known, files=changed), archive)
