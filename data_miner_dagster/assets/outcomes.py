@@ -115,8 +115,9 @@ def one_line_failures(context: StepContext) -> Iterator[None]:
 
 
 def failure_of(error: Exception) -> dg.Failure:
-    """Return a one-line step failure whose metadata has the error's class name and, for an outage, the outage's kind.
+    """Return a one-line step failure.
 
+    Its metadata has the error's class name (TransientError if a disk is full) and, for an outage, the outage's kind.
     If the catalog is unreachable, this event is the planner's only source of the reason for the failure.
     """
     line, kind = fault_of(error).line, type(error)

@@ -263,7 +263,8 @@ class Database:
             reason = str(error.orig).splitlines()[0]
             url = self.engine.url.render_as_string(hide_password=True)
             raise TransientError(
-                f"the catalog {url} cannot be opened ({reason}); check its path, server and permissions"
+                f"the catalog {url} cannot be opened ({reason}); check that the server is running, and the host, port, "
+                "database, user and password in the URL"
             ) from None
 
     def reclaim_space(self) -> bool:

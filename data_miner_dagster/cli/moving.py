@@ -57,9 +57,12 @@ def migrate_to(
         if moved is None or not moved.is_in_use:
             moved = _copy(platform, url, target, moved, dry_run=dry_run)
         elif (moved.url, moved.needs_password) != _kept_url(url):
+            began = f"the move of the catalog of {platform.root} to {moved.url} began on {moved.since}"
+            is_over = moved.state is MoveState.MOVED
             raise ConfigError(
-                f"the catalog of {platform.root} was moved to {moved.url} on {moved.since}; if that move was "
-                "interrupted, give the same URL again to finish it"
+                f"{began} and is complete; only SQLite catalogs can be moved"
+                if is_over
+                else f"{began} and was interrupted; run the command again with that URL"
             )
         if moved is None or dry_run:
             return
@@ -258,7 +261,10 @@ def _tell_counts(what: str, num_rows: dict[str, int]) -> None:
 
 
 def _tell(moved: "MovedCatalog") -> None:
-    echo(f"the catalog is in {moved.url}; remove the folders named before_postgresql once you no longer need them")
+    echo(
+        f"the catalog is in {moved.url}; the earlier SQLite files are in folders named before_postgresql, in the root "
+        "and in DAGSTER_HOME; remove them once you are sure that you will not go back"
+    )
     if moved.needs_password:
         echo(
             f"the URL's password is not stored; set {CATALOG_URL_VARIABLE} to the whole URL for all commands and "

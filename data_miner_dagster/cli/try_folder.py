@@ -307,7 +307,11 @@ def try_filter_command(
         typer.Option("--junk", help="A description of images to always drop, even if they match --positive."),
     ] = None,
     template: Annotated[
-        list[str] | None, typer.Option("--template", help='A template for prompts, such as "a photo of {}".')
+        list[str] | None,
+        typer.Option(
+            "--template",
+            help='A template for prompts, such as "a photo of {}"; may be repeated. Default: those of --config, or {}.',
+        ),
     ] = None,
     threshold: Annotated[
         float | None,

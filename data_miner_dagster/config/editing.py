@@ -7,7 +7,7 @@ import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
 
-_BY_HAND: Final = "change the settings by hand"
+_BY_HAND: Final = "run the command again without --write, and add the settings that it prints by hand"
 
 
 def one_line_yaml(value: object) -> str:
@@ -40,7 +40,7 @@ def _with_setting(text: str, section: str, name: str, value: object) -> str:
         if key.value == name:
             return text[: node.start_mark.index] + one_line_yaml(value) + text[_end_of(node) :]
     if not found.value:
-        raise ConfigError(f"the file has an empty section `{section}`; {_BY_HAND}")
+        raise ConfigError(f"the section `{section}` is empty; {_BY_HAND}")
     first, _ = found.value[0]
     start = first.start_mark.index
     setting = f"{name}: {one_line_yaml(value)}"

@@ -255,7 +255,10 @@ def _one_line(path: Path) -> Iterator[None]:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
-        raise ConfigError(f"{path} cannot be parsed ({type(error).__name__}); {_SCHEMA_HINT}") from None
+        raise ConfigError(
+            f"{path} cannot be parsed ({type(error).__name__}); undo recent changes until it can be, and report the "
+            "problem"
+        ) from None
 
 
 def _with_text_keys(content: object) -> _Content:

@@ -1,6 +1,6 @@
 """The record of the cost of work, which meters fill, the catalog stores and reports sum up."""
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
@@ -66,6 +66,6 @@ def measured_from_told(told: Mapping[str, object]) -> Measured:
     known: dict[str, int | float] = {}
     for name in AMOUNTS:
         value = told.get(name)
-        if isinstance(value, int | float) and math.isfinite(value) and value >= 0:
+        if isinstance(value, int | float) and 0 <= value <= sys.float_info.max:  # False for NaN
             known[name] = float(value) if name.endswith("_seconds") else int(value)
     return Measured(**known)  # type: ignore[arg-type]

@@ -44,8 +44,8 @@ class Histogram:
 class HistogramCounts:
     """Counts of values in bins of equal width between two bounds, with one row per series.
 
-    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. Bounds
-    are equal if, for example, both the threshold and the largest cosine are 1.0.
+    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. They are
+    equal in, for example, a histogram of duplicates' cosines from the threshold to 1.0 if the threshold is 1.0.
     """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:

@@ -212,8 +212,8 @@ def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise
 def _is_missing(promise: _Promise, reading: Reading, path: Path, end: FileEnd) -> bool:
     """Return whether the file is damaged, given that its readable content ends before the time in its header.
 
-    It is damaged if content was cut off or cannot be read. If the header merely promises too much, the file has the
-    right length, and its unread part is too small for the missing content.
+    It is damaged if it was cut off, if its structure does not state its length, or if its unread part is large enough
+    to hold the missing content. Otherwise the header merely promises too much.
     """
     if end is not FileEnd.WHOLE:
         return True

@@ -144,7 +144,7 @@ class Platform:
 
     @property
     def has_catalog(self) -> bool:
-        """True if the catalog is on a server, or its SQLite file exists under the root. The catalog is not opened."""
+        """True if a catalog URL is set, or the SQLite file under the root exists. The catalog is not opened."""
         return self.catalog_url is not None or self.layout.catalog_file.exists()
 
     @cached_property

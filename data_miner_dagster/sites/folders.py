@@ -122,7 +122,7 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
         is_first = False
         files, folders = list[Path](), list[Path]()
         for path in entries:
-            if not path.is_dir():
+            if not os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, False for what cannot be examined
                 files.append(path)
             elif not path.name.startswith("."):
                 (linked if path.is_symlink() else folders).append(path)

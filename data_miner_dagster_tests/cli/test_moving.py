@@ -125,7 +125,7 @@ def test_migrate_to__nothing_is_lost(run_command: RunCommand, platform: Platform
     assert [path.name for path in platform.layout.before_move.iterdir()] == ["catalog.sqlite"]
     assert not list((platform.root / "dagster_home" / "history").glob("**/*.db"))
     assert run_command("migrate-to", postgres_url, "--root", platform.root).stdout.startswith("the catalog is in ")
-    with pytest.raises(ConfigError, match="was moved to postgresql"):
+    with pytest.raises(ConfigError, match=r"to postgresql.* is complete; only SQLite"):
         run_command("migrate-to", f"{postgres_url}&application_name=other", "--root", platform.root)
 
 

@@ -43,7 +43,7 @@ def test_with_settings__a_new_one() -> None:
     [
         ("name: pets\n", "no section `filtering`"),
         ("", "no section"),
-        ("filtering: {}\n", "an empty section"),
+        ("filtering: {}\n", "is empty"),
         ("filtering: [a\n", "cannot be changed"),
         ("filtering: {positive_threshold: &t 0.3, other: *t}\n", "cannot be changed"),
         ("base: &b {positive_threshold: 0.3}\nfiltering:\n  <<: *b\n  positive: [a]\n", None),

@@ -39,6 +39,7 @@ def test_measured__sum_of_none_and_of_two() -> None:
 
 def test_measured_from_told__keeps_only_what_can_be_a_cost() -> None:
     told = {"num_requests": 2, "cpu_seconds": float("inf"), "wall_seconds": -1, "bytes_received": "many", "x": 1}
+    told |= {"num_boxes": 10**400, "num_frames": float("nan")}
     assert measured_from_told(told) == Measured(num_requests=2)
     assert set(Measured(*range(1, len(AMOUNTS) + 1)).told()) == set(AMOUNTS)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from av.format import ContainerFormat
 from data_miner_dagster.domain.errors import SourceError, VideoPermanentError
 from data_miner_dagster.domain.reasons import VideoErrorKind
 from data_miner_dagster.media.containers import CONTAINER_OPTIONS
+from data_miner_dagster.sites.folders import folders_below
 from data_miner_dagster.sites.local_files import (
     VIDEO_ENDINGS,
     fetch_local_file,
@@ -244,3 +245,17 @@ def test_fetch_local_file__empty_and_missing(tmp_path: Path) -> None:
     with pytest.raises(VideoPermanentError) as missing:
         fetch_local_file(tmp_path / "gone.mp4", tmp_path / "in", how="copy")
     assert missing.value.kind is VideoErrorKind.MISSING_FILE
+
+
+def test_folders_below__an_entry_that_cannot_be_examined(tmp_path: Path) -> None:
+    """The path of the last folder is longer than the system allows, but not the path of the folder that lists it."""
+    with chdir(tmp_path):
+        deepest = tmp_path
+        while len(str(deepest)) < 4000:
+            name = "d" * min(200, 4090 - len(str(deepest)) - 1)
+            Path(name).mkdir()
+            os.chdir(name)
+            deepest /= name
+        Path("e" * 100).mkdir()
+    found = dict(folders_below(tmp_path))
+    assert found[deepest] == [deepest / ("e" * 100)]

@@ -97,10 +97,15 @@ def _begun(layout: StorageLayout) -> str | None:
         return str(json.loads(layout.restoring.read_text(encoding="utf-8"))["snapshot"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError):
+    except OSError as error:
         raise ConfigError(
-            f"{layout.restoring}, the record of an interrupted restore, cannot be read; correct its permissions, or "
-            f"remove {layout.root} and restore again"
+            f"{layout.restoring}, the record of an interrupted restore, cannot be read ({error.strerror or error}); "
+            "correct its permissions"
+        ) from None
+    except (ValueError, LookupError, TypeError):
+        raise ConfigError(
+            f"{layout.restoring}, the record of an interrupted restore, is damaged; remove {layout.root} and restore "
+            "again"
         ) from None
 
 

@@ -156,6 +156,7 @@ def _present(platform: Platform, frames: pa.Table) -> pa.Table:
 
     Raises:
         VideosLeftOutError: the frames of some videos cannot be read.
+        OutageError, SystematicFaultError: all videos (at least three), or ten in a row, fail with the same error.
         DamagedFileError: the frame table of a video is damaged.
     """
     frames = frames.sort_by("frame_id").combine_chunks()

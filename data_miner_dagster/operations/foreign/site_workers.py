@@ -218,13 +218,13 @@ class SiteWorkers(PooledWorkers):
         limits = self._config.limits
         match error.which:
             case "wall":
-                return f"was still being read after {seconds:g} s, {name_of_time}"
+                return f"was still being read after {seconds:g} s, {name_of_time}; try again later"
             case "cpu":
                 what, limit = "CPU time", f"max_cpu_seconds ({limits.max_cpu_seconds:g})"
             case "memory":
                 what, limit = "memory", f"max_memory_bytes ({limits.max_memory_bytes})"
             case _:
-                return "contains more data than a worker may return"
+                return "contains more data than a worker may return; give an address that lists fewer videos"
         return (
             f"takes more {what} to read than platform.downloading.limits.{limit} allows; raise it if you trust the site"
         )

@@ -140,13 +140,14 @@ def find_sent(
     Args:
         platform: the platform of one root.
         project: the name of the project.
-        file: the returned file, or a folder of an export. If neither `folder` nor `version` is given, the export is
-            this folder, or the folder that contains the file.
+        file: the returned file or folder. If neither `folder` nor `version` is given, the export or release is this
+            folder, or the folder that contains the file.
         folder: the folder of the export or release that was sent.
         version: the version of the release that was sent. It takes precedence over `folder`.
 
     Raises:
-        ConfigError: the export or release does not exist, or neither is given and the file is not in an export.
+        ConfigError: the export or release does not exist, the export's header is damaged, or neither is given and the
+            file is in neither an export nor a release.
         DataMinerError: the manifest of the release is damaged.
     """
     if version is not None:

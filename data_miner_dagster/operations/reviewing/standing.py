@@ -129,7 +129,7 @@ class StandingKeeper:
         return facts
 
     def _met_boxes(self) -> Int64Array:
-        """Return the rows of the detected boxes that have a verdict."""
+        """Return the rows of the detected boxes with a verdict, and of those that a box stated by a verdict absorbs."""
         found = [_NO_ROWS]
         for code, frame in self._judged.items():
             met = sorted(set(range(len(frame.found))) - frame.open_positions)
