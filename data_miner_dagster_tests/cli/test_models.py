@@ -61,7 +61,7 @@ def test_fetch__says_which_models_were_fetched_and_which_were_not(
             *(f"{name} is in {tmp_path}" for name in ("siglip2-so400m", "dinov2-base", "llmdet-tiny")),
             "next: run `data-miner run --config FILE --profile standard`",
         ]
-        assert hub.sent == (SHARDS[1],), "what the refused model lacked"
+        assert list(hub.sent) == [SHARDS[1]], "what the refused model lacked"
 
 
 def test_fetch__interrupted_says_how_far_it_came(tmp_path: Path) -> None:

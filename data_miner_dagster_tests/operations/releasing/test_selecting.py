@@ -64,8 +64,8 @@ def test_try_selection__diverse_images_by_their_embeddings(tmp_path: Path) -> No
 
 @pytest.mark.models
 def test_release_project__lists_the_encoder_that_only_the_choice_uses(tmp_path: Path) -> None:
-    sections = {"deduplication": {"encoder": "filter"}, "releasing": {"select": {"count": 2, "diverse": True}}}
-    platform = build_project(tmp_path / "root", **sections)
+    releasing = {"select": {"count": 2, "diverse": True}}
+    platform = build_project(tmp_path / "root", deduplication={"encoder": "filter"}, releasing=releasing)
     release_project(platform, "cyclists")
     manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
     assert manifest is not None
