@@ -125,8 +125,8 @@ def _due_at_of_video(now: ColumnElement[datetime]) -> ColumnElement[datetime | N
     """Return the SQL expression for a video's due time, which is NULL if the video waits for a person or for a change.
 
     For a failed video, its own row decides, as in `due_at` in videos.py. For any other video, the last failed attempt
-    decides, if it still counts: the video failed with its run, for a reason that does not concern it alone. Otherwise,
-    the video is due at its retry time, or now.
+    decides, if there is one and it still counts (see `_failure_counts`). Such a video was in a run that failed for a
+    reason not specific to it. Otherwise, the video is due at its retry time, or now.
     """
     kind, date = _VIDEOS.c.error_kind, _VIDEOS.c.retry_after
     is_of_another_version = and_(

@@ -216,7 +216,9 @@ def _check_like(like: list[str] | None, unlike: list[str] | None, classes: Mappi
         raise ConfigError("--unlike needs --like; add --like X,Y,WIDTH,HEIGHT with the box of an object to find")
     if like and classes:
         name = next(iter(classes))
-        raise ConfigError(f"--like excludes classes, but {name!r} was given; remove the classes or --like")
+        raise ConfigError(
+            f"--like cannot be combined with classes, but {name!r} was given; remove the classes or --like"
+        )
 
 
 def _try_like(

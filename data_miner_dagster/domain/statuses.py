@@ -57,7 +57,11 @@ class ProjectStage(StrEnum):
 
     @property
     def word(self) -> str:
-        """The stage in lower case. Modules and sections of project files are named after working stages."""
+        """The stage in lower case.
+
+        For a stage that does work, such as `filtering`, this is also the name of its modules and of its section in a
+        project file.
+        """
         return self.value.lower()
 
 

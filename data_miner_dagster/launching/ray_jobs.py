@@ -276,7 +276,10 @@ def _check_public(env_vars: Sequence[str]) -> None:
 
 
 def _in_a_line(message: str) -> str:
-    """Return the cause of a job's end and the last line of its log, if known, as a single line from Ray's `message`."""
+    """Extract the reason why a job ended, and the last line of its log if there is one, from Ray's `message`.
+
+    They are returned as a single line.
+    """
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not any(word in line for word in _OF_RAY)]
     first = told[0].partition(", last available logs")[0] if told else ""

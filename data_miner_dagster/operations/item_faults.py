@@ -290,8 +290,8 @@ class ItemGuard:
         """Record the faults that are still held.
 
         Raises:
-            SystematicFaultError: no item has succeeded, and all faults (three or more) are the same.
-            OutageError: no item has succeeded, and all faults (three or more) are the same and may pass.
+            SystematicFaultError: no item has succeeded, and all faults (three or more) are the same permanent one.
+            OutageError: no item has succeeded, and all faults (three or more) are the same temporary one.
         """
         with self._lock:
             held, self._held = self._held, []

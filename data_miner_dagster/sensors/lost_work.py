@@ -111,7 +111,7 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
 
 
 def _failure_told_by(instance: dg.DagsterInstance, run: dg.DagsterRun, stage: WorkStage) -> Failure | None:
-    """Return the failure that the events of a failed run report, or None if they report none.
+    """Return the failure reported by the events of a failed run, or None if they report none.
 
     For stages that work on videos, only a failure that this program described counts.
 

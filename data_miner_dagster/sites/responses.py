@@ -58,7 +58,10 @@ def _inflate(raw: bytes, encoding: str) -> bytes:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # some servers send a raw deflate stream
         content = inflater.decompress(raw, MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"the compressed page expands to more than the limit of {MAX_PAGE_BYTES:,} bytes")
+        raise PageTooLargeError(
+            f"the compressed page expands to more than {MAX_PAGE_BYTES:,} bytes, a limit that cannot be changed; "
+            "use the address of another page, or remove this one from the sources"
+        )
     return content
 
 

@@ -36,7 +36,10 @@ from data_miner_dagster.domain.errors import ConfigError
             "is not a file; with --like, give the picture that the boxes are on",
         ),
         (["--unlike", "1,2,3,4", "--profile", "lite"], "--unlike needs --like"),
-        (["bus", "--like", "1,2,3,4", "--profile", "lite"], "--like excludes classes, but 'bus' was given"),
+        (
+            ["bus", "--like", "1,2,3,4", "--profile", "lite"],
+            "--like cannot be combined with classes, but 'bus' was given",
+        ),
         (["bus", "--unlike", "1,2,3,4", "--profile", "lite"], "--unlike needs --like"),
     ],
 )

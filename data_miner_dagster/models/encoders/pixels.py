@@ -160,7 +160,10 @@ def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
 
 
 def _size(size: Mapping[str, int | None] | int, of_a_number: str) -> Mapping[str, int | None]:
-    """Return a size as a mapping. `of_a_number` names the side that a single number means; `height` means a square."""
+    """Return a size as a mapping.
+
+    If `size` is a number, it is the length of the side that `of_a_number` names, or of both sides if that is `height`.
+    """
     if not isinstance(size, int):
         return dict(size)
     return {"height": size, "width": size} if of_a_number == "height" else {of_a_number: size}

@@ -155,7 +155,9 @@ def with_pictures(platform: Platform, frames: pa.Table) -> pa.Table:
 
     def pictures_of(video_key: str, wanted: pa.ChunkedArray) -> pa.Table:
         if not has_frames(platform.layout, video_key):
-            raise PermanentError(f"the frames of {video_key} are missing; `data-miner doctor --fix` has them recreated")
+            raise PermanentError(
+                f"the frames of {video_key} are missing; run `data-miner doctor --fix` to have them recreated"
+            )
         manifest = read_frames(platform.layout, video_key, columns).combine_chunks()
         table = f"frames.parquet of {video_key}"
         return manifest.take(rows_of_ids(wanted, manifest["frame_id"], table=table, remedy=remedy))

@@ -176,7 +176,8 @@ def _found_fingerprint(platform: Platform, config: DetectionConfig, parts: Mappi
 def _deciding_settings(config: DetectionConfig) -> dict[str, object]:
     """Return the settings that affect boxes, except those that another part of the fingerprint covers.
 
-    The paths of exemplars are omitted, because the fingerprints of the parts cover the bytes of the files.
+    The paths of exemplars are omitted, because the fingerprints of the detectors' stored parts already cover the
+    contents of those files.
     """
     settings = config.model_dump(mode="json", exclude=_DECIDED_APART)
     if config.exemplar_paths:

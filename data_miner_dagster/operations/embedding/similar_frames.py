@@ -151,7 +151,7 @@ def _offer(platform: Platform, encoder: EncoderRole, key: str, nearest: Nearest)
     except DamagedFileError as error:
         return str(error)
     if stored is None:
-        return "the video's embeddings are missing; `data-miner doctor --fix` has them recreated"
+        return "the video's embeddings are missing; run `data-miner doctor --fix` to have them recreated"
     nearest.offer(key, stored.frame_indices, stored.vectors)
     return None
 

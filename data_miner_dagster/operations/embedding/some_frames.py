@@ -158,7 +158,9 @@ def _plan_some_frames(
 def _whole_fingerprint(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
     frames = sound_frames_identity(platform.layout, video_key)
     if frames is None:
-        raise PermanentError(f"the frames of {video_key} are missing; `data-miner doctor --fix` has them recreated")
+        raise PermanentError(
+            f"the frames of {video_key} are missing; run `data-miner doctor --fix` to have them recreated"
+        )
     return embeddings_fingerprint_of(frames.fingerprint, encoder.fingerprint)
 
 

@@ -21,7 +21,7 @@ from data_miner_dagster.storage.answers import read_answers
 
 @dataclass(frozen=True, slots=True)
 class GivenAnswers:
-    """People's answers about A open frames."""
+    """People's answers about open frames, one per frame."""
 
     positions: Int64Array  # (A,) ascending
     is_kept: npt.NDArray[np.bool_]

@@ -149,8 +149,8 @@ def stored_plan(platform: Platform, config: ProjectConfig, rules: FilteringRules
     ]
     if max(moves) - min(moves) > 10**-THRESHOLD_DECIMALS:
         raise DataMinerError(
-            f"the prompts' thresholds of {config.name!r} have changed by different amounts since calibration began; "
-            f"{again}"
+            f"the prompt thresholds of project {config.name!r} have changed by different amounts since calibration "
+            f"began; {again}"
         )
     edges = np.array([-np.inf, *(edge + moves[0] for edge in inner_edges), np.inf])
     made_at = datetime.fromisoformat(plan["made_at"]) if "made_at" in plan else _LONG_AGO
