@@ -71,7 +71,7 @@ def calibrate(
     platform = opened_existing(root, config, profile)
     if boxes:
         if recall is not None or answers is not None or restart:
-            raise ConfigError("--boxes cannot be used with --recall, --answers or --restart; omit --boxes or the others")
+            raise ConfigError("--boxes cannot be used with --recall, --answers or --restart; omit it or the others")
         found_boxes = calibrate_boxes(platform, project, wanted=DEFAULT_PRECISION if precision is None else precision)
         show_box_calibration(platform, found_boxes, project, is_to_be_written=write, as_json=as_json)
         return
