@@ -1,4 +1,4 @@
-"""Every path and name in CONTRIBUTING.md and in the code maps of the documentation exists."""
+"""Every path and name in CONTRIBUTING.md and in the tables *Where what lives* exists."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from data_miner_dagster_tests.recipes.following import PACKAGE, REPOSITORY
 from data_miner_dagster_tests.recipes.naming import broken_links, missing_modules, named_files, problems, sections
 
 DOCS = sorted((REPOSITORY / "docs").glob("*.md"))
-CHECKED = "Adding an? .*|Code map"
+CHECKED = "Adding an? .*|Where what lives"
 STAGES = [
     path.stem
     for path in sorted((REPOSITORY / PACKAGE / "assets").glob("*.py"))
@@ -64,7 +64,7 @@ def test_stages__are_eight_at_least() -> None:
 
 @pytest.mark.parametrize("word", STAGES)
 def test_docs__each_stage_says_where_everything_of_it_lives(word: str) -> None:
-    (table,) = sections(read(REPOSITORY / "docs" / PAGES.get(word, f"{word}.md")), "Code map")
+    (table,) = sections(read(REPOSITORY / "docs" / PAGES.get(word, f"{word}.md")), "Where what lives")
     package = REPOSITORY / PACKAGE
     parts = [room / f"{word}.py" for room in (package / "assets", package / "asset_checks", package / "config")]
     parts += [path for room in ("stages", "operations") for path in (package / room).glob(f"{word}/[!_]*.py")]
