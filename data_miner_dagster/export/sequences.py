@@ -39,8 +39,9 @@ class Numbering:
     def objects_on(self, frame: TrackedFrame) -> list[FollowedObject]:
         """Return the objects in the next frame. No two of them have the same number.
 
-        A box without a track, or with the track of an earlier box in the frame, gets a number of its own. The latter is
-        not certain, nor are unsure boxes and boxes that a person drew, which may show any object.
+        A box without a track, or with the track of an earlier box in the frame, gets a number of its own. A repeated
+        track makes the later box uncertain. Unsure boxes are not certain, nor are boxes that a person drew, since these
+        may show any object.
         """
         objects: list[FollowedObject] = []
         seen: set[int] = set()

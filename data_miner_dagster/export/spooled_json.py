@@ -1,4 +1,4 @@
-"""Write a JSON object with some facts and two long lists as a stream, and read it back."""
+"""Stream a JSON object with some facts and two long lists to a file, and read it back."""
 
 import json
 import shutil

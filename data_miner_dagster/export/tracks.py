@@ -124,7 +124,7 @@ def write_tracks(folder: Path, frames: Iterator[TrackedFrame]) -> None:
 
 
 def read_tracked_frames(folder: Path) -> Iterator[TrackedFrame]:
-    """Yield a release's tracked frames with their objects, in order of video and time and in bounded memory.
+    """Yield a release's tracked frames with their objects, by video and then by time, in bounded memory.
 
     Raises:
         DataMinerError: a table is damaged.

@@ -49,7 +49,7 @@ def _problems(verifiers: Sequence[Verifier], folder: Path, expected: Expected) -
     for verify in verifiers:
         try:
             for problem in verify(folder, expected):
-                problems.append(problem)  # added one by one, so that an error loses none
+                problems.append(problem)  # appended one by one, so that an exception loses no earlier problem
         except OSError as error:
             if error.errno is not None and not isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise  # the disk is at fault, not the file

@@ -1,7 +1,8 @@
 """Write Pascal VOC: one XML file per image, the images, and a list of images per split.
 
-Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are in whole pixels from 1,
-include both ends, and are rounded outwards like crops. An unsure box is `difficult`: VOC's evaluation ignores it.
+Source: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/devkit_doc.html. Boxes are rounded
+outwards to whole pixels, as crops are. Pixels are counted from 1, and a box includes its last pixel. An unsure box is
+marked as `difficult`, so VOC's evaluation ignores it.
 """
 
 import contextlib

@@ -93,8 +93,8 @@ class YoloWriter:
 def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | list[str]]]:
     """Return {file name: {purpose: image folders}} for `data.yaml` and, with folds, for each fold's file.
 
-    The purposes are `train`, `val` and `test`. Splits without images are omitted, but `val` is always there: if it
-    has no images, it has the folder of `train`.
+    The purposes are `train`, `val` and `test`. Splits without images are omitted, except that `val` is always
+    present: without images of its own, it names the folder of `train`.
     """
     filled = [split for split, number in images_by_split.items() if number]
     if len(folds := folds_among(filled)) > 1:
@@ -111,7 +111,7 @@ def data_paths(images_by_split: Mapping[str, int]) -> dict[str, dict[str, str | 
     paths: dict[str, str | list[str]] = {
         "train" if split in folds else yolo_name(split): f"images/{split}" for split in filled
     }
-    if "val" not in paths:  # Ultralytics refuses a dataset without it
+    if "val" not in paths:  # Ultralytics refuses a dataset without `val`
         paths["val"] = paths.get("train", f"images/{TRAIN_SPLIT}")
     return {DATA_FILE: paths}
 

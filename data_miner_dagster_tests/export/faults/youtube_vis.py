@@ -3,7 +3,10 @@ from data_miner_dagster_tests.export.faults.planting import Fault, copied, excha
 TRAIN = "youtube_vis_train/instances.json"
 PICTURES = "youtube_vis_train/JPEGImages/files-a"
 IN_EXPORTS: dict[str, Fault] = {
-    "another object": (in_text(TRAIN, '"track_id": 1,', '"track_id": 2,'), "files-a: it has 2 objects, but not the 2"),
+    "another object": (
+        in_text(TRAIN, '"track_id": 1,', '"track_id": 2,'),
+        "files-a: its objects differ from the release",
+    ),
     "wrong outline": (
         in_text(TRAIN, '"counts": [', '"counts": [1, '),
         "files-a: the outlines of object 1 differ from the release",
