@@ -47,12 +47,12 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class DagsterFiles:
-    """The SQLite files of an instance. `locked_dagster_files` locks the three shared ones against other writers."""
+    """The SQLite files of an instance. `locked_dagster_files` locks the three shared files against other writers."""
 
     runs: Connection
     index: Connection
     schedules: Connection
-    folder_of_runs: Path  # has one file of events for each run, which is not locked
+    folder_of_runs: Path  # has one file of events for each run; these files are not locked
 
     def num_rows(self) -> dict[str, int]:
         """Return the number of rows by table, omitting tables that are not copied.
@@ -111,7 +111,7 @@ class DagsterFiles:
             spacing: the factor by which the numbers of index events are multiplied. It must be more than twice the
                 number of events in the longest run.
             after_all: the number of the run's last event if none of the run's events is in the index. It must be a
-                multiple of `spacing` that no other run uses, higher than those of all index events.
+                multiple of `spacing` that no other run uses, and higher than the number of every index event.
         """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
