@@ -22,7 +22,7 @@ _COORDINATOR: Final = "PooledRunCoordinator"
 
 
 def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None:
-    """Check that Dagster launches runs where the settings say, with requests for resources if that is a cluster.
+    """Check that Dagster launches runs where the settings say, and that runs on a cluster request resources.
 
     Call this before any run is launched.
 
@@ -50,13 +50,13 @@ def check_launcher(cluster: ClusterConfig, instance: dg.DagsterInstance) -> None
     if launcher != wanted:
         raise ConfigError(
             f"platform.cluster.launcher is {cluster.launcher!r}, but {file} launches runs with "
-            f"{launcher or 'the default launcher'}; write {wanted} there (docs/deploy/{cluster.launcher}.md), or set "
-            "platform.cluster.launcher to 'local'"
+            f"{launcher or 'the default launcher'}; set run_launcher in that file to {wanted} "
+            f"(docs/deploy/{cluster.launcher}.md), or set platform.cluster.launcher to 'local'"
         )
     if coordinator != _COORDINATOR:
         raise ConfigError(
             f"platform.cluster.launcher is {cluster.launcher!r}, but the run_coordinator in {file} is "
-            f"{coordinator or 'the default one'}, which requests no resources for runs; write {_COORDINATOR} there "
+            f"{coordinator or 'the default one'}, which requests no resources for runs; replace it with {_COORDINATOR} "
             f"(docs/deploy/{cluster.launcher}.md)"
         )
     with _where_kubernetes_can_be_asked(cluster.launcher, file):

@@ -129,7 +129,7 @@ class RayRunLauncher(_RayRunLauncher):
     def _refusals_of(self, run: dg.DagsterRun) -> Iterator[None]:
         """Store the message of a ConfigError or TransientError from the block in the run's tags.
 
-        The error is raised again. The planner closes the run's stage for this reason.
+        The error is raised again. The planner closes the run's stage, and gives the stored message as the reason.
         """
         try:
             yield
@@ -140,7 +140,7 @@ class RayRunLauncher(_RayRunLauncher):
     def _lack_of(self, run: dg.DagsterRun) -> str | None:
         """Return a message if no node has the resources that a run requests.
 
-        Return None if a node has them, in use or not, or if Ray does not answer.
+        Return None if a node has them, even if they are in use, or if Ray does not answer.
         """
         asked = RayLauncherConfig.from_tags(run.tags)
         wanted = {
@@ -162,7 +162,7 @@ class RayRunLauncher(_RayRunLauncher):
         )
 
     def _nodes(self) -> list[Mapping[str, float]] | None:
-        """Return the total resources of each live node, in use or not, or None if Ray does not answer."""
+        """Return each live node's resources, including those in use, or None if Ray does not answer."""
         from ray.util.state import list_nodes
         from ray.util.state.exception import RayStateApiException
 

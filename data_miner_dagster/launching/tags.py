@@ -26,7 +26,7 @@ def run_tags(cluster: ClusterConfig, pool: str | None) -> dict[str, str]:
 
 
 def tags_of_pools(cluster: ClusterConfig, pools: Collection[str]) -> dict[str, str]:
-    """Return the resource tags for a run that uses several pools: of each resource, the largest amount among them.
+    """Return the resource tags for a run in several pools, with the largest amount of each resource among the pools.
 
     A pool that is missing from `platform.cluster.pools`, and a run without pools, request the defaults of `PoolConfig`.
     Node selectors and tolerations are combined; if two selectors contradict each other, the pool whose name sorts last

@@ -42,9 +42,9 @@ def test_check_launcher__what_agrees(cluster: ClusterConfig, settings: Mapping[s
         (
             RAY,
             {"run_coordinator": COORDINATOR},
-            r"write RayRunLauncher there \(docs/deploy/ray.md\), or set platform.cluster.launcher to 'local'",
+            r"set run_launcher in that file to RayRunLauncher \(docs/deploy/ray.md\), or set platform.cluster.launcher",
         ),
-        (RAY, {"run_launcher": AT_HEAD}, r"write PooledRunCoordinator there \(docs/deploy/ray.md\)"),
+        (RAY, {"run_launcher": AT_HEAD}, r"replace it with PooledRunCoordinator \(docs/deploy/ray.md\)"),
         (
             RAY,
             {"run_coordinator": COORDINATOR, "run_launcher": NOWHERE},
