@@ -23,7 +23,7 @@ _CENTRE: Final = 0.8
 _LEAST_VISIBLE: Final = 0.3
 """More than this share of the ellipse must be free of other boxes."""
 _SAME_OBJECT_IOU: Final = 0.7
-"""Boxes that overlap this much are detections of one object, which do not hide each other."""
+"""Boxes with at least this IoU are detections of the same object, so neither hides the other."""
 _LEAST_CONFIDENCE: Final = 0.5
 """A box can hide another one only if its confidence is at least this share of the other's."""
 

@@ -264,7 +264,7 @@ def _draw_box(
 
 
 def _drawable(text: str) -> str:
-    """Return `text` with doubled spaces, and with characters that the font lacks transliterated to Latin letters.
+    """Double the spaces in `text`, and transliterate characters that the font lacks to Latin letters.
 
     Pillow's built-in font has little beyond ASCII. System fonts have more, but the same sheet would then have
     different bytes on different machines.
@@ -311,7 +311,10 @@ def _encode_within(image: Image.Image, max_bytes: int) -> bytes:
 
 
 def _best_within(image: Image.Image, max_bytes: int, lowest: bytes) -> bytes:
-    """Return the image at the highest middle quality that fits (found by bisection), or `lowest` if none fits."""
+    """Return the image at the best intermediate quality that fits within `max_bytes`, or `lowest` if none fits.
+
+    The quality is found by bisection.
+    """
     best = lowest
     qualities: Sequence[int] = _QUALITIES[1:-1]
     while qualities:

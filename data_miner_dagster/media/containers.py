@@ -30,11 +30,11 @@ _STORES_PRESENTATION_TIMES: Final = frozenset(
 _BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1"})
 """Formats without a container: a sequence of pictures without times."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
-"""Options that keep libavformat from decoding while it probes a stream. It would decode one or two keyframes."""
+"""Options that keep libavformat from decoding while it probes a stream. Otherwise, it decodes one or two keyframes."""
 
 _DOWNLOAD_AGAIN: Final = (
-    "download the video again with `data-miner backfill --asset videos --project PROJECT --force --keys-file FILE`, "
-    "with its key in FILE"
+    "write the video's key to FILE, and download the video again with "
+    "`data-miner backfill --asset videos --project PROJECT --force --keys-file FILE`"
 )
 """The remedy for a damaged file of a video. The file was intact when it was stored."""
 _LEAST_SEARCHED_BYTES: Final = 1 << 15
@@ -59,7 +59,7 @@ def open_video(path: Path, *, num_threads: int = 1, max_pixels: int | None = Non
     try:
         trial = _DECODE_NOTHING if _describes_its_streams(path) else {}
         container = av.open(str(path), options={**CONTAINER_OPTIONS, **trial})
-    except MemoryError:  # including libav's, which is also an FFmpegError
+    except MemoryError:  # libav's MemoryError is also an FFmpegError
         raise
     except (av.FFmpegError, ValueError) as error:
         raise VideoPermanentError(
@@ -145,7 +145,7 @@ def packets_in(container: InputContainer, stream: VideoStream | None = None) -> 
         except av.BlockingIOError:  # no packet in a stretch of padding or noise: more may follow
             demuxer, num_empty = container.demux(*streams), num_empty + 1
             continue
-        except MemoryError:  # including libav's, which is also an FFmpegError
+        except MemoryError:  # libav's MemoryError is also an FFmpegError
             raise
         except (StopIteration, av.FFmpegError):
             return

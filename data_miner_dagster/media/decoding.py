@@ -110,7 +110,7 @@ def _planned(
 def _frames_of(stream: VideoStream, packet: "Packet[Any] | None", tally: DecodeTally) -> Iterator[VideoFrame]:
     try:
         frames = stream.codec_context.decode(packet)
-    except MemoryError:  # including libav's, which is also an FFmpegError
+    except MemoryError:  # libav's MemoryError is also an FFmpegError
         raise
     except av.FFmpegError:
         tally.num_errors += 1

@@ -1,7 +1,8 @@
-"""Check whether a file is as long as its own structure says, the cheapest and most reliable test for truncation.
+"""Check whether a file is as long as its own structure says.
 
-Only sizes are checked, not durations, because a header's duration may be too long even if nothing is missing. Only the
-outermost structure is read, a few bytes per box. Nothing else is taken from it, except the duration in an ASF header.
+This is the cheapest and most reliable test for truncation. Only sizes are checked, not durations, because a header's
+duration may be too long even if nothing is missing. Only the outermost structure is read, a few bytes per box. Nothing
+else is taken from it, except the duration in an ASF header.
 """
 
 import os

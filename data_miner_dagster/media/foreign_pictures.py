@@ -3,7 +3,7 @@
 Readers differ in how they handle orientation tags, transparency, 16-bit grey and CMYK. Pictures with any of these are
 re-encoded, so that code which reads stored pictures need not handle them.
 
-The errors for bytes state only the fault. The caller names the file.
+Errors about a picture that is given as bytes state only the fault. The caller adds the name of the file.
 """
 
 import io
@@ -181,7 +181,7 @@ def _decoded(
             return (shown if turn is None else shown.transpose(turn)), is_same, full_wh
     except UnreadableImageError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # caused by an inner frame
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # from an inner frame
         raise UnreadableImageError("a frame inside the picture has more pixels than the decoder allows") from error
     except MemoryError as error:
         raise UnreadableImageError("the picture needs more memory than is available") from error

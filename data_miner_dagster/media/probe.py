@@ -101,7 +101,7 @@ def probe_video(path: Path, *, max_pixels: int) -> ProbedVideo:
 def _probe(path: Path, max_pixels: int) -> ProbedVideo:
     try:
         container = av.open(str(path), options=dict(CONTAINER_OPTIONS))
-    except MemoryError:  # including libav's, which is also an FFmpegError; it says nothing about the file
+    except MemoryError:  # libav's MemoryError is also an FFmpegError, but the file is not at fault
         raise
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if _looks_like_video(path):
@@ -132,7 +132,10 @@ def _probe(path: Path, max_pixels: int) -> ProbedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Promise:
-    """The header's claim of content from `start` to `end` seconds. The last `tolerance` seconds may be missing."""
+    """The header's claim that the content lasts from `start` to `end`, in seconds.
+
+    The content may end up to `tolerance` seconds earlier.
+    """
 
     start: float
     end: float

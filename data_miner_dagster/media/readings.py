@@ -20,8 +20,8 @@ _MOST_STEP_SECONDS: Final = 60.0
 """The maximum step between packets of a stream. A longer or negative step means that recordings were joined."""
 _MOST_SILENT_PACKETS: Final = 5
 _MOST_SILENT_SHARE: Final = 0.02
-"""The share of packets at the end that may yield no frame, because the recording was switched off. Up to
-`_MOST_SILENT_PACKETS` packets may do so whatever their share.
+"""The share of packets at the end that may yield no frame, because the recording was switched off. A file
+may end with up to `_MOST_SILENT_PACKETS` such packets even if they exceed this share.
 """
 
 
@@ -95,7 +95,7 @@ def frames_in(packets: "Iterable[Packet[Any] | None]", stream: VideoStream) -> I
     for packet in packets:
         try:
             yield from stream.codec_context.decode(packet)
-        except MemoryError:  # including libav's, which is also an FFmpegError
+        except MemoryError:  # libav's MemoryError is also an FFmpegError
             raise
         except av.FFmpegError:
             continue

@@ -1,4 +1,4 @@
-"""Measure which shares of a picture are text or plain, from shapes alone, without reading the text."""
+"""Measure the shares of a picture that are text or plain surface. Text is recognized by its shape, and is not read."""
 
 from dataclasses import dataclass
 from typing import Final
