@@ -52,7 +52,7 @@ def detections_from_candidates(  # noqa: PLR0913 - the columns of one table
     keys = (*clipped[rows].T[::-1], class_indices[rows], -confidences[rows])
     rows = rows[np.lexsort(keys)]
     if nms_iou is not None and len(rows):
-        # OpenCV's, since torchvision's would load torch for detectors that do not need it. Scores up to -1 are ignored.
+        # OpenCV's NMS, since torchvision's would load torch for all detectors. It ignores scores of -1 or less.
         corners_and_sizes = np.hstack([clipped[rows, :2], sides[rows]]).tolist()
         columns = (corners_and_sizes, confidences[rows].tolist(), class_indices[rows].tolist())
         rows = rows[np.sort(np.asarray(cv2.dnn.NMSBoxesBatched(*columns, -1.0, nms_iou), np.intp))]

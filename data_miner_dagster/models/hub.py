@@ -44,10 +44,10 @@ def check_obtainable(entry: ModelEntry) -> None:
 
 
 def check_reachable(entry: ModelEntry) -> None:
-    """Ensure that a model can probably be fetched from the hub, if it has to be.
+    """Check that the hub can probably serve a model that is not in the cache.
 
     At most one request is sent, with a short timeout. Without this check, the hub's own client would retry the request
-    for each file for half a minute. A hub that reports that it is overloaded or failing passes.
+    for each file for half a minute. A hub that is overloaded or failing passes the check.
 
     Raises:
         ModelError: the model is not completely in the cache, and the hub does not answer, does not have the model, or
@@ -161,7 +161,7 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
         return None if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 else f"refuses to serve it ({status})"
     except Exception as error:  # noqa: BLE001 - any other exception of the client means that the hub did not answer
         return f"{_NO_ANSWER} ({' '.join(str(error).split()) or type(error).__name__})"
-    return None if commit is not None else f"{_NO_ANSWER} like a model hub (perhaps a proxy or sign-in page did)"
+    return None if commit is not None else f"{_NO_ANSWER} like a model hub (perhaps a proxy or a sign-in page answered)"
 
 
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:

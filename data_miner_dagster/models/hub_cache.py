@@ -24,8 +24,8 @@ def is_cached(entry: ModelEntry) -> bool:
     """Return whether all needed files of a hub model are in the hub's cache.
 
     The hub's client stores the list of a model's files before it fetches them. Models that another program fetched file
-    by file have no such list. They count as cached if their configuration and weights are there and no download is
-    unfinished.
+    by file have no such list. Such a model counts as cached if its configuration and weights are present
+    and no download is unfinished.
     """
     from huggingface_hub import get_cached_repo_tree
     from huggingface_hub.errors import CachedRepoTreeNotFoundError

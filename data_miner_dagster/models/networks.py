@@ -1,4 +1,4 @@
-"""Find the networks that Ultralytics can train from random weights to detect objects, by name.
+"""Find, by name, the networks that Ultralytics can train from random weights to detect objects.
 
 The names are read from the files of the installed package, which is not imported, so that a wrong name is refused
 before a process loads torch.
@@ -52,7 +52,7 @@ def network_file(name: str) -> Path | None:
 
 @cache
 def network_sizes() -> Mapping[str, str]:
-    """Return the sizes of each network by its name without a size, such as `nsmlx` for `yolo11`.
+    """Return the sizes of each network, such as `nsmlx` for `yolo11`. The keys are names without a size.
 
     The sizes are an empty string if there is no choice of size, or if each size has its own file (such as `yolov10n`).
     """

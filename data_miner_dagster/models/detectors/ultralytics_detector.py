@@ -244,7 +244,7 @@ def import_yolo() -> Any:
 
 
 def class_names(entry: ModelEntry) -> tuple[str, ...] | None:
-    """Return the class names stored in an entry's file, or None if it is missing, not `.onnx`, or has no names.
+    """Return the class names stored in an entry's file, or None if it is missing, is not `.onnx` or has no names.
 
     Raises:
         ModelError: the file is not an ONNX model.

@@ -45,7 +45,7 @@ def mask_predictor() -> Any:
 
 
 def _mask_in_box(pixels: "torch.Tensor", box_xyxy: list[float]) -> Mask:
-    """Return a mask of the image from its (H, W) `pixels`, with those outside the box cleared."""
+    """Return a mask of the image from its (H, W) `pixels`. Pixels outside the box are cleared."""
     height, width = pixels.shape
     left, top = (min(max(int(edge), 0), side) for edge, side in zip(box_xyxy[:2], (width, height), strict=True))
     right, bottom = (min(max(int(edge) + 1, 0), side) for edge, side in zip(box_xyxy[2:], (width, height), strict=True))

@@ -37,7 +37,8 @@ def check_installed(backend: CpuBackend) -> None:
     if backend.startswith("openvino") and importlib.util.find_spec("openvino") is None:
         raise ModelError(
             f"platform.models.cpu_backend is {backend!r}, but the package openvino is not installed; "
-            "run `pip install 'data-miner-dagster[openvino]'` to install it, or set it to 'onnxruntime'"
+            "run `pip install 'data-miner-dagster[openvino]'` to install it, or set "
+            "platform.models.cpu_backend to 'onnxruntime'"
         )
 
 

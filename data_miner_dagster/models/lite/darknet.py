@@ -30,7 +30,7 @@ NAMES_FILE_NAME: Final = "coco.names"
 PAD_VALUE: Final = 114
 """Grey value of the border around a letterboxed image."""
 MAX_FORWARD_IMAGES: Final = 8
-"""The maximum number of images per forward pass. More images are not faster on a CPU and only take more memory."""
+"""The maximum number of images per forward pass. Larger batches are not faster on a CPU, but take more memory."""
 
 _BATCH_NORM_EPSILON: Final = 1e-6  # Darknet's normalize_cpu: (x - mean) / (sqrt(variance) + 1e-6)
 
@@ -44,7 +44,7 @@ class Letterboxed(NamedTuple):
 
 
 def letterbox(image: RgbImage, side: int = INPUT_SIDE) -> Letterboxed:
-    """Return the image scaled to fit a square of `side` pixels with its aspect ratio, centred on grey. Thread-safe."""
+    """Scale the image to fit a square of `side` pixels, keep its aspect ratio, and centre it on grey. Thread-safe."""
     height, width = image.shape[:2]
     scale = min(side / height, side / width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))

@@ -31,7 +31,7 @@ INPUT_SIDE: Final = 224
 NUM_FEATURES: Final = 1280
 NUM_CLASSES: Final = 1000
 MAX_FORWARD_IMAGES: Final = 8
-"""The maximum number of images per forward pass. More images are not faster on a CPU and only take more memory."""
+"""The maximum number of images per forward pass. Larger batches are not faster on a CPU, but take more memory."""
 
 _BATCH_NORM_EPSILON: Final = 1e-3
 _MEAN: Final = np.array(127, np.float32)

@@ -101,7 +101,7 @@ def _write_graph(folder: Path, to: Path) -> None:
             return torch.nn.functional.normalize(means, dim=1)
 
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing warns that sizes become constants, but those of `tokens` do not
+        warnings.simplefilter("ignore")  # tracing warns that sizes become constants, but the sizes of `tokens` do not
         torch.onnx.export(
             Sentences().eval(),
             (torch.ones((2, 7), dtype=torch.int64),),

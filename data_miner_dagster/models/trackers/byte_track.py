@@ -42,7 +42,7 @@ def check_installed() -> None:
 
 
 class ByteTracker:
-    """Implements ObjectTracker. A box with at least `start_confidence` starts a track unless it continues one."""
+    """Implements ObjectTracker. A box that continues no track starts one if its confidence is high enough."""
 
     def __init__(self, *, lost_seconds: float, every_seconds: float, start_confidence: float) -> None:
         from trackers import ByteTrackTracker
@@ -59,7 +59,7 @@ class ByteTracker:
             high_conf_det_threshold=start_confidence,
             iou=_overlaps_changed_by(self._changed),
         )
-        self._numbers: dict[Any, int] = {}  # by active track of the library
+        self._numbers: dict[Any, int] = {}  # our number of each of the library's active tracks
         self._num_tracks = 0
 
     def update(
@@ -80,7 +80,7 @@ class ByteTracker:
         return numbers
 
     def _changed(self, overlaps: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the (tracks, boxes) overlaps, changed by the colours of the boxes.
+        """Return the (tracks, boxes) overlaps, adjusted by the colours of the boxes.
 
         The library calls this method first with the confident boxes and all tracks, then with the other boxes, which
         are matched by overlap alone.

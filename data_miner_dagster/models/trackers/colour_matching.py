@@ -62,8 +62,8 @@ was matched wrongly or is behind an object of another class."""
 class _Known:
     """A track: its last box and the time of that box, the number of its boxes, and its mean colours.
 
-    The mean colours come from boxes of which undetected objects may have covered the share `covered`. It is 1 before
-    any colours are known.
+    Undetected objects may have covered the share `covered` of the boxes from which the mean colours come. Before any
+    colours are known, `covered` is 1.
     """
 
     box: Matrix
