@@ -67,23 +67,23 @@ class BackupOutcome:
     """The result of a backup, or the expected result in a dry run."""
 
     snapshot: Snapshot
-    num_new_files: int  # contents that the place did not have yet
+    num_new_files: int  # contents that the store did not have yet
     num_new_bytes: int
 
 
 def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False) -> BackupOutcome:
-    """Store a snapshot of a root in a place, without sending contents that the place already has.
+    """Back up a root as a snapshot in `store`, without sending contents that the store already has.
 
     In a dry run, nothing is sent. A killed backup leaves no snapshot, and the next one reuses the contents sent so far.
     Only other backups and removals of backups are blocked.
 
     Raises:
-        ConfigError: the place is inside the root, or one of its snapshots cannot be read or was made by a newer version
+        ConfigError: the store is inside the root, or one of its snapshots cannot be read or was made by a newer version
             of this package.
         ClaimHeldError: another backup of this root, or a removal of its backups, is running.
         ClaimLostError: another process has taken over the backup's claim.
-        ObjectError: the place refuses a request, or the list of files of its latest snapshot is missing or damaged.
-        ObjectTransientError: the place does not answer.
+        ObjectError: the store refuses a request, or the list of files of its latest snapshot is missing or damaged.
+        ObjectTransientError: the store does not answer.
     """
     _check_place(platform, store)
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim, _work_folder(platform.root) as folder:
@@ -171,7 +171,7 @@ class _Work:
     """One running backup. Thread-safe."""
 
     def __init__(self, root: Path, store: ObjectStore, *, dry_run: bool) -> None:
-        self.known = set[bytes]()  # digests of the contents that the place has, at about 100 bytes of memory each
+        self.known = set[bytes]()  # digests of the contents that the store has, at about 100 bytes of memory each
         self.num_gone = 0
         self.num_new_files = 0
         self.num_new_bytes = 0
@@ -223,7 +223,7 @@ class _Work:
         return FileRow(file.path, file.size_bytes, file.mtime_ns, file.inode, self.store_file(path), file.link)
 
     def store_file(self, path: Path) -> str:
-        """Store the content of a file, unless the place has it or this is a dry run. Return the content's sha256.
+        """Send the content of a file, unless the store has it or this is a dry run. Return the content's sha256.
 
         Raises:
             FileNotFoundError: the file was removed.

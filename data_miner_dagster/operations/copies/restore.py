@@ -54,7 +54,7 @@ def restore_root(
     """Write a snapshot into an empty root, or continue an interrupted restore. Verify every file by its hash.
 
     Args:
-        store: the place that contains the snapshot.
+        store: the store that contains the snapshot.
         layout: the layout of the root.
         snapshot_id: the snapshot. If it is None, the interrupted restore is continued, or the latest snapshot is used.
         num_at_once: the number of files to download at the same time.
@@ -62,9 +62,9 @@ def restore_root(
     Raises:
         ConfigError: the folder is not empty, another snapshot is being restored into it, the snapshot does not exist,
             or the snapshot or the record of an earlier attempt cannot be read.
-        ObjectError: the backup is incomplete or damaged, or the place refuses a request. Restored files stay, without a
+        ObjectError: the backup is incomplete or damaged, or the store refuses a request. Restored files stay, without a
             catalog.
-        ObjectTransientError: the place does not answer.
+        ObjectTransientError: the store does not answer.
     """
     snapshot = chosen_snapshot(store, _begun(layout) or snapshot_id)
     _check_folder(layout, snapshot, snapshot_id)
@@ -131,7 +131,7 @@ def _finished(layout: StorageLayout, outcome: RestoreOutcome) -> RestoreOutcome:
 
 
 def _run_all(threads: ThreadPoolExecutor, most: int, calls: "Iterator[tuple[object, FileRow]]") -> None:
-    """Call each function with its row in `threads`. At most `most` calls are pending, and an error cancels the rest."""
+    """Run each function on its row in a thread. At most `most` calls are pending, and an error cancels the rest."""
     at_work: set[Future[None]] = set()
     try:
         for function, row in calls:
@@ -195,11 +195,11 @@ class _Work:
     def fetched(self, sha256: str, name: str, what: str) -> Path:
         """Download the content with the digest `sha256` into the folder of partial files, as `name`. Return its path.
 
-        `what` says in an error message what cannot be restored.
+        `what` names the content in the error message.
 
         Raises:
-            ObjectError: the content is missing or has another hash, or the place refuses a request.
-            ObjectTransientError: the place does not answer.
+            ObjectError: the content is missing or has another hash, or the store refuses a request.
+            ObjectTransientError: the store does not answer.
         """
         part = self._layout.restored_parts / name
         self._store.download(blob_name(sha256), part)

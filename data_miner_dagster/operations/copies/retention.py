@@ -1,4 +1,4 @@
-"""Remove old backups from a place. The content of a file is removed only if no remaining snapshot needs it."""
+"""Remove old backups from a store. The content of a file is removed only if no remaining snapshot needs it."""
 
 import logging
 import tempfile
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RetentionOutcome:
-    """The snapshots, and the counts of contents, that were removed from a place or would be removed in a dry run."""
+    """The removed snapshots, and the number and size of the removed contents. In a dry run, they still exist."""
 
     snapshots: tuple[Snapshot, ...]
     num_files: int
@@ -38,7 +38,7 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
     """Remove all snapshots except the latest `num_kept`, and all file contents that no remaining snapshot needs.
 
     Snapshots are removed first, then contents. If the process is killed in between, the next call removes the rest. A
-    place must belong to a single root, because this call would remove contents that another root's backup is sending.
+    store must belong to a single root, because this call would remove contents that another root's backup is sending.
     In a dry run, nothing is removed.
 
     Raises:
@@ -46,8 +46,8 @@ def keep_latest(platform: Platform, store: ObjectStore, num_kept: int, *, dry_ru
             package.
         ClaimHeldError: a backup of this root, or another removal of its backups, is running.
         ClaimLostError: another process has taken over the claim on the backups.
-        ObjectError: the place refuses a request, or a remaining snapshot's list of files is missing or damaged.
-        ObjectTransientError: the place does not answer.
+        ObjectError: the store refuses a request, or a remaining snapshot's list of files is missing or damaged.
+        ObjectTransientError: the store does not answer.
     """
     if num_kept < 1:
         raise ConfigError(

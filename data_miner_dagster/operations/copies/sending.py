@@ -31,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SentFiles:
-    """The files and bytes that were sent, or would be sent in a dry run, and the files that were already there."""
+    """The files and bytes that were sent, or would be sent in a dry run, and the files that the address already had."""
 
     num_files: int
     num_bytes: int
-    num_there: int  # files that the address already had, from the same copy
+    num_there: int  # files of the same copy that the address already had
 
 
 def send_files(
@@ -48,7 +48,7 @@ def send_files(
 
     Raises:
         ConfigError: the address is not empty, and its files are neither an interrupted nor a complete copy of `files`.
-        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
+        ObjectError, ObjectTransientError: the store refuses a request, or does not answer.
     """
     there = {entry.name: entry for entry in store.entries()}
     mark = json.dumps({"files": _fingerprint(files)}, sort_keys=True).encode()
@@ -114,8 +114,8 @@ def remove_files(store: ObjectStore, *, first: str) -> int:
         first: the name of the file to remove first, which marks the copy as complete.
 
     Raises:
-        ObjectError: an object still exists afterwards, or the place refuses a request.
-        ObjectTransientError: the place does not answer.
+        ObjectError: an object still exists afterwards, or the store refuses a request.
+        ObjectTransientError: the store does not answer.
     """
     names = [entry.name for entry in store.entries()]
     for name in sorted(names, key=lambda name: (name != first, name)):

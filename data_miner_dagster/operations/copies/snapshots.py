@@ -1,6 +1,6 @@
 """Define the format of a backup: its objects, and the records in them.
 
-The place of a backup contains any number of snapshots of one root:
+A store of backups contains any number of snapshots of one root:
 
 - `files/<two digits>/<sha256>`: the content of a file, stored once for all files, releases and snapshots that share it;
 - `snapshots/<id>.json`: a snapshot, written last. It names the catalog and the table of files, both by sha256.
@@ -54,7 +54,7 @@ class FileRow:
     mtime_ns: int
     inode: int
     sha256: str
-    link: str | None  # rows of a snapshot with the same value are hard links to one file; None without other links
+    link: str | None  # rows of a snapshot with the same value are hard links to one file; None if it has no other links
 
 
 def blob_name(sha256: str) -> str:
@@ -80,11 +80,11 @@ def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
 
 
 def read_snapshots(store: ObjectStore) -> list[Snapshot]:
-    """Return the snapshots in a place, oldest first.
+    """Return the snapshots in a store, oldest first.
 
     Raises:
         ConfigError: a snapshot cannot be read, or was made by a newer version of this package.
-        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
+        ObjectError, ObjectTransientError: the store refuses a request, or does not answer.
     """
     names = [entry.name for entry in store.entries(SNAPSHOTS_PREFIX) if entry.name.endswith(_SUFFIX)]
     return [_read_snapshot(store, name) for name in sorted(names)]
@@ -109,7 +109,7 @@ def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
 
     Raises:
         ConfigError: the snapshot does not exist, or one of the snapshots cannot be read.
-        ObjectError, ObjectTransientError: the place refuses a request, or does not answer.
+        ObjectError, ObjectTransientError: the store refuses a request, or does not answer.
     """
     found = read_snapshots(store)
     if not found:
@@ -171,7 +171,7 @@ def read_rows(file: Path, snapshot_id: str) -> Iterator[FileRow]:
     except (OSError, EOFError, ValueError, TypeError) as error:
         raise ObjectError(
             f"the list of files in backup {snapshot_id} cannot be read ({error}); remove {snapshot_name(snapshot_id)} "
-            "from the place of the backups, which keeps the other backups usable"
+            "from the folder or bucket of the backups; the other backups stay usable"
         ) from error
 
 
