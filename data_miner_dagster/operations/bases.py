@@ -20,8 +20,8 @@ from data_miner_dagster.operations.platform import Platform
 def extraction_basis(config: ExtractionConfig, *, version: int = EXTRACTION_VERSION) -> str:
     """Return the basis of frames sampled by version `version` of extraction with the settings in `config`.
 
-    `frames_basis_of` derives the basis for one video's frames from it. The video's own bytes are not included: if they
-    change, the video becomes DOWNLOADED again, and its frames are recreated anyway.
+    From this, `frames_basis_of` derives the basis of a single video's frames. The video's bytes are not included: if
+    they change, the video becomes DOWNLOADED again, and its frames are recreated anyway.
     """
     content: dict[str, object] = {"settings": config.sampling_settings(), "version": version}
     # The limit decides which pictures of a folder are left out.

@@ -40,7 +40,7 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
     """
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
-        if '"images"' not in json.dumps(row.config.get(section)):  # called often; exemplars are rare
+        if '"images"' not in json.dumps(row.config.get(section)):  # cheaper than loading the settings
             continue
         config = platform.project_config(row.name)
         try:
@@ -83,7 +83,8 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
     unit = "minute" if refresh.after_review_minutes == 1 else "minutes"
     return (
         f"people are reviewing the project; without another answer, its next build starts at {begins_at:%H:%M:%S} UTC, "
-        f"{refresh.after_review_minutes:g} {unit} after the last one; to build now, run `data-miner run --config FILE`"
+        f"{refresh.after_review_minutes:g} {unit} after the last answer; to build now, run "
+        "`data-miner run --config FILE`"
     )
 
 

@@ -57,9 +57,9 @@ def _names_in(stored: Mapping[str, Any], key: str) -> Collection[str]:
 
 
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
-    """Return the error for a release, named in the settings of `project`, that does not exist.
+    """Return the error for a release that does not exist, although the settings of `project` name it.
 
-    The message suggests existing releases of the project that released it, if there are any.
+    The message suggests an existing release of the same project as `release`, if there is one.
     """
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]

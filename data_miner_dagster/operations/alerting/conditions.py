@@ -58,7 +58,7 @@ def _failed_projects(platform: Platform) -> Iterator[Trouble]:
 
 def _of_stages(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
     for gate in closed_stages(session):
-        line = f"{gate.reason}; the stage is probed automatically, and until it reopens nothing counts as a failure"
+        line = f"{gate.reason}; the stage is probed automatically, and nothing counts as a failure until it reopens"
         after = timedelta(minutes=config.stage_closed_minutes)
         yield Trouble(AlertKind.STAGE_CLOSED, gate.stage.value.lower(), said(line), gate.closed_at, after)
 
@@ -74,7 +74,7 @@ def _of_room(session: Session, config: AlertsConfig) -> Iterator[Trouble]:
 
 
 def _stalled(session: Session, config: AlertsConfig, now: datetime) -> Iterator[Trouble]:
-    """Yield a `Trouble` if no work was done for `stalled_minutes`, although work is due that no gate or hold stops."""
+    """Yield a `Trouble` if nothing was done for `stalled_minutes` although work is due and no gate or hold stops it."""
     held = paused_stages(session) | {gate.stage for gate in closed_stages(session)}
     waiting = {stage: work for stage, work in waiting_work(session, now).items() if work.num_due and stage not in held}
     since = [work.oldest_due for work in waiting.values() if work.oldest_due is not None]

@@ -1,4 +1,4 @@
-"""Send messages to targets independently: a target that fails is retried, and the others still receive theirs.
+"""Send messages to each target independently: if one fails, it is retried, and the others are still notified.
 
 References to targets in the settings are resolved for each message, and their values are never shown.
 """
