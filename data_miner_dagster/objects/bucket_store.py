@@ -29,7 +29,7 @@ from data_miner_dagster.protocols.stores import StoredObject
 _PART_BYTES: Final = 16 << 20
 """The size of one part of an upload. S3 allows 10,000 parts per object, so an object may have up to 167 GB."""
 _RANGE_BYTES: Final = 8 << 20
-"""The largest number of bytes that one request of a download returns, and that a broken connection can lose."""
+"""The most bytes that a download requests at once, and therefore the most that a broken connection can lose."""
 _LONGEST_DELAY: Final = 30.0
 _CHANGES_BORNE: Final = 3
 _ORIGIN_SUFFIX: Final = ".origin"
