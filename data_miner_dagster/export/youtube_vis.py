@@ -15,6 +15,7 @@ import numpy as np
 
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.masks import Mask
+from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.coco import coco_facts
 from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.comparing import file_number_problems
@@ -221,7 +222,7 @@ def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequenc
     for number, (_, on_frame) in enumerate(sequence.frames, 1):
         gather_tracks(wanted, number, on_frame)
     if [(track["track_id"], track["category_id"] - 1) for track in tracks] != list(wanted):
-        yield f"its objects differ from the release ({len(tracks)} found, {len(wanted)} expected)"
+        yield f"its objects differ from the release ({counted(len(tracks), 'object')}, expected {len(wanted)})"
         return
     for track, objects in zip(tracks, wanted.values(), strict=True):
         size_wh = (video["width"], video["height"])

@@ -242,7 +242,7 @@ def _events(files: DagsterFiles, spacing: int) -> Iterator[Row]:
 
 
 def _tags_of_runs(source: Connection, table: Table) -> Iterator[Row]:
-    """Return an iterator over the tags of existing runs, since PostgreSQL would refuse the tags of deleted runs."""
+    """Return an iterator over the tags of existing runs. PostgreSQL would refuse the tags of deleted runs."""
     from dagster._core.storage.runs.schema import RunsTable
 
     known = {row.run_id for row in source.execute(RunsTable.select().with_only_columns(RunsTable.c.run_id))}

@@ -101,9 +101,9 @@ def prune_history(
     """Remove finished runs of our code location that ended before `now - older_than`, their logs, and old ticks.
 
     A run is kept if a run in flight is retrying it, if it belongs to an active backfill, or if it is the reason why a
-    partition counts as failed. Superseded events and files of runs that Dagster no longer knows are removed, too, and
-    databases with much free space are rewritten. The call is idempotent: after a kill, the next call continues. A run's
-    events are removed first, then its files, and the row of the run last.
+    partition counts as failed. Superseded events, and files of runs that Dagster no longer knows about, are
+    removed too. Databases with much free space are rewritten. The call is idempotent: after a kill, the next call
+    continues. A run's events are removed first, then its files, and the row of the run last.
 
     Args:
         instance: Dagster's instance, on SQLite or PostgreSQL.
@@ -296,7 +296,7 @@ def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
-    """Yield old files and logs of runs that Dagster no longer knows, since it does not delete a run's files."""
+    """Yield old files and logs of runs that Dagster no longer knows about. It does not delete a run's files itself."""
     events, logs = _run_files(instance), _local_logs(instance)
     known = set(instance.get_run_ids())
     for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):

@@ -1,4 +1,4 @@
-"""Messages that name the package to install for a cluster. This module does not import those packages."""
+"""Messages that name the packages to install for a cluster. This module does not import these packages."""
 
 from typing import Final
 

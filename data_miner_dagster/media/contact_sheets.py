@@ -44,7 +44,7 @@ _METHOD: Final = 2
 """The encoder's effort, from 0 to 6. With 4, pictures of video frames take twice the time for 3 % fewer bytes."""
 _VEIL: Final = 90
 _OUTLINE: Final = 235
-"""The opacity of a mask's edge, out of 255. `_VEIL` is the opacity of its inside."""
+"""The opacity of a mask's edge, out of 255. `_VEIL` is the opacity of its interior."""
 _SHOWN_SHARE: Final = 64
 """The share of a pixel, out of 255, that a mask must cover for the pixel to be drawn. It keeps thin masks visible."""
 _NO_CHARACTER: Final = "\U0010fffe"
@@ -150,7 +150,7 @@ def contact_sheet(
 def drawn_tile(
     tile: Tile, pictures: PictureReader, *, tile_wh: tuple[int, int] = (320, 180), max_bytes: int = 14_000
 ) -> bytes:
-    """Return one tile with its boxes, without border and caption, as a WebP of at most `max_bytes`.
+    """Return one tile with its boxes, without a border or caption, as a WebP of at most `max_bytes`.
 
     The picture keeps its proportions within `tile_wh`. Its sides are at most doubled.
 

@@ -108,7 +108,7 @@ def take_picture(content: bytes, *, max_pixels: int, quality: int) -> TakenPictu
 
 
 def _is_read_alike(content: bytes, rgb: RgbImage) -> bool:
-    """Return whether the reader of stored images decodes the bytes to a picture of the same size."""
+    """Return whether the reader of stored images decodes the bytes to a picture of the size of `rgb`."""
     try:
         return decode_image(content, Path("a picture from outside")).shape == rgb.shape
     except UnreadableImageError:
@@ -162,7 +162,7 @@ def _reader_of(content: bytes) -> type[ImageFile]:
 def _decoded(
     content: bytes, max_pixels: int, at_least_wh: tuple[int, int] | None = None
 ) -> tuple[Image.Image, bool, tuple[int, int]]:
-    """Return the picture as upright RGB, whether every reader shows the file in this way, and its full upright size.
+    """Return an (upright RGB picture, whether every reader shows the file in this way, full upright size) tuple.
 
     A JPEG may be reduced, but not below `at_least_wh`.
     """

@@ -1,6 +1,6 @@
 """Decode stored images after verifying their checksums. Untrusted images belong in `foreign_pictures.py`.
 
-An error names the file and its fault. The caller adds what is done about it, and the remedy.
+An error names the file and its fault. The caller adds the consequence and the remedy.
 """
 
 import hashlib

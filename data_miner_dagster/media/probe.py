@@ -247,7 +247,7 @@ def _content_fingerprint(container: InputContainer, stream: VideoStream, start: 
 
 
 def _picture_at(container: InputContainer, stream: VideoStream, seconds: float) -> "npt.NDArray[np.float32] | None":
-    """Return an (8, 9) array with means of the luma at `seconds`.
+    """Return an (8, 9) array with the mean luma in each cell of the picture at `seconds`.
 
     Return None if the picture cannot be decoded or is too far from a keyframe.
     """

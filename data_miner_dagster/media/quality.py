@@ -27,7 +27,7 @@ _LEAST_BAR_SHARE: Final = 0.04
 
 @dataclass(frozen=True, slots=True)
 class FrameQuality:
-    """Measures of a picture's luma (0..255), reduced to `MEASURED_LINES`.
+    """Measures of a picture's luma (0..255) after reduction to `MEASURED_LINES`.
 
     `sharpness` is the variance of the Laplacian. `slide` is None unless `measure` was called with `looks_for_text`.
     """
@@ -74,7 +74,7 @@ def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt
 
 
 def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
-    """Return whether a picture with content has black bars of nearly equal size along two opposite edges."""
+    """Return whether a picture has black bars of nearly equal size along two opposite edges. A dark one has none."""
     for axis in (1, 0):
         is_dark = luma.max(axis=axis) < _BAR_BRIGHTNESS + 16
         if is_dark.all():

@@ -118,7 +118,7 @@ def read_through(path: Path) -> Reading:
 def decodes_at_its_end(path: Path, reading: Reading) -> bool:
     """Return whether frames near the end can be decoded, from the last keyframe or else from the start.
 
-    `reading` contains the measurements of `read_through`. The file must have a video stream.
+    `reading` is the result of `read_through`. The file must have a video stream.
 
     Raises:
         av.FFmpegError: the file cannot be opened.

@@ -212,7 +212,7 @@ def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
 
 
 def _loads(networks: Mapping[str, tuple[str, ...]], model_type: object, classes: Sequence[str]) -> bool:
-    """Return whether `networks` contains `model_type` and, if `classes` is not empty, one of these classes for it."""
+    """Return whether `networks` lists `model_type` and, unless `classes` is empty, one of `classes` for that type."""
     return model_type in networks and (not classes or not set(classes).isdisjoint(networks[str(model_type)]))
 
 

@@ -105,7 +105,7 @@ def fetch_models(entries: Sequence[ModelEntry], progress: Progress = _silent) ->
 
 
 def fetched_line(entries: Sequence[ModelEntry]) -> str:
-    """Return one line that lists which of these models have been fetched and which have not, by `is_fetched`."""
+    """Return one line that lists which models have been fetched and which have not, according to `is_fetched`."""
     fetched = [entry.name for entry in entries if is_fetched(entry)]
     missing = [entry.name for entry in entries if entry.name not in fetched]
     return f"fetched: {', '.join(fetched) or 'none'}; not fetched: {', '.join(missing) or 'none'}"

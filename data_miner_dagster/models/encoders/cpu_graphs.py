@@ -29,7 +29,7 @@ ForwardPass = Callable[[npt.NDArray[np.uint8]], Float32Array]
 
 
 def check_installed(backend: CpuBackend) -> None:
-    """Ensure that the optional package that a backend needs, if any, is installed, without importing it.
+    """Ensure that a backend's optional package, if it needs one, is installed. The package is not imported.
 
     Raises:
         ModelError: the package is not installed.

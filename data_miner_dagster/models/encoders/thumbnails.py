@@ -1,4 +1,4 @@
-"""Thumbnails behind the interface of an encoder: computed, stored and shared like embeddings, but without a model.
+"""Thumbnails with the interface of an encoder: computed, stored and shared like embeddings, but without a model.
 
 Does not belong here: comparing them (stages/deduplication/views.py).
 """
