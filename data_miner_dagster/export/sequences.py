@@ -108,9 +108,9 @@ class SequencesWriter:
     def add(self, image: ReleaseImage) -> None:
         """Write one image.
 
-        If the release has whole-clip tracks of the image's video, these are written before its first image, and an
-        image is written only if its frame is in the tracks. Otherwise each image is a frame: nothing was followed in a
-        folder of pictures, or in a video that could not be followed.
+        If the release has whole-clip tracks of the image's video, the tracks are written before the video's first
+        image, and an image is written only if its frame is in the tracks. Otherwise, each image becomes a frame. This
+        applies to folders of pictures, and to videos in which objects could not be followed.
         """
         if image.video_key != self._video_key:
             self._finish_video()

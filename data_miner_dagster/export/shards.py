@@ -74,7 +74,7 @@ class ShardedWriter:
         last.num_images += 1
 
     def close(self) -> None:
-        """Finish the last shard of every split, even if another one cannot be finished."""
+        """Finish the last shard of every split, even if finishing one of them fails."""
         with contextlib.ExitStack() as stack:
             for last in self._last.values():
                 stack.callback(last.shard.close)

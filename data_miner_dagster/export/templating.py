@@ -91,7 +91,7 @@ def _code(text: str) -> Markup:
 
 
 def _cell(value: object) -> str:
-    """Convert a value to an escaped cell of a Markdown table, since video titles are untrusted text.
+    """Convert a value to an escaped cell of a Markdown table. Video titles, for example, are untrusted text.
 
     None and the empty string become "unknown".
     """

@@ -143,7 +143,7 @@ def gather_tracks(
 
 
 def _over_time(objects: dict[int, FollowedObject], num_frames: int, size_wh: tuple[int, int]) -> dict[str, Any]:
-    """Return an object's outlines, boxes and areas as lists with one entry per frame, None where it is absent."""
+    """Return an object's outlines, boxes and areas as lists with one entry per frame: None if the object is absent."""
     entries: dict[str, list[Any]] = {name: [None] * num_frames for name in ("segmentations", "bboxes", "areas")}
     for number, found in objects.items():
         left, top, right, bottom = found.box.box_xyxy

@@ -162,7 +162,7 @@ def _numbered(events: list[Row], last: int) -> Iterator[Row]:
 def locked_dagster_files(home: Path) -> Iterator[DagsterFiles]:
     """Yield the SQLite files of the instance in `home`.
 
-    No other process can write to the three files that all runs share while the block runs.
+    Inside the block, no other process can write to the three files that all runs share.
     """
     history = home / "history"
     with ExitStack() as stack:

@@ -35,7 +35,7 @@ def delete_run_events(connection: Connection, run_id: str) -> tuple[int, int]:
     """Delete the events and check results of a run, except the state of partitions.
 
     Returns:
-        A (number of deleted events, number of kept events) pair, which does not count check results.
+        A (number of deleted events, number of kept events) pair. Check results are not counted.
     """
     of_run = _EVENTS.c.run_id == run_id
     num_kept = 0

@@ -54,7 +54,7 @@ class _UndoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """The assets and jobs of our code location, in a storage that other code locations may also use."""
+    """The assets and jobs of our code location. Other code locations may use the same storage."""
 
     assets: Collection[dg.AssetKey]
     jobs: Collection[str]
@@ -72,7 +72,7 @@ class Pruning:
     """The amounts that pruning has removed, or would remove."""
 
     num_runs: int = 0
-    num_events: int = 0  # in the index of an SQLite storage, or in the table of a server
+    num_events: int = 0  # in SQLite's index of all runs, or in the server's table
     num_ticks: int = 0
     num_leftovers: int = 0  # files and logs of runs that were deleted without them
     num_states: int = 0  # events that are kept as the state of a partition
@@ -263,7 +263,7 @@ def _old_ticks(instance: dg.DagsterInstance, older_than: timedelta, now: datetim
 
 @contextmanager
 def open_index(instance: dg.DagsterInstance) -> Iterator[Any]:
-    """Yield a transaction on the events of all runs, in the index of an SQLite storage or in the server's table."""
+    """Yield a transaction on the events of all runs, in SQLite's index or in the server's table."""
     with cast("Any", instance.event_log_storage).index_connection() as connection:
         if connection.dialect.name == "sqlite":
             yield connection

@@ -35,8 +35,8 @@ def box_colours(
 ) -> list[Colours | None]:
     """Return the colours of each box, or None for a box that is empty or mostly hidden by others.
 
-    `boxes_xyxy` is (N, 4), in absolute pixels, and `confidences` is (N,). Only an ellipse in the middle of a box
-    counts, without the parts that other boxes hide. Equal input gives equal bytes.
+    `boxes_xyxy` is (N, 4), in absolute pixels, and `confidences` is (N,). Only the visible part of an
+    ellipse in the middle of each box counts. Equal input gives equal bytes.
     """
     low = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
     high = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])

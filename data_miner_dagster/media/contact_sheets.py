@@ -1,4 +1,4 @@
-"""Draw contact sheets and single tiles of limited size in bytes, for metadata, reports and pages.
+"""Draw contact sheets and single tiles of limited file size, for metadata, reports and pages.
 
 Belongs here: drawing and encoding. Does not belong here: choosing and decoding frames (operations).
 """

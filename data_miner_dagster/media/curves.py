@@ -1,4 +1,4 @@
-"""Draw line charts of values from 0 to 1 over the whole numbers from 0, such as epochs."""
+"""Draw line charts of values between 0 and 1, with whole numbers, such as epochs, on the horizontal axis."""
 
 import io
 from collections.abc import Mapping, Sequence

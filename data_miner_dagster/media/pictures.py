@@ -1,7 +1,7 @@
 """Convert decoded frames to stored pictures (upright, square pixels, full range, BT.601), and encode them.
 
 JPEG stores luma and chroma as decoders output them. The common case (8 bit, 4:2:0) is therefore encoded from the
-decoder's own planes: only range and matrix change, and no RGB is computed. Everything else goes through RGB once.
+decoder's own planes: only the range and matrix change, and no RGB is computed. Everything else goes through RGB once.
 """
 
 import io
@@ -109,7 +109,8 @@ def _bt709_to_bt601(is_full: bool) -> tuple[npt.NDArray[np.float64], float, floa
 def _from_bt709(y: Plane, u: Plane, v: Plane, *, is_full: bool) -> tuple[Plane, tuple[Plane, Plane]]:
     """Convert BT.709 planes to full-range BT.601 planes.
 
-    Neutral grey is the same in both spaces, so luma changes by a (small, half-size) function of chroma alone.
+    Neutral grey is the same in both spaces, so the change in luma depends only on chroma. It is small, and is
+    computed at half size.
     """
     matrix, gain, offset = _bt709_to_bt601(is_full)
     # Plane by plane: more than ten times as fast as `cv2.transform` on merged planes, with the same result.

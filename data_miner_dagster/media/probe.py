@@ -213,7 +213,7 @@ def _read_tail(container: InputContainer, stream: VideoStream, promise: _Promise
 
 
 def _is_missing(promise: _Promise, reading: Reading, path: Path, end: FileEnd) -> bool:
-    """Return whether the file is damaged, given that its readable content ends before the time in its header.
+    """Return whether the file is damaged, given that its readable content ends before the end that its header states.
 
     It is damaged if it was cut off, if its structure does not state its length, or if its unread part is large enough
     to hold the missing content. Otherwise the header merely promises too much.

@@ -28,7 +28,7 @@ class SlideMeasures:
 def measure_slide(luma: npt.NDArray[np.uint8]) -> SlideMeasures:
     """Return the measures of an (H, W) luma plane with a few hundred lines.
 
-    Letters show as strong changes that are close together. After a morphological closing along the line, a row of
+    Letters appear as strong gradients that are close together. After a morphological closing along the line, a row of
     high gradients becomes a long, low, well-filled area. Source: text localization by morphological gradient, Hasan and
     Karam, "Morphological text extraction from images", IEEE Transactions on Image Processing 9 (2000).
     """

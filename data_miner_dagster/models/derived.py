@@ -18,8 +18,8 @@ def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> P
     Args:
         name: the file name; the fingerprint is inserted before the suffix.
         fingerprint: covers everything that determines the content.
-        make: a function that writes the file to the given path. Its exceptions are passed on, and then no file is
-            stored.
+        make: a function that writes the file to the given path. If it raises, the exception is passed on and no
+            file is stored.
 
     Raises:
         OSError: the model cache cannot be written.

@@ -294,7 +294,7 @@ def _check_fetched(entry: ModelEntry) -> None:
     """Ensure that the files of a model from a bucket are exactly those that its entry pins.
 
     Raises:
-        ModelError: a pinned file is missing or differs, or there is another file.
+        ModelError: a pinned file is missing or differs, or the folder contains other files.
     """
     if not entry.folder.is_dir() or folder_checksums(entry.folder) != tuple(sorted(entry.files, key=_path_of)):
         raise ModelError(

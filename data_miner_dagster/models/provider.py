@@ -249,7 +249,7 @@ class ModelProvider:
     def verifier(self, name: str) -> VerifierRole:
         """Return the role of the registry's model that a project's `detection.verifier.model` names.
 
-        Endpoints have no role, so call this only if the name is not that of an endpoint.
+        Endpoints have no role, so do not call this with the name of an endpoint.
 
         Raises:
             ConfigError: the user's registry is invalid, the name is unknown, or the model does not examine crops.
@@ -257,7 +257,7 @@ class ModelProvider:
         return self._role("detection.verifier.model", name, Capability.VERIFIER)
 
     def config_with_students(self) -> ModelsConfig:
-        """Return the settings with all students added to the user's own models, which take precedence."""
+        """Return the settings with all students added. The user's own models take precedence over students."""
         students = self._find_students() if self._find_students is not None else {}
         registry = {**students, **self.config.registry}
         return self.config.model_copy(update={"registry": registry}) if students else self.config

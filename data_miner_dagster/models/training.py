@@ -83,7 +83,7 @@ def train(
 
 
 def best_epoch_of(curve: Sequence[Epoch]) -> int:
-    """Return the number of the epoch whose weights Ultralytics keeps: the last of those with the highest mAP50-95.
+    """Return the number of the epoch whose weights Ultralytics keeps: the last epoch with the highest mAP50-95.
 
     `curve` begins with the evaluation of the untrained network, which does not count.
     """

@@ -36,7 +36,7 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
 def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
     """Return the sha256 digests of a project's exemplars, or the reason why they cannot be read.
 
-    The exemplars of prompts are under the key `exemplars`, those of classes under `class_exemplars`.
+    The exemplars of prompts are under the key `exemplars`, and the exemplars of classes under `class_exemplars`.
     """
     hashes: dict[str, object] = {}
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):

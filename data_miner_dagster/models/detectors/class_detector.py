@@ -87,7 +87,7 @@ class ClassDetector(HubDetector):
 def _masks_of(
     outputs: Any, row: int, kept: npt.NDArray[np.intp], image_wh: tuple[int, int]
 ) -> Callable[[int], Mask] | None:
-    """Return a function from the position of a kept candidate to its mask, or None if the network predicts no masks."""
+    """Return a function that maps a kept candidate's position to its mask, or None if the network predicts no masks."""
     if getattr(outputs, "pred_masks", None) is None:
         return None
     logits = outputs.pred_masks[row][kept.tolist()].float().cpu()

@@ -129,7 +129,7 @@ def why_no_exemplars(entry: ModelEntry) -> str | None:
 
 
 def load(entry: ModelEntry, device: str) -> Sam3Detector:
-    """Load an entry of architecture `sam3`, from a checkpoint of the detector or of the video network around it.
+    """Load an entry of architecture `sam3`, from a checkpoint of the detector or of the video network that contains it.
 
     Raises:
         ConfigError: this machine does not have the requested device.

@@ -177,8 +177,8 @@ def load(entry: ModelEntry, device: str) -> UltralyticsDetector:
 
     Raises:
         ConfigError: this machine does not have the requested device.
-        ModelError: the file is missing, of an unsupported type or not a checkpoint, a pickle is not pinned, does not
-            match its pin or cannot be opened with the restricted loader, the text encoder cannot be used, or the option
+        ModelError: the file is missing, has an unsupported type or is not a checkpoint; a pickle is not pinned, does
+            not match its pin or is refused by the restricted loader; the text encoder cannot be used; or the option
             `output` is invalid or requests masks from a network without masks.
     """
     path = entry.folder

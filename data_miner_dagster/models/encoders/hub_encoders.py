@@ -158,7 +158,7 @@ class HubImageTextEncoder(HubImageEncoder):
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
         """Return the prompts' embeddings: (P, embedding_dim) unit vectors.
 
-        Words of a prompt beyond the network's maximum length do not count.
+        Words of a prompt beyond the network's maximum length are ignored.
         """
         import torch
 

@@ -1,6 +1,6 @@
 """The text and image preprocessing with which each family of image-text encoders was trained.
 
-Belongs here: the recipes, and tokenizing prompts by them. Does not belong here: networks (hub_encoders.py), resizing
+Belongs here: the recipes, and tokenizing prompts with them. Does not belong here: networks (hub_encoders.py), resizing
 (pixels.py).
 
 A tokenizer's defaults change between versions of its library and between checkpoints. Padding on the wrong side or a

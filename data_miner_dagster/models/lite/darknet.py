@@ -129,7 +129,7 @@ class YoloV3Tiny:
         return np.concatenate([centres - halves, centres + halves], axis=2), confidences
 
     def class_confidences(self, batch: npt.NDArray[np.uint8]) -> Float32Array:
-        """Return the (N, 80) confidence of the most confident box for each letterboxed image and class."""
+        """Return an (N, 80) array with the highest confidence of any box, for each letterboxed image and class."""
         best: Float32Array = self.boxes_and_confidences(batch)[1].max(axis=1)
         return best
 

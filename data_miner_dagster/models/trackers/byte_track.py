@@ -25,7 +25,7 @@ later with the boxes before and after it."""
 
 
 def check_installed() -> None:
-    """Ensure that the library is installed.
+    """Ensure that the library `trackers` is installed.
 
     Raises:
         ModelError: the library is not installed.

@@ -112,9 +112,9 @@ class ColourMatching:
         """Return the (tracks, boxes) overlaps with which the tracker must match boxes to tracks.
 
         Args:
-            overlaps: (tracks, boxes) the IoU of each expected position with each box.
+            overlaps: a (tracks, boxes) array with the IoU of each expected position with each box.
             numbers: the tracker's number of each track.
-            expected: (tracks, 4) the expected position of each track.
+            expected: a (tracks, 4) array with the expected position of each track.
             sight: the confident boxes of the frame, with their colours.
         """
         self._expected = dict(zip(numbers, expected, strict=True))

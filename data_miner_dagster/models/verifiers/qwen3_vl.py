@@ -17,7 +17,7 @@ MAX_NEW_TOKENS: Final = 120
 
 
 class Qwen3VlVerifier:
-    """Implements `CropVerifier`. A batch's prompts are padded on the left, so all answers begin at one position."""
+    """Implements `CropVerifier`. Prompts are padded on the left, so the answers of a batch begin at the same position."""
 
     def __init__(self, network: Any, processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Find conditions that need a person's attention, in the catalog and in the free space on the root's disk."""
+"""Examine the catalog and the free space on the root's disk for conditions that need a person's attention."""
 
 import shutil
 from collections.abc import Iterator

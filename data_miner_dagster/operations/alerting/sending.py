@@ -98,7 +98,7 @@ class Watch:
     def look(self) -> list[str]:
         """Record alerts that have begun or ended, and send due messages in a thread.
 
-        Return the titles of the messages that this call has queued, about alerts that have begun or ended.
+        Return the titles of the messages that this call has queued.
         """
         targets = self._platform.config.alerts.targets
         told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
