@@ -50,7 +50,7 @@ VIDEO_JOBS: Final = tuple(JOB_BY_STAGE[stage] for stage in VIDEO_STAGES)
 """The jobs of the stages that process lists of videos, in pipeline order."""
 
 PROJECT_JOBS: Final = tuple(JOB_BY_STAGE[WorkStage(stage.value)] for stage in PROJECT_WAY)
-"""The jobs that build a project's dataset, in pipeline order. Each stage has a job, which holds only its own pool."""
+"""The jobs that build a project's dataset, in pipeline order. Each stage has its own job, which uses a single pool."""
 
 OP_BY_JOB: Final[Mapping[str, str]] = {
     **{name: stage.value.lower() if stage in VIDEO_STAGES else ASSETS[stage] for stage, name in JOB_BY_STAGE.items()},

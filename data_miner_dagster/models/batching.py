@@ -30,7 +30,7 @@ def run_in_halves(run: Callable[[Sequence[_T]], list[_R]], batch: Sequence[_T], 
         if len(batch) <= 1:
             raise ModelError(
                 f"model {model}: the device does not have enough memory for one image; "
-                "end other programs that use it, choose a smaller model, or, if the device is a GPU, set "
+                "close other programs that use it, choose a smaller model, or, if the device is a GPU, set "
                 "platform.models.device to cpu"
             ) from error
     # Not inside the except block, where the traceback would keep the tensors of the failed pass alive.

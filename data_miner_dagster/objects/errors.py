@@ -56,7 +56,7 @@ def translated(error: BaseException, what: str) -> DataMinerError | None:
     refused = f"{said}; check the address and platform.objects"
     transient = f"{said}; if this persists, check the connection to the server"
     if type(error).__name__ in _NO_CREDENTIALS:
-        return ConfigError(f"{said}; set valid credentials in platform.objects.stores, or set `anonymous` there")
+        return ConfigError(f"{said}; set valid credentials, or `anonymous: true`, in platform.objects.stores")
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in _MISSING:
         return ObjectMissingError(f"the object or bucket {what} does not exist; check the address")

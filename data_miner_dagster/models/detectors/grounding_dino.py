@@ -27,7 +27,7 @@ from data_miner_dagster.models.detectors.phrase_detector import (
 from data_miner_dagster.models.registry import ModelEntry
 
 _SEPARATORS: Final = str.maketrans(".?", "  ")
-"""A translation table that replaces the two characters that end a phrase for the model with spaces."""
+"""Replaces the two characters that the model reads as the end of a phrase with spaces."""
 
 
 class GroundingDinoDetector(BestPhraseDetector):

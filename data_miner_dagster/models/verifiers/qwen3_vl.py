@@ -17,7 +17,7 @@ MAX_NEW_TOKENS: Final = 120
 
 
 class Qwen3VlVerifier:
-    """Implements `CropVerifier`. Prompts are padded on the left, so the answers of a batch begin at the same position."""
+    """Implements `CropVerifier`. Prompts are padded on the left, so a batch's answers begin at the same position."""
 
     def __init__(self, network: Any, processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name
