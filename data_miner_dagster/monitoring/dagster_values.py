@@ -54,7 +54,7 @@ class DagsterValues:
         return self._instance
 
     def _used(self) -> dict[str, int]:
-        """Return the number of slots in use by pool, omitting pools without any.
+        """Return {pool: number of slots in use}, omitting pools in which no slot is in use.
 
         Each run of a single stage with a live lease uses one slot, since pools limit runs rather than steps.
         """

@@ -51,8 +51,8 @@ FAMILIES: Final[dict[str, Family]] = {
         Family("host_blocked", "1 for each site that receives no requests now; `*` means every site.", ("site",)),
         Family(
             "site_budget_used_ratio",
-            "Share of the hourly or the daily budget of downloads that is used, whichever is larger, for the 20 sites "
-            "with the most downloads.",
+            "Used share of a site's hourly or daily download budget, whichever share is larger, for the 20 sites with "
+            "the most downloads.",
             ("site",),
         ),
         Family("pool_slots", "Number of slots in a pool.", ("pool",)),
@@ -86,7 +86,8 @@ FAMILIES: Final[dict[str, Family]] = {
         ),
         Family(
             "project_eta_seconds",
-            "Estimated time until the work on a project's videos is done, and on its release if its speed is known.",
+            "Estimated time until a project's videos are done; includes the stages up to its release if their speed "
+            "is known.",
             ("project",),
         ),
         # room and machine

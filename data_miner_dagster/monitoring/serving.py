@@ -99,7 +99,7 @@ class _ForReading:
 
 
 def metrics_server(registry: CollectorRegistry) -> uvicorn.Server:
-    """Return a web server for `registry` that is not started yet and will log no requests.
+    """Return a web server for `registry`, not yet started. It does not log requests.
 
     Uvicorn's own messages below level WARNING are turned off in this process.
     """
