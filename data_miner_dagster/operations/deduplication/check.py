@@ -54,9 +54,9 @@ class DeduplicationCheck:
         """The result of the check as a single line, for the user."""
         report = self.report
         line = (
-            f"compared {counted(report.num_duplicates, 'duplicate')} and {report.num_representatives_checked:,} of "
-            f"{counted(report.num_representatives, 'representative')} again: "
-            f"{counted(report.num_unsupported, 'frame')} without a representative within reach, "
+            f"checked {counted(report.num_duplicates, 'duplicate')} and {report.num_representatives_checked:,} of "
+            f"{counted(report.num_representatives, 'representative')}: "
+            f"{counted(report.num_unsupported, 'duplicate')} without a representative within reach, "
             f"{counted(report.num_too_close, 'representative')} too close to another"
         )
         if pairs := ", ".join(f"{one} and {other}" for one, other in self.first_offenders):
@@ -113,7 +113,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
 
 
 def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
-    """Return (N,) int64 row numbers of the decided frames' representatives in `foreign` followed by `decided`."""
+    """Return an (N,) int64 array: the row of each decided frame's representative in `foreign` followed by `decided`."""
     is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
     is_own = pc.invert(is_foreign)
     named = decided["representative_frame_id"]

@@ -2,7 +2,7 @@
 
 Frames are ordered by generation, then by quality: frames of videos that were part of an earlier release come first. The
 result therefore depends on the frames, the settings, people's verdicts and the releases, but not on the runs in
-between. Decisions that cannot have changed are a prefix of the order, and are copied from the existing table. If all
+between. Decisions that cannot have changed form a prefix of this order, and are copied from the existing table. If all
 earlier videos have been released, adding videos costs only the comparison of their frames with the representatives.
 """
 
@@ -90,7 +90,7 @@ class Inputs:
     encoder: EncoderRole
     threshold: float
     filtered_fingerprint: str
-    basis: str  # while it is unchanged, decisions on the same frames in the same order stay valid
+    basis: str  # decisions on the same frames in the same order stay valid while this is unchanged
     generations: Mapping[str, int]  # by video, for every video with a kept frame; counted from 0 without gaps
     verdicts: PairVerdicts
 

@@ -50,7 +50,7 @@ def distinctions_of(
 
 
 class StoredThumbnails:
-    """The thumbnails of a list of frames. A video's thumbnails are read or computed once one of them is needed."""
+    """The thumbnails of a list of frames. A video's thumbnails are read or computed when the first of them is needed."""
 
     def __init__(self, platform: Platform, frames: pa.Table) -> None:
         self._platform = platform
@@ -89,5 +89,5 @@ class StoredThumbnails:
 def _room_for(num_frames: int, platform: Platform) -> ThumbnailArray:
     if num_frames <= _IN_MEMORY:
         return np.empty((num_frames, NUM_VALUES), np.uint8)
-    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # without a name; the mapping keeps it
+    with tempfile.TemporaryFile(dir=platform.layout.root) as file:  # unnamed; the mapping keeps it open
         return np.memmap(file, np.uint8, "w+", shape=(num_frames, NUM_VALUES))

@@ -49,8 +49,8 @@ def foreign_frames(
     """Return the representatives of other projects and the images of releases, and the number of missing frames.
 
     Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
-    parts are in order of the frame id. Frames are missing if they no longer exist, like all images of a deleted
-    release, but the frames of deleted projects are not counted. Frames of videos in `left_out` are omitted.
+    parts are in order of the frame id. Frames that no longer exist count as missing, as do all images of a deleted
+    release. The frames of deleted projects are not counted. Frames of videos in `left_out` are omitted.
 
     Raises:
         VideosLeftOutError: the frames of videos not in `left_out` cannot be read.
@@ -80,10 +80,10 @@ def foreign_frames(
 
 
 def foreign_fingerprints(platform: Platform, project: str, config: DeduplicationConfig) -> dict[str, str]:
-    """Return the fingerprint, or "gone" after a deletion, of each project and release to compare with, by name.
+    """Return the fingerprint of each project and release to compare with, by name, or "gone" if it was deleted.
 
-    The fingerprint of a release is its name. For each of the projects' and releases' videos whose frames no longer
-    exist, the entry `gone/<video key>` is added.
+    The fingerprint of a release is its name. If a video in these projects and releases no longer has frames, the entry
+    `gone/<video key>` is added.
 
     Raises:
         ConfigError: a project has not been deduplicated, a release never existed, or projects refer to each other.
@@ -129,7 +129,7 @@ def foreign_videos(platform: Platform, config: DeduplicationConfig) -> set[str]:
 
 
 def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield a table of the representatives of each project to compare with that exists and has been deduplicated."""
+    """Yield a table of representatives for each project to compare with, if the project exists and is deduplicated."""
     for other in config.against_projects:
         path = platform.layout.deduplicated_table(other)
         if find_project(platform.database, other) is not None and path.exists():
@@ -138,13 +138,13 @@ def _of_projects(platform: Platform, config: DeduplicationConfig) -> Iterator[pa
 
 
 def _of_releases(platform: Platform, config: DeduplicationConfig) -> Iterator[pa.Table]:
-    """Yield a table of the images of each release to compare with, if the release still exists."""
+    """Yield a table of images for each release to compare with, if the release still exists."""
     for release in config.against_releases:
         path = images_table(folder_of_release(platform, release))
         if path.exists():
             try:
                 yield read_table(path, KEY_COLUMNS)
-            except DamagedFileError as error:  # nothing can recreate it
+            except DamagedFileError as error:  # nothing can recreate the table
                 raise PermanentError(
                     f"frames cannot be compared with release {release}, because {path} is damaged; restore the file "
                     "from a backup, or remove the release from deduplication.against_releases"

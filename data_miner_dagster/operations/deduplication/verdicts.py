@@ -17,7 +17,7 @@ from data_miner_dagster.operations.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class PairVerdicts:
-    """The verdicts in force on pairs of frames. Their times only determine the order of `chosen`."""
+    """The verdicts in force on pairs of frames. Their times affect only the order of `chosen`."""
 
     different: tuple[tuple[FramePlace, FramePlace], ...] = ()  # not duplicates of each other, in order
     chosen: tuple[FramePlace, ...] = ()  # chosen as representatives, the latest verdict first
@@ -80,6 +80,6 @@ class _Places:
             self._by_video[frame["video_key"]].append((frame["pts_seconds"], row))
 
     def rows_at(self, place: FramePlace) -> list[int]:
-        """Return the rows of the frames at a place."""
+        """Return the rows of the frames at a time in a video."""
         of_video = self._by_video.get(place.video_key, ())
         return [row for seconds, row in of_video if abs(seconds - place.pts_seconds) < SAME_FRAME_SECONDS]
