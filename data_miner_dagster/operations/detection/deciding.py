@@ -73,12 +73,12 @@ class Decisions:
     def videos(self) -> Iterator[list[FrameBoxes]]:
         """Yield the frames of one video at a time, with the rows of their boxes.
 
-        Frames that not all detectors have examined, and frames with an internal error, are left out. If comparing a
+        Frames that a detector has not examined, and frames with an internal error, are left out. If comparing a
         video's boxes over time causes an error, the whole video is left out.
 
         Raises:
             SystematicFaultError: the same internal error occurs on all videos (three or more), or on ten in a row.
-            OutageError: the same error, which may pass, occurs on all videos (three or more), or on ten in a row.
+            OutageError: the same temporary error occurs on all videos (three or more), or on ten in a row.
         """
         readable = (frame for frame in self._frames if frame.frame_id in self._sha256_by_frame)
         with item_guard("detections") as guard:
@@ -132,7 +132,7 @@ def boxes_by_frame(boxes: pa.Table, config: DetectionConfig) -> Mapping[str, Ima
 
     Args:
         boxes: rows of DETECTIONS_SCHEMA. Each frame's rows must be adjacent.
-        config: the settings of detection. A class index is a position in their list of classes.
+        config: the settings of detection. A class index is a position in `config.class_prompts`.
     """
     class_index_by_name = {wanted.class_name: index for index, wanted in enumerate(config.class_prompts)}
     corners = np.stack([boxes[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], axis=1)

@@ -99,8 +99,8 @@ def detect_project(
         not_followed: the keys of videos whose objects must not be followed, to reproduce earlier tables.
 
     Returns:
-        An outcome with the counts of frames, frames with boxes, boxes, and boxes by class. If the project has a
-        verifier or tracking, verdicts or tracks are counted too, as are any unreadable frames and left-out videos.
+        An outcome that counts frames, frames with boxes, boxes, boxes by class, and any unreadable frames and left-out
+        videos. It also counts verdicts if the project has a verifier, and tracks if the project requests tracking.
 
     Raises:
         ConfigError: the project does not exist, a detector does not know a class, or a setting or exemplar is invalid.

@@ -65,8 +65,8 @@ def _read(exemplar: Exemplar, boxes: Sequence[BoxXyxy], pictures: StoredPictures
         image = pictures.read(PictureFile(exemplar.path, is_foreign=True), exemplar.sha256)
     except UnreadableImageError as error:
         raise ConfigError(
-            f"detection: exemplar {exemplar.name} cannot be read ({error}); if the file has just been changed, run the "
-            "command again, otherwise replace the file"
+            f"detection: exemplar {exemplar.name} cannot be read ({error}); replace the file, or run the command again "
+            "if the file has just been changed"
         ) from error
     height, width = image.shape[:2]
     for box in boxes:

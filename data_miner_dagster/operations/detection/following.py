@@ -191,7 +191,7 @@ class VideoFollower:
     def _around(self, video_key: str) -> Iterator[ObservedFrame[FrameToDetect]]:
         """Yield the pictures around a video's frames, with their boxes, ordered by time.
 
-        Pictures that not all detectors have examined are left out.
+        Pictures that a detector has not examined are left out.
         """
         parts = self.neighbours.parts_of(video_key)
         seen = [part.seen() for part in parts]
@@ -368,7 +368,7 @@ def forget_other_tracks(platform: Platform, project: str, follower: VideoFollowe
 
 
 def track_counts(platform: Platform, project: str) -> dict[str, int]:
-    """Return the counts of tracks and recovered boxes, and of videos that were not followed if there are any."""
+    """Return the counts of tracks, of recovered boxes and, if there are any, of videos that were not followed."""
     counts = {"tracks": 0, "recovered_boxes": 0}
     columns = ["video_key", TRACK_ID_COLUMN, RECOVERED_COLUMN]
     boxes = read_table(platform.layout.detections_table(project), columns)

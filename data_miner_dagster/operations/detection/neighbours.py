@@ -84,7 +84,8 @@ class Neighbours:
             project: the name of the project.
             config: the settings of tracking.
             frames: the representatives, ordered by frame id.
-            parts: each detector's results on the frames, by detector name. Fingerprints cover classes and settings.
+            parts: each detector's results on the frames, by detector name. Their fingerprints cover the classes and
+                settings.
             sessions: the network that follows objects and examines the pictures, or None if the detectors examine them.
         """
         self.config = config
@@ -117,7 +118,7 @@ class Neighbours:
 
         Raises:
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
-            OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
+            OutageError: the same temporary error occurred on all videos (three or more), or on ten in a row.
         """
         return self._open.__exit__(kind, error, trace)
 
@@ -141,7 +142,7 @@ class Neighbours:
         self._say_cost(rows)
         gone = [row for row in rows.values() if not self._has_source(row)]
         fetched = fetch_missing_sources(self._platform, gone)
-        room, steps = Room(self._platform), self._steps("has decoded the pictures of", len(rows))
+        room, steps = Room(self._platform), self._steps("this run has decoded the pictures of", len(rows))
         for key in rows:
             work = partial(self._attempt, key, room, fetched[key].message if key in fetched else "")
             self._guard.attempt(key, work, partial(self._take_fault, key))
@@ -325,7 +326,7 @@ class Neighbours:
             ConfigError: a phrase is too long for the network.
             ModelError: the network cannot be loaded, or there is too little memory.
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
-            OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
+            OutageError: the same temporary error occurred on all videos (three or more), or on ten in a row.
         """
         if self._sessions is None:
             return

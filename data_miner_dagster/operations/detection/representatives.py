@@ -74,8 +74,8 @@ def _frames_of_video(platform: Platform, video_key: str, wanted: pa.Table) -> li
         image = images.get(frame_index)
         if image is None:
             raise PermanentError(
-                f"representative {frame_id} is no longer a frame of its video, since the frames were extracted again; "
-                "run `data-miner run --config FILE` to filter and deduplicate its project again"
+                f"representative {frame_id} is no longer a frame of its video, because the frames were extracted "
+                "again; run `data-miner run --config FILE` to filter and deduplicate its project again"
             )
         found = FrameToDetect(
             frame_id, video_key, frame_index, image.pts_seconds, image.file, image.sha256, image.resolution_wh

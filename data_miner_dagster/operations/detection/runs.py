@@ -83,12 +83,12 @@ class DetectionFaults:
     by_frame: dict[str, str] = field(default_factory=dict)
 
     def add(self, frame: FrameToDetect, fault: ItemFault) -> None:
-        """Record an error because of which a frame is left out, for the frame and its video."""
+        """Record, for a frame and its video, the error that caused the frame to be left out."""
         self.by_frame.setdefault(frame.frame_id, fault.line)
         self.add_video(frame.video_key, fault)
 
     def add_video(self, video_key: str, fault: ItemFault) -> None:
-        """Record an error because of which a video or one of its frames is left out."""
+        """Record an error that caused a video, or one of its frames, to be left out."""
         self.by_video.setdefault(video_key, fault.line)
 
 
@@ -132,7 +132,7 @@ class Looker:
 
         Raises:
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
-            OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
+            OutageError: the same temporary error occurred on all videos (three or more), or on ten in a row.
         """
         return self._open.__exit__(kind, error, trace)
 

@@ -120,7 +120,7 @@ class VideoSessions:
     def _runs(self, frames: Iterable[FrameToDetect]) -> Iterator[tuple[FrameRun[FrameToDetect], PartName]]:
         """Yield the sessions of a video, each with the name of its part.
 
-        The name depends on the frames of the session and of the earlier sessions in the same stretch.
+        The name depends on the frames of the session and of the earlier sessions that it continues.
         """
         digest = ""
         for run in session_runs(frames, self._is_broken, num_frames=SESSION_FRAMES, num_repeated=REPEATED_FRAMES):

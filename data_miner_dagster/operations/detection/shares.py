@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def models_of(config: DetectionConfig) -> Iterator[None]:
-    """If the project chooses its own detectors, mark a model error in the block as concerning only this project."""
+    """Mark a model error in the block as concerning only this project if the project chooses its own detectors."""
     try:
         yield
     except ModelError as error:

@@ -236,7 +236,7 @@ def test_detect_project__deduplicated_table_older_than_frames(tmp_path: Path) ->
     counts = detect_project(platform, PROJECT).counts
     assert (counts["frames"], counts["unreadable_frames"], counts["left_out_videos"]) == (1, 3, 1)
     (line,) = read_left_out(platform.layout.detected_frames_table(PROJECT)).values()
-    assert "since the frames were extracted again" in line
+    assert "because the frames were extracted again" in line
 
 
 def test_detect_project__unknown_project(tmp_path: Path) -> None:
