@@ -96,7 +96,7 @@ class _Run:
     room: Room
     rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
     force: bool
-    is_another_try: bool = False  # a retry of interrupted downloads within the same run
+    is_another_try: bool = False  # True while interrupted downloads are retried within the same run
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the batch shuts down. Threads that wait for a claim or a retry then stop waiting."""
 
@@ -312,7 +312,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """Return `outcome`, or cancel the failure and return a refusal by the site if the whole site refuses requests."""
+    """If the whole site refuses requests, cancel the failure and return the refusal. Otherwise, return `outcome`."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))
@@ -387,7 +387,7 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
     platform.layout.video_info(row.key).unlink(missing_ok=True)  # from here on, the old file no longer counts
     for old in folder.glob(f"{VIDEO_STEM}.*"):
         old.unlink()
-    flush(fetched.path)  # before the manifest says that it exists
+    flush(fetched.path)  # before the manifest says that the file exists
     fetched.path.replace(folder / info.file.file_name)
     write_video_info(platform.layout, info)
     shutil.rmtree(partial)

@@ -1,4 +1,4 @@
-"""Fetch a video from a bucket into an attempt's folder. A later attempt can continue from the bytes there."""
+"""Fetch a video from a bucket into an attempt's folder. A later attempt can continue from the bytes in that folder."""
 
 import time
 from collections.abc import Callable

@@ -67,8 +67,8 @@ def record_done(
 def _duplicate_of(session: Session, info: VideoInfo) -> str | None:
     """Return the key of the first other video with the same content, or None if there is no such video.
 
-    The bytes are compared first. If no video has the same bytes, pictures and durations are compared, unless
-    this video has no content fingerprint.
+    The bytes are compared first. If no bytes match, the pictures and durations are compared, unless this video has no
+    content fingerprint.
     """
     fingerprint, seconds = info.content_fingerprint, info.file.duration_seconds
     alike = first_of_same_bytes(session, info.video_key, info.file.sha256)

@@ -19,7 +19,7 @@ from data_miner_dagster.sites.keys import site_of_key
 
 @dataclass(slots=True)
 class _Line:
-    """The queue and the limits of one site. Each waiting video has its position among all videos."""
+    """The queue and the limits of one site. Waiting videos are stored with their positions among all videos."""
 
     most_at_work: float  # math.inf for videos without a site
     waiting: deque[tuple[int, str]] = field(default_factory=deque)
