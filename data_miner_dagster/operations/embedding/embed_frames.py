@@ -49,7 +49,7 @@ def embed_frames(
     Raises:
         ConfigError: the configured encoder is unknown.
         ModelError: the encoder is missing, or differs from the pinned one.
-        OutageError: the same error, which may pass, occurred on all videos (three or more), or on ten in a row.
+        OutageError: the same temporary error occurred on all videos (three or more), or on ten in a row.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     # One meter for all: a batch belongs to one video, but images are decoded ahead and one model serves all videos.

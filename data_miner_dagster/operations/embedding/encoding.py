@@ -23,7 +23,7 @@ def encode_tasks(
 ) -> None:
     """Run the frames of all tasks through the encoder. Pass each task to `close` after its last frame.
 
-    If an exception ends this, the claims of unfinished tasks are released.
+    If an exception is raised, the claims of unfinished tasks are released.
 
     Raises:
         ModelError: the encoder is missing, or differs from the pinned one.

@@ -105,7 +105,8 @@ def load_vectors(
     """Return the (N, D) float32 unit vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
-        PermanentError: the video's frames are missing, or one has no current vector. Call `ensure_embeddings` first.
+        PermanentError: the video's frames are missing, or one of them has no current vector. Call
+            `ensure_embeddings` first.
     """
     vectors = load_stored(platform, encoder, video_key, frame_indices).astype(np.float32)
     # Rounding to float16 changes lengths by up to 1e-3.
@@ -119,7 +120,8 @@ def load_stored(
     """Return the (N, D) stored float16 vectors of a video's frames, in the order of `frame_indices`.
 
     Raises:
-        PermanentError: the video's frames are missing, or one has no current vector. Call `ensure_embeddings` first.
+        PermanentError: the video's frames are missing, or one of them has no current vector. Call
+            `ensure_embeddings` first.
     """
     stored = _current(platform, encoder, video_key)
     remedy = (

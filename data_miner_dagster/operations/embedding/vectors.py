@@ -92,7 +92,7 @@ def _checked(
 
 
 def _remedy(platform: Platform, encoder: EncoderRole, video_key: str) -> str:
-    """Return how to have a video's vectors computed again. They count as current, whatever the device was."""
+    """Return how to have a video's vectors computed again. A change of device alone does not make them stale."""
     if encoder.name == platform.models.filter_encoder.name:
         return (
             "run `data-miner backfill --asset frame_embeddings --project PROJECT --force --keys-file FILE`, where FILE "
