@@ -28,8 +28,8 @@ FIGURES: Final = (
 )
 """The names of the figures, in the order of COCO's summary.
 
-AP_small and AR_small count objects with an area of at most 32 x 32 pixels, AP_large and AR_large those with at least
-96 x 96, and AP_medium and AR_medium those in between, both limits included.
+AP_small and AR_small count objects with an area of at most 32 x 32 pixels. AP_large and AR_large count objects with an
+area of at least 96 x 96 pixels. AP_medium and AR_medium count objects in between, including both limits.
 """
 
 

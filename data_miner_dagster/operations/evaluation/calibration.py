@@ -123,7 +123,7 @@ def _day(verdict: Verdict) -> str:
 
 @dataclass(slots=True)
 class _Gathered:
-    """The judged boxes on all reviewed frames, and the stated objects in complete frames of the random sample.
+    """The judged boxes on all reviewed frames, and the objects in complete frames of the random sample.
 
     `classes`, `confidences`, `is_right` and `frames` have one entry per judged box.
     """
