@@ -251,7 +251,7 @@ def _extract_now(
 
 
 def _drop_source(platform: Platform, maker: _FolderMaker, key: str) -> None:
-    """Remove the file of a video that now has frames, if the settings keep it only until then."""
+    """Remove the file of a video that now has frames, if the settings keep files only until frames are extracted."""
     if platform.config.room.source_videos == "until_extracted" and (row := find_video(platform.database, key)):
         maker.room.remove_source_held(row)
 
@@ -271,7 +271,7 @@ def _record_reused(platform: Platform, row: VideoRow, num_frames: int) -> VideoO
 
 
 def _record_lack(platform: Platform, row: VideoRow, message: str) -> VideoOutcome:
-    """Schedule another attempt for a video without its file if it has stale frames. The frames are kept.
+    """Schedule another attempt for a video whose file is missing, if it has stale frames. The frames are kept.
 
     Return the outcome BLOCKED.
     """

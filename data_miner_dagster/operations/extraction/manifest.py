@@ -125,7 +125,7 @@ def frame_folder_writer(
 
 
 def check_num_frames(num_frames: int, config: ExtractionConfig, *, remedy: str = _FEWER_FRAMES) -> None:
-    """Check that the number of frames is within the limit. `remedy` ends the message if it is not.
+    """Check that the number of frames is within the limit. The error message ends with `remedy`.
 
     Raises:
         VideoPermanentError: there are more frames than `max_sampled_frames`.

@@ -27,7 +27,7 @@ class SourcesMissingError(DataMinerError):
         first, num_videos = min(video_keys), len(video_keys)
         files = "the file of 1 video is" if num_videos == 1 else f"the files of {counted(num_videos, 'video')} are"
         named = first if num_videos == 1 else f"{first}, ..."
-        super().__init__(f"{files} missing ({named}), and the platform is offline; download what is missing first")
+        super().__init__(f"{files} missing ({named}), and the platform is offline; download missing files first")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Share frames between videos whose files have the same bytes: one video is decoded, and the others get hard links.
 
-Where the file system does not support links, pictures are copied. The pictures and rows equal those that would be
+If the file system does not support links, pictures are copied. The pictures and rows equal those that would be
 extracted from the video's own file. Later stages treat such videos like any others: their equal frames become
 duplicates and stay in one split.
 """
@@ -30,7 +30,7 @@ class _NotTheSameError(DataMinerError):
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
-    """Return the key of the first other video with the same bytes whose frames have `fingerprint`.
+    """Return the key of the first other video that has the same bytes, and frames with `fingerprint`.
 
     Return None if there is no such video.
     """
