@@ -78,11 +78,11 @@ def write_questions(
         restart: discard the strata of earlier rounds and the answers from files. Verdicts are kept.
 
     Raises:
-        ConfigError: the project does not exist, a threshold is given per encoder, but not for the current one, or an
+        ConfigError: the project does not exist, a threshold is given per encoder but not for the current one, or an
             exemplar or the file of earlier answers cannot be read.
-        DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or `restart` is not set and the plan of the earlier rounds is damaged, or the prompts' thresholds
-            have changed by different amounts since.
+        DataMinerError: the project has not been filtered with its current prompts, or no frame's decision depends on
+            the threshold. Without `restart`, also if the plan of the earlier rounds is damaged, or the prompts'
+            thresholds have changed by different amounts since those rounds.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     with platform.hold_project(project):
@@ -133,17 +133,17 @@ def find_threshold(
         platform: the platform of one root.
         project: the name of the project.
         goal: "precision" or "recall".
-        wanted: the value to reach.
+        wanted: the precision or recall to reach.
         answers_file: a CSV with columns `frame_id` and `answer` (keep, drop or empty), or None to use only the answers
             that are already stored.
 
     Raises:
         ConfigError: the project does not exist, `wanted` is not between 0 and 1 (both exclusive), a file of answers is
-            missing or contains an invalid answer, a threshold is given per encoder, but not for the current one, or an
+            missing or contains an invalid answer, a threshold is given per encoder but not for the current one, or an
             exemplar cannot be read.
         DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
             threshold, the plan of the earlier rounds is damaged, or the prompts' thresholds have changed by different
-            amounts since.
+            amounts since those rounds.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     _check_goal(goal, wanted)

@@ -293,9 +293,9 @@ def _tell_left_out(project: str, members: ProjectMembers) -> None:
 
 
 def _drift_metadata(platform: Platform, project: str, config: FilteringConfig) -> dict[str, int | float]:
-    """Return the drift of the similarities of videos added after the last calibration, as metadata.
+    """Return metadata about the drift in the similarities of videos added after the last calibration.
 
-    The mapping is empty if there is nothing to compare. If the similarities have drifted, a warning is logged.
+    The result is empty if there is nothing to compare. If the similarities have drifted, a warning is logged.
     """
     drift = read_drift(platform, project, config)
     if drift is None:

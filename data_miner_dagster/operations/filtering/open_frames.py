@@ -65,7 +65,7 @@ class OpenFrames:
         return position if position < end and self.frame_indices[position] == frame_index else None
 
     def position_at(self, place: FramePlace) -> int | None:
-        """Return the position of the frame at a time in a video, or None if no open frame is there."""
+        """Return the position of the frame at a time in a video, or None if there is no open frame at that time."""
         first, end = self._of_video(place.video_key)
         found = position_at(self.pts_seconds[first:end], place.pts_seconds)
         return None if found is None else first + found

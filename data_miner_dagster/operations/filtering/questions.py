@@ -71,8 +71,8 @@ def plan_calibration(
 
     Raises:
         ConfigError: a threshold is given per encoder, but not for the current one, or an exemplar cannot be read.
-        DataMinerError: no frame's decision depends on the threshold, or `restart` is not set and the plan of the
-            earlier rounds is damaged, or the prompts' thresholds have changed by different amounts since.
+        DataMinerError: no frame's decision depends on the threshold. Without `restart`, also if the plan of the earlier
+            rounds is damaged, or the prompts' thresholds have changed by different amounts since those rounds.
     """
     if not len(frames.headroom):
         raise DataMinerError(
@@ -94,11 +94,11 @@ def open_calibration(
     """Return the calibration questions of a project that was filtered with its current prompts. Nothing is stored.
 
     Raises:
-        ConfigError: the project does not exist, a threshold is given per encoder, but not for the current one, or an
+        ConfigError: the project does not exist, a threshold is given per encoder but not for the current one, or an
             exemplar cannot be read.
-        DataMinerError: the project has not been filtered with its current prompts, no frame's decision depends on the
-            threshold, or `restart` is not set and the plan of the earlier rounds is damaged, or the prompts' thresholds
-            have changed by different amounts since.
+        DataMinerError: the project has not been filtered with its current prompts, or no frame's decision depends on
+            the threshold. Without `restart`, also if the plan of the earlier rounds is damaged, or the prompts'
+            thresholds have changed by different amounts since those rounds.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)
