@@ -43,8 +43,8 @@ class MediaWorkers(PooledWorkers):
     """A client of workers that verify videos and decode pictures. Thread-safe. The first call starts a worker.
 
     Args:
-        limits: the limits for verifying one video. Of these, only the memory limit also applies to decoding a picture,
-            which has a fixed time limit.
+        limits: the limits for verifying one video. The memory limit also applies to decoding a picture, but the time
+            limit for a picture is fixed.
         max_pixels: the maximum number of pixels in a picture or in a frame of a video.
         pool: a pool whose module serves the requested jobs. It is closed together with this object. If it is None, a
             new pool is created.

@@ -1,4 +1,4 @@
-"""Parse files from the watched folder in a separate process, since not everyone who can write there can be trusted.
+"""Parse project files in a separate process, because not everyone who can write to the watched folder can be trusted.
 
 The result for a file is cached under the file's identity, so a tick over a thousand unchanged files costs little.
 """

@@ -34,7 +34,7 @@ class _Manners:
     """Asks whether a request is allowed, unless an earlier permission still holds. Reports error responses."""
 
     def __init__(self) -> None:
-        self._allowed_at: dict[str, int] = {}  # the number of notices at the last yes, by site
+        self._allowed_at: dict[str, int] = {}  # by site: `num_notices()` when a request was last allowed
 
     def may_request(self, site: str) -> bool:
         now = num_notices()

@@ -42,7 +42,7 @@ class SiteWorkers(PooledWorkers):
     If a callback raises, the request ends and raises the same exception.
 
     Besides variables without secrets, such as `PATH`, a worker sees only the environment variables that the
-    configuration, or the current address if the user wrote it, refers to.
+    configuration refers to, and those that the current address refers to if the user wrote it.
     """
 
     jobs_module = "data_miner_dagster.operations.foreign.site_jobs"
