@@ -1,1 +1,1 @@
-"""Releasing: publish, export, trace and rebuild immutable, verified releases. The entry point is `release_project`."""
+"""Publish, export, trace and rebuild immutable, verified releases. The entry point is `release_project`."""

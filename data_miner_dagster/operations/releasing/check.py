@@ -29,7 +29,7 @@ class ReleaseCheck:
 
     @property
     def description(self) -> str:
-        """If there are problems, the first three and the remedy on one line, for the user."""
+        """One line for the user about a damaged release: the first three problems, and the remedy."""
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         problems = f"{', '.join(self.problems[:3])}{more}"
         return f"release {self.version} is damaged ({problems}); {REWRITE_REMEDY}"

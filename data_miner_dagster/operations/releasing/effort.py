@@ -71,7 +71,7 @@ def _models(platform: Platform, config: ProjectConfig, funnel: Funnel, num_candi
         "near-duplicates": counts[FunnelStep.FILTERED],
         "image selection": num_candidates,
     }
-    for use in config.uses_of_dedup_encoder[:1]:  # the later uses have fewer images, whose embeddings then exist
+    for use in config.uses_of_dedup_encoder[:1]:  # later uses have fewer images, which are embedded by then
         found.append((use, models.dedup_encoder.name, by_use[use]))
     detectors = models.detectors(config.detection.detectors)
     found += [("detector", one.name, counts[FunnelStep.DETECTED]) for one in detectors]

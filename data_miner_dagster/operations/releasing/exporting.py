@@ -103,7 +103,9 @@ def whole_release(platform: Platform, project: str, version: str) -> Path:
     release = platform.layout.release_folder(project, version)
     withdrawn = [row.withdrawn_reason for row in find_releases(platform.database, project) if row.version == version]
     if withdrawn and withdrawn[0]:
-        raise DataMinerError(f"release {project} {version} was withdrawn ({withdrawn[0]}); use --version for another")
+        raise DataMinerError(
+            f"release {project} {version} was withdrawn ({withdrawn[0]}); choose another release with --version"
+        )
     if damage := damaged_files(release):
         raise DataMinerError(f"release {project} {version} is damaged ({damage[0]}); {REWRITE_REMEDY}")
     return release

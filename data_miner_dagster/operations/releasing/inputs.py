@@ -83,7 +83,10 @@ class Recipe:
 
 
 def are_models_unknown(recipe: Recipe) -> bool:
-    """Return whether placeholders replace the models, because one was missing when the release was built."""
+    """Return whether a recipe has placeholders instead of the release's models.
+
+    This is the case if one of the models was missing when the release was built.
+    """
     return any(name == _GONE for name, _ in recipe.models.values())
 
 
@@ -194,7 +197,7 @@ def stored_inputs(
     """Store the inputs of the release that the block publishes, and remove them if the block fails.
 
     If inputs were already stored, the new ones replace them and stay even if the block fails. The caller must hold the
-    project's claim. Removing the inputs also frees the space that is needed to release the claim on a full disk.
+    project's claim. If the disk is full, removing the inputs also frees the space that is needed to release the claim.
     """
     path = platform.layout.release_inputs(config.name, version_name)
     is_new = not path.exists()

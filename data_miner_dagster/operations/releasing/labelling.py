@@ -117,10 +117,10 @@ class Labelling:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What the released boxes depend on besides the tables and the configuration, as a JSON-compatible dict.
+        """The inputs of the released boxes besides the tables and the configuration, as a JSON-compatible dict.
 
-        It contains the ids of the answers behind the verdicts, and the settings of the calibration, or is empty if
-        there are neither. A release's fingerprint includes it.
+        It contains the ids of the answers behind the verdicts, and the settings of the calibration. It is empty if
+        there are no verdicts and no calibration. A release's fingerprint includes it.
         """
         return {
             **({"verdicts": self.verdicts.answer_ids} if len(self.verdicts) else {}),

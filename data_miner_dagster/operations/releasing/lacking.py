@@ -263,7 +263,7 @@ def lacking_from_outside(platform: Platform, config: ProjectConfig, recipe: Reci
 def _line_of(what: str, look: Callable[[], bool]) -> Iterator[str]:
     try:
         if not look():
-            yield f"{what} have changed since the release was built"
+            yield f"{what} have changed since the release was built; restore the earlier ones"
     except (ConfigError, DamagedFileError) as error:
         yield str(error)
 

@@ -132,7 +132,7 @@ def release_models(platform: Platform, config: ProjectConfig) -> tuple[ReleaseMo
 
 @dataclass(frozen=True, slots=True)
 class WrittenImages:
-    """The counts of the written images, and the ids of those frames among them that a person's verdict kept."""
+    """The counts of the written images, and the ids of the frames that are included because of a person's verdict."""
 
     tally: ReleaseTally
     kept_by_hand: Sequence[str]  # ids of frames that are included because of a person's verdict

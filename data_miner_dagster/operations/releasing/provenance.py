@@ -62,7 +62,7 @@ class ImageProvenance:
     duplicates: tuple[Duplicate, ...]
     """The duplicates of the image, or () if it has none or the project's tables no longer match the release."""
     verdicts: tuple[Verdict, ...]
-    """People's verdicts in force on the frame as a whole, on its boxes, and on whether it is a duplicate."""
+    """People's current verdicts on the frame as a whole, on its boxes, and on whether it is a duplicate."""
     runs: tuple[RunOfItem, ...]
     """The runs that processed the video or the project, by stage, latest first."""
 

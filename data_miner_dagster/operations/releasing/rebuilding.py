@@ -128,7 +128,7 @@ def plan_rebuild(
     file = file / MANIFEST_FILE if file.is_dir() else file
     content = read_manifest(file.parent) if file.name == MANIFEST_FILE else None
     if content is None or content["project"] != project:
-        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; use --manifest to give another")
+        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; choose another with --manifest")
     name = content["version"]
     inputs = platform.layout.release_inputs(project, name)
     recipe = read_recipe(inputs)
@@ -342,7 +342,7 @@ def _release(scratch: Platform, plan: RebuildPlan) -> Path:
 
 
 def _verification_of_then(plan: RebuildPlan, found: VerificationCounts | None) -> VerificationCounts | None:
-    """Return `found` with the numbers of boxes that are over budget or waiting taken from the manifest.
+    """Return `found`, but take the number of boxes over budget and the number of waiting boxes from the manifest.
 
     Only the manifest records how many boxes were in each group. `found` is returned unchanged if it is None, if the
     manifest has no counts of a verifier, or if the sums differ.

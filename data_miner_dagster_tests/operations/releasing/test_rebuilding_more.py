@@ -81,7 +81,8 @@ def test_rebuild_release__compared_with_another_project(living: LivingPlatform, 
     for stage in STAGES[:2]:
         stage(living, "earlier")
     assert plan_rebuild(living, PROJECT, version="v001").lacks == [
-        "projects or releases that the project was compared with have changed since the release was built"
+        "projects or releases that the project was compared with have changed since the release was built; restore the "
+        "earlier ones"
     ]
     living.layout.deduplicated_table("earlier").unlink()
     (line,) = plan_rebuild(living, PROJECT, version="v001").lacks
