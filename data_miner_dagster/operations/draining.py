@@ -34,7 +34,7 @@ _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
 """How long a cancelled run waits for the items in progress. Claims on items that take longer expire."""
 _MOST_TURNS: Final = 3
-"""If each video of the next batch was left unfinished this many times in a drain, the stage is left to other runs."""
+"""A drain stops taking batches of a stage if each video of the next batch is still unfinished after this many turns."""
 FULL_SECONDS: Final = 2.0
 """A running drain waits this long for a batch to fill up. The wait is short, because no process needs to be started."""
 
@@ -271,7 +271,7 @@ class _Crew:
 
 
 def end_failed_batch(platform: Platform, batch: Batch, error: Exception, *, done: Collection[str] = ()) -> None:
-    """End a batch that failed as a whole. Record the failure, which counts as `failure_of_run` has classified it."""
+    """End a batch that failed as a whole, and record the failure as `failure_of_run` classifies it."""
     failure = failure_of_run(error, batch.stage, run_id=platform.run_id)
     end = partial(end_batch, platform.database, batch.id, failure.message, failure=failure, done=done)
     # If the catalog is unreachable, the batch stays open until a planner ends it.

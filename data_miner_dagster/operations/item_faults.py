@@ -6,7 +6,7 @@ the item's own code becomes an `ItemFault`, the other items continue, and the st
 outcome. The stage itself handles the errors that it expects from an item, inside the loop.
 
 A fault is held back until another item succeeds, or until the batch ends. If no item has succeeded and all faults
-(three or more) are the same, or ten in a row are, the items are not the cause. The run then ends with a
+(three or more) are the same, or if ten in a row are the same, the items are not the cause. The run then ends with a
 `SystematicFaultError`, and nothing is recorded for any item: a bug that affects everything must not look like bad data.
 System errors or lack of memory that affect everything are an outage (`OutageError`), which may pass without an update.
 """
@@ -204,8 +204,8 @@ def item_guard(stage: str, known_faulty: Collection[str] = (), *, are_videos: bo
     Raises:
         SystematicFaultError: all faults (three or more) are the same and no item succeeded, or ten in a row are the
             same.
-        OutageError: the faults are the same in one of these ways and may pass, or three videos failed for lack of disk
-            space with no success in between.
+        OutageError: all faults (three or more) are the same temporary one and no item succeeded, ten in a row are the
+            same temporary one, or three videos failed for lack of disk space with no success in between.
     """
     guard = ItemGuard(stage, known_faulty, are_videos=are_videos)
     yield guard
@@ -238,7 +238,7 @@ class ItemGuard:
 
         Raises:
             SystematicFaultError: this is the tenth item in a row with the same fault.
-            OutageError: this is the tenth item in a row with a fault that may pass, or the third without disk space.
+            OutageError: this is the tenth item in a row with the same temporary fault, or the third without disk space.
             Exception: the error concerns all items (`concerns_all_items`).
         """
         note_progress()

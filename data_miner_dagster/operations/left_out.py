@@ -1,4 +1,4 @@
-"""Let a project's stage leave out videos with damaged files, and videos that caused an internal error.
+"""Run a project's stage without the videos that have damaged files or caused an internal error.
 
 A stage that detects one of these videos starts again without it, and reports it in the outcome's counts and in the
 video's membership. The next build examines the video again.

@@ -19,9 +19,9 @@ from data_miner_dagster.storage.layout import StorageLayout
 def open_platform(root: Path | None = None, config_file: Path | None = None, profile: str | None = None) -> Platform:
     """Return the platform of a root, without writing anything.
 
-    Equal calls in a process return the same object, so models are loaded once. Those of `REMEMBERED_SECTIONS` that the
-    file omits are taken from the root's last run, so `data-miner up --root DIR` continues with the settings of the run
-    that filled DIR.
+    Equal calls in a process return the same object, so models are loaded once. If the file omits a section of
+    `REMEMBERED_SECTIONS`, the section is taken from the root's last run, so `data-miner up --root DIR` continues with
+    the settings of the run that filled DIR.
 
     Args:
         root: the folder. If it is None, DATA_MINER_ROOT names the folder, or else the settings do.
@@ -47,9 +47,9 @@ def _open(root: str | None, config_file: str | None, profile: str | None, _worki
 
 
 def _settings_of(layout: StorageLayout, config: PlatformConfig, profile: str | None) -> PlatformConfig:
-    """Return `config`, with the sections that it omits taken from the settings stored in the root, if they are there.
+    """Return `config`. Sections that it omits are taken from the settings stored in the root, if it has any.
 
-    `profile` overrides the profile of models in both, unless it is None.
+    Unless it is None, `profile` overrides the profile of models in `config` and in the stored settings.
     """
     remembered = remembered_settings(layout)
     adopted = {name: remembered[name] for name in remembered if name not in config.model_fields_set}

@@ -361,7 +361,7 @@ class Platform:
         check_claim(self.database, claim)
 
     def check_sampling(self) -> None:
-        """Compare the sampling settings with the settings stored in the root, then store `REMEMBERED_SECTIONS` there.
+        """Compare the sampling settings with those stored in the root, then store `REMEMBERED_SECTIONS` in the root.
 
         Raises:
             ConfigError: the settings differ, the stored ones cannot be read or used, or the root cannot be written to.

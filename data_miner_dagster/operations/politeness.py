@@ -167,23 +167,23 @@ class SitePoliteness:
         refused videos until it closes.
         """
         since = self._clock.now() - STREAK_LASTS
-        may_count = row.status is not VideoStatus.UNAVAILABLE  # its own refusal is known
+        may_count = row.status is not VideoStatus.UNAVAILABLE  # an unavailable video's refusal is already known
         streak = note_refusal(self._database, site, row.key, may_count=may_count, since=since, begun_at=begun_at)
         if not streak.is_event and not (streak.num_videos >= VIDEOS_OF_AN_EVENT and streak.is_confirmed):
             return
         with self._lock:
             state = gate_state(self._database, site)
             seconds = breaker_seconds(state.num_trips, None, self._config.breaker)
-            is_closed = state.closed is not None and state.closed.is_event  # by another video's refusal
+            is_closed = state.closed is not None and state.closed.is_event  # another video's refusal opened the breaker
             until = state.closed.until if state.closed and is_closed else self._clock.now() + timedelta(seconds=seconds)
             reason = refusal_reason(site, kind, message, yt_dlp_version(), self._clock.now().date())
             declare_event(self._database, site, until, reason, since=since, kinds=SUSPECT_KINDS)
-            self._close(site, until)  # last, because code that it stops looks up the reason
+            self._close(site, until)  # last, because the code that this stops reads the reason
         if not is_closed:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """If the whole site refuses requests, cancel a video's failure. Return the reason, or None in other cases."""
+        """Cancel a video's failure if the whole site refuses requests. Return the reason, or None if it does not."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:

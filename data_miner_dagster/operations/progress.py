@@ -310,7 +310,7 @@ class Standing:
     """One entry for each project that has videos due."""
     runs: tuple[RunProgress, ...]
     num_at_work: int
-    """The number of live claims: on the project and its videos or, if `standing_of` got no project, of any kind."""
+    """The number of live claims of any kind or, if `standing_of` was given a project, on the project and its videos."""
 
     @property
     def is_over(self) -> bool:

@@ -12,7 +12,7 @@ from data_miner_dagster.storage.atomic import atomic_path
 
 
 def project_file_of(platform: Platform, project: str) -> Path | None:
-    """Return the file that a project was registered from, or None if there was none or it no longer exists."""
+    """Return the file that a project was registered from, or None if it has no file or the file no longer exists."""
     row = find_project(platform.database, project)
     path = None if row is None or row.config_file is None else Path(row.config_file)
     return path if path is not None and path.is_file() else None
@@ -43,7 +43,7 @@ def write_settings(platform: Platform, project: str, section: str, settings: Map
     except (OSError, UnicodeDecodeError) as error:
         why = (error.strerror or error) if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(
-            f"{path} cannot be changed ({why}); correct this, or run the command again without --write and add the "
-            "settings that it prints to the file"
+            f"{path} cannot be changed ({why}); correct this, or run the command again without --write, and add the "
+            "printed settings to the file"
         ) from error
     return path

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def embed_prompts(platform: Platform, texts: Sequence[str], templates: Sequence[str] = ("{}",)) -> Float32Array:
-    """Return (P, D) float32 unit vectors, one per text: its normalized mean over the sentences from `templates`.
+    """Return (P, D) float32 unit vectors: for each text, the normalized mean of its vectors in all `templates`.
 
     Stored vectors of sentences are reused, and new ones are stored. Without texts, the shape is (0, 0).
 
