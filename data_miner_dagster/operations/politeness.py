@@ -118,7 +118,7 @@ class SitePoliteness:
         """Open the breaker of a site, or of every site if `breaker.stops` is `all`. Return the time at which it closes.
 
         An open breaker stays open, for longer if the site asks for more time. `wait_seconds` is the time that the site
-        asked for, or None if it named none.
+        asked for, or None if it named no time.
         """
         scope = self._scope(site)
         with self._lock:

@@ -12,7 +12,7 @@ NOT_FOLLOWED_KEY: Final = "data_miner.not_followed"
 
 
 def as_metadata(failed: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata for `failed`, the reasons by video key, or an empty dict if `failed` is empty."""
+    """Return metadata that records `failed`, which maps video keys to reasons. It is empty if `failed` is empty."""
     return {NOT_FOLLOWED_KEY: json.dumps(dict(sorted(failed.items())), ensure_ascii=False)} if failed else {}
 
 

@@ -163,7 +163,7 @@ def plan_rebuild(
 
 
 def _followed(release: Path, files: Mapping[str, Mapping[str, Any]], video_keys: Iterable[str]) -> list[FollowedVideo]:
-    """Return the given videos of a release, with the times of their images if the folder has the table of images."""
+    """Return the given videos of a release, with the times of their images if the release's table of images exists."""
     times: dict[str, list[float]] = {key: [] for key in video_keys}
     if (table := images_table(release)).is_file():
         for key, pts_seconds in read_columns(table, "video_key", "pts_seconds"):
