@@ -1,7 +1,7 @@
 """Process one batch of videos after another in the same run, so that all batches share a process and a loaded model.
 
 Belongs here: choosing the next batch, for several stages in parallel, and ending each batch. Does not belong here: a
-stage's work on its videos, which videos are due (catalog/batches.py), and classifying failed runs (run_failures.py).
+stage's work on its videos, finding due videos (catalog/batches.py), and classifying failed runs (run_failures.py).
 """
 
 import logging

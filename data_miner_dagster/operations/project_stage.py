@@ -91,10 +91,10 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
     """Hold a project for one of the stages of `PROJECT_WAY`.
 
     If the block succeeds, the project then waits for the next stage, or is COMPLETE after the last one. The block calls
-    `begin` before it changes anything. If it finds its result current, it does not call `begin`, and the project's row
-    stays the same unless it lags behind. If the block raises, the project is FAILED, with the stage and the reason. If
-    it is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage again if `begin`
-    was called, and its row stays the same otherwise.
+    `begin` before it changes anything. If its result is already current, it does not call `begin`, and the project's
+    row stays the same unless the row lags behind. If the block raises, the project is FAILED, with the stage and the
+    reason. If the block is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage
+    again. In that case, the project's row stays the same if `begin` was not called.
 
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.

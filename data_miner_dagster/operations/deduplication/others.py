@@ -48,8 +48,8 @@ def foreign_frames(
 ) -> tuple[pa.Table, int]:
     """Return the representatives of other projects and the images of releases, and the number of missing frames.
 
-    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come first, and both
-    parts are in order of the frame id. Frames that no longer exist count as missing, as do all images of a deleted
+    Columns are `PICTURE_COLUMNS` and `foreign_tier`. Each frame occurs once. Frames of projects come before frames of
+    releases, each in order of the frame id. Frames that no longer exist count as missing, as do all images of a deleted
     release. The frames of deleted projects are not counted. Frames of videos in `left_out` are omitted.
 
     Raises:

@@ -1,7 +1,8 @@
 """Combine all detectors' stored results: fuse boxes, suppress overlapping boxes, and compare boxes over time.
 
-The final boxes are recomputed from the stored parts each time, without a model. Belongs here: computing the boxes of
-one video at a time. Does not belong here: writing the tables (detect_project.py).
+The final boxes are recomputed from the stored parts whenever they are needed, without a model.
+
+Belongs here: computing the boxes of one video at a time. Does not belong here: writing the tables (detect_project.py).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

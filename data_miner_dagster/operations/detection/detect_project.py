@@ -215,7 +215,7 @@ def _with_line(outcome: ProjectOutcome, line: str) -> ProjectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _MadeFrom:
-    """The fingerprints of the tables' inputs, and the number and errors of representatives that are left out."""
+    """The fingerprints of the tables' inputs, and the number of left-out representatives, with their errors."""
 
     deduplicated_fingerprint: str
     found_fingerprint: str

@@ -30,7 +30,7 @@ class _NotTheSameError(DataMinerError):
 
 
 def same_video_with_frames(platform: Platform, row: VideoRow, fingerprint: str) -> str | None:
-    """Return the key of the first other video that has the same bytes, and frames with `fingerprint`.
+    """Return the key of the first other video whose file has the same bytes and whose frames have `fingerprint`.
 
     Return None if there is no such video.
     """

@@ -32,7 +32,7 @@ def effort_of(
 ) -> dict[str, Any] | None:
     """Return the cost of a release, or None if the release must not state a cost.
 
-    `labels_size_bytes` is missing, because `write_release` adds it.
+    The result lacks `labels_size_bytes`, which `write_release` adds.
 
     Args:
         platform: the platform of one root.

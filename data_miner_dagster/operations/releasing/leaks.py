@@ -1,4 +1,4 @@
-"""Find similar images in different splits of a release, by perceptual hash and an encoder other than deduplication's.
+"""Find similar images in different splits, by perceptual hash and by an encoder that deduplication does not use.
 
 Every pair of images in different splits is compared, so the time grows with the square of the number of images.
 Memory use does not, because two blocks are compared at a time, and large sets of vectors are kept in a temporary file.
