@@ -183,7 +183,7 @@ class SitePoliteness:
             logger.warning("%s: no requests are sent until %s", reason, _until_text(until))
 
     def put_back(self, video_key: str, site: str) -> str | None:
-        """If the whole site refuses requests, cancel a video's failure and return the reason. Otherwise, return None."""
+        """If the whole site refuses requests, cancel a video's failure and return the reason. Otherwise return None."""
         return put_back_if_of_event(self._database, site, video_key, SUSPECT_KINDS)
 
     def note_served(self, video_key: str, site: str, begun_at: datetime) -> None:

@@ -94,7 +94,7 @@ def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iter
     `begin` before it changes anything. If its result is already current, it does not call `begin`, and the project's
     row stays the same unless the row lags behind. If the block raises, the project is FAILED, with the stage and the
     reason. If the block is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage
-    again. In that case, the project's row stays the same if `begin` was not called.
+    again, or its row stays the same if `begin` was not called.
 
     Raises:
         ClaimHeldError: another worker holds the project for longer than this one may wait.
