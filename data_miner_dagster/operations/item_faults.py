@@ -76,7 +76,7 @@ _OF_ALL: Final = (
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-"""Messages about unexpected exceptions include a traceback. Assets copy them to their run's log."""
+"""The logger of unexpected exceptions, with tracebacks. Assets copy its messages to their run's log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def _copy(earlier: Path, own: Path) -> None:
         shutil.copytree(earlier, copied)
         copied.rename(own)
     except OSError as error:  # deleted in the meantime, or the disk is full
-        logger.info("%s cannot be reused, so the download starts over: %s", earlier, error)
+        logger.info("%s cannot be reused (%s), so the download starts over", earlier, error)
         shutil.rmtree(copied, ignore_errors=True)
         own.mkdir()
 

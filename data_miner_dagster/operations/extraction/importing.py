@@ -77,4 +77,4 @@ def _taken(job: FrameFolderJob, path: Path) -> TakenPicture | str:
     except FileNotFoundError:
         return "the file is missing, although it was listed"
     except PermissionError:
-        return "the file may not be read; correct its permissions"
+        return "the file's permissions do not allow reading it; correct them"

@@ -65,7 +65,7 @@ def take_frames_of(platform: Platform, original: str, video_key: str, fingerprin
             _write_table(partial / FRAMES_TABLE_NAME, rows, fingerprint)
     except (OSError, DataMinerError) as error:
         logger.warning(
-            "%s: frames are extracted from its own file, because those of %s with the same bytes cannot be used: %s",
+            "%s: frames are extracted from its own file, because the frames of %s cannot be used: %s",
             video_key,
             original,
             error,
