@@ -48,7 +48,7 @@ def embed_images(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float32Ar
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How images are batched for the model."""
+    """The settings for batching images for the model."""
 
     batch_size: int  # maximum images per forward pass
     decode_threads: int  # threads that load and preprocess images
@@ -80,8 +80,8 @@ def embed_in_batches(
         group_of: a function that returns the group of a frame, such as its video. Frames of a group must be
             consecutive.
         is_of_frame: a function that returns whether an error other than UnreadableImageError concerns a single frame
-            only. If the model fails on a batch with such an error, its frames are run one by one. If the model then
-            also fails on an image that it accepted before, the new error is raised.
+            only. If the model raises such an error for a batch, the frames of the batch are run one by one. If the
+            model then also fails on an image that it accepted before, the new error is raised.
     """
     runner = _BatchRunner(encoder, batching, is_of_frame)
 

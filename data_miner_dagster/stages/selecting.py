@@ -151,7 +151,7 @@ class _Choosing:
             worth = self._pool.priorities[candidates]
             if self._pool.vectors is not None:
                 worth = np.round(self._distances[candidates], _DECIMALS) * (1 + worth)
-            self._choose(int(candidates[np.argmax(worth)]))  # the first among equals
+            self._choose(int(candidates[np.argmax(worth)]))  # the first image wins a tie
 
     def _choose(self, row: int) -> None:
         self.is_chosen[row], self._is_open[row] = True, False

@@ -215,7 +215,7 @@ def prescreening_rejection(similarity: float | None, prompt: str, threshold: flo
         return None
     return Rejection(
         RejectionRule.PRESCREENING,
-        f"its best picture has a similarity of {similarity:.3f} to {prompt!r}, below {threshold:.3f}",
+        f"the candidate's best picture has a similarity of {similarity:.3f} to {prompt!r}, below {threshold:.3f}",
     )
 
 

@@ -48,7 +48,7 @@ def describe_upgrade(
     kept += [noun for stage, noun in _KEPT.items() if stage not in again]
     if releases:
         kept.append(f"earlier releases ({', '.join(releases)})")
-    reasons = ", ".join(f"{stage} {made_by[stage]} is now {current[stage]}" for stage in changed)
+    reasons = ", ".join(f"{stage} version {made_by[stage]} is now {current[stage]}" for stage in changed)
     return (
         f"{project} was built by another version of this package ({reasons}); its next build redoes {_listed(redone)}, "
         f"and keeps {_listed(kept)}"

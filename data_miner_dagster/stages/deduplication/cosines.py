@@ -36,7 +36,7 @@ class CandidatePairs:
         return np.asarray(self.similarities == ALIKE)
 
     def chosen(self, is_chosen: BoolArray | IntArray) -> "CandidatePairs":
-        """Return the pairs that `is_chosen`, a mask or an array of positions, selects."""
+        """Return the pairs selected by `is_chosen`, which is a mask or an array of positions."""
         return CandidatePairs(self.rows[is_chosen], self.ids[is_chosen], self.similarities[is_chosen])
 
     def joined(self, other: "CandidatePairs") -> "CandidatePairs":
@@ -50,9 +50,9 @@ class CandidatePairs:
 
 @dataclass(frozen=True, slots=True)
 class VectorBlock:
-    """`num_rows` of all `newcomers` that are processed together. They are consecutive, beginning with id `first_id`.
+    """`num_rows` consecutive newcomers that are processed together. The id of the first is `first_id`.
 
-    Ids are as in `Assignment`: those of the leaders come first.
+    Ids are as in `Assignment`: the leaders have the first ids, and the newcomers have the following ones.
     """
 
     leaders: Float16Array

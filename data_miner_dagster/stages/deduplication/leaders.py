@@ -246,8 +246,8 @@ def _choose_leaders(pairs: CandidatePairs, is_open: BoolArray, block: VectorBloc
 def tiers_of(frames: pa.Table, appearances: Appearances, ids: IntArray, named: IntArray) -> list[DuplicateTier]:
     """Return the tier of each duplicate, which states why the duplicate matches the representative that it names.
 
-    It is the first that applies: the representative's `foreign_tier`, equal files, near perceptual hashes, or frames
-    from one video. Otherwise, the frames come from two videos.
+    The tier is the first of these that applies: the representative's `foreign_tier`, equal files, near perceptual
+    hashes, or frames from one video. Otherwise, the frames come from two videos.
 
     Args:
         frames: a table indexed by id, with `video_key` and `foreign_tier` (null for the project's own frames).

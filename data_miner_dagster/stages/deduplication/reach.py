@@ -88,7 +88,7 @@ def is_any_within(pairs: CandidatePairs, block: VectorBlock, reach: Reach) -> bo
 
 
 def _with_cosines(pairs: CandidatePairs, block: VectorBlock) -> tuple[CandidatePairs, BoolArray]:
-    """Return the pairs with exact cosines in place of `ALIKE`, and a mask of the pairs that were marked with it."""
+    """Return the pairs with exact cosines in place of `ALIKE`, and a mask of the pairs that were marked as `ALIKE`."""
     are_alike = pairs.are_alike
     similarities = pairs.similarities.copy()
     similarities[are_alike] = block.cosines(pairs.chosen(are_alike))

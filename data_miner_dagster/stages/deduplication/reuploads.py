@@ -66,7 +66,7 @@ def find_reuploads(decided: pa.Table, *, minimum_share: float, minimum_pictures:
 
     candidates: dict[str, list[Reupload]] = defaultdict(list)
     for one, other in _likely_pairs(groups_by_video, minimum_pictures):
-        # The first of the two is the original if each contains the other.
+        # If each video contains the other, the first in this order is the original.
         original, copy = sorted((one, other), key=lambda key: (-num_kept[key], key))
         reupload = _compare(copy, original, runs_by_video, minimum_share, minimum_pictures)
         if reupload is None:

@@ -105,7 +105,7 @@ _INNER: Final = _Counted(_inner(LUMA_WH), _inner(CHROMA_WH))
 
 @dataclass(frozen=True, slots=True)
 class _Detail:
-    """Image planes with the lighting removed: pixels minus their local means, and the range of those in 3x3 pixels."""
+    """Image planes with the lighting removed: pixels minus their local means, and the range around each pixel (3x3)."""
 
     levels: Float32Array  # (N, H, W)
     ranges: Float32Array  # (N, H, W)
@@ -210,7 +210,7 @@ def _block_sums(values: Float32Array) -> Float32Array:
 
 
 def _motions(one: Float32Array, other: Float32Array, is_same: BoolArray) -> Float32Array:
-    """Return the (P,) displacements by shift and zoom, in pixels, of a point halfway between centre and edge."""
+    """Return the (P,) distances in pixels by which shift and zoom move a point halfway between centre and edge."""
     _, height, width = one.shape
     middle, difference = (one + other) / 2, one - other
     across, down = np.zeros_like(middle), np.zeros_like(middle)

@@ -208,8 +208,8 @@ class Follower(Generic[Frame]):
     def _judge(self, held: _Held[Frame]) -> None:
         """Reassign the boxes of a frame, then accept each box that is supported by its object's boxes on nearby frames.
 
-        The object needs enough boxes within the window, and they must predict the position of this one. Boxes are not
-        reassigned if a video network has examined the frame.
+        An object must have enough boxes within the window, and the others must predict the position of its box in this
+        frame. Boxes are not reassigned if a video network has examined the frame.
         """
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()
@@ -244,8 +244,8 @@ class Follower(Generic[Frame]):
     def _places(self, class_index: int, pts_seconds: float) -> tuple[dict[int, Box], set[int]]:
         """Return the expected positions of a class's objects at a time, given the frames before and after.
 
-        The second result contains objects whose positions are uncertain, because they were seen before and after, but
-        the gap is too long and they do not move steadily.
+        The second result contains the objects whose positions are uncertain. They were seen before and after, but the
+        gap is too long, and they do not move steadily.
         """
         places, unsure = dict[int, Box](), set[int]()
         for number, track in self._tracks.items():
@@ -323,7 +323,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: Track) -> int | None:
-        """Take over the id of a track that ended where this one begins. Return the id, or None if no track did."""
+        """Take over the id of a track that ended where this one begins. Return None if there is no such track."""
         ended = [
             other
             for other in self._tracks.values()

@@ -86,8 +86,8 @@ class ObjectNumbers:
     def repeat(self, seen: Sequence[SeenObject], before: Sequence[SeenObject]) -> None:
         """Give new objects in a repeated frame the numbers of the matching objects in the previous session.
 
-        `seen` are the frame's objects with their numbers in this session, and `before` those that the previous session
-        found in the frame, with their numbers in the video.
+        `seen` are the frame's objects with their numbers in this session. `before` are the objects that the previous
+        session found in the frame, with their numbers in the video.
         """
         taken = {self._by_own[each.number] for each in seen if each.number in self._by_own}
         pairs = [

@@ -40,7 +40,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Track:
-    """One object: its boxes on the frames that pending frames still need, and its first and last accepted boxes."""
+    """One object: the boxes that pending frames still need, and its first and last accepted boxes."""
 
     class_index: int
     last_seconds: float  # the time of its latest box, accepted or not

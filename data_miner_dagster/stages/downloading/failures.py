@@ -54,9 +54,9 @@ def decide_failure(
     """Return the status and the retry time to store for a failed download.
 
     Transient failures are retried without limit, after a growing delay or after the delay that the server requested,
-    whichever is longer. `retry_after_seconds` is the requested delay, or None if there is none. At most
-    `MAX_WAIT_SECONDS` of it are respected. Videos that the site withholds are retried after `unavailable_retry_days`,
-    if that is set. Other failures are not retried.
+    whichever is longer. `retry_after_seconds` is the requested delay, or None if there is none. It is respected up
+    to `MAX_WAIT_SECONDS`. Videos that the site withholds are retried after `unavailable_retry_days`, if that is set.
+    Other failures are not retried.
     """
     if kind.is_of_site:
         days = config.unavailable_retry_days
@@ -68,7 +68,7 @@ def decide_failure(
 
 
 def try_delay_seconds(tries: int, config: DownloadingConfig) -> float | None:
-    """Return the pause in seconds after `tries` failed tries (at least 1) in this run, or None to try no more."""
+    """Return the pause in seconds after `tries` failed tries (at least 1) in this run, or None to give up."""
     if tries >= config.tries_per_run:
         return None
     return float(config.try_delay_seconds * 2.0 ** (tries - 1))

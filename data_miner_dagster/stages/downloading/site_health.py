@@ -74,8 +74,8 @@ def age_warning(version: str, today: date) -> str | None:
     if days is None or days <= OLD_AFTER_DAYS:
         return None
     return (
-        f"{age_text(version, today)}, is out of date, because sites change often; update it with "
-        "`pip install -U yt-dlp`, which changes no other package"
+        f"{age_text(version, today)}, is out of date; sites change often, so update it with `pip install -U yt-dlp`, "
+        "which changes no other package"
     )
 
 

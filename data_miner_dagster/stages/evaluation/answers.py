@@ -75,8 +75,8 @@ def answers_on_frame(frame: ReviewedFrame, classes: FrameClasses, revision: str)
     """Return the facts that the verdicts imply about a frame's boxes.
 
     On a frame that was judged completely, a box is right if it matches an object that a person confirmed or drew. On
-    other frames, only the current detector's boxes that were shown to a person are known to be right or wrong. Boxes
-    judged right count as right. So do moved boxes whose old and new positions overlap enough.
+    other frames, only the current detector's boxes that were shown to a person are known to be right or wrong. Such a
+    box is right if the person confirmed it, or moved it to a position that overlaps the old one enough.
 
     Args:
         frame: the frame, with the verdicts in force.

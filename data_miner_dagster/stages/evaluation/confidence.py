@@ -311,7 +311,8 @@ def overall_precision(
 ) -> Estimate | None:
     """Return the combined precision of all boxes at or above the thresholds of their classes.
 
-    The result is None if no class has a box at or above its threshold, or if a class that has one has too few answers.
+    The result is None if no class has a box at or above its threshold, or if a class with such a box has too few
+    answers.
     """
     right: Float64Array | None = None
     num_boxes = 0

@@ -41,10 +41,10 @@ def class_curve(matched: MatchedClass) -> ClassCurve | None:
     order = np.argsort(-matched.confidences, kind="stable")
     confidences = matched.confidences[order]
     num_right = np.cumsum(matched.is_right[order])
-    last = np.append(np.flatnonzero(np.diff(confidences)), len(confidences) - 1)  # of equal confidences, the last
+    last = np.append(np.flatnonzero(np.diff(confidences)), len(confidences) - 1)  # the last of equal confidences
     thresholds, right, taken = confidences[last], num_right[last], last + 1
     f1 = 2 * right / (taken + num_objects)
-    best = int(f1.argmax())  # on a tie, the highest threshold
+    best = int(f1.argmax())  # the highest threshold wins a tie
     shown = np.unique(np.append(np.linspace(0, len(last) - 1, CURVE_POINTS).astype(np.int64), best))[::-1]
 
     def point(position: int) -> CurvePoint:

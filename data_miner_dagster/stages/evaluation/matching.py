@@ -27,8 +27,8 @@ def match_boxes(
 ) -> Int64Array:
     """Return, for each of N boxes of one class, the index of its object, UNMATCHED, or IN_CROWD.
 
-    Boxes are matched in order of descending confidence, each with the free object that it overlaps most. On a tie, the
-    last object is taken. IN_CROWD means that the box matched no object but lies in a crowd region. It does not count.
+    Boxes are matched in order of descending confidence, each with the unmatched object that it overlaps most. On a tie,
+    the last object is taken. A box is IN_CROWD, and does not count, if it matches no object but lies in a crowd region.
 
     Args:
         found_xyxy: (N, 4) boxes in any order.

@@ -115,7 +115,7 @@ def draw_in_strata(
 
 @dataclass(frozen=True, slots=True)
 class SampledAnswers:
-    """The items that A answers are about, as (A,) arrays, without the answers themselves."""
+    """The A items that were answered, as (A,) arrays, without the answers themselves."""
 
     strata: Int64Array  # the stratum of each item
     numbers: npt.NDArray[np.uint64]  # the sampling number of each item

@@ -194,7 +194,7 @@ def decide(
 
     Args:
         similarity_by_prompt: (N,) similarities for every prompt of the rules. NaN where a frame could not be read.
-        rules: resolved for the encoder that computed the similarities.
+        rules: the rules, resolved for the encoder that computed the similarities.
         pts_seconds: (N,) frame times, ascending within a video.
         video_offsets: (V+1,) ascending. The frames of video v are the rows video_offsets[v] to video_offsets[v+1],
             without the last.
@@ -252,9 +252,9 @@ def _lead_of_positives(rules: FilteringRules, columns: Mapping[str, Float64Array
 def _lead_of_negatives(
     rules: FilteringRules, columns: Mapping[str, Float64Array], num_frames: int
 ) -> tuple[Float64Array, _Strongest]:
-    """Return the strengths of the strongest prompts at or above their thresholds, and the prompts to show.
+    """Return the strength of each frame's strongest negative prompt that reaches its threshold, and the prompt to show.
 
-    If no prompt reaches its threshold, the strongest is shown nevertheless, but it does not drop the frame.
+    If no prompt reaches its threshold, the strongest one is shown, but it does not drop the frame.
     """
     lead, lead_of_all = _Strongest.nothing(num_frames), _Strongest.nothing(num_frames)
     for position, rule in enumerate(rules.negative):
@@ -273,7 +273,7 @@ def _lead_of_negatives(
 def _lead_of_junk(
     rules: FilteringRules, columns: Mapping[str, Float64Array], positive_similarities: Float64Array
 ) -> tuple[_Strongest, npt.NDArray[np.bool_]]:
-    """Return the strongest junk prompt of each frame, and a mask of the frames that are junk by any junk prompt."""
+    """Return the strongest junk prompt of each frame, and a mask of the frames that match any junk prompt."""
     lead = _Strongest.nothing(len(positive_similarities))
     is_junk = np.zeros(len(positive_similarities), bool)
     for position, rule in enumerate(rules.junk):

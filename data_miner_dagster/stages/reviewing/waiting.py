@@ -1,4 +1,4 @@
-"""The wording about frames that are waiting for review: their number, and the remedy if there are many."""
+"""The wording of messages about frames that are waiting for review: how many there are, and what a user can do."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ def waiting_line(num_waiting: int, num_looked_at: int) -> str:
 
 
 def waiting_remedy(project: str) -> str:
-    """Return what a user can do about frames that are waiting for review, to follow `waiting_line` and a colon."""
+    """Return the remedy for frames that are waiting for review. It is shown after `waiting_line` and a colon."""
     return (
         f"review them (`data-miner review {project}`), raise `releasing.unsure_from`, or set `releasing.unsure` to "
         "`ignore_regions` or `as_negative`"

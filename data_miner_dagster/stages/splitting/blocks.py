@@ -45,10 +45,10 @@ def with_gaps(split: str, guard_seconds: float | None) -> str:
     """Return a remembered split with gaps of another width, or unchanged if it is not a cut or the gaps do not fit.
 
     Every block keeps its start, so no image moves from one split to another. A wider gap removes images from the end of
-    the previous block. A narrower gap adds images to it that were in no split.
+    the previous block. A narrower gap adds images that were in no split to the end of that block.
 
     Args:
-        split: the split of a whole video, or the cut of one.
+        split: the split of a whole video, or the text of a cut.
         guard_seconds: the gap before each later block. If None, the gaps remain as they are.
     """
     blocks = cut_of(split)

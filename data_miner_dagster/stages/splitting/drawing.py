@@ -28,7 +28,7 @@ _UNIT: Final = 100_000  # a share of 1
 _MAX_PASSES: Final = 8
 _FEW_PASSES: Final = 3
 _MANY_GROUPS: Final = 20_000
-_BLOCK: Final = 32  # groups that are examined at once: few groups move
+_BLOCK: Final = 32  # the number of groups to examine together, which saves time because few of them move
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,10 @@ class _Draw:
         return places
 
     def _most_wanted(self, column: int) -> int:
-        """Return the split that lacks the most of a quantity, then of all images, then the split to fill first."""
+        """Return the split that lacks the most of a quantity.
+
+        Ties are broken by the number of images that a split lacks, then by the order in which splits are filled.
+        """
         lacks = self._shares[:, 0] - self._counts[:, column] * _UNIT // self._totals[column]
         lacks_images = self._shares[:, 0] - self._counts[:, 0] * _UNIT // self._totals[0]
         return int(np.lexsort((self._preference, -lacks_images, -lacks))[0])

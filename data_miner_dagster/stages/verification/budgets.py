@@ -47,7 +47,7 @@ def bound_of(
     if num_known is not None and (left is None or num_known < left):
         num_boxes, boxes_by = num_known, "boxes of the last build"
     elif left is None:
-        boxes_by = "the boxes are found by detection, and max_boxes sets no limit"
+        boxes_by = "the number of boxes is unknown before detection, and max_boxes sets no limit"
     return VerificationBound(num_boxes, boxes_by, *_cost_bound(config, endpoint, paid, num_boxes))
 
 
@@ -130,14 +130,14 @@ class Budget:
 
     @property
     def line(self) -> str:
-        """A summary of the answers and their cost, in this run and in total, to follow the verifier's name."""
+        """A summary of the answers and their cost, in this run and in total. It is shown after the verifier's name."""
         told = (
-            f"answered questions about {counted(self.num_now, 'box', 'boxes')} now and "
+            f"answered questions about {counted(self.num_now, 'box', 'boxes')} in this run and "
             f"{self._num_before + self.num_now:,} in total"
         )
         if self._num_priced_now:
             each = 1000 * self._cost_now / self._num_priced_now
-            told += f", for {self._cost_now:.4g} now and {self.cost:.4g} in total ({each:.4g} per 1,000 boxes)"
+            told += f", for {self._cost_now:.4g} in this run and {self.cost:.4g} in total ({each:.4g} per 1,000 boxes)"
         if self.num_over:
             told += f"; {counted(self.num_over, 'box was', 'boxes were')} not asked about because the budget is used up"
         return told

@@ -84,7 +84,7 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
     with SiteWorkers(platform.config.downloading) as client:
         rejections = prescreen(platform, client, "p", config, candidates)
         assert rejections.keys() == {"generic-blue"}  # not seen is not bad
-        message = "its best picture has a similarity of 0.600 to 'green', below 0.850"
+        message = "the candidate's best picture has a similarity of 0.600 to 'green', below 0.850"
         assert rejections["generic-blue"].message == message
         with platform.database.reading() as session:
             rows = {row.video_key: row for row in session.scalars(select(PrescreeningRow))}

@@ -56,8 +56,8 @@ def test_detect_project__each_box_is_asked_about_once(tmp_path: Path) -> None:
         }
         assert first.counts["verifier:confirmed"] == first.counts["verifier:rejected"] == 2
         assert first.metadata["verifier"] == (
-            "eyes answered questions about 4 boxes now and 4 in total, for 0.008 now and 0.008 in total "
-            "(2 per 1,000 boxes)"
+            "eyes answered questions about 4 boxes in this run and 4 in total, for 0.008 in this run and 0.008 in "
+            "total (2 per 1,000 boxes)"
         )
         before = table_bytes(platform)
         set_stage(platform, ProjectStage.DETECTION_READY)

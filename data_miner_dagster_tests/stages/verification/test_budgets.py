@@ -24,7 +24,8 @@ def test_take__those_on_their_way_count_at_the_top_price_price() -> None:
     found.settle(is_answered=True, cost=0.5)  # 0.25 is left, and two are on their way
     assert not found.take()
     assert found.line == (
-        "answered questions about 2 boxes now and 2 in total, for 0.75 now and 1.75 in total (375 per 1,000 boxes); "
+        "answered questions about 2 boxes in this run and 2 in total, for 0.75 in this run and 1.75 in total "
+        "(375 per 1,000 boxes); "
         "2 boxes were not asked about because the budget is used up"
     )
 
@@ -81,4 +82,4 @@ def test_bound_of__the_lowest_limit_that_is_known(
 def test_bound_of__a_model_in_this_process_costs_no_money() -> None:
     bound = bound_of(VerifierConfig(model="qwen", max_boxes=None), None, PaidAnswers(), None)
     assert (bound.num_boxes, bound.cost) == (None, 0.0)
-    assert bound.boxes_by == "the boxes are found by detection, and max_boxes sets no limit"
+    assert bound.boxes_by == "the number of boxes is unknown before detection, and max_boxes sets no limit"
