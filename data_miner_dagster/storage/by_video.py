@@ -26,10 +26,10 @@ def runs_of(keys: pa.Array) -> list[tuple[str, int, int]]:
 
 
 class TableByVideo:
-    """The rows of a table with a `video_key` column, by video, in stored order, with the columns `columns`.
+    """The rows of a table, by video, in stored order, with only the given columns.
 
-    Opening the table reads only that column, to index the rows of each video. A lookup reads the row groups it needs
-    and caches the last one, so lookups in stored order read each group once.
+    The table has a `video_key` column, which is read first to index the rows of each video. A lookup reads the row
+    groups it needs and caches the last one, so lookups in stored order read each group once.
 
     Raises:
         FileNotFoundError: the table does not exist.

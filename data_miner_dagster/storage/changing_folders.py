@@ -1,4 +1,4 @@
-"""Search folders while other processes write and delete there.
+"""Search folders in which other processes write and delete files.
 
 `pathlib.Path.glob` raises if a folder that it has just listed is deleted before it looks inside.
 """

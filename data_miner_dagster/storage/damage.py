@@ -31,8 +31,7 @@ _REMEDY: Final = "the next run, or `data-miner doctor --fix`, removes the file, 
 def _said_by_libraries() -> tuple[type[Exception], ...]:
     """Return the exceptions that libraries raise for damaged files.
 
-    PyArrow is slow to import. Unless it is loaded, it cannot have raised, so its exception is looked up only once an
-    exception has been raised.
+    PyArrow is slow to import, so it is not imported for its exception. If it is not loaded, it cannot have raised one.
     """
     arrow = sys.modules.get("pyarrow")
     return _SAID_BY_LIBRARIES if arrow is None else (*_SAID_BY_LIBRARIES, arrow.ArrowException)

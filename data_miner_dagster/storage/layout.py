@@ -44,17 +44,17 @@ class StorageLayout(PublishedLayout):
 
     @property
     def catalog_file(self) -> Path:
-        """The file of the catalog, if it is the default SQLite database."""
+        """The file of the default catalog, an SQLite database."""
         return self.root / "catalog.sqlite"
 
     @property
     def moved_catalog(self) -> Path:
-        """The file with the location of the catalog, if it was moved out of the root (storage/moved_catalog.py)."""
+        """The file with the location of a catalog that was moved out of the root (storage/moved_catalog.py)."""
         return self.root / "moved_catalog.json"
 
     @property
     def before_move(self) -> Path:
-        """The folder with the SQLite catalog from before it was moved to PostgreSQL."""
+        """The folder with the SQLite catalog that a move to PostgreSQL replaced."""
         return self.root / BEFORE_MOVE_NAME
 
     @property
@@ -147,9 +147,9 @@ class StorageLayout(PublishedLayout):
     def kept_in_backups(self) -> list[tuple[Path, int | None]]:
         """Return the paths of the files and folders that a backup contains besides the catalog, sorted by name.
 
-        Each is paired with the depth, below that path, of the folders that must each be copied in a single state (1 for
-        its direct subfolders), or with None if every file is independent. A path may not exist. The pictures around
-        frames, copies of the catalog, locks, logs, sessions, and Dagster's own storage are not included.
+        Each path is paired with a depth. Every folder at this depth below the path (1 for direct subfolders) must be
+        copied in a single state. The depth is None if every file is independent. A path may not exist. The pictures
+        around frames, copies of the catalog, locks, logs, sessions, and Dagster's own storage are not included.
         """
         kept: list[tuple[Path, int | None]] = [
             (self.embeddings, None),
@@ -166,9 +166,9 @@ class StorageLayout(PublishedLayout):
         return sorted(kept, key=lambda entry: entry[0].name)
 
     def filled_rooms(self) -> list[str]:
-        """Return the names of the folders with contents that a catalog must record.
+        """Return the names of the non-empty folders whose contents a catalog must record.
 
-        These are the folders of videos, frames, projects and releases. A folder with only hidden entries is omitted.
+        Only the folders of videos, frames, projects and releases are examined. Hidden entries do not count.
         """
         return [
             room.name
@@ -197,7 +197,7 @@ class StorageLayout(PublishedLayout):
             yield from (path for path in paths_below(room, pattern) if path.is_file())
 
     def video_folder(self, video_key: str) -> Path:
-        """Return the path of a video's folder, valid once `info.json` is in it. Picture folders lack `video.<ext>`."""
+        """Return the path of a video's folder, which is valid once `info.json` is in it, even without a video file."""
         return self.videos / check_video_key(video_key)
 
     def video_info(self, video_key: str) -> Path:
@@ -221,7 +221,7 @@ class StorageLayout(PublishedLayout):
         return PictureFile(self.frame_path(video_key, file_name), has_foreign_pictures(video_key))
 
     def windows_folder(self, video_key: str) -> Path:
-        """Return the path of the folder of pictures around a video's frames, valid once `windows.parquet` exists."""
+        """Return the path of a video's folder of pictures around frames. It is valid once `windows.parquet` exists."""
         return self.windows / check_video_key(video_key)
 
     def windows_table(self, video_key: str) -> Path:
@@ -237,7 +237,7 @@ class StorageLayout(PublishedLayout):
         return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
-        """Return the path of the file with one encoder's embedding of one text, named by the fingerprint of both."""
+        """Return the path of the file with one encoder's embedding of one text. `digest` is a fingerprint of both."""
         folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
         return folder / f"{check_project_name(digest)}.npz"
 
@@ -269,7 +269,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:
-        """Return the path of the folder with a project's calibrations, of the filter and of the detector."""
+        """Return the path of the folder with the calibrations of a project's filter and detector."""
         return self.project_folder(project) / _CALIBRATION_NAME
 
     def calibration_plan(self, project: str) -> Path:
@@ -308,7 +308,7 @@ class StorageLayout(PublishedLayout):
         return self.frame_verdicts(project).with_suffix(".csv.adopted")
 
     def evaluation_file(self, project: str) -> Path:
-        """Return the path of the file with the last evaluation, of the project's boxes or of a release."""
+        """Return the path of the file with the last evaluation of the project's boxes or of a release."""
         return self.project_folder(project) / "evaluation.json"
 
     def filtered_table(self, project: str) -> Path:
@@ -386,11 +386,11 @@ class StorageLayout(PublishedLayout):
         return self.video_previews / f"{check_video_key(video_key)}.webp"
 
     def project_previews(self, project: str) -> Path:
-        """Return the path of the folder of the contact sheets of a project's stages."""
+        """Return the path of the folder with the contact sheets of a project's stages."""
         return self.all_project_previews / check_project_name(project)
 
     def project_preview(self, project: str, name: str) -> Path:
-        """Return the path of the contact sheet of one stage's decisions for a project."""
+        """Return the path of the contact sheet that shows one stage's decisions for a project."""
         return self.project_previews(project) / f"{check_project_name(name)}.webp"
 
     def preview_address(self, preview: Path) -> str:

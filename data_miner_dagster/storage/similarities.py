@@ -27,7 +27,7 @@ from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import open_table, read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
-"""A row group is closed once it has this many frames, so memory is bounded by this and by the longest video."""
+"""A row group is closed once it has this many frames, so it has fewer than this plus those of one video."""
 FRAME_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "quality_flag")
 
 _HEADER_KEY: Final = "data_miner.similarities"
@@ -49,7 +49,7 @@ class SimilaritiesHeader:
     encoder_name: str
     encoder_fingerprint: str
     texts: tuple[str, ...]
-    templates: tuple[str, ...]  # of `filtering.templates`: each prompt is embedded in all of them
+    templates: tuple[str, ...]  # the `filtering.templates` into which each prompt is inserted
     videos: tuple[ScoredVideo, ...]
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The sha256 digests of the exemplars, by the words of their prompt. Prompts without exemplars are omitted."""

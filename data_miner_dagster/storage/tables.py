@@ -219,7 +219,7 @@ def _check_columns(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
     """Raise ValueError if a column is missing. `damage.reading` adds the table's path to the message."""
     missing = set(columns or ()) - set(file.schema_arrow.names)  # Arrow would silently ignore missing columns
     if missing:
-        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+        raise ValueError(f"required columns are missing: {', '.join(sorted(missing))}")
 
 
 def with_later_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -200,7 +200,7 @@ def _row(one: ExchangedVerdict) -> dict[str, object]:
 def _verdict(row: Mapping[str, Any]) -> ExchangedVerdict:
     empty = sorted(name for name in _NEEDED if row.get(name) is None)
     if empty:
-        raise ValueError(f"it has no value for {', '.join(empty)}")
+        raise ValueError(f"{', '.join(empty)} must not be empty")
     box = _box(row, "")
     class_name = row.get("class_name")
     if (box is None) is not (class_name is None):
@@ -279,7 +279,7 @@ def _box(row: Mapping[str, Any], prefix: str) -> RelativeBox | None:
     if not numbers:
         return None
     if len(numbers) < len(values):
-        raise ValueError(f"its {'new ' if prefix else ''}box has only {len(numbers)} of 4 coordinates")
+        raise ValueError(f"the {'new ' if prefix else ''}box has only {len(numbers)} of 4 coordinates")
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 

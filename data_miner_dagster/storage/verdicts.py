@@ -50,10 +50,10 @@ def read_verdict_file(path: Path) -> list[Verdict]:
 
 def _verdict(row: Mapping[str, str | None]) -> Verdict:
     if missing := [name for name in _NEEDED if not row.get(name)]:
-        raise ValueError(f"it has no value for {', '.join(missing)}")
+        raise ValueError(f"{', '.join(missing)} must not be empty")
     frame_id, seconds, word = (row[name] or "" for name in _NEEDED)
     if word not in _WORDS:
-        raise ValueError(f"its verdict is {word!r}; use keep or drop")
+        raise ValueError(f"the verdict is {word!r}; use keep or drop")
     given_at = row.get("given_at")
     return Verdict(
         answer_id=fingerprint_of({"line": dict(row)}),

@@ -37,9 +37,9 @@ def write_video_info(layout: StorageLayout, info: VideoInfo) -> None:
 
 
 def read_video_info(layout: StorageLayout, video_key: str) -> VideoInfo | None:
-    """Return the manifest of a video, or None if it is missing or invalid, or if the video file is.
+    """Return the manifest of a video, or None if the manifest or the video file is missing or invalid.
 
-    The video file is invalid if its size differs from the manifest.
+    The video file is invalid if its size differs from the size in the manifest.
 
     `file.file_name` is empty for a folder of frames, which has no video file.
     """

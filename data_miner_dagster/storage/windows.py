@@ -46,7 +46,7 @@ def read_stored_windows(layout: StorageLayout, video_key: str) -> StoredWindows 
 def read_windows(layout: StorageLayout, video_key: str) -> Iterator[dict[str, Any]]:
     """Return an iterator over the rows of a video's manifest, ordered by time. Memory use is bounded.
 
-    The errors are raised during the iteration.
+    Errors are raised during the iteration.
 
     Raises:
         FileNotFoundError: the manifest does not exist.

@@ -162,7 +162,7 @@ def nursery_of(module: str, names: Collection[str]) -> Nursery:
 
 
 def keep(nursery: Nursery) -> None:
-    """Keep a nursery that its pool no longer needs as the spare for its module. An earlier spare is closed."""
+    """Keep a nursery as the spare for its module once its pool no longer needs it. An earlier spare is closed."""
     with _changing_spare:
         other, _spare[nursery.module] = _spare.get(nursery.module), nursery
     if other is not None:

@@ -74,7 +74,7 @@ class Worker:
                 began = time.monotonic()
                 reply: dict[str, Any] = {}
                 try:
-                    assert on_call is not None, f"the job {job} asks {said['ask']}, but its caller passed no `on_call`"
+                    assert on_call is not None, f"the job {job} asks {said['ask']!r}, but no `on_call` was passed"
                     reply = {"reply": on_call(said["ask"], said["arguments"])}
                 except Exception as error:  # noqa: BLE001 - raised once the job has ended because of it
                     failure = error

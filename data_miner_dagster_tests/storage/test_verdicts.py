@@ -36,10 +36,10 @@ def test_read_verdict_file__exactly_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("local-a/000003,1.5,maybe,Ada,2026-01-02T03:04:05Z", "its verdict is 'maybe'; use keep or drop"),
+        ("local-a/000003,1.5,maybe,Ada,2026-01-02T03:04:05Z", "the verdict is 'maybe'; use keep or drop"),
         ("local-a/000003,soon,keep,Ada,2026-01-02T03:04:05Z", "could not convert string to float: 'soon'"),
         ("local-a/000003,1.5,keep,Ada,yesterday", "Invalid isoformat string: 'yesterday'"),
-        ("local-a/000003", "it has no value for pts_seconds, verdict"),
+        ("local-a/000003", "pts_seconds, verdict must not be empty"),
     ],
 )
 def test_read_verdict_file__a_line_that_is_not_one_is_named(tmp_path: Path, line: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""ASGI middleware for the review pages, which adds headers and requires a session for all but a few pages.
+"""ASGI middleware that adds headers to the review pages, and requires a session for all but a few of them.
 
 The guard in front of it (web/guard.py) checks Host, Origin and content type. This module identifies the visitor.
 """
