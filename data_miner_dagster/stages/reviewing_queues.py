@@ -130,7 +130,7 @@ class FrameFacts:
     def __init__(self, num_frames: int) -> None:
         self.num_unsure = np.zeros(num_frames, np.uint16)
         self.rarity = np.full(num_frames, np.iinfo(np.uint32).max, np.uint32)
-        """(N,) The project's number of objects of the rarest class among a frame's unsure boxes."""
+        """(N,) The number of objects in the project that have the rarest class among the frame's unsure boxes."""
         self.distance = np.full(num_frames, np.inf, np.float32)
         """(N,) The smallest difference between the confidence of an unsure box and the threshold of its class."""
         self.disagreement = np.full(num_frames, -1, np.float32)
@@ -209,9 +209,9 @@ def draw_near_threshold(
     divided among the strata as in the filter's calibration. Within a stratum, the lowest sampling numbers come first.
 
     Returns:
-        The indices of the chosen boxes, and the position of each in the order of the questions, as a fraction of
-        `BOXES_PER_CLASS`. However many questions are answered, they are spread over the strata in the same way as all
-        questions. Positions of at least 1 are for people who continue after `BOXES_PER_CLASS` questions.
+        The indices of the chosen boxes, and the position of each in the order of the questions, divided by
+        `BOXES_PER_CLASS`. The questions up to any position are spread over the strata like all of them. Positions of at
+        least 1 are for people who continue after `BOXES_PER_CLASS` questions.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)

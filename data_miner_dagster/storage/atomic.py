@@ -67,7 +67,7 @@ _publishers = _Publishers()
 
 @contextmanager
 def publishing_as(token: str, check: Callable[[], None]) -> Iterator[None]:
-    """Publish everything that this thread writes in the block under a claim.
+    """Use a claim for everything that this thread publishes in the block.
 
     Args:
         token: the claim's token.
@@ -189,11 +189,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def only_atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield the single temporary sibling folder of `path` to fill without a claim. On success, it replaces `path`.
+    """Yield the temporary sibling folder of `path` that a writer without a claim fills.
 
-    The sibling always has the same name and is locked against other processes. Anything that a killed process left in
-    it is removed first. On a file system that cannot lock folders, each writer gets its own temporary folder, and
-    nothing is removed.
+    On success, the sibling replaces `path`. The sibling always has the same name and is locked against other processes.
+    Anything that a killed process left in it is removed first. On a file system that cannot lock folders, each writer
+    gets its own temporary folder, and nothing is removed.
 
     Raises:
         FolderInUseError: another process is currently filling the folder.

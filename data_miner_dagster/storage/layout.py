@@ -2,8 +2,9 @@
 
 Rule: no other module joins a literal to a path under the root, or names one of these files. Exceptions:
 
-- The contents of a release are named in export/, since releases and exports are also read without a root: files that
-describe a release in export/manifest.py, the folder of images in export/records.py, a format's files in its own module.
+- The contents of a release are named in export/, since releases and exports are also read without a root. Files that
+describe a release are named in export/manifest.py, its folder of images in export/records.py, and the files of a format
+in the module of the format.
 - A stage's own table is named in its entry in the order of stages (domain/statuses.py).
 - The file of a frame or of a video is named in domain/keys.py, for code that writes it before it is in place.
 - The numbered parts in a folder of `detection_parts` are named where they are read and written.

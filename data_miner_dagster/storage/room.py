@@ -22,8 +22,8 @@ def files_size(path: Path) -> int:
 def rest_size(layout: StorageLayout, downloading: Collection[str]) -> int:
     """Return the size in bytes of everything under a root except video files and finished folders of frames.
 
-    Two more kinds of files are excluded: partial files of the videos in `downloading`, for which space is already
-    reserved, and files with another hard link, such as the images of a release, which are also frames.
+    Two more kinds of files are excluded: partial files of the videos in `downloading`, because their space is already
+    reserved, and files with another hard link, such as a release's images, because these are also frames.
     """
     total = 0
     for entry in _entries(layout.root):

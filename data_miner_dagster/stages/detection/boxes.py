@@ -270,7 +270,8 @@ def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
     strange = indices[(indices < 0) | (indices >= num_classes)]
     if len(strange):
         raise ValueError(
-            f"the detector returned a box of class {int(strange[0])}, but the number of classes is {num_classes}"
+            f"the detector returned a box of class {int(strange[0])}, but the number of classes is {num_classes}; "
+            "correct the detector, or use another one"
         )
     numbers = np.concatenate([detections.boxes_xyxy, detections.confidences[:, None]], axis=1)
     odd = numbers[~np.isfinite(numbers).all(axis=1)]
@@ -278,7 +279,7 @@ def _check_boxes(detections: ImageDetections, *, num_classes: int) -> None:
         *corners, confidence = odd[0].tolist()
         raise ValueError(
             f"the detector returned a box with the coordinates {corners} and the confidence {confidence}, but all must "
-            "be finite numbers"
+            "be finite numbers; correct the detector, or use another one"
         )
 
 

@@ -95,7 +95,7 @@ def merge_tiles(
 
 
 def _touches_inner_edge(boxes_xyxy: Float32Array, window: Window, image_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return an (N,) mask of the boxes within a pixel of an edge of their window that is not an edge of the image."""
+    """Return an (N,) mask of the boxes that reach within a pixel of a window edge that is not an edge of the image."""
     left, top, right, bottom = window
     touches = np.zeros(len(boxes_xyxy), bool)
     for column, edge, is_inner in (

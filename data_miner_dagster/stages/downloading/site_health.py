@@ -11,7 +11,7 @@ from typing import Final
 from data_miner_dagster.domain.reasons import VideoErrorKind
 
 VIDEOS_OF_AN_EVENT: Final = 3
-"""This many consecutively refused videos count as a refusal by the whole site."""
+"""This many refused videos in a row count as a refusal by the whole site."""
 STREAK_LASTS: Final = timedelta(hours=24)
 """Refusals further apart than this count as unrelated."""
 OLD_AFTER_DAYS: Final = 30
