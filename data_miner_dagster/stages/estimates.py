@@ -21,7 +21,7 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 FEWEST_ANSWERS: Final = 20
-"""With fewer answers, no threshold is suggested, except for a class whose boxes have all been judged."""
+"""With fewer answers than this, no threshold is suggested, except for a class whose boxes have all been judged."""
 NUM_DRAWS: Final = 2000
 _CONFIDENCE: Final = 0.95
 

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Final
 
 _FEWEST_FOR_A_LINE: Final = 4
-"""With fewer videos, a stage's time is assumed to be proportional to the duration."""
+"""With fewer videos than this, a stage's time is assumed to be proportional to the duration."""
 _REST_OF_THE_OVERDUE: Final = 0.15
 """A video that takes longer than expected is assumed to need this additional fraction of the expected time."""
 _LONGER_THAN_SEEN: Final = 1.3

@@ -21,7 +21,7 @@ MADE_FROM_KEY: Final = "data_miner.made_from"
 _ROWS_AT_ONCE: Final = 500
 _ROWS_FOR_THREADS: Final = 20_000
 FRAMES_KEY: Final = "frames"
-"""The metadata key for a JSON object that maps each video key to the fingerprint of the frames in the rows."""
+"""The metadata key for a JSON object that maps the key of each video in the table to the fingerprint of its frames."""
 
 
 def write_table(path: Path, table: pa.Table, *, fingerprint: str, metadata: Mapping[str, str] | None = None) -> None:

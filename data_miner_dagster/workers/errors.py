@@ -54,7 +54,7 @@ class WorkerFaultError(Exception):
 
 
 class CallerError(BaseException):
-    """Ends a job in a worker because the caller's `on_call` raised an exception when the job asked a question.
+    """The error that ends a job in a worker if the caller's `on_call` raises an exception instead of answering.
 
     The caller keeps that exception and raises it once the job has ended. This class does not derive from `Exception`,
     so no library handles it.

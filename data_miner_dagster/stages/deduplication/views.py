@@ -186,7 +186,7 @@ def _sums(values: Float32Array) -> Float32Array:
 def _are_aligned(one: Float32Array, other: Float32Array) -> BoolArray:
     """Return a (P,) mask of the pairs that show one view.
 
-    Enough of the view looks the same, and the camera neither moved nor zoomed.
+    In such a pair, enough of the view looks the same, and the camera neither moved nor zoomed.
     """
     energies = (_block_sums(one * one) + _block_sums(other * other)) / 2
     num_pixels = _BLOCK_HW[0] * _BLOCK_HW[1]

@@ -101,7 +101,7 @@ def _even_edges(confidences: Float64Array) -> Float64Array:
 
 
 def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: float) -> tuple[Float64Array, int]:
-    """Return (D,) draws of the number of correct boxes at or above a threshold, and the number of all boxes there.
+    """Return (D,) draws of the number of correct boxes, and the number of all boxes, at or above a threshold.
 
     Args:
         population: confidences of all boxes of the class, ascending, including the judged boxes.

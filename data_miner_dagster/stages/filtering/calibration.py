@@ -32,8 +32,8 @@ STRATA_PER_SIDE: Final = 4
 _GROWTH: Final = 3
 """The ratio of a stratum's frame count to the frame count of its neighbour nearer the threshold."""
 _NEAREST_SHARE: Final = 0.4
-"""The share of a side's questions that go to the stratum next to the threshold. The other strata share the rest
-equally."""
+"""The fraction of a side's questions that go to the stratum next to the threshold. The rest is divided equally among
+the other strata."""
 _MOST_CANDIDATES: Final = 100
 
 
