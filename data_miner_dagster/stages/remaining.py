@@ -25,7 +25,7 @@ _REST_OF_THE_OVERDUE: Final = 0.15
 _LONGER_THAN_SEEN: Final = 1.3
 """An overdue video is expected to take, in total, this many times the time that it has taken so far."""
 _BUSY: Final = (0.8, 0.95)
-"""Above the first fraction of busy cores, stages begin to wait for the cores. Above the second, they mainly do."""
+"""Above the first fraction of busy cores, stages begin to wait for the cores. Above the second, they mostly wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def sound_frames_identity(layout: StorageLayout, video_key: str) -> FramesIdenti
     """
     identity = frames_identity(layout, video_key)
     if identity is None and has_frames(layout, video_key):
-        raise damaged(layout.frames_table(video_key), "it is unreadable or has no fingerprint")
+        raise damaged(layout.frames_table(video_key), "the table is unreadable or has no fingerprint")
     return identity
 
 
@@ -96,7 +96,8 @@ def read_frames(layout: StorageLayout, video_key: str, columns: Sequence[str]) -
         if not field.nullable:
             raise OutOfDateError(
                 f"the frames of video {video_key} were extracted before the column {field.name} was introduced; run "
-                "`data-miner backfill --asset frames --project PROJECT --force --keys-file FILE` with its key in FILE"
+                "`data-miner backfill --asset frames --project PROJECT --force --keys-file FILE` with the video's key "
+                "in FILE"
             )
         table = table.append_column(field, pa.nulls(num_rows, field.type))
     return table.select(list(columns))

@@ -48,4 +48,6 @@ def _read(kind: type[_Record], path: Path, command: str) -> _Record | None:
         return from_json(kind, json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:
         why = str(error).splitlines()[0][:120]
-        raise DataMinerError(f"{path} is damaged ({why}); run `{command}` to write it again, or remove it") from error
+        raise DataMinerError(
+            f"{path} is damaged ({why}); run `{command}` to recreate the file, or remove it"
+        ) from error

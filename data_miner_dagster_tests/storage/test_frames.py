@@ -109,7 +109,7 @@ def test_read_frames__a_column_that_must_not_be_null_is_to_be_extracted(layout: 
         read_frames(layout, KEY, ["frame_index", "contrast"])
     assert str(caught.value) == (
         f"the frames of video {KEY} were extracted before the column contrast was introduced; run "
-        "`data-miner backfill --asset frames --project PROJECT --force --keys-file FILE` with its key in FILE"
+        "`data-miner backfill --asset frames --project PROJECT --force --keys-file FILE` with the video's key in FILE"
     )
     assert read_frames(layout, KEY, ["frame_index"]).num_rows == 2
 

@@ -90,8 +90,8 @@ def unpack(vendored: Vendored, archive: Path) -> dict[str, bytes]:
 def _check(name: str, found: str, expected: str) -> None:
     if found != expected:
         raise DataMinerError(
-            f"{name} is not the file that was reviewed (its checksum is {found}, not {expected}); review it and edit "
-            f"{_MANIFEST_NAME}"
+            f"{name} is not the file that was reviewed (its checksum is {found}, not {expected}); review the file, "
+            f"and put its checksum into {_MANIFEST_NAME}"
         )
 
 
