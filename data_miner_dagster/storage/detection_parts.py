@@ -68,7 +68,7 @@ class DetectionParts:
     def prepare(self, *, sweep: bool = True) -> None:
         """Create the folder and, with `sweep`, remove unfinished files of killed writers.
 
-        Do not sweep while other processes may be writing there.
+        Do not sweep while other processes may be writing to the folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         if sweep:
@@ -206,7 +206,8 @@ def remove_incomplete_parts(folder: Path) -> None:
     """Remove tables of boxes that killed writers left without a table of frames, anywhere below `folder`.
 
     Otherwise, if a part with the same name were added from elsewhere, its table of frames could be paired with the
-    table of boxes that was left behind. Call this only while no process is writing parts there.
+    table of boxes that was left behind. Call this only while no process is writing parts
+    below `folder`.
     """
     for boxes in folder.rglob(f"*{_BOXES_SUFFIX}"):
         if not boxes.with_name(boxes.name.removesuffix(_BOXES_SUFFIX) + _FRAMES_SUFFIX).exists():

@@ -137,7 +137,7 @@ def _are_changed(thumbnails: ThumbnailArray, rows: IntArray, others: IntArray, c
 
 
 def _detail(planes: Float32Array, counted: Float32Array, window: int) -> _Detail:
-    """Return the planes minus the mean of the counted pixels around each pixel, and the range around each pixel.
+    """Return each pixel minus the mean of the counted pixels around it, and the range of these values around it.
 
     Pixels that do not count are zero.
     """
@@ -152,7 +152,7 @@ def _detail(planes: Float32Array, counted: Float32Array, window: int) -> _Detail
 
 
 def _window_sums(planes: Float32Array, window: int) -> Float32Array:
-    """Return the sum of the window around each pixel, clipped at the edges. Sums of integers are exact."""
+    """Return the sum of the window around each pixel. Windows are clipped at the edges. Sums of integers are exact."""
     num, height, width = planes.shape
     sums = np.zeros((num, height + 1, width + 1), np.float32)
     np.cumsum(planes, axis=1, out=sums[:, 1:, 1:])

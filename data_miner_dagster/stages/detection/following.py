@@ -323,7 +323,7 @@ class Follower(Generic[Frame]):
         return track.track_id
 
     def _taken_over(self, track: Track) -> int | None:
-        """Take over the id of a track that ended where this one begins. Return None if there is no such track."""
+        """Take over and return the id of a track that ended where this one begins, or return None."""
         ended = [
             other
             for other in self._tracks.values()

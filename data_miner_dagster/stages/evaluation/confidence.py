@@ -128,7 +128,7 @@ def draw_precisions(population: Float64Array, judged: JudgedBoxes, threshold: fl
 def has_enough(population: Float64Array, judged: JudgedBoxes) -> bool:
     """Return whether there are enough answers for a conclusion.
 
-    `FEWEST_ANSWERS` are enough. If there are fewer boxes, one answer for each is enough, but at least one is needed.
+    `FEWEST_ANSWERS` answers are enough, or one for each box if there are fewer boxes. At least one answer is needed.
     """
     return len(judged.confidences) >= min(FEWEST_ANSWERS, max(1, len(population)))
 

@@ -15,7 +15,7 @@ SETTLING_DETECTORS: Final = 2
 
 
 class BoxState(StrEnum):
-    """The decision whether a box shows an object."""
+    """The decision on whether a box shows an object."""
 
     OBJECT = "object"
     UNSURE = "unsure"  # it may be an object, but this is undecided
