@@ -206,8 +206,7 @@ def remove_incomplete_parts(folder: Path) -> None:
     """Remove tables of boxes that killed writers left without a table of frames, anywhere below `folder`.
 
     Otherwise, if a part with the same name were added from elsewhere, its table of frames could be paired with the
-    table of boxes that was left behind. Call this only while no process is writing parts
-    below `folder`.
+    table of boxes that was left behind. Call this only while no process is writing parts below `folder`.
     """
     for boxes in folder.rglob(f"*{_BOXES_SUFFIX}"):
         if not boxes.with_name(boxes.name.removesuffix(_BOXES_SUFFIX) + _FRAMES_SUFFIX).exists():

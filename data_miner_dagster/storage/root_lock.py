@@ -105,7 +105,7 @@ def is_root_locked(path: Path) -> bool:
 
 
 def noted_review_port(path: Path) -> int | None:
-    """Return the port of the review pages that the latest holder of the lock recorded, or None if no port can be read.
+    """Return the review pages' port as recorded by the latest holder of the lock, or None if no port can be read.
 
     The holder may no longer be running.
     """

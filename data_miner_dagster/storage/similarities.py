@@ -54,7 +54,7 @@ class SimilaritiesHeader:
     exemplars: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The sha256 digests of the exemplars, by the words of their prompt. Prompts without exemplars are omitted."""
     exemplar_scale: str = ""
-    """The fingerprint of the encoder and weight of the exemplars, or "" if there are no exemplars."""
+    """A fingerprint of the exemplars' encoder and weight, or "" if there are no exemplars."""
 
     def as_json(self) -> dict[str, object]:
         """Return the header as plain values. If there are no exemplars, the keys about exemplars are omitted."""

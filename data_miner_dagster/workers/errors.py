@@ -17,7 +17,7 @@ _MAX_TRACE: Final = 8_000
 class WorkerLimitError(PermanentError):
     """A job exceeded one of its limits. `which` is `wall`, `cpu`, `memory` or `answer`.
 
-    The message lacks its subject, as in `takes longer than 5 s`. The caller puts its name for the work before it.
+    The message lacks its subject, as in `takes longer than 5 s`. The caller puts a name for the work in front of it.
     """
 
     def __init__(self, which: str, message: str) -> None:
@@ -28,7 +28,7 @@ class WorkerLimitError(PermanentError):
 class WorkerDiedError(TransientError):
     """A worker could not be started, or ended during a job. The message says how, with the last line of any output.
 
-    The message lacks its subject, as in `ended with code 3`. The caller puts its name for the process before it.
+    The message lacks its subject, as in `ended with code 3`. The caller puts a name for the process in front of it.
     """
 
 

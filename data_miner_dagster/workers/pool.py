@@ -81,7 +81,7 @@ class WorkerPool:
         return WorkerPool(self._module, environment=self._environment, beside=self)
 
     def start(self) -> None:
-        """Start importing the module in the background, so that the first call waits less.
+        """Start importing the module in the background, so that the first call is faster.
 
         Raises:
             WorkersClosedError: the pool is closed.
