@@ -131,7 +131,7 @@ class Pages:
         return _page(request, "video.html.j2", video_key=key, addresses=addresses)
 
     def overview(self, request: Request) -> Response:
-        """Show a project's queues, classes, and up to `MOST_VIDEOS_LISTED` videos, all or those that match a search.
+        """Show a project's queues and classes, and up to `MOST_VIDEOS_LISTED` videos that match a search, if any.
 
         Raises:
             ConfigError: the project does not exist.
