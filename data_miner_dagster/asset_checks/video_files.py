@@ -22,13 +22,13 @@ NAMES: Final[Mapping[WorkStage, str]] = {
     WorkStage.EXTRACTION: "every_video_has_its_frames",
     WorkStage.EMBEDDING: "every_video_has_its_embeddings",
 }
-"""The name of the asset check of each stage that works on videos."""
+"""The name of the asset check for each stage that processes videos."""
 
 
 def check_files(platform: Platform, stage: WorkStage) -> dg.AssetCheckResult:
     """Check that every video has the files that a stage writes, and count the videos whose files are missing.
 
-    A failed check is a warning. Its description gives the command that names the videos.
+    A failed check is a warning. Its description gives the command that lists these videos.
     """
     from data_miner_dagster.operations.upkeep.inspection import look_for_files
 

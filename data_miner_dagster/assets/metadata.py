@@ -70,7 +70,7 @@ def stored_bytes(metadata: Mapping[str, dg.MetadataValue]) -> int:
 
 
 def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[str] = ()) -> str:
-    """Return figures as a single line, such as `frames 120, kept 25`, except those named in `without`.
+    """Return figures as a single line, such as `frames 120, kept 25`, without the figures named in `without`.
 
     Counts of reasons are omitted if they are zero.
     """
@@ -79,7 +79,7 @@ def counts_line(counts: Mapping[str, int | float | str], *, without: Collection[
 
 
 def main_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return `counts` without zeros, except that the first two counts, which characterize a stage, are always kept."""
+    """Return `counts` without zeros, but always keep the first two counts, which characterize a stage."""
     return {name: count for place, (name, count) in enumerate(counts.items()) if count or place < 2}
 
 

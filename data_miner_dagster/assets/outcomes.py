@@ -82,8 +82,8 @@ def _figures(
 ) -> dict[str, dg.MetadataValue]:
     """Return one entry with a line of figures, or an empty dict if there is none to show.
 
-    Figures that are zero or empty, in `shown`, or about the work rather than the result are omitted. Separate entries
-    would take ten times as many bytes.
+    Figures are omitted if they are zero or empty, are in `shown`, or describe the work rather than the result. Separate
+    entries would take ten times as many bytes.
     """
     told = {name: value for name, value in metadata.items() if value not in (0, "")}
     line = counts_line(told, without={*shown, *_OF_THE_WORK})
@@ -118,7 +118,7 @@ def failure_of(error: Exception) -> dg.Failure:
     """Return a one-line step failure.
 
     Its metadata has the error's class name (TransientError if a disk is full) and, for an outage, the outage's kind.
-    If the catalog is unreachable, this event is the planner's only source of the reason for the failure.
+    If the catalog is unreachable, the planner can read the reason only from the failed step's event.
     """
     line, kind = fault_of(error).line, type(error)
     if isinstance(error, DataMinerError):
@@ -272,7 +272,8 @@ def materialize_videos(
     if events.is_of_single:
         yield dg.MaterializeResult(metadata=events.materialized[keys[0]])
     elif has_more_steps:
-        # Later steps of this run wait for an output, which logs one more event per key. Repeat the metadata there.
+        # Later steps of this run wait for an output, which logs one more event per key.
+        # The metadata is repeated in these events.
         for key, metadata in events.materialized.items():
             context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
         yield dg.MaterializeResult()

@@ -54,7 +54,7 @@ def join_in(
     """Process shards of a project until none is free, or until this run has to stop.
 
     The run begins no further shard after 15 minutes, once the work is held or its stage is closed, or while another run
-    needs its slot in the pool.
+    needs this run's slot in the pool.
 
     Args:
         context: the step's context.

@@ -1,4 +1,4 @@
-"""The asset `student`: a small network trained on a release. Nothing requests it automatically."""
+"""The asset `student`: a small network trained on a release. The asset is never requested automatically."""
 
 import dagster as dg
 
