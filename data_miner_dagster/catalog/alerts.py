@@ -24,7 +24,7 @@ from data_miner_dagster.domain.backoff import backoff_seconds
 
 _IS_OVER: Final = " (resolved)"
 _SENDING: Final = timedelta(seconds=180)
-"""A message that was taken this long ago and still exists may be taken again, since its process must have died."""
+"""A message that was taken this long ago and still exists may be taken again: the process that took it has died."""
 _KEPT: Final = timedelta(days=1)
 """Messages older than this are discarded if their target has not accepted them."""
 
@@ -44,8 +44,8 @@ class AlertMessage:
 def settle_alerts(database: Database, found: Sequence[Trouble], targets: Collection[str]) -> list[str]:
     """Make the stored alerts match the troubles in `found`, and queue messages about the changes for all targets.
 
-    An alert is sent once it has lasted for the time `after` of its trouble. The end of an alert is sent only if the
-    alert itself was sent. Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.
+    An alert is sent once it has lasted for `Trouble.after`. The end of an alert is sent only if the alert itself was
+    sent. Nothing is written unless an alert begins, ends or must be sent now, or its line has changed.
 
     Returns:
         The titles of the messages, each listed once, however many targets there are.
@@ -100,7 +100,7 @@ def _say(session: Session, row: AlertRow, targets: Sequence[str], now: datetime,
 
 
 def take_message(database: Database, targets: Collection[str]) -> AlertMessage | None:
-    """Reserve the oldest due message for this process, for three minutes. Return None if no message is due.
+    """Reserve the oldest due message for this process for three minutes. Return None if no message is due.
 
     An undelivered message delays later ones about the same alert to the same target, since the end of an alert must not
     arrive before its beginning. Messages that are older than a day, or whose target is not one of `targets`, are
@@ -135,7 +135,7 @@ def end_message(database: Database, message: AlertMessage, *, is_sent: bool) -> 
 
 
 def find_alerts(session: Session) -> list[AlertRow]:
-    """Return all alerts, including those that have not lasted long enough to be sent, oldest first."""
+    """Return all alerts, oldest first, including those that have not lasted long enough to be sent."""
     return list(session.scalars(select(AlertRow).order_by(AlertRow.since, AlertRow.kind, AlertRow.subject)))
 
 

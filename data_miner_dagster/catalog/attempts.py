@@ -45,7 +45,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
         item: the item that the stage worked on.
         failure: what happened.
         due_at: when the item may be retried, or None if it must not be retried until its inputs change or a person
-            requests it. After a fault of this program, a new version also allows a retry.
+            requests a retry. After a fault of this program, a new version also allows a retry.
     """
     known = session.scalars(
         select(AttemptRow.id).where(AttemptRow.stage == stage, AttemptRow.item == item).order_by(AttemptRow.id.desc())
@@ -70,7 +70,7 @@ def record_attempt(session: Session, stage: WorkStage, item: str, failure: Failu
 
 
 def _reindex(session: Session, stage: WorkStage, items: Collection[str]) -> None:
-    """Update the due times of videos, which depend on their failed attempts. For project stages, only flush."""
+    """Update the due times of videos, which depend on their failed attempts. For project stages, flush the session."""
     if stage in VIDEO_STAGES:
         reindex_videos(session, items)
     else:
@@ -86,7 +86,7 @@ def charge_failure(session: Session, stage: WorkStage, item: str, failure: Failu
         item: the item that the stage worked on.
         failure: what happened.
         waits: True if only a person can fix the cause, so that the item is not retried automatically. The item also
-            waits if the failure is a fault of this program, and at least the item's third with the same inputs.
+            waits if the failure is a fault of this program and at least the item's third failure with the same inputs.
     """
     num_failures = num_attempts(session, stage, item, failure.basis) + 1
     waits = waits or (_is_of_program(failure.kind) and num_failures >= _PATIENCE)
@@ -149,7 +149,7 @@ def last_failures(
     """Return a (last failure, time of the next retry) pair for each failed item and stage, in no particular order.
 
     The time is `AT_ONCE` after a fault of another version of this program, and None if the item is not retried before
-    its inputs change or a person requests it.
+    its inputs change or a person requests a retry.
     """
     found: list[tuple[AttemptRow, datetime | None]] = []
     for some in portions(items):
@@ -185,7 +185,7 @@ class FailureCount:
     scope: FailureScope
     kind: str
     num_items: int
-    next_due: datetime | None  # the earliest stored retry time, or None if none is stored for any of them
+    next_due: datetime | None  # the earliest stored retry time, or None if no time is stored
     message: str  # the message of the most recent failure
 
 

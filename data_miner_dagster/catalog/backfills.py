@@ -111,7 +111,7 @@ def choose_for_backfill(
 class _Records:
     """The catalog's records of work on videos, mostly as (stage, video key) pairs."""
 
-    pending: Collection[tuple[WorkStage, str]]  # for the project, now or later
+    pending: Collection[tuple[WorkStage, str]]  # work for the project that is due now or later
     failed: Collection[tuple[WorkStage, str]]
     in_flight: Collection[tuple[WorkStage, str]]
     held: Collection[str]  # keys of the videos that are held individually at the stage of the backfill

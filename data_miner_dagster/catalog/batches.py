@@ -54,7 +54,7 @@ MAX_FRAMES: Final = 5000
 """The maximum number of frames in an embedding batch of several videos, so that no run receives several long videos."""
 
 WAIT_SECONDS: Final = 60
-"""The default time in seconds that a batch that is not full waits for more videos after its oldest became ready."""
+"""The default time in seconds that an incomplete batch waits for more videos after its oldest video became ready."""
 
 _PENDING: Final = cast("Table", PendingWorkRow.__table__)
 _BATCHES: Final = cast("Table", WorkBatchRow.__table__)
@@ -93,7 +93,7 @@ class BatchWishes(TypedDict, total=False):
     project: str | None  # only work for this project, or None for work for any project
     keys: Collection[str] | None  # only these videos, or None for any video
     now: datetime | None  # the current time, or None for the time on the database's clock
-    must_be_full_until_seconds: float  # seconds that a batch that is not full waits for more videos (0 means no wait)
+    must_be_full_until_seconds: float  # seconds that an incomplete batch waits for more videos (0 means no wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class _Choice:
     """The contents of the next batch."""
 
     items: tuple[str, ...]
-    projects: tuple[str, ...]  # the projects whose turn it uses, or () for suspects and for a project as the item
+    projects: tuple[str, ...]  # the projects whose turns it uses, or () if the items are suspects or a project
     is_probe: bool  # whether it tests a stage whose gate is closed
 
 
@@ -205,7 +205,7 @@ def end_batch(
             charge_run(session, stage, failure, undone, batch_id)
         elif len(undone) < len(items):
             note_progress(session, batch_id)
-        if stage not in VIDEO_STAGES:  # for videos, the code that processes them clears these rows itself
+        if stage not in VIDEO_STAGES:  # the code that processes videos clears their attempts itself
             clear_attempts(session, stage, set(items) - set(undone))
         session.execute(delete(_ITEMS).where(_ITEMS.c.batch_id == batch_id))
         return undone
@@ -254,7 +254,7 @@ def free_project(session: Session, project: str) -> None:
 
 
 def _take_turns(session: Session, stage: WorkStage) -> None:
-    """Let no other process choose a batch at a stage until this transaction ends. SQLite ensures this anyway."""
+    """Prevent other processes from choosing a batch at a stage until this transaction ends. SQLite always does this."""
     if session.get_bind().dialect.name == "postgresql":
         numbers = {"taking": _TAKING, "stage": list(WorkStage).index(stage)}
         session.execute(text("SELECT pg_advisory_xact_lock(:taking, :stage)"), numbers)
@@ -337,7 +337,7 @@ def _within_frames(session: Session, video_keys: Sequence[str]) -> tuple[str, ..
 
 @lru_cache
 def _ready_rows() -> Select[Any]:
-    """Return the query for a project's due rows at a stage, except those in flight, held or suspected, by due time."""
+    """Return the query for a project's due rows at a stage, by due time, except those in flight, held or suspected."""
     in_flight = exists().where(_ITEMS.c.stage == _PENDING.c.stage, _ITEMS.c.item == _PENDING.c.video_key)
     suspected = is_suspect(_PENDING.c.stage, _PENDING.c.video_key)
     return (

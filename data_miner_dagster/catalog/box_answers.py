@@ -94,7 +94,7 @@ def add_answers(database: Database, project: str, verifier: str, given: Sequence
 def spent_on_answers(database: Database, project: str, verifier: str | None = None) -> Spent:
     """Return the number and cost of the answers that a project has received.
 
-    Only answers from the verifier with the fingerprint `verifier` count, or all answers if it is None.
+    If `verifier` is not None, only answers from the verifier with this fingerprint count.
     """
     sums = (func.sum(BoxAnswerRow.cost), func.max(BoxAnswerRow.cost))
     query = select(func.count(), func.count(BoxAnswerRow.cost), *sums)

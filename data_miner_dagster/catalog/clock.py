@@ -22,7 +22,7 @@ class SharedClock:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._asked: tuple[datetime, float] | None = None  # the server's time, and when it was read by held_clock()
+        self._asked: tuple[datetime, float] | None = None  # the server's time, and held_clock() when it was read
 
     def now(self) -> datetime:
         """Return the current time in UTC. While the server is unreachable, extrapolate from its last answer.

@@ -90,7 +90,7 @@ def insert_rows(target: Connection, table: Table, rows: Iterable[Row]) -> int:
 
 
 def finish_copy(target: Connection, tables: Sequence[Table], num_rows: Mapping[str, int], attempt: str) -> None:
-    """Compare the row counts, let the target's sequences continue after the copied ids, and mark the copy.
+    """Compare the row counts, advance the target's sequences past the copied ids, and mark the copy.
 
     Raises:
         CatalogError: a table's row count differs from the number of rows that were read.

@@ -88,7 +88,7 @@ def make_engine(url: str | URL, *, is_read_only: bool = False, kept_log: KeptLog
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
+        connection.isolation_level = None  # `begin` below starts transactions, not the driver
         _write_ahead(connection)
         cursor = connection.cursor()
         cursor.execute("PRAGMA synchronous=NORMAL")

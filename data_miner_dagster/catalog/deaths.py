@@ -50,7 +50,7 @@ def charge_death(session: Session, batch_id: int, undone: Collection[str], failu
     """
     batch = session.get_one(WorkBatchRow, batch_id)
     if batch.stage in VIDEO_STAGES:
-        lock_videos(session, undone)  # before the rows that depend on them, as everywhere (writers.py)
+        lock_videos(session, undone)  # videos are always locked before the rows that depend on them (writers.py)
     if len(undone) < batch.size:
         note_progress(session, batch_id)
     gate = gate_of(session, batch.stage)
@@ -130,7 +130,7 @@ def note_progress(session: Session, batch_id: int) -> None:
 
 
 def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the SQL condition that an item is a suspect at a stage. Suspects run only in their own batches."""
+    """Return the SQL condition that an item is a suspect at a stage. Suspects never share a batch with other items."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 

@@ -49,7 +49,7 @@ def first_line(error: BaseException) -> str:
 
 
 def concerns_database(error: BaseException) -> bool:
-    """Return whether an error means that the database is unreachable or damaged, rather than a bad row or value.
+    """Return whether an error concerns the whole database (unreachable or damaged) rather than a row or value.
 
     The result is True for `OperationalError`, `InterfaceError`, `TimeoutError` (no free connection), a plain
     `DatabaseError` (SQLite: not a database, malformed), a full disk, and any error that broke the connection. It is
@@ -85,7 +85,7 @@ def quick_check(path: Path) -> str | None:
         return str(error) if any(word in str(error) for word in _DAMAGED) else None
     except sqlite3.DatabaseError as error:
         return str(error)
-    except UnicodeDecodeError as error:  # in SQLite's message, which also quotes the file
+    except UnicodeDecodeError as error:  # SQLite's message may quote invalid text from the file
         return clean_text(error.object.decode(errors="replace"), 200) or "its schema is not valid text"
     return None if found == "ok" else clean_text(found, 200) or "no reason given"
 

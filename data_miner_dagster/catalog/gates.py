@@ -25,10 +25,10 @@ from data_miner_dagster.domain.work import WorkStage
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
     """Close the gate of a stage after a failure, or close it again after a failed probe. Return the gate.
 
-    The failure counts as a failed probe if `batch_id` is the id of the probe. If `batch_id` is None, it does so if the
-    closing time is over and no probe is running. A batch that was running when the gate closed may fail for the
-    same reason. Its failure neither extends the closure nor ends the probe of another batch. It only replaces the
-    gate's `kind` and `reason`, and not while a probe is running.
+    The failure counts as a failed probe if `batch_id` is the id of the probe. A failure without a batch also counts as
+    one if the closing time is over and no probe is running. A batch that was running when the gate closed may fail for
+    the same reason. Such a failure neither extends the closure nor ends another batch's probe. It replaces the gate's
+    `kind` and `reason`, unless a probe is running.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)
@@ -67,7 +67,7 @@ def closed_stages(session: Session) -> Sequence[StageGateRow]:
 def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
     """Return whether a batch may probe a stage now.
 
-    It may if the gate is closed, its closing time is over, and no probe is running.
+    A probe is allowed if the gate is closed, its closing time is over, and no other probe is running.
     """
     gate = gate_of(session, stage)
     if gate is None or gate.closed_until > now:
@@ -75,7 +75,8 @@ def may_probe(session: Session, stage: WorkStage, now: datetime) -> bool:
     if gate.probe_batch is None:
         return True
     probe = session.get(WorkBatchRow, gate.probe_batch, populate_existing=True)
-    return probe is None or probe.ended_at is not None  # the probe ended without a result, for example cancelled
+    # A probe that was cancelled, for example, has ended without a result.
+    return probe is None or probe.ended_at is not None
 
 
 def begin_probe(session: Session, stage: WorkStage, batch_id: int) -> None:

@@ -106,8 +106,8 @@ def release_holds(
 ) -> list[HoldRow]:
     """Remove the holds in the given scope, and return them, oldest first. An argument that is None matches everything.
 
-    The scope of a project includes holds that name no project but a video that the project wants, such as the holds on
-    the unfinished videos of a cancelled run. A hold that covers more than the scope is not removed (see `holds_over`).
+    The scope of a project includes holds without a project on videos that the project wants, such as the holds on the
+    unfinished videos of a cancelled run. A hold that covers more than the scope is not removed (see `holds_over`).
     """
     with database.transaction() as session:
         released = holds_within(session, project, stage, video_keys)
@@ -219,7 +219,7 @@ def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
 
 
 def lines_of_holds(database: Database, project: str | None = None) -> list[str]:
-    """Return one line for each group of similar holds, with a command that ends them, oldest first.
+    """Return one line for each group of similar holds, oldest first, with a command that ends them.
 
     At most ten groups are listed. If there are more, a last line says so. With `project`, only holds that concern it
     are included.
@@ -301,7 +301,10 @@ def holds_within(
 
 
 def _is_of_project(project: str) -> ColumnElement[bool]:
-    """Return the SQL condition that a hold names a project, or names no project but a video that the project wants."""
+    """Return the SQL condition that a hold is in the scope of a project.
+
+    Such a hold names the project, or it names no project and holds a video that the project wants.
+    """
     members = select(ProjectVideoRow.video_key).where(
         ProjectVideoRow.project_name == project, ProjectVideoRow.status != ProjectVideoStatus.REJECTED
     )

@@ -104,7 +104,7 @@ class KeptLog:
 
     @contextmanager
     def _door(self) -> Iterator[int | None]:
-        """Hold the lock for examining and changing the files, which only one process at a time can hold.
+        """Hold the lock under which the files are examined and changed. Only one process at a time can hold it.
 
         Yields the file descriptor of the lock, or None if the file system does not support locks or cannot be written
         to.

@@ -81,9 +81,9 @@ class RunLease:
         note_progress()
 
     def tell(self, num_done: int, num_total: int, remaining_seconds: float | None) -> None:
-        """Set the run's progress, and its remaining time or None if that is not known.
+        """Set the run's progress and its remaining time, which is None if it is not known.
 
-        They are written at the next renewal.
+        Both are written at the next renewal.
         """
         self.num_done, self.num_total = num_done, num_total
         self.ends_at = None if remaining_seconds is None else held_clock() + min(remaining_seconds, _LONGEST_SECONDS)

@@ -123,7 +123,7 @@ def spent_by_stage_in(session: Session, project: str | None = None) -> dict[Work
 def _videos_of(project: str) -> Select[str]:
     """Return the query for the keys of the videos whose cost counts for a project.
 
-    These are the videos that it wants, and those that it rejects and that no other project wants.
+    These are the videos that the project wants, and its rejected videos that no other project wants.
     """
     other = aliased(ProjectVideoRow)
     is_wanted_elsewhere = exists().where(

@@ -117,7 +117,7 @@ def end_embedding(session: Session, video_key: str) -> None:
 def record_bases(session: Session, stage: WorkStage, basis_by_key: Mapping[str, str | None]) -> list[str]:
     """Record the bases of EXTRACTED videos' frames if `stage` is EXTRACTION, or of their embeddings otherwise.
 
-    A basis of None clears the recorded one. Call this when the files are in place.
+    A basis of None clears the recorded basis. Call this once the files are in place.
 
     Returns:
         The keys of the videos whose basis has changed, sorted. Their pending work and the content versions of their

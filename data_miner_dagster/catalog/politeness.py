@@ -159,7 +159,7 @@ def admit_download(
 
 
 def close_gate(database: Database, site: str, until: datetime, reason: str) -> None:
-    """Open a site's breaker, so that the site receives no request before `until` or a later time already set."""
+    """Open a site's breaker until `until` or until the time that is already set, whichever is later."""
     with database.transaction() as session:
         gate = locked_gate(session, site)
         if gate.closed_until is None or gate.closed_until <= database.now(session):

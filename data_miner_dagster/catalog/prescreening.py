@@ -19,7 +19,7 @@ class PictureScore:
 
 
 def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:
-    """Return a project's stored similarities, by video key, whose inputs (such as the prompts) had this fingerprint."""
+    """Return, by video key, a project's stored similarities whose inputs (such as the prompts) had this fingerprint."""
     query = select(PrescreeningRow).where(
         PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
     )

@@ -33,14 +33,14 @@ _ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """One stored input of a release, as text: a row of a catalog table, or what operations/releasing/inputs.py adds.
+    """One stored input of a release, as text: a row of a catalog table, facts about a video, or a file.
 
-    It adds facts about each video's frames, and the content of a file.
+    The facts and the file are added by operations/releasing/inputs.py.
     """
 
     table: str
     video_key: str | None  # the video that the row concerns, if any
-    content: str  # of a catalog row: a JSON object that maps each column except `id` to its value
+    content: str  # for a catalog row: a JSON object that maps each column except `id` to its value
 
 
 def rows_of_project(session: Session, project: str) -> Iterator[StoredRow]:

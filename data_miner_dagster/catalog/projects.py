@@ -88,7 +88,7 @@ def update_project(database: Database, name: str, **values: Any) -> None:
 
 
 def date_next_look(database: Database, name: str, *, num_left_out: int) -> None:
-    """Record when a project is to retry the `num_left_out` items that its build left out, or no time if there are none.
+    """Record when a project will retry the `num_left_out` items that its build left out. If it is 0, clear the time.
 
     The wait is the same as after a failure. It grows with every consecutive build that leaves something out.
     """

@@ -120,7 +120,7 @@ def without_loading(worked: Sequence[WorkedVideo]) -> list[WorkedVideo]:
     """
     first = {
         video.run_id: video.video_key for video in worked if video.stage is WorkStage.EMBEDDING
-    }  # the oldest stays
+    }  # the oldest video of each run remains
     return [
         _in_model(video) if video.stage is WorkStage.EMBEDDING and first[video.run_id] == video.video_key else video
         for video in worked

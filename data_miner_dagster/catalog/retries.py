@@ -73,7 +73,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
         videos.update(item for stage, item in failed if stage in VIDEO_STAGES)
     for stage, item in sorted(failed):
         clear_attempts(session, stage, [item])
-    reindex_videos(session, videos)  # before projects, as everywhere (writers.py)
+    reindex_videos(session, videos)  # videos are always locked before projects (writers.py)
     projects = {item for stage, item in failed if stage not in VIDEO_STAGES}
     if scope.video_keys is None and (kinds is None or projects):
         projects.update(_reset_projects(session, scope, None if kinds is None else projects))
@@ -87,7 +87,7 @@ def _retry(session: Session, scope: WorkScope, kinds: Collection[str] | None) ->
 def _failed_items(session: Session, scope: WorkScope, kinds: Collection[str] | None) -> set[tuple[WorkStage, str]]:
     """Return a (stage, item) pair for each failure or process death of an item in the scope.
 
-    With `kinds`, only failures of these kinds count, and no deaths.
+    With `kinds`, only failures of these kinds count, and process deaths do not count.
     """
     found: set[tuple[WorkStage, str]] = set()
     for row in _TABLES:
@@ -135,7 +135,7 @@ def _end_holds(session: Session, scope: WorkScope) -> int:
 
 
 def _open_gates(session: Session, scope: WorkScope) -> tuple[WorkStage, ...]:
-    """Let stages that are waiting for the end of an outage try one batch now, and return these stages.
+    """Allow stages that are waiting for the end of an outage to try one batch now, and return these stages.
 
     Nothing is changed if the scope names a project or videos.
     """

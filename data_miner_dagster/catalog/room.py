@@ -168,7 +168,7 @@ def unwanted_frames(session: Session) -> Sequence[StoredVideo]:
 
 
 def record_source_removed(session: Session, video_key: str, left_bytes: int | None = None) -> None:
-    """Record that a video's file was removed, or that `left_bytes` of it are left. The other columns do not change."""
+    """Record that a video's file was removed, or that `left_bytes` of it remain. The other columns do not change."""
     session.execute(
         update(VideoRow)
         .where(VideoRow.key == video_key)
@@ -200,7 +200,7 @@ def record_frames_bytes(session: Session, size_by_key: dict[str, int]) -> None:
 
 
 def unmeasured_frames(session: Session) -> Sequence[str]:
-    """Return the keys of the EXTRACTED videos for whose frames no size is recorded."""
+    """Return the keys of the EXTRACTED videos whose frames have no recorded size."""
     is_unmeasured = and_(_VIDEO.status == VideoStatus.EXTRACTED, _VIDEO.frames_bytes.is_(None))
     return session.scalars(select(_VIDEO.key).where(is_unmeasured).order_by(_VIDEO.key)).all()
 
@@ -210,7 +210,7 @@ def removed_sources(
 ) -> Sequence[StoredVideo]:
     """Return the downloaded videos whose files were removed, sorted by key, with the sizes of the files.
 
-    Only videos in `video_keys` that `project` wants are returned. If one of these is None, it sets no condition.
+    Only videos in `video_keys` that `project` wants are returned. An argument that is None sets no condition.
     """
     query = select(_VIDEO.key, _VIDEO.size_bytes, _VIDEO.sha256).where(
         _VIDEO.sha256.is_not(None), _VIDEO.file_name != "", _VIDEO.stored_bytes.is_(None)

@@ -333,7 +333,7 @@ class VideoGenerationRow(Base):
 class VerdictRow(Base):
     """One answer by one person (domain/verdicts.py). Rows are added and marked as undone, but otherwise never change.
 
-    Verdicts cannot be recreated, so they outlive memberships, videos, and everything that a project has derived.
+    Verdicts cannot be recreated, so they outlive memberships, videos and a project's results.
     """
 
     __tablename__ = "verdicts"

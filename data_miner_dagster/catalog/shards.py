@@ -27,7 +27,7 @@ from data_miner_dagster.domain.work import ShardRange, WorkStage
 _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
-"""The wait in seconds after the first request for runs to join in."""
+"""The minimum time in seconds between the first request for runs to join in and the next one."""
 _MOST_ASK_SECONDS: Final = 3600.0
 """The longest wait in seconds between two requests for runs to join in."""
 _ROWS_A_STATEMENT: Final = 1000

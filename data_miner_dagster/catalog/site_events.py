@@ -158,7 +158,7 @@ def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorK
 def put_back_if_of_event(
     database: Database, site: str, video_key: str, kinds: Collection[VideoErrorKind]
 ) -> str | None:
-    """Postpone the failed videos of a site's event in progress, if the refusal of this video belongs to it.
+    """If this video's refusal belongs to an event in progress at its site, postpone the event's failed videos.
 
     Returns:
         The reason for the event, or None if the refusal belongs to no event in progress.
@@ -187,8 +187,8 @@ def was_refused(session: Session, site: str, video_key: str, begun_at: datetime)
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
     """Record that a site served a video that was requested at `begun_at`, which ends the site's earlier refusals.
 
-    An event ends if it began before `begun_at`. Later refusals of a streak do not end, since a request that was already
-    running proves nothing about them.
+    An event ends if it began before `begun_at`. A streak's refusals after `begun_at` remain, since a request that was
+    already running proves nothing about them.
 
     Returns:
         Whether this ended an event.

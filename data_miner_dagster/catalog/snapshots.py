@@ -41,8 +41,8 @@ def snapshot_catalog(database: Database, file: Path) -> None:
 def settle_restored(file: Path, *, old_root: str, root: Path) -> None:
     """Migrate a restored catalog, and adapt it to a root where nothing is running. Repeating this changes nothing.
 
-    Claims, leases and batches belong to processes that are not running here, so their work becomes free, as after a
-    kill. If a project's file was under the old root, its path is changed to the new root.
+    Claims, leases and batches belong to processes that are not running here, so their work becomes free, as it does
+    when a process is killed. If a project's file was under the old root, its path is changed to the new root.
 
     Raises:
         ConfigError: the catalog was created by a newer version of this package.

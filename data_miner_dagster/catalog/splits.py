@@ -29,7 +29,7 @@ def read_splits(database: Database, project: str, shares: str) -> dict[str, str]
 
 
 def add_splits(session: Session, project: str, shares: str, splits: Mapping[str, str]) -> None:
-    """Store splits, or texts of cuts, of videos that have none yet for these shares. Existing ones never change."""
+    """Store splits (or texts of cuts) for videos that have none yet for these shares. Existing splits never change."""
     rows = [
         {"project_name": project, "shares": shares, "video_key": video_key, "split": split}
         for video_key, split in sorted(splits.items())

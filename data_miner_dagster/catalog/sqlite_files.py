@@ -35,7 +35,7 @@ def commit_unhurried(folder: Path) -> None:
     """Let this process commit to SQLite files anywhere under a folder without waiting for the disk.
 
     This applies to files that use write-ahead logging, which includes all files that this process creates. If the
-    process dies, nothing is lost. A power failure may lose the last commits, but never the file.
+    process dies, nothing is lost. A power failure may lose the last commits, but never damages the file.
     """
     _listen()
     _unhurried.add(os.path.realpath(folder))

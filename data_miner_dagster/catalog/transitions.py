@@ -63,7 +63,7 @@ def _statement(
 ) -> ReturningUpdate[Any]:
     """Return a cached UPDATE statement, since building it takes longer than running it.
 
-    The columns that an execution sets are those in its parameters.
+    Each execution sets the columns for which it is given parameters.
     """
     table = cast("Table", row.__table__)
     by_key = [table.c[key] == bindparam(f"of_{key}") for key in keys]
@@ -201,7 +201,7 @@ def move_project_videos(
 
 
 def _hold_wished(session: Session, video_keys: Collection[str], target: ProjectVideoStatus) -> None:
-    """Lock the videos whose pending work `_follow_wishes` will change, before their memberships (writers.py)."""
+    """Lock the videos whose pending work `_follow_wishes` will change, before memberships are locked (writers.py)."""
     if target in _WISHES:
         lock_videos(session, video_keys)
 

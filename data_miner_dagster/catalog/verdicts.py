@@ -26,7 +26,7 @@ from data_miner_dagster.domain.verdicts import FramePlace, RelativeBox, ShownBox
 _VERDICTS: Final = cast("Table", VerdictRow.__table__)
 _ROWS_AT_A_TIME: Final = 1000
 _SAME_SHARE: Final = 1e-6
-"""Boxes whose edges differ by less than this fraction of the frame are the same."""
+"""Boxes whose edges differ by less than this fraction of the frame count as the same box."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ def keys_with_prefix(database: Database, prefix: str) -> list[str]:
 def _in_order_of_python(database: Database) -> SQLColumnExpression[str]:
     """Return the SQL expression for a video's key, which compares and sorts keys as Python does.
 
-    The order of a PostgreSQL database depends on its locale, which may ignore case and punctuation. There, the order of
-    Python is called "C". SQLite has no other order.
+    The order of a PostgreSQL database depends on its locale, which may ignore case and punctuation. Its collation "C"
+    is Python's order. SQLite uses Python's order by default.
     """
     return VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
 
@@ -97,7 +97,7 @@ def find_videos_after(
 ) -> tuple[list[VideoRow], int]:
     """Return up to `limit` videos with keys after `after`, sorted by key, and the number of all videos after `after`.
 
-    Only videos that `project` wants and whose status is in `statuses` count. If one of these is None, it sets no
+    Only videos that `project` wants and whose status is in `statuses` count. An argument that is None sets no
     condition.
     """
     key = _in_order_of_python(database)
@@ -226,7 +226,7 @@ def due_at(
 
 
 def is_due(video: VideoRow, now: datetime | None = None) -> bool:
-    """Return whether a FAILED or UNAVAILABLE video may be retried at `now`, or at this host's current time if None."""
+    """Return whether a FAILED or UNAVAILABLE video may be retried at `now`, or at this host's time if `now` is None."""
     due = due_at(video.error_kind, video.internal_error_version, video.retry_after)
     return due is not None and due <= (now or utc_now())
 

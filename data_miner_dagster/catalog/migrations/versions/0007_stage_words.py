@@ -16,7 +16,7 @@ _RENAMED = {
     "DETECTING": "DETECTION",
 }
 _EARLIER = {new: old for old, new in _RENAMED.items()} | {"RELEASING_READY": "DETECTING", "RELEASING": "DETECTING"}
-"""Earlier versions had no stage after detection: a project stayed in it until its release was published."""
+"""Earlier versions had no stage after detection: a project stayed in detection until its release was published."""
 
 
 def _rename(words: dict[str, str]) -> None:
