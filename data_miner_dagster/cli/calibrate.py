@@ -167,7 +167,7 @@ def _show_threshold(
         echo(
             f"next: run `{review}` ({counted(num_open, 'question is', 'questions are')} open)"
             if is_last_line
-            else f"{counted(num_open, 'question is', 'questions are')} open; `{review}` asks the rest"
+            else f"{counted(num_open, 'question is', 'questions are')} open; `{review}` asks them"
         )
     show_settings(platform, project, "filtering", found.settings, is_to_be_written=is_to_be_written)
 

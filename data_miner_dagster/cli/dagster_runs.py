@@ -24,7 +24,8 @@ def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> Non
     """Record in Dagster that the work in `scope` is held for `reason`, or that it resumes if `reason` is None.
 
     Each record is an observation of the stage's asset. A scope without a stage is recorded at downloading if it names
-    videos, otherwise at releasing. At most the first 25 videos are recorded, and nothing without a Dagster instance.
+    videos, otherwise at releasing. At most the first 25 videos are recorded. Without a Dagster instance, nothing is
+    recorded.
 
     Raises:
         ConfigError: Dagster's settings or one of its databases cannot be used.

@@ -25,7 +25,7 @@ _A_STATEMENT: Final = 500
 def find_dagster_rows(
     instance: "dg.DagsterInstance", needles: Collection[str], *, searched: Collection[Path] = ()
 ) -> Iterator[str]:
-    """Yield the name of each table in Dagster's storage with a row that contains one of `needles`.
+    """Yield the name of each table in Dagster's storage that has a row containing one of `needles`.
 
     SQLite files under the folders in `searched` are not read, because the caller has already searched all files there.
     """

@@ -54,7 +54,7 @@ def export_verdicts(
     config: ConfigOption = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Export every verdict with its author and time, including undone ones. With --for, export frames to review."""
+    """Export all verdicts with their authors and times, including undone ones. With --for, export frames to review."""
     platform = opened_existing(root, config, profile)
     if tool is not None:
         send(platform, project, tool=tool, queue=queue, to=to.expanduser(), limit=limit)
@@ -100,7 +100,7 @@ def import_verdicts(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import the verdicts in a file, with their author and time. With --from, import a tool's labels as verdicts.
+    """Import the verdicts in a file, with their authors and times. With --from, import a tool's labels as verdicts.
 
     Stored verdicts are never replaced, but those that the file marks as undone are undone. If any line is invalid,
     nothing is stored.

@@ -26,7 +26,7 @@ _MOST_OF_A_REASON: Final = 300
 
 
 class FailedRuns:
-    """Reports each run that fails after the first call to `look`, once. Use it in a single thread, and close it.
+    """Reports runs that fail after the first call to `look`, each only once. Use it in a single thread, and close it.
 
     Args:
         platform: the platform of one root.
@@ -45,7 +45,7 @@ class FailedRuns:
         self._opened.close()
 
     def look(self, explained: Iterable[str | None] = ()) -> list[str]:
-        """Return a line for each run that has failed since the last call, provided that it was less than 10 min ago.
+        """Return a line for each run that has failed since the last call and within the last 10 min.
 
         Runs beyond the fifth share one line. The first call returns no lines. A run whose batch is still open is
         reported by a later call, at most about a minute after the run ended.
@@ -120,7 +120,7 @@ def _names(run: "dg.DagsterRun") -> set[str]:
 
 
 def _work_of(run: "dg.DagsterRun") -> str:
-    """Return the names of a run's assets, or else of its job, with its partition or range and its backfill, if any."""
+    """Return a run's assets, or its job if it has none, followed by its partition or range and its backfill, if any."""
     from data_miner_dagster.partitions import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
     assets = sorted(key.to_user_string() for key in run.asset_selection or ())

@@ -178,7 +178,9 @@ def keys_in_file(path: Path) -> list[str]:
 
 
 def checked_keys(platform: "Platform", keys: list[str], project: str | None) -> list[str]:
-    """Return the distinct keys in the given order, after checking that their videos exist, in `project` if it is given.
+    """Return the distinct keys in the given order, after checking that their videos exist.
+
+    If `project` is not None, the videos must also belong to it.
 
     Raises:
         ConfigError: a key belongs to no video, or its video does not belong to the project.
@@ -212,10 +214,10 @@ def _some(keys: list[str], most: int = 3) -> str:
 
 
 def _hold(platform: "Platform", scope: "WorkScope", reason: str, *, dry_run: bool, is_cancelling: bool) -> "WorkWithin":
-    """Hold the work in a scope and print the effect on one line; return the work as counted before.
+    """Hold the work in a scope and print the effect on one line; return the amount of work, counted beforehand.
 
     With `dry_run`, the effect is printed, but the work is not held. `is_cancelling` says whether the caller will cancel
-    the work in progress, and only changes the line.
+    the work in progress. It affects only the printed line.
     """
     from data_miner_dagster.catalog.holds import hold_items, work_within
     from data_miner_dagster.cli.dagster_runs import observe

@@ -109,7 +109,7 @@ def fetch_models(
         bool,
         typer.Option(
             "--own",
-            help="Fetch all models in platform.models.registry that are stored in buckets, not a profile's models.",
+            help="Fetch all models in platform.models.registry that are stored in buckets, instead of a profile's.",
         ),
     ] = False,
     root: RootOption = None,
@@ -138,12 +138,13 @@ def fetch_models(
 def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -> None:
     """Fetch models, and print where each is. If `settings` is None, models in buckets are not fetched.
 
-    A model that cannot be fetched does not keep the others from being fetched.
+    If a model cannot be fetched, the others are still fetched.
 
     Raises:
         ConfigError: an address in a bucket or a setting for the bucket is invalid.
-        ModelError: a model cannot be fetched. The message contains the reason for each, and which have been fetched.
-        typer.Exit: the user pressed Ctrl-C while a package was being fetched. Later, Ctrl-C ends the process.
+        ModelError: a model cannot be fetched. The message gives the reasons, and lists the fetched models.
+        typer.Exit: the user pressed Ctrl-C while a package was being fetched. During later downloads, Ctrl-C ends the
+            process immediately.
     """
     from data_miner_dagster.models.packages import fetch_models as fetch
     from data_miner_dagster.models.packages import fetched_line
@@ -181,7 +182,7 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
 
 
 def _prepare(entries: "Sequence[ModelEntry]") -> None:
-    """Print where each model is. First load those from packages, which writes the files derived from their weights."""
+    """Load the models from packages, which writes files derived from their weights, and print where each model is."""
     from huggingface_hub import constants
 
     from data_miner_dagster.models.cache import model_cache_folder

@@ -192,9 +192,9 @@ def _still(platform: "Platform") -> "Iterator[tuple[Connection, DagsterFiles | N
             if active := active_run_ids(dagster):
                 named, them = (active[0], "it") if len(active) == 1 else (f"such as {active[0]}", "them")
                 raise ConfigError(
-                    f"Dagster has {counted(len(active), 'active run')} ({named}); wait, or start `data-miner up`, "
-                    f"which ends runs that a crash has left behind, and end {them} in the UI; then stop "
-                    "`data-miner up`, and run the same command again"
+                    f"Dagster has {counted(len(active), 'active run')} ({named}); wait until no run is active, "
+                    f"or start `data-miner up` (which ends runs left behind by a crash) and end {them} in the UI; "
+                    "then stop `data-miner up`, and run the same command again"
                 )
             yield source, dagster
 

@@ -131,8 +131,8 @@ class PlatformOptions:
 def platform_options(root: Path | None, config: Path | None, profile: str | None) -> PlatformOptions:
     """Return a command's options, and pass them on to child processes.
 
-    An option that is missing after the command is taken from before it. --root and --config may also come from the
-    environment.
+    If an option is not given after the command, its value from before the command is used. --root and --config may also
+    come from the environment.
     """
     context = _current_context()
     before = (context.find_object(PlatformOptions) if context is not None else None) or PlatformOptions()

@@ -59,10 +59,10 @@ def _refusal(host: str, port: int, error: OSError, option: str, host_option: str
 
 
 def listener(port: int) -> tuple[int, str] | None:
-    """Return the id and command line of the process to stop to free a port, or None if it cannot be determined.
+    """Return the id and command line of the process that occupies a port, or None if it cannot be determined.
 
-    This is the process that is listening on the port, or the `data-miner up` that would restart it. The command line is
-    cut to 120 characters.
+    If a `data-miner up` would restart that process, the result is that `up`, which must be stopped instead. The command
+    line is cut to 120 characters.
     """
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not wanted:
@@ -81,7 +81,7 @@ def _target(descriptor: Path) -> str | None:
     try:
         return str(descriptor.readlink())
     except FileNotFoundError:
-        return None  # closed since the listing, as the listing's own descriptor is
+        return None  # closed since the folder was listed, like the descriptor used for listing it
 
 
 def _command(process: Path) -> str:

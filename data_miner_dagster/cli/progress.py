@@ -56,7 +56,7 @@ def progress_lines(config: LoggingConfig, *, on_stderr: bool = False) -> Iterato
 
 @contextmanager
 def _heard(name: str, handler: logging.Handler) -> Iterator[None]:
-    """While the block runs, send a logger's messages of level INFO and above only to this handler."""
+    """While the block runs, send a logger's messages of level INFO and above to this handler and no other."""
     logger = logging.getLogger(name)
     level, propagate, others = logger.level, logger.propagate, list(logger.handlers)
     for other in others:

@@ -56,8 +56,8 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
                 echo(line, err=True)
             raise DataMinerError(
                 f"release {project} {plan.version} cannot be rebuilt: "
-                f"{counted(len(error.lacks), 'input is', 'inputs are')} missing or changed, as listed above; nothing "
-                "was written"
+                f"{counted(len(error.lacks), 'input is', 'inputs are')} missing or changed; follow the remedies "
+                "listed above, then run the command again (nothing was written)"
             ) from None
     echo(
         f"{project} {outcome.version}: {counted(outcome.num_images, 'image')}, "
@@ -67,7 +67,7 @@ def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its fun
 
 
 def unfinished_rebuilds(platform: "Platform") -> list[dict[str, object]]:
-    """Return a row for each folder that an unfinished rebuild has left behind, with the command to continue it.
+    """Return a row for each folder left behind by an unfinished rebuild, with the command that continues the rebuild.
 
     The command starts again from the beginning if the versions of packages have changed. Folders whose command is
     unknown are omitted.

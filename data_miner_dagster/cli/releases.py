@@ -81,16 +81,14 @@ def publish(
     version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
     withdraw: Annotated[
         bool,
-        typer.Option(
-            "--withdraw", help="Remove the release that --version names from the place --to instead of publishing."
-        ),
+        typer.Option("--withdraw", help="Remove the release given by --version from the destination --to."),
     ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Publish a release to a bucket or the Hugging Face Hub, and record its place for `forget`."""
+    """Publish a release to a bucket or the Hugging Face Hub, and record the destination so `forget` can find it."""
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.copies.publishing import publish_release, withdraw_publication

@@ -54,7 +54,7 @@ def retry(
 
 
 def _line(retried: "Retried", *, dry_run: bool) -> str:
-    """Return one line about the work to retry, when it is retried, and the holds and closed stages that this ends."""
+    """Return one line: what is retried and when, which holds end, and which stages no longer wait for an outage."""
     videos = counted(len(retried.videos), "video")
     projects = f" and {counted(len(retried.projects), 'project')}" if retried.projects else ""
     ended = f"{counted(retried.num_holds, 'hold')} {'would end' if dry_run else 'ended'}"

@@ -57,8 +57,8 @@ def receive(
 ) -> None:
     """Convert labels that were corrected in another annotation tool to verdicts, store them, and print the result.
 
-    `sent` is the folder, or `version` the release, that was sent. If both are None, the file must be the folder of its
-    export, or be in it.
+    The boxes were sent to the tool in the folder `sent` or in the release `version`. If both are None, the file must be
+    the folder of an export, or be in one.
 
     Raises:
         ConfigError: the project, export or release does not exist, neither is given and the file is not in an export,

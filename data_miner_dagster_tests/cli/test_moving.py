@@ -228,7 +228,7 @@ def test_migrate_to__not_while_somebody_works(run_command: RunCommand, platform:
         run_command(*command)
     with open_instance(platform) as instance:
         run = instance.create_run_for_job(dg.GraphDefinition(name="g").to_job())
-    with pytest.raises(ConfigError, match=rf"Dagster has 1 active run \({run.run_id}\); wait, or start `data-m"):
+    with pytest.raises(ConfigError, match=rf"Dagster has 1 active run \({run.run_id}\); wait until no run is active"):
         run_command(*command)
     assert not platform.layout.moved_catalog.exists()
 
