@@ -165,7 +165,7 @@ def seconds_a_frame(session: Session) -> dict[WorkStage, float]:
 def expected_frames(session: Session, project: str) -> float:
     """Return the expected number of frames in the videos that a project wants.
 
-    Unknown numbers are extrapolated from the durations of the project's videos. They count as 0 if no number is known.
+    Unknown numbers are extrapolated from the videos' durations, or count as 0 if no video's number is known.
     """
     rows: Sequence[tuple[float | None, int | None]] = [
         (row[0], row[1])

@@ -67,7 +67,7 @@ def note_refusal(
         site: the site that refused the video.
         video_key: the key of the video.
         may_count: False if the video is known to be refused regardless of the state of the site.
-        since: the time before which refusals are ignored.
+        since: refusals before this time are ignored.
         begun_at: the time at which the video was requested.
     """
     with database.transaction() as session:
@@ -105,7 +105,7 @@ def declare_event(
         site: the site.
         until: the time before which the site is not contacted.
         reason: the reason, on one line.
-        since: the time before which refusals are not changed.
+        since: refusals before this time are not changed.
         kinds: the error kinds of the videos that failed because the site refused them.
     """
     with database.transaction() as session:

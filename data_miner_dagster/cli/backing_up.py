@@ -32,7 +32,7 @@ def backup(
 ) -> None:
     """Back up the catalog and all files to another place while work continues.
 
-    Only files that are missing there are sent.
+    Only files that the other place lacks are sent.
     """
     from data_miner_dagster.cli.progress import progress_lines
     from data_miner_dagster.operations.copies.backup import make_backup
@@ -129,7 +129,7 @@ def backups(
         )
         if dry_run or not (would.snapshots or would.num_files):
             return
-        confirm(f"Remove them from {store.shown}?", yes=yes)
+        confirm(f"Remove these backups and files from {store.shown}?", yes=yes)
         done = keep_latest(platform, store, keep)
         echo(f"{counted(len(done.snapshots), 'backup')} and {counted(done.num_files, 'file')} were removed")
         return

@@ -32,10 +32,10 @@ def calibrate(
     project: ProjectArgument,
     precision: Annotated[
         float | None,
-        typer.Option(help="Desired share of good frames (or right boxes) among those kept, such as 0.9."),
+        typer.Option(help="The desired share of good frames (or correct boxes) among those kept, such as 0.9."),
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(help="Desired share of good frames that are kept, such as 0.9.")
+        float | None, typer.Option(help="The desired share of good frames that are kept, such as 0.9.")
     ] = None,
     answers: Annotated[
         Path | None, typer.Option(help="A CSV file with the columns frame_id and answer (keep or drop).")

@@ -77,7 +77,7 @@ def import_verdicts(
     ],
     who: Annotated[
         str | None,
-        typer.Option("--who", help="The author of answers if the file names none. Default: the current user."),
+        typer.Option("--who", help="The author of the answers if the file names no author. Default: the current user."),
     ] = None,
     tool: Annotated[
         str | None,

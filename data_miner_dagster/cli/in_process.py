@@ -92,8 +92,8 @@ class InProcessRunner:
     ) -> DataMinerError | None:
         """Run one job. Return None if it succeeded and passed its checks, otherwise an error for the caller to raise.
 
-        The error has a one-line message, and the failure's class if that is in `_ERRORS`, else DataMinerError. `config`
-        contains values for the configuration of the job's op.
+        The error has a one-line message. Its class is the failure's class if that is in `_ERRORS`, otherwise
+        DataMinerError. `config` contains values for the configuration of the job's op.
         """
         run_config: dict[str, object] = {**_QUIET, "ops": config_of(job, **config) if config else {}}
         result = defs.resolve_job_def(job).execute_in_process(

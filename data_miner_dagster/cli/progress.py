@@ -26,7 +26,7 @@ class _StderrLines(logging.Handler):
 
 @contextmanager
 def steps_on_stderr() -> Iterator[None]:
-    """Show the progress that operations/progress.py logs on standard error while the block runs.
+    """While the block runs, show on standard error the progress that operations/progress.py logs.
 
     Standard output is left to the command's result, which programs may read.
     """

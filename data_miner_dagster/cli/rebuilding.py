@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def rebuild(  # noqa: PLR0913 - an option of a command is a parameter of its function
     project: ProjectArgument,
     to: Annotated[Path, typer.Option("--to", help="A new or empty folder.")],
-    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release to rebuild, such as v001. Default: the current one.")
+    ] = None,
     manifest: Annotated[
         Path | None,
         typer.Option("--manifest", help="The release.json of a release that no longer exists under the root."),

@@ -35,7 +35,9 @@ def export(
         str, typer.Option("--to", help="A new or empty folder, or a bucket: s3://bucket/folder, gs://..., az://...")
     ],
     format: Annotated[str, typer.Option("--format", "-f", help=export_help())] = WHOLE,
-    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release to export, such as v001. Default: the current one.")
+    ] = None,
     root: RootOption = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
@@ -78,7 +80,9 @@ def publish(
             "--to", help="The destination: s3://bucket/folder, gs://..., az://..., or hf://datasets/<owner>/<name>."
         ),
     ],
-    version: Annotated[str | None, typer.Option("--version", help="The release. Default: the current one.")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="The release, such as v001. Default: the current one.")
+    ] = None,
     withdraw: Annotated[
         bool,
         typer.Option("--withdraw", help="Remove the release given by --version from the destination --to."),

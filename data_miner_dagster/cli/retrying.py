@@ -26,7 +26,7 @@ def retry(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Retry failed and unavailable videos, failed stages of projects and the work of cancelled runs now.
+    """Immediately retry failed and unavailable videos, failed stages of projects and the work of cancelled runs.
 
     If keys, --project or --stage are given, all holds on that work end too. With --kind, no hold ends.
     """

@@ -40,7 +40,7 @@ def select(  # noqa: PLR0913 - an option of a command is a parameter of its func
         bool,
         typer.Option(
             "--write",
-            help="Write these options into the project file; releases then contain only images chosen by them.",
+            help="Write these options into the project file; releases then contain only images chosen with them.",
         ),
     ] = False,
     json: JsonOption = False,

@@ -50,7 +50,7 @@ def test_add_video__file_is_a_member_once(run_command: RunCommand, project_file:
     other = tmp_path / "three.mp4"
     other.write_bytes(b"three")
     assert " was added to bikes" in run_command("add-video", "bikes", other, "--root", root).stdout
-    assert " is in bikes, which had listed it before" in run_command("add-video", "bikes", other, "--root", root).stdout
+    assert " was already in bikes" in run_command("add-video", "bikes", other, "--root", root).stdout
     members = find_members(build_platform(root).database, "bikes")
     assert sorted(member.source for member in members) == ["by_hand", "files", "files"]
 
