@@ -31,7 +31,7 @@ from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
 _LEASES: Final = cast("Table", RunLeaseRow.__table__)
 _LEASE: Final = timedelta(seconds=LEASE_SECONDS)
 _LONGEST_SECONDS: Final = 1e9
-"""Longer estimates are capped, since no datetime could represent them."""
+"""Longer estimates of a run's remaining time, in seconds, are capped, since a datetime cannot represent all of them."""
 _NOBODY: Final = ""
 """The host of a provisional lease."""
 

@@ -135,7 +135,7 @@ class VideoRow(Base):
     duplicate_of: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))  # the first video with this content
     frames_basis: Mapped[str | None] = mapped_column(String(64))  # settings and version of its frames, if known
     embedding_basis: Mapped[str | None] = mapped_column(String(64))  # encoder and frames of its embeddings
-    # the size of its source file, or None if the file does not exist (any longer)
+    # the size of its source file, or None if it has no such file
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     # the size of its folder of frames, or None if it has no frames or they were not measured
     frames_bytes: Mapped[int | None] = mapped_column(BigInteger)
