@@ -46,8 +46,8 @@ class ProjectSelection:
         videos = find_videos(platform.database, project=config.name) if select.max_per_channel else []
         self._channel_of = {row.key: row.channel_id or row.channel or "" for row in videos}
         self.vectors: Float32Array | None = None
-        """The (N, D) unit vectors of the last choice's candidates. It is None before the first choice, and if the
-        settings use no distances."""
+        """The (N, D) array of the unit vectors of the last choice's candidates. It is None before the first choice, and
+        if the settings use no distances."""
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -93,7 +93,7 @@ class ProjectSelection:
     def _read_vectors(self, candidates: Candidates) -> Float32Array:
         """Return an (N, D) array of the candidates' unit vectors, projected to fewer dimensions.
 
-        Only part of the stored vectors, which have more dimensions, is in memory at a time.
+        The stored vectors have more dimensions, so only some of them are in memory at a time.
         """
         keys = np.repeat(np.array(candidates.video_keys, np.str_), np.diff(candidates.video_offsets))
         parts = []

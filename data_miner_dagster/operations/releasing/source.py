@@ -266,7 +266,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return pairs of video keys: the first video re-uploads the second or duplicates one of its frames."""
+        """Return pairs of video keys whose first video re-uploads the second or duplicates a frame of the second."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]
@@ -304,7 +304,7 @@ class ReleaseSource:
         return table.filter(table["is_representative"])["frame_id"]
 
     def _places_of(self, unique: pa.ChunkedArray, video_keys: Collection[str]) -> Iterator[FramePlace]:
-        """Yield the places of those representatives (`unique`) that belong to the given videos."""
+        """Yield the places of the representatives in `unique` that belong to the given videos."""
         if not video_keys:
             return
         wanted = pa.array(sorted(video_keys), pa.string())

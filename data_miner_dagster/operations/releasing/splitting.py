@@ -46,7 +46,7 @@ class FoundImages:
             self._times[video_key] = [image.pts_seconds for image in images]
 
     def cuts(self, releasing: ReleasingConfig, decided: Mapping[str, str]) -> dict[str, str]:
-        """Return the cut of each new video with enough images to be divided between the splits, by video key.
+        """Return the cuts, by video key, of the new videos with enough images to be divided between the splits.
 
         No video is cut if there are more than MAX_VIDEOS_CUT videos, or if any video already belongs to a single split.
         """
@@ -93,7 +93,7 @@ def split_videos(
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the remembered splits and those in `releasing.fixed_splits`, which take precedence, by video key.
+    """Return the split of each video, by video key: from `releasing.fixed_splits`, or else the remembered split.
 
     For a video that is divided between splits, the value is the text of its cut (domain/splits.py), with the currently
     configured gaps.

@@ -146,8 +146,8 @@ def existing_version(platform: Platform, project: str, version: str | None) -> s
     Args:
         platform: the platform of one root.
         project: the name of the project, which may have been deleted.
-        version: the wanted version. If it is None, the current release is used, or the latest one if none is current.
-            A withdrawn release is then used only if there are no others.
+        version: the wanted version. If it is None, the current release is used, or the latest one if none is current;
+            a withdrawn release is used only if there is no other.
 
     Raises:
         ConfigError: neither the project nor a release of it exists, or the wanted release is not on disk.

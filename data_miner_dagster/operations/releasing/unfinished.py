@@ -67,11 +67,12 @@ class RebuildOf:
 def work_folder(root: Path, work: RebuildOf) -> Iterator[Path]:
     """Yield a temporary root inside `root`, on the same file system, so that files can be linked into it.
 
-    The caller must hold REBUILD_CLAIM. Model results and pictures around frames that an unfinished rebuild of the same
-    release left in it are kept if the package versions are the same. Folders left behind by other rebuilds are removed.
+    The caller must hold REBUILD_CLAIM. If an unfinished rebuild of the same release, with the same package versions,
+    left model results and pictures around frames in the temporary root, they are kept. Folders left behind by other
+    rebuilds are removed.
 
-    The temporary root is removed if the block succeeds or raises DifferentResultError. After any other exception, these
-    results and pictures stay for the next rebuild.
+    The temporary root is removed if the block succeeds or raises DifferentResultError. After any other exception, its
+    model results and pictures stay for the next rebuild.
     """
     folder = work.folder_in(root)
     sweep_partials(root, _WORK_NAME, keep=folder)

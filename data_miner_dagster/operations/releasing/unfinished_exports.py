@@ -55,7 +55,7 @@ def _folder_name(project: str) -> str:
 
 
 def find_unfinished_exports(platform: Platform) -> list[UnfinishedExport]:
-    """Return the folders left behind by killed exports, ordered by path. Projects being exported are omitted."""
+    """Return the folders left behind by killed exports, ordered by path. Folders of running exports are omitted."""
     claimed = {claim.resource for claim in live_claims(platform.database)}
     return [
         UnfinishedExport(path, _bytes_in(path), project)

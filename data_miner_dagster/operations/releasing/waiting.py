@@ -21,7 +21,7 @@ def num_waiting_now(platform: Platform, row: ProjectRow) -> int:
     try:
         if row.built_basis is not None and row.built_basis == present_basis(platform, row):
             return num_released
-        from data_miner_dagster.operations.releasing.answers import change_of_waiting  # is rarely needed
+        from data_miner_dagster.operations.releasing.answers import change_of_waiting  # rarely needed
 
         return max(0, num_released + change_of_waiting(platform, row.name, row.released_version))
     except (DataMinerError, FileNotFoundError):
