@@ -125,10 +125,10 @@ def plan_project(platform: Platform, config: ProjectConfig, config_file: Path) -
 
 
 def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos: bool) -> VerificationBound | None:
-    """Return upper bounds on the number and cost of further questions to a project's verifier, or None without one.
+    """Return upper bounds on the number and cost of further questions to a project's verifier, or None if it has none.
 
-    `has_new_videos` is True if some videos have no frames yet. The boxes of the last build then do not limit the number
-    of questions.
+    `has_new_videos` is True if some videos have no frames yet. In that case, the boxes of the last build do not limit
+    the number of questions.
 
     Raises:
         ConfigError: the verifier is not configured.
@@ -150,7 +150,7 @@ def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos
 def _num_open_boxes(platform: Platform, project: str, verifier: VerifierConfig, fingerprint: str | None) -> int | None:
     """Return the maximum number of boxes from the last build that the verifier may be asked about.
 
-    If the last build asked its questions in the current way, boxes with an answer are excluded. Otherwise, all boxes
+    If the way of asking has not changed since the last build, boxes with an answer are excluded. Otherwise, all boxes
     that need verification are counted. Return None if the table is missing or damaged.
     """
     try:
@@ -217,7 +217,7 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return the rates for a forecast. Each is measured in the project or else in the whole root, or else a default.
+    """Return the rates for a forecast: measured in the project, or else in the whole root, or else the defaults.
 
     The default number of frames per second follows from the extraction settings.
     """

@@ -350,7 +350,7 @@ def release_steps(manifest: Mapping[str, Any] | None) -> list[FunnelCount]:
 
 
 def _only_on_images(manifest: Mapping[str, Any]) -> str:
-    """Return why a release has fewer boxes than reach their thresholds, or "" if no boxes are known to be missing."""
+    """Return a note if a release lacks boxes that reach their thresholds, or "" if it is not known to lack any."""
     name = FunnelStep.BOXES_RELEASABLE.name.lower()
     num_releasable = next((step["count"] for step in manifest.get("funnel", ()) if step["step"] == name), None)
     is_less = num_releasable is not None and manifest["num_boxes"] < num_releasable

@@ -60,7 +60,7 @@ def save_preview(preview: Preview, path: Path) -> None:
 
 
 def frames_preview(platform: Platform, video_key: str, *, num_tiles: int = TILES_PER_PREVIEW) -> Preview | None:
-    """Return a preview of frames spread evenly over one video, with quality flags marked, or None without frames."""
+    """Return a preview of frames spread evenly over a video, with quality flags marked, or None if it has no frames."""
     if not has_frames(platform.layout, video_key):
         return None
     table = read_frames(platform.layout, video_key, ["frame_index", "pts_seconds", "quality_flag"])
