@@ -31,7 +31,7 @@ class AnswerReader:
 
         Raises:
             ConfigError: the project has no such frame or class, the answer's id or `who` is empty or too long, or the
-                answer lacks a part that its word requires or has a box outside the frame.
+                answer lacks a part that its `word` requires or has a box outside the frame.
         """
         if not 0 < len(answer.answer_id) <= _MAX_ID:
             raise ConfigError(f"{answer.answer_id!r} is not a valid answer id; use 1 to {_MAX_ID} characters")

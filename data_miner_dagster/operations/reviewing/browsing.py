@@ -39,8 +39,9 @@ def rank_browsed(index: ReviewIndex, standing: Standing, frames: ShownFrames, wa
     """Rank the frames of a class or of a video.
 
     The frames of a class are ranked by the distance of their nearest box from the class's threshold, smallest first.
-    Frames with people's verdicts come last, and only those that still have a box of the class. If `wanted` also names a
-    video, only its frames are included. If `wanted` names only a video, its frames are in order of time.
+    Frames with people's verdicts come last, and are included only if they still have a box of the class. If `wanted`
+    also names a video, only that video's frames are included. If `wanted` names only a video, its frames are in order
+    of time.
 
     Raises:
         ConfigError: neither a class nor a video is given, or the class or video does not exist.

@@ -83,7 +83,7 @@ class FrameCodes:
 
 
 def rows_of_codes(codes: Int64Array, boxes: npt.NDArray[np.integer] | int = 0) -> Int64Array:
-    """Return the row of each frame, or of a box on it: a number that identifies a question. Rows sort by frame and box.
+    """Return the row of each frame or box: a number that identifies a question. Rows sort by frame, then by box.
 
     Args:
         codes: the codes of the frames.

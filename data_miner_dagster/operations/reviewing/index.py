@@ -228,7 +228,7 @@ def _count_objects(boxes: BoxArrays, rules: BoxRules, num_classes: int) -> Int64
 def _near_threshold(examined: ExaminedFrames, numbers: UInt64Array, rules: BoxRules) -> Ranking:
     """Rank boxes near their class's threshold. The ranking cycles through the classes.
 
-    The sort keys are the turn, which is drawn within strata of confidence, and the class index.
+    The sort keys are a box's position among the questions about its class (`draw_near_threshold`) and the class index.
     """
     boxes = examined.boxes.arrays
     rows, turns, classes = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]

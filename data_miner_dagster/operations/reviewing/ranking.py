@@ -34,7 +34,10 @@ QUEUES: Final = (
 )
 """The queues that are filled automatically, most useful first."""
 RANDOM_FRAMES: Final = 200
-"""This many frames of the random sample are enough: the 95 % interval of a share of 5 % is then 6 points wide."""
+"""The number of frames that suffices for the random sample.
+
+The 95 % confidence interval for a share of 5 % is then 6 percentage points wide.
+"""
 
 
 NOTHING: Final = Ranking(np.zeros(0, np.int64), (np.zeros(0),))
@@ -157,7 +160,7 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
     """Return a bool array that is True for the questions of `ranking` that come after a cursor.
 
     Raises:
-        ConfigError: the cursor belongs to another queue, or the project no longer has the video of its question.
+        ConfigError: the cursor belongs to another queue, or its video is no longer in the project.
     """
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):

@@ -168,7 +168,7 @@ class Review:
             return store_answer(self._platform, self._project, reader, answer, who=who)
 
     def undo(self, answer_id: str, *, who: str) -> bool:
-        """Undo an answer, which puts the previous answer about the same subject in force again.
+        """Undo an answer. The previous answer about the same subject is then in force again.
 
         Return True if the answer was undone, or False if its id is unknown or it was already undone.
         """

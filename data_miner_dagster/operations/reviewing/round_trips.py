@@ -42,7 +42,9 @@ _SUFFIX: Final = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The images and boxes that were sent: `images_folder` contains the tables of an export or of a release.
+    """The images and boxes that were sent to an annotation tool.
+
+    `images_folder` contains the tables of an export or of a release.
 
     `revision` is the fingerprint of the detectors and the class list, or None if it is not recorded.
     """
@@ -82,9 +84,9 @@ class RoundTripOutcome:
 def import_corrections(platform: Platform, project: str, file: ReturnedFile, sent: Sent) -> RoundTripOutcome:
     """Store the labels that an annotation tool returned as verdicts. Importing the same file again adds nothing.
 
-    An image that a person has examined gets a verdict on each sent box, one on each drawn box, and one that the image
-    is complete. If the file does not state whether an image was examined, only changes become verdicts, unless
-    `file.all_reviewed` is set. An image that was not examined according to the file gets no verdicts.
+    An image that a person has examined gets a verdict on each sent box, one on each drawn box, and one that states
+    that the image is complete. If the file does not state whether an image was examined, only changes become verdicts,
+    unless `file.all_reviewed` is set. An image that was not examined according to the file gets no verdicts.
 
     Args:
         platform: the platform of one root.
@@ -135,7 +137,7 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
 def find_sent(
     platform: Platform, project: str, file: Path, *, folder: Path | None = None, version: str | None = None
 ) -> Sent:
-    """Return the images and boxes that were sent.
+    """Return the images and boxes that were sent to an annotation tool.
 
     Args:
         platform: the platform of one root.
@@ -146,8 +148,8 @@ def find_sent(
         version: the version of the release that was sent. It takes precedence over `folder`.
 
     Raises:
-        ConfigError: the export or release does not exist, the export's header is damaged, or neither is given and the
-            file is in neither an export nor a release.
+        ConfigError: the export or release does not exist, the export's header is damaged, or `folder` and
+            `version` are None and the file is in neither an export nor a release.
         DataMinerError: the manifest of the release is damaged.
     """
     if version is not None:
@@ -165,7 +167,8 @@ def find_sent(
             "export"
         )
     raise ConfigError(
-        f"{file} is not in the folder of its export; give --sent FOLDER for an export, or --version for a release"
+        f"{file} is not in the folder of its export; give --sent FOLDER for an export, or --version VERSION for a "
+        "release"
     )
 
 
@@ -183,7 +186,7 @@ class _Returned:
 
     @classmethod
     def of(cls, images: Iterator[ReturnedImage]) -> "_Returned":
-        """Return the images of a file, by frame id, or by name if they have no frame id.
+        """Index the images of a file by frame id, or by name if they have no frame id.
 
         If an image occurs more than once, examined versions take precedence, and then the latest version.
         """

@@ -97,7 +97,7 @@ def send_frames(
                 revisions |= {box.shown.revision for box in frame.boxes if box.shown.revision is not None}
         if not tally.num_images:
             raise DataMinerError(
-                f"queue {queue.value!r} of project {project!r} has no open questions; choose another with --queue"
+                f"queue {queue.value!r} of project {project!r} has no open questions; choose another queue with --queue"
             )
         if len(revisions) == 1:
             write_shown_header(folder, header, *revisions)

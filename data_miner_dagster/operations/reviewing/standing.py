@@ -1,4 +1,4 @@
-"""Determine which of an index's questions the verdicts in force answer, and how the verdicts change the others."""
+"""Determine which questions of an index the verdicts in force answer, and how the verdicts change the rest."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,7 +129,7 @@ class StandingKeeper:
         return facts
 
     def _met_boxes(self) -> Int64Array:
-        """Return the rows of the detected boxes with a verdict, and of those that a box stated by a verdict absorbs."""
+        """Return the rows of the detected boxes that have a verdict or are absorbed by a box stated in a verdict."""
         found = [_NO_ROWS]
         for code, frame in self._judged.items():
             met = sorted(set(range(len(frame.found))) - frame.open_positions)

@@ -1,4 +1,7 @@
-"""Find verdicts that currently match nothing in a project. They stay stored, and apply if their subject returns."""
+"""Find verdicts that currently match nothing in a project.
+
+Such verdicts stay stored, and apply again if their subject returns.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ class UnmetReason(StrEnum):
     NO_FRAME = "the video has no frame at this time"
     NO_CLASS = "the class is not in the class list"
     NOT_EXAMINED = "no detector has examined the frame, for example because it is dropped or a duplicate"
-    NO_BOX = "the box of this class is no longer at its place"
+    NO_BOX = "the frame no longer has a box of this class at this position"
 
 
 @dataclass(frozen=True, slots=True)
