@@ -48,7 +48,10 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     found = _taken(_listed(platform, address, shown), shown)
     candidates = without_forgotten(platform.database, found)
     if not candidates:
-        raise ConfigError(f"{found[0].video_key} was removed on request (`data-miner forget`) and cannot be added")
+        raise ConfigError(
+            f"{found[0].video_key} was removed on request (`data-miner forget`) and cannot be added; give the "
+            "address of another video"
+        )
     distinct, _ = first_of_each(candidates)
     with platform.hold_project(project), platform.database.transaction() as session:
         are_new = add_candidates(session, project, [(candidate, None) for candidate in distinct], takes_back=True)

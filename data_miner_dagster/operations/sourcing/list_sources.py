@@ -155,7 +155,7 @@ def site_workers(platform: Platform) -> Iterator[SiteWorkers]:
 def _settle_failures(platform: Platform, project: str, queries: list[Query], listings: list[Listing]) -> None:
     """Record failed listings in the catalog, and delete the records of queries that no longer exist.
 
-    If a listing failed, a list of queries may not have been read. Then only records with errors or with left-out files
+    If a listing failed, a list of queries may not have been read, so only records with errors or with left-out files
     are deleted.
 
     Raises:
@@ -173,7 +173,7 @@ def _settle_failures(platform: Platform, project: str, queries: list[Query], lis
 
 
 def nothing_listed(project: str, failed: Sequence[Listing]) -> str:
-    """Return the message for a project of which no query found a candidate, with the problems of the first three."""
+    """Return the message that no query of a project found a candidate, with the problems of the first three queries."""
     more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
     return f"no source of project {project!r} could be listed: {'; '.join(item.problem for item in failed[:3])}{more}"
 
@@ -326,11 +326,11 @@ def _record_members(
     config_hash: str,
     listings: list[Listing],
 ) -> dict[str, int]:
-    """Apply the cap and store the memberships. Return the counts, with the number of changed memberships as `changed`.
+    """Apply the limit `sourcing.max_videos`, store the memberships, and return the counts.
 
-    A feed may have any number of entries, so memberships are written in several transactions, and other processes can
-    write between them. The last transaction marks the queries as listed. If the process dies before it, the queries are
-    repeated, and existing rows stay unchanged.
+    The count `changed` is the number of changed memberships. A source may list any number of videos, so memberships are
+    written in several transactions, and other processes can write between them. The last transaction marks the queries
+    as listed. If the process dies before that, the queries are repeated, and existing rows stay unchanged.
     """
     database = platform.database
     with database.reading() as session:

@@ -53,8 +53,7 @@ def list_all(
     is missing.
 
     Raises:
-        SystematicFaultError, OutageError: the same internal error occurs in all queries (at least three), or in ten in
-            a row.
+        SystematicFaultError, OutageError: all queries (three or more), or ten in a row, cause the same internal error.
     """
     is_changed = row.sourced_config_hash != row.config_hash
     listed_well = queries_listed_well(platform.database, row.name)
@@ -70,8 +69,7 @@ def ask_all(platform: Platform, client: SiteWorkers, queries: Sequence[Query]) -
     """Run all `queries` concurrently, and return their results in order.
 
     Raises:
-        SystematicFaultError, OutageError: the same internal error occurs in all queries (at least three), or in ten in
-            a row.
+        SystematicFaultError, OutageError: all queries (three or more), or ten in a row, cause the same internal error.
     """
     if any(query.needs_network for query in queries):
         client.start()
@@ -114,7 +112,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings, adding an error to each one that has a candidate with a fault but no error yet.
+    """Return the listings, with an error added to each listing that has no error but a candidate with a fault.
 
     The error makes the next run repeat the query.
     """

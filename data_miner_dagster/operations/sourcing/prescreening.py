@@ -45,8 +45,8 @@ def prescreen(
     Raises:
         ConfigError: an exemplar of a positive prompt is missing or cannot be read.
         ModelError: an encoder is missing or cannot be loaded.
-        SystematicFaultError, OutageError: the same internal error occurs for all candidates (at least three), or for
-            ten in a row.
+        SystematicFaultError, OutageError: all candidates (three or more), or ten in a row, cause the same internal
+            error.
     """
     threshold = threshold_of(platform, config)
     exemplars = exemplars_of(platform, project, config.filtering)
@@ -144,7 +144,8 @@ def _images(
                 yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
     except (SourceError, PostponedError, UnreadableImageError, ValueError) as error:
         logger.info(
-            "%s: not all pictures of this candidate could be examined (%s); it passes unless the others reject it",
+            "%s: at least one picture of this candidate could not be examined (%s); the candidate passes unless its "
+            "other pictures reject it",
             candidate.video_key,
             error,
         )

@@ -322,7 +322,7 @@ def _text_files(entry: str, folder: ProjectFolder) -> list[Path]:
     matches = matches_of(entry, folder.path) if is_glob(entry) else []
     found = [match for match in matches if match.is_file()]
     if not found:
-        raise SourceError("no file was found there; check the path")
+        raise SourceError("no file was found; correct the path")
     return [*folder.checked(found, is_text=True)]
 
 
@@ -366,8 +366,7 @@ def candidates_of_paths(
     """Return one candidate per path, in order. A candidate whose path caused an internal error has a `fault`.
 
     Raises:
-        SystematicFaultError, OutageError: the same internal error occurs for all paths (at least three), or for ten in
-            a row.
+        SystematicFaultError, OutageError: all paths (three or more), or ten in a row, cause the same internal error.
     """
     found: dict[int, VideoCandidate] = {}
 

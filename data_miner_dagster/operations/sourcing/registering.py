@@ -119,7 +119,7 @@ def _check_platform(running: PlatformConfig, file: ProjectFile, path: Path) -> N
     The sections `storage`, `logging` and `web` are not compared.
 
     Raises:
-        ConfigError: the file sets a key of `platform.extraction` to another value than the running platform.
+        ConfigError: the file sets a key of `platform.extraction` to a value that differs from the running platform's.
     """
     if "platform" not in file.model_fields_set:
         return

@@ -29,7 +29,7 @@ class ProjectRules:
     def rejection_of(self, candidate: VideoCandidate, *, is_complete: bool) -> Rejection | None:
         """Return the rejection by the first rule that a candidate violates, or None if it violates none.
 
-        `is_complete` is True if the video's page has been read, so that the site cannot provide facts that are missing.
+        `is_complete` is True if the video's page has been read. In that case, the site cannot provide missing facts.
         """
         rejection = rejection_of(candidate, self.rules, self.blocklists, is_complete=is_complete)
         return replace(rejection, message=self.shown.text(rejection.message)) if rejection is not None else None
@@ -81,7 +81,7 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
 
 
 def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict[str, dict[str, ProjectRules]]:
-    """Return the rules of the projects that want each video, by video key and project.
+    """Return, for each video key, the rules of the projects that want the video, by project.
 
     Raises:
         ConfigError: a blocklist file of one of the projects cannot be read or is not allowed, or the stored settings of

@@ -105,7 +105,7 @@ def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
     assert found.keys() == {"red cars", "blue cars", "bad.yaml", "odd.yaml", "gone.yaml", "a.mp4"}
     assert "neither a search text nor" in str(found["bad.yaml"])
     assert str(found["odd.yaml"]).startswith("the file is not valid YAML (")
-    assert found["gone.yaml"] == "no file was found there; check the path"
+    assert found["gone.yaml"] == "no file was found; correct the path"
     assert all(found[query] for query in ("red cars", "blue cars", "gone.yaml"))  # an error, no empty list
 
 
