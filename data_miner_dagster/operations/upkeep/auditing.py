@@ -57,7 +57,7 @@ class _Bases:
 
 
 def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
-    """Examine the files of those given videos that are EXTRACTED, and correct the videos' bases in the catalog.
+    """Examine the files of the given videos that are EXTRACTED, and correct these videos' bases in the catalog.
 
     Missing or stale results then become pending. A video is left unchanged if its bases change in the meantime
     or its files cannot be examined.
@@ -131,7 +131,7 @@ def audit_next(platform: Platform, after: str | None, *, max_videos: int) -> str
         changed = counted(len(audit.changed), "video")
         named = ", ".join(audit.changed[:_MOST_NAMED]) + (", ..." if len(audit.changed) > _MOST_NAMED else "")
         logger.warning(
-            "the catalog did not match the files of %s (%s); it was corrected, so missing or stale results are due",
+            "the catalog did not match the files of %s (%s); it was corrected, so missing or stale results are pending",
             changed,
             named,
         )

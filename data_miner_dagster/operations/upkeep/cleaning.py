@@ -35,7 +35,7 @@ class RoomOverview:
 
 
 def room_overview(platform: Platform) -> RoomOverview:
-    """Return the disk usage of a root. Without a quota, it is read from the catalog, and no files are read."""
+    """Return the disk usage of a root. Without a quota, the usage is read from the catalog, and no files are read."""
     room = Room(platform)
     usage = room.usage() if room.is_limited else None
     videos = usage.videos if usage is not None else room.videos()

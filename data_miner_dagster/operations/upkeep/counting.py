@@ -60,7 +60,7 @@ class ProjectCount:
 
 
 def count_videos_to_remove(platform: Platform, video_keys: Collection[str]) -> VideosCount:
-    """Return the counts for removing these videos with `remove_videos`, including those that projects want."""
+    """Return the counts for removing videos with `remove_videos`, including videos that projects want."""
     keys = sorted(set(video_keys))
     known = [row.key for row in find_videos(platform.database, keys)]
     wanting = projects_wanting(platform.database, known)

@@ -1,4 +1,4 @@
-"""Forget a video or channel: remove what shows or names it under the root, and prevent listings from adding it again.
+"""Forget a video or channel: remove everything in the root that shows or names it, and keep listings from adding it.
 
 Belongs here: deleting rows and files. Does not belong here: Dagster's history (cli/dagster_history.py), or searching
 for remaining traces (traces.py).
@@ -145,10 +145,11 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 
 
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
-    """Describe the copies outside the root that may show any of the videos, each with the way to remove it.
+    """Describe the copies outside the root that may show any of the videos, and how to remove each copy.
 
-    The copies are publications of releases that contain one of the videos or are no longer under the root, and backups
-    made since the first of the videos was added (or all backups if that time is unknown).
+    A copy is a publication or a backup. A publication is included if its release contains one of the videos or is no
+    longer under the root. A backup is included if it was made after the first of the videos was added, or if that time
+    is unknown.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -174,9 +175,9 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     """Remove the videos that `target` names, and everything that shows or names them. No listing adds them again.
 
     Releases that contain one of the videos are removed, but the splits and generations of their other videos are
-    remembered. With `keep_releases`, they are marked as withdrawn instead, in the catalog and by a file beside their
-    manifest. In releases that only name a video among their changes, the name is replaced and the checksums are
-    updated.
+    remembered. With `keep_releases`, these releases are marked as withdrawn instead, in the catalog and by a file
+    beside their manifest. In releases that only name a video among their changes, the name is replaced and the
+    checksums are updated.
 
     After an interruption, the call can be repeated.
 
@@ -313,7 +314,7 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
             path.unlink()
     _forget_answers(layout, project, keys)
     forget_inputs(layout.release_inputs_folder(project), keys)
-    layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has them
+    layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has these verdicts
     gone = pa.array(keys, pa.string())
     # Detectors' results are expensive, and stay valid for the other videos.
     for part in sorted(folder.glob("*/**/*.parquet")):

@@ -48,7 +48,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 
 _OF_THE_FILE: Final = ("sha256", "file_name", "size_bytes", "stored_bytes")
 PARTIAL_AGE_SECONDS: Final = 3600.0
-"""A partial file younger than this counts as in use, because some writers hold no claim (for example, reports)."""
+"""A partial file younger than this counts as in use, because some writers, such as the report writer, hold no claim."""
 
 
 class Discrepancy(StrEnum):
@@ -112,7 +112,7 @@ class VideoFiles:
             return None
         return (
             f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing; run "
-            "`data-miner doctor` to list them, and `data-miner doctor --fix` to have them recreated"
+            "`data-miner doctor` to list them, and `data-miner doctor --fix` so that they are recreated"
         )
 
 
@@ -287,7 +287,7 @@ def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
 def _unfinished_exports(platform: Platform) -> Iterator[Finding]:
     """Yield a finding for each folder that a killed export to a bucket or hub left in the root.
 
-    The project's next such export in a single format would remove it too.
+    The project's next export to a bucket or hub in a single format would remove the folder too.
     """
     for unfinished in find_unfinished_exports(platform):
         yield Finding(

@@ -80,7 +80,7 @@ def _remove_one(platform: Platform, key: str, *, force: bool) -> int | str:
 def take_out_of_project(platform: Platform, project: str, video_keys: Iterable[str]) -> Removal:
     """Remove videos from one project. Its next release is built without them, and no listing adds them again.
 
-    Other projects and existing releases keep them. Only `add-video` can add them again.
+    Other projects and existing releases keep the videos. Only `add-video` can add them to the project again.
 
     Raises:
         ConfigError: the project does not exist, or its stored settings do not fit this version.
@@ -141,7 +141,7 @@ def remove_project(platform: Platform, name: str, *, with_files: bool, with_rele
 def project_folders(layout: StorageLayout, name: str, *, with_files: bool, with_releases: bool) -> list[Path]:
     """Return the folders that `remove_project` removes with the same options. Some of them may not exist.
 
-    They belong to this project alone.
+    The folders belong to this project alone.
     """
     folders = [layout.project_previews(name)]
     if with_files:

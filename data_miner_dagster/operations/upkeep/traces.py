@@ -25,7 +25,7 @@ from data_miner_dagster.catalog.schema import Base, VideoRow
 from data_miner_dagster.domain.keys import VIDEO_STEM
 
 MIN_NEEDLE_LENGTH: Final = 10
-"""Shorter strings, except keys, are not searched for, because they also occur in unrelated text (such as "one")."""
+"""Shorter strings are searched for only if they are keys. Others, such as "one", also occur in unrelated text."""
 
 _CHUNK_BYTES: Final = 8 << 20
 _ROWS_A_PAGE: Final = 500
