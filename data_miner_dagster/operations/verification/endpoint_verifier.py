@@ -74,7 +74,7 @@ class EndpointVerifier:
         name: the endpoint's name in the settings.
         config: the settings of the endpoint.
         allowed_private_hosts: hosts that may be contacted although they are not public.
-        is_known: True if the endpoint has answered before. A refusal then does not indicate wrong settings.
+        is_known: True if the endpoint has answered before. In that case, a refusal does not indicate wrong settings.
         is_price_known: True if the price of an answer is known, or does not matter.
     """
 

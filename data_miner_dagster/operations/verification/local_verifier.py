@@ -32,7 +32,7 @@ class LocalVerifier:
 
         Raises:
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: the same internal error occurs on all crops (at least three), or on ten in a row.
+            SystematicFaultError: all crops (three or more), or ten in a row, cause the same internal error.
             Exception: the model's error concerns all crops, or memory has run out.
         """
         waiting = iter(crops)

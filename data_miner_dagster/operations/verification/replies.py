@@ -38,7 +38,7 @@ Keep = Callable[[Sequence[Reply]], None]
 
 
 class Verifier(Protocol):
-    """A model that answers questions about crops. `why_away` states why it is unavailable, or is None otherwise."""
+    """A model that answers questions about crops. `why_away` is the reason why it is unavailable, or else None."""
 
     name: str
     fingerprint: str
@@ -53,7 +53,7 @@ class Verifier(Protocol):
         Raises:
             ConfigError: the endpoint's settings are wrong.
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: a local model fails with the same internal error on all crops (at least three), or on
-                ten in a row.
+            SystematicFaultError: all crops (three or more), or ten in a row, cause the same internal error in a local
+                model.
         """
         ...

@@ -175,8 +175,7 @@ class BoxVerification:
             ConfigError: the endpoint's settings are wrong, or the endpoint reports no token counts although a cost
                 limit is set.
             ModelError: the model is missing or cannot be loaded.
-            SystematicFaultError: the same internal error occurs on all crops or frames (at least three), or on ten in a
-                row.
+            SystematicFaultError: all crops or frames (three or more), or ten in a row, cause the same internal error.
         """
         if self._platform.is_offline:
             return
