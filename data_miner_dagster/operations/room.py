@@ -58,7 +58,7 @@ from data_miner_dagster.storage.layout import StorageLayout
 from data_miner_dagster.storage.room import files_size, rest_size
 
 _REST_LASTS: Final = 50.0
-"""A measurement of the files other than videos and frames stays valid for this multiple of the time that it took."""
+"""How long a measurement of files other than videos and frames stays valid, as a multiple of the time that it took."""
 _SHORTEST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 """While waiting for space, a caller checks again after at most this many seconds, even if nothing has happened."""
@@ -100,7 +100,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class RoomFound:
-    """Whether a download may start now.
+    """The decision on whether a download may start now.
 
     If `answer` is not YES, `message` is the reason as one line, and `wait_seconds` is the time until the next check.
     """
@@ -262,7 +262,7 @@ class Room:
             yield from self.removable_caches()
 
     def removable_sources(self) -> Iterator[Removable]:
-        """Yield the source files of extracted videos, then those of failed videos and of downloads no project wants.
+        """Yield the source files of extracted videos, then of failed videos and of downloads that no project wants.
 
         In both groups, the least recently changed videos come first.
         """
@@ -328,7 +328,7 @@ class Room:
     def remove_source_held(self, row: VideoRow) -> int:
         """Remove a video's file if it can be obtained again. Return the bytes freed. The caller holds the claim.
 
-        A hard link to the user's own file stays, since removing it would free nothing, and no longer counts as usage.
+        A hard link to the user's own file is kept, since removing it would free nothing. It no longer counts as usage.
         """
         path = self._platform.layout.video_folder(row.key) / (row.file_name or "")
         if not row.file_name or row.stored_bytes is None or not _can_be_had_again(self._platform.layout, row):

@@ -52,9 +52,9 @@ def remembered_splits(
 ) -> dict[str, str]:
     """Return the remembered split of each video, by video key, for the shares and grouping in `releasing`.
 
-    These are the splits of every video ever released with them, and of rejected re-uploads, which have the split of
-    their original. For a divided video, the value is the text of its cut (domain/splits.py). `manifests` are those of
-    the project's releases (`read_manifests`).
+    The result contains every video ever released with these shares and this grouping. It also contains rejected
+    re-uploads, which have the split of their original. For a divided video, the value is the text of its cut
+    (domain/splits.py). `manifests` contains the manifests of the project's releases (`read_manifests`).
     """
     text = _shares_text(releasing.ordered_splits, releasing.group_by)
     rows = read_splits(platform.database, project, text)

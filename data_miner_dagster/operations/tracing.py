@@ -104,7 +104,7 @@ def item_span(kind: str, item: str) -> Iterator[None]:
 
 
 def noted(outcome: VideoOutcome) -> VideoOutcome:
-    """Record an outcome on the span of its video, if there is one. Return the outcome."""
+    """Record an outcome on the span of its video, if the video has a span. Return the outcome."""
     if (opened := _open.get(outcome.video_key)) is not None:
         opened.set_attribute(f"{_PREFIX}outcome", outcome.status.value)
         if outcome.error_kind is not None:
