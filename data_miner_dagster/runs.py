@@ -96,18 +96,19 @@ def end_dead_runs(
 ) -> list[str]:
     """End the active runs whose process is dead, silent or hanging, and free their slots and claims. Return their ids.
 
-    A run counts as failed, or as cancelled if this was requested. A run of ours that has started without a lease gets
-    90 s to take one. While its process is still starting, Dagster is responsible (`start_timeout_seconds` in
+    A run counts as failed, or as cancelled if this was requested. A run of this program that has started without a
+    lease gets 90 s to take one. While its process is still starting, Dagster is responsible (`start_timeout_seconds` in
     dagster.yaml), because starting may take minutes on a busy machine. Leases of finished runs are removed. This
     function is idempotent, and several processes may call it concurrently.
 
     If the launcher sends runs to other machines, it is queried about runs that are starting, which Dagster does not do.
-    A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s.
+    A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s to take
+    a lease.
 
     Args:
         instance: Dagster's instance.
         database: the catalog.
-        is_ours: returns whether a run belongs to this program. Only such runs are ended without having a lease.
+        is_ours: returns whether a run belongs to this program. Only such runs are ended if they have no lease.
         idle_limit: the time without progress after which a process counts as hanging.
     """
     # Leases are read before the runs, so that the list of runs has every run with a lease that is still executing.

@@ -53,8 +53,8 @@ def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest
     """Request a run for each project whose sources can be listed again now.
 
     A project is left out if it is held or being listed, or if its project file was removed. So is a project that has
-    not been listed with its current settings, since the sensor requests that listing. No run is requested while the
-    stage is closed.
+    not been listed with its current settings, since the sensor requests that listing. No run is requested while
+    sourcing is closed.
     """
     opened = PlatformResource().open()
     names = [state.name for state in project_states(opened) if state.is_sourced and not state.is_withdrawn]
@@ -62,5 +62,5 @@ def relist_sources(_context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest
     requests = [request_of(batch, batch.items, force=True) for batch in batches if batch is not None]
     return requests or dg.SkipReason(
         "no project can be listed again now: each is held, is being listed, has no file or is waiting for its first "
-        "listing, or the stage is closed"
+        "listing, or sourcing is closed"
     )

@@ -17,7 +17,7 @@ BUILD_STAGES: Final = tuple(WorkStage(stage.value) for stage in PROJECT_WAY)
 
 @dataclass(frozen=True, slots=True)
 class ProjectState:
-    """What the planner knows about one project."""
+    """The planner's record of one project."""
 
     name: str
     stage: ProjectStage

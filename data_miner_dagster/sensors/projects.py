@@ -41,7 +41,7 @@ _num_new: dict[tuple[str, str], tuple[float, int]] = {}  # the time of counting 
 def request_projects(
     platform: Platform, states: list[ProjectState], room: Room, log: Callable[[str], object]
 ) -> tuple[list[dg.RunRequest], list[str]]:
-    """Return run requests for waiting projects, as many as `room` allows, and a line for each that has to wait longer.
+    """Return run requests for projects, as many as `room` allows, and a line for each project that has to wait.
 
     The line says why the project has to wait. A complete project has neither a request nor a line. Each requested run's
     batch is recorded in the catalog. Errors in single projects are passed to `log`.
