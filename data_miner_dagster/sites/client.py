@@ -55,7 +55,7 @@ _MAX_PICTURE_BYTES: Final = 10_000_000
 _MAX_TILES_A_SIDE: Final = 100  # in a storyboard
 _LISTING_SECONDS: Final = 600.0
 KNOWN_IN_A_ROW: Final = 10
-"""A listing of new videos ends after this many consecutive known ones. A single one may be pinned or reordered."""
+"""A listing of new videos ends after this many known videos in a row, since a few may be pinned or reordered."""
 
 
 class SiteClient:
@@ -261,7 +261,7 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: the address of a page or file. A string counts as foreign. An own address may contain `{env:NAME}`.
+            address: the address of a page or file. A string counts as foreign. `OwnAddress` may contain `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
             accept: called with the site's metadata before any of the video is fetched. Its exceptions propagate.

@@ -75,8 +75,9 @@ class Admission:
 def fetch_direct(ydl: GuardedYoutubeDL, errand: Errand, url: str, folder: Path, admission: Admission) -> dict[str, Any]:
     """Fetch a direct video URL in one request, using yt-dlp's downloader but not its extractors.
 
-    yt-dlp itself would send two requests. The result is metadata in yt-dlp's form, which names the file. The file may
-    still be a page, so the caller must check it (see `is_page`). If the server reports an empty file, one is written.
+    yt-dlp itself would send two requests. The result is metadata in yt-dlp's form, including the path of the file. The
+    file may be a web page, so the caller must check it (see `is_page`). If the server reports an empty file, an empty
+    file is written.
 
     Raises:
         VideoPermanentError: the file is larger than the configuration allows.
@@ -136,7 +137,7 @@ def too_slow(config: DownloadingConfig) -> VideoTransientError:
     return VideoTransientError(
         VideoErrorKind.TRANSIENT,
         f"the download took longer than platform.downloading.max_wall_seconds={config.max_wall_seconds:g}, so it was "
-        "stopped; its next attempt resumes it",
+        "stopped; the next attempt resumes it",
     )
 
 
@@ -171,7 +172,7 @@ def fetched_video(
     described: Callable[[Mapping[str, Any]], VideoCandidate],
     promised_bytes: int | None,
 ) -> FetchedVideo:
-    """Rename the file that yt-dlp fetched according to our naming scheme, and return it with the page's metadata.
+    """Rename the file from yt-dlp to follow our naming scheme, and return it with the page's metadata.
 
     Args:
         info: yt-dlp's metadata for the video, or None if the page has no video.

@@ -191,7 +191,7 @@ class _Stream(httpcore.NetworkStream):
                 raise
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # readable while idle means that the other side has closed the connection
+        if info == "is_readable":  # readable while idle means that the server has closed the connection
             poll = select.poll()
             poll.register(self._socket, select.POLLIN)
             return bool(poll.poll(0))

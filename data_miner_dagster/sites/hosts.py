@@ -25,7 +25,7 @@ def has_numeric_host(url: str) -> bool:
 def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
     """Return the wait in seconds that a Retry-After header requests as a number or a date.
 
-    Return None if there is no header, or if it contains neither.
+    Return None if there is no header, or if it contains neither a number nor a date.
 
     stages/downloading/failures.py decides how much of the wait to honour. Source: RFC 9110, 10.2.3.
     """
@@ -43,7 +43,7 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 
 
 def promised_bytes(headers: Mapping[str, str]) -> int | None:
-    """Return a file's full size, as the headers of a full or partial response state it, or None if they do not.
+    """Return the full file size that the headers of a full or partial response state, or None if they state none.
 
     Source: RFC 9110, 8.6 (Content-Length) and 14.4 (Content-Range).
     """

@@ -158,7 +158,9 @@ def _sorted_out_named(entry: str, path: Path) -> Found:
     real = path.parent.resolve() / path.name
     if not _is_utf8(real):
         shown = os.fsencode(real).decode(errors="backslashreplace")
-        raise SourceError(f"{entry}: the path is not UTF-8 ({shown}); rename the file or folder whose name is not")
+        raise SourceError(
+            f"{entry}: the path is not UTF-8 ({shown}); rename the file or folder whose name is not UTF-8"
+        )
     return Found([real], {})
 
 
@@ -210,8 +212,8 @@ def _natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 def list_frame_folders(entry: str, base_folder: Path) -> Found:
     """Return the sorted folders with pictures that an entry names, and count the other files in them.
 
-    The entry is a path or a glob. A named folder that has pictures is returned itself. For any other named folder,
-    every folder with pictures below it is returned.
+    The entry is a path or a glob. If a folder that it names has pictures, that folder is returned. Otherwise, every
+    folder with pictures below it is returned.
 
     Raises:
         SourceError: the entry cannot be read, or does not name any folder with pictures.
