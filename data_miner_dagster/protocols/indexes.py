@@ -16,7 +16,7 @@ class VectorIndex(Protocol):
 
     @property
     def similarity_error(self) -> float:
-        """The maximum absolute difference from the exact cosine."""
+        """The maximum absolute difference between a reported similarity and the exact cosine."""
         ...
 
     def add(self, vectors: Float32Array) -> None:

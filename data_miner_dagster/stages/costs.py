@@ -22,10 +22,10 @@ _DIGITS: Final = 3
 class Cost:
     """The cost of a project so far.
 
-    `num_images` and `num_boxes` are those of one release (usually the latest), or 0 if there is none. The rates divide
-    the project's cost so far by them. A video's download, frames and embeddings count in full for each project that
-    contains the video. `num_shared_videos` is the number of videos that also belong to other projects, and
-    `num_sharing_projects` is the number of those other projects.
+    `num_images` and `num_boxes` are the counts of one release (usually the latest), or 0 if there is none. The rates
+    are the project's cost so far divided by these counts. A video's download, frames and embeddings count in full for
+    each project that contains the video. `num_shared_videos` is the number of videos that also belong to other
+    projects, and `num_sharing_projects` is the number of those other projects.
     """
 
     by_stage: Mapping[WorkStage, Measured]
