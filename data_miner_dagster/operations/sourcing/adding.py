@@ -36,9 +36,9 @@ def add_video(platform: Platform, project: str, address: str) -> list[tuple[str,
     restored, and does not count as new.
 
     Raises:
-        ConfigError: the project does not exist or its stored settings do not fit this version, the address or one that
-            it lists contains a secret, the address or path cannot be listed or has no usable video, or all of its
-            videos were removed on request.
+        ConfigError: the project does not exist, or its stored settings do not fit this version; the address, or one
+            that it lists, contains a secret; the address or path cannot be listed, or has no usable video; or all of
+            its videos were removed on request.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     platform.project_config(project)

@@ -62,10 +62,10 @@ def register_project_file(
         parse: the parser, which runs in this process or in a separate one.
 
     Raises:
-        ConfigError: the file is invalid, uses a name in `taken`, differs from this root in `platform.extraction`, names
-            an exemplar, project, release or model that does not exist, names a class that its detector does not know,
-            uses a verifier that is not allowed, or uses a path, address or variable that it may not access;
-            or the root's stored sampling settings differ from the platform's.
+        ConfigError: the file is invalid, uses a name in `taken`, or differs from this root in `platform.extraction`; it
+            names an exemplar, project, release or model that does not exist, or a class that its detector does not
+            know; it uses a verifier, path, address or variable that is not allowed; or the root's stored sampling
+            settings differ from the platform's.
     """
     path = path.absolute()
     limits = limits_of_file(platform, path)
