@@ -53,7 +53,7 @@ class Trial:
 
 
 def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
-    """Return the sorted paths of images in a folder and its subfolders: at most `limit`, or all if `limit` is None.
+    """Return the sorted paths of images in a folder and its subfolders: the first `limit`, or all if it is None.
 
     Hidden files and subfolders are left out. Each linked folder is searched once.
 
