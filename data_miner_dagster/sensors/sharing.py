@@ -51,8 +51,8 @@ def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
 def num_worth_asking(sharing: Sharing, now: datetime) -> int:
     """Return the number of additional runs that are worthwhile.
 
-    The number is 0 until the pace is known, while other additional runs are starting, if no shard is free, or if a
-    single run would finish the free shards in less than 30 s.
+    The number is 0 if the pace is not known yet, other additional runs are starting, no shard is free, or a single
+    run would finish the free shards in less than 30 s.
     """
     num_made = sharing.plan.num_shards - sharing.num_open
     if now < sharing.ask_again_at or not num_made or not sharing.num_free:

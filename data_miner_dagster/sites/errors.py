@@ -141,9 +141,9 @@ def fault_of_ours(error: BaseException) -> Exception | None:
     """Return the exception behind an error from yt-dlp if it is a bug in this package, otherwise None.
 
     yt-dlp calls our handler, hooks and extractor, and wraps their exceptions. An exception is a bug in this package if
-    it was raised by this package or a library that it called, unless its type shows that it was raised on purpose (an
-    error type of yt-dlp, the network or this package). Exceptions from yt-dlp's code, and from the libraries that parse
-    a site's response, are attributed to the site.
+    this package, or a library that it called, raised it. Exceptions that were raised on purpose are not bugs: they have
+    an error type of yt-dlp, the network or this package. Exceptions from yt-dlp's code, and from the libraries that
+    parse a site's response, are attributed to the site.
     """
     for item in _causes(error):
         is_on_purpose = isinstance(item, _OF_THE_NETWORK) or type(item).__module__.startswith("data_miner_dagster.")
