@@ -62,7 +62,7 @@ def folder_images(folder: Path, *, limit: int | None = None) -> list[Path]:
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; give one that contains images")
+        raise ConfigError(f"{folder} is not a folder; give a folder that contains images")
     paths = sorted(
         path
         for _, paths_inside in folders_below(folder)

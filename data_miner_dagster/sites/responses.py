@@ -73,7 +73,10 @@ def _note_received(num_bytes: int, began: float) -> None:
 def _read_page(response: Any) -> bytes:
     content: bytes = response.read(MAX_PAGE_BYTES + 1)
     if len(content) > MAX_PAGE_BYTES:
-        raise PageTooLargeError(f"the page is larger than the limit of {MAX_PAGE_BYTES:,} bytes")
+        raise PageTooLargeError(
+            f"the page is larger than {MAX_PAGE_BYTES:,} bytes, a limit that cannot be changed; use the address of "
+            "another page, or remove this one from the sources"
+        )
     return content
 
 
@@ -93,7 +96,10 @@ class CappedResponse(UrllibResponseAdapter):  # type: ignore[misc]
             total += len(block)
             if total > MAX_PAGE_BYTES:
                 self.close()
-                raise PageTooLargeError(f"the page is larger than the limit of {MAX_PAGE_BYTES:,} bytes")
+                raise PageTooLargeError(
+                    f"the page is larger than {MAX_PAGE_BYTES:,} bytes, a limit that cannot be changed; use the "
+                    "address of another page, or remove this one from the sources"
+                )
             blocks.append(block)
         return b"".join(blocks)
 

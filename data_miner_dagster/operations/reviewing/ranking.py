@@ -165,8 +165,8 @@ def is_after(index: ReviewIndex, ranking: Ranking, cursor: Cursor) -> npt.NDArra
     code = index.codes.of_frame(cursor.frame_id)
     if code is None or len(cursor.keys) != len(ranking.keys):
         raise ConfigError(
-            "the cursor belongs to another queue, or to a video that the project no longer has; start again with the "
-            "first page"
+            f"cursor {cursor.encoded()} belongs to another queue, or to a video that the project no longer has; start "
+            "again with the first page"
         )
     return ranking.is_after(cursor.keys, int(rows_of_codes(np.array(code), cursor.box)))
 

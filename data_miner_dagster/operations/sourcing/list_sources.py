@@ -185,7 +185,7 @@ def _log_listings(platform: Platform, project: str, listings: list[Listing]) -> 
         if listing.error is not None:
             how = "be listed only in part" if listing.candidates else "not be listed"
             named = (project, listing.source, listing.query)
-            logger.warning("%s: %s %s could %s, and is retried in the next run: %s", *named, how, listing.error)
+            logger.warning("%s: %s %s could %s, and will be retried in the next run: %s", *named, how, listing.error)
     for listing in listings:
         if listing.passed_over:
             logger.info("%s: %s %s: %s", project, listing.source, listing.query, listing.passed_over)

@@ -71,7 +71,9 @@ def audit_files(platform: Platform, video_keys: Collection[str]) -> Audit:
                 of_files = _bases_of_files(platform, row)
             except OSError as error:  # the disk or permissions are the cause; code that needs the files reports it
                 reason = error.strerror or error
-                logger.warning("the files of video %s cannot be examined (%s); it stays unchanged", row.key, reason)
+                logger.warning(
+                    "the files of video %s cannot be examined (%s); the video stays unchanged", row.key, reason
+                )
                 continue
             if of_files != _Bases(row.frames_basis, row.embedding_basis):
                 found[row.key] = of_files
