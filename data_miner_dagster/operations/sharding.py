@@ -101,7 +101,7 @@ def join(platform: Platform, plan: ShardPlan, make: MakeShard, *, may_go_on: Cal
 
 
 def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: bool) -> bool:
-    """Process the next free shard. Return whether there was one."""
+    """Process the next free shard. Return whether there was a free shard."""
     while (shard := next_shard(platform.database, plan, leads=leads)) is not None:
         try:
             with platform.hold_shard(shard.resource) as claim:
@@ -119,7 +119,7 @@ def _make_next(platform: Platform, plan: ShardPlan, make: MakeShard, *, leads: b
 
 @contextmanager
 def _putting_back(platform: Platform, shard: OpenShard) -> Iterator[None]:
-    """Release the shard if the block raises, because other workers take no shard that a living worker holds."""
+    """Release the shard if the block raises, so that other workers can take it although this worker is still alive."""
     try:
         yield
     except (ClaimLostError, RunEndedError):  # the shard belongs to another worker now

@@ -63,7 +63,7 @@ class WatchedFolder:
         return True
 
     def _note_refused(self) -> None:
-        """Write the list of refused files under the root for the commands, which do not read the files themselves.
+        """Store the list of refused files in the root, because the commands do not read the project files themselves.
 
         The list is deleted if no file is refused.
         """

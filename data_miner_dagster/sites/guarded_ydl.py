@@ -200,7 +200,7 @@ def options_of(config: DownloadingConfig) -> dict[str, Any]:
         "continuedl": True,
         "overwrites": True,
         "updatetime": False,
-        "retries": 0,  # the operation retries, and counts tries
+        "retries": 0,  # the operation retries, and counts the tries
         "fragment_retries": 2,
         "extractor_retries": 0,
         "file_access_retries": 1,

@@ -245,7 +245,7 @@ def _cut_short(platform: Platform, listing: Listing) -> str:
 def _decide(
     platform: Platform, client: SiteWorkers, project: str, config: ProjectConfig, candidates: list[VideoCandidate]
 ) -> list[tuple[VideoCandidate, Rejection | None]]:
-    """Apply the rules to the known facts, and then pre-screen the candidates that pass if pre-screening is enabled.
+    """Apply the rules to the known facts. If pre-screening is enabled, pre-screen the candidates that pass.
 
     A known re-upload is rejected if the rules skip re-uploads. A candidate that causes an internal error is rejected as
     well.
