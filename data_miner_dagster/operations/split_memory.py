@@ -104,7 +104,7 @@ def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return the number of each video's first release, by video key. The release may show no frame of the video."""
+    """Return the number of each video's first release, by video key, even if that release shows none of its frames."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

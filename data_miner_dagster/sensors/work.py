@@ -33,7 +33,7 @@ from data_miner_dagster.sensors.states import project_states
 from data_miner_dagster.sensors.videos import request_videos
 
 _TICK_SECONDS: Final = 4
-"""The daemon evaluates due sensors every five seconds, often slightly early, so a value of 5 would skip ticks."""
+"""The minimum time between ticks. The daemon evaluates sensors every 5 s, often slightly early: 5 would skip ticks."""
 _MOST_LINES: Final = 10
 _SETTLING_SECONDS: Final = 20.0
 """The maximum time per tick for reading files from an earlier version. Dagster aborts ticks that take over 60 s."""

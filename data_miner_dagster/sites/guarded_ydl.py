@@ -32,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 USER_AGENT: Final = f"data-miner/{__version__} (yt-dlp/{yt_dlp_version()})"
 _NO_FFMPEG: Final = "/nonexistent/ffmpeg"
-"""A path that does not exist, since ffmpeg would open its own connections and bypass the address policy. Formats that
-need ffmpeg are not chosen."""
+"""The path of ffmpeg that yt-dlp gets. It does not exist, since ffmpeg would open its own connections and bypass the
+address policy. Formats that need ffmpeg are not chosen."""
 
 
 class GenericIE(_GenericIE):  # type: ignore[misc]

@@ -147,7 +147,7 @@ class ReleaseSource:
         unique = self._unique_frame_ids()
         self.unseen = self._check_current(unique)
         self.labelling = labelling.among(self._places_of(unique, labelling.verdicts.video_keys))
-        """The labelling that decides which boxes are released. It has only the verdicts on representatives."""
+        """The labelling that decides which boxes are released. It contains only the verdicts on representatives."""
         self._unique = TableByVideo(self._paths["deduplicated_frames"], ["frame_index", "is_representative"])
         self._filtered = TableByVideo(
             self._paths["filtered_frames"], ["frame_index", "positive_similarity", "positive_prompt"]

@@ -30,8 +30,8 @@ def has_tracks(platform: Platform, project: str) -> bool:
 def tracked_frames(platform: Platform, plan: ReleasePlan) -> Iterator[TrackedFrame]:
     """Yield the tracked frames of the released videos, with the boxes at or above their class's threshold.
 
-    Frames in a gap between two splits of a video and boxes outside their frame are left out. Verdicts of people and
-    verifiers apply to images, so they do not change tracks. The tables are read in step, so memory use is bounded.
+    Frames in a gap between two splits of a video are left out, and so are boxes outside their frame. Verdicts of people
+    and verifiers apply to images, so they do not change tracks. The tables are read in step, so memory use is bounded.
     """
     layout, project = platform.layout, plan.header.project
     classes = FrameClasses.of(plan.config)

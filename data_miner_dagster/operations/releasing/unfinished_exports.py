@@ -1,7 +1,7 @@
 """Manage the temporary folders of exports to a bucket or hub, including those left behind by killed exports.
 
 An export in one format is written to a partial folder in the root, which is renamed before the files are sent. A killed
-process can leave either folder behind. Both contain copies of frames.
+process can leave the partial or the renamed folder behind. Both contain copies of frames.
 """
 
 import os
@@ -50,7 +50,7 @@ def export_work_folder(platform: Platform, project: str) -> Iterator[Path]:
 
 
 def _folder_name(project: str) -> str:
-    """Return the name of the folder, which is always the same, so that it is found after a kill."""
+    """Return the name of the folder. It never changes, so the folder is found even after its process was killed."""
     return f"{_FOLDER_MARK}{project}"
 
 

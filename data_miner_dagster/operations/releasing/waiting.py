@@ -1,4 +1,4 @@
-"""Count a project's frames that are waiting for review, considering answers that no release contains yet."""
+"""Count a project's frames that wait for review, taking into account answers that no release contains yet."""
 
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.verdicts import last_said_at

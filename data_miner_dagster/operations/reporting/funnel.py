@@ -111,7 +111,7 @@ class Funnel:
 
     @property
     def waiting_warning(self) -> str | None:
-        """A warning with the remedy if many frames are held back from the release until review, or None otherwise.
+        """A warning with the remedy if many frames are held back from the release until reviewed, or None otherwise.
 
         The funnel must have the steps of a release (`with_release`).
         """

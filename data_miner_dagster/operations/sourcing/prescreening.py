@@ -39,7 +39,7 @@ def prescreen(
     """Return the rejections of candidates without a picture that is similar enough to a positive prompt, by video key.
 
     Similarities are stored, and recomputed only if an encoder, the prompts, their exemplars or the choice of pictures
-    have changed. A candidate passes if it has no pictures or they cannot be fetched, because that says nothing about
+    has changed. A candidate passes if it has no pictures or they cannot be fetched, because that says nothing about
     the video.
 
     Raises:

@@ -144,7 +144,8 @@ def settle_bases(platform: Platform, *, max_seconds: float | None = None) -> boo
     """Mark results as pending if they were made with settings, versions or weights that differ from the current ones.
 
     This is cheap if the catalog already records the current bases. A catalog from an earlier version has no bases, so
-    they are first read from the files, for about `max_seconds`, or without a limit if it is None.
+    they are first read from the files. Reading stops after about `max_seconds`, or has no limit if `max_seconds` is
+    None.
 
     Returns:
         False if reading the files took longer than `max_seconds` and the caller must call this function again;

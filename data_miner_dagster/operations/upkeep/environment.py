@@ -239,5 +239,5 @@ def _open_files() -> Iterator[Part]:
     if soft == resource.RLIM_INFINITY or soft >= _FEW_FILES:
         yield Part("open files", State.OK, f"a process may open {soft if soft >= 0 else 'any number of'} files")
     else:
-        remedy = "run `ulimit -n 4096` before `data-miner up`, or set LimitNOFILE= in its service"
+        remedy = "run `ulimit -n 4096` before `data-miner up`, or set LimitNOFILE= in its systemd unit"
         yield Part("open files", State.WARNING, f"a process may open only {counted(soft, 'file')}", remedy)

@@ -1,6 +1,6 @@
 """Remove videos and projects: rows first, then files, so that no row ever refers to a missing file.
 
-A kill in between leaves stray files, which `inspection.py` finds and removes.
+If the process is killed in between, it leaves stray files, which `inspection.py` finds and removes.
 """
 
 import shutil

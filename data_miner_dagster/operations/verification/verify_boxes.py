@@ -1,8 +1,8 @@
 """Ask a project's verifier about the project's boxes, and write the answers into the boxes' rows.
 
-Each answer is stored in the catalog as it arrives (catalog/box_answers.py). A kill therefore loses only the answers to
-pending questions, and no answered question is asked again. The table of boxes depends only on the stored answers, not
-on the order in which they arrived.
+Each answer is stored in the catalog as it arrives (catalog/box_answers.py). If the process is killed, only the
+answers to pending questions are lost, and no answered question is asked again. The table of boxes depends only on the
+stored answers, not on the order in which they arrived.
 
 Belongs here: finding the open questions, staying within the budget, and writing the columns. Does not belong here:
 sending questions (endpoint_verifier.py, local_verifier.py), wording them (stages/verification/), or applying the
