@@ -1,4 +1,4 @@
-"""List refused project files and projects with a failed stage. Both may need a person to act."""
+"""List the project files that were refused and the projects with a failed stage. Either may need a person to act."""
 
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -63,8 +63,8 @@ def print_standing_still(rows: "list[dict[str, object]]") -> None:
 def print_next(platform: "Platform", projects: "list[dict[str, object]]", still: "list[dict[str, object]]") -> None:
     """For each project, print the path of its latest release's report, if there is one, and the most useful command.
 
-    Projects that have failed get no command here, because their own lines contain the remedy. Neither does a complete
-    project without a release. If there are no projects, the command that starts one is printed.
+    No command is printed for a complete project without a release, or for a failed project, whose remedy
+    `print_standing_still` prints. If there are no projects, the command that starts one is printed.
     """
     from data_miner_dagster.catalog.projects import find_projects
 
@@ -78,7 +78,7 @@ def print_next(platform: "Platform", projects: "list[dict[str, object]]", still:
         if row["release"] is not None and report.is_file():
             echo(f"{name} {row['release']}: report {report}")
         if name in failed:
-            continue  # its line contains the remedy
+            continue  # print_standing_still prints the remedy
         if row["stage"] != ProjectStage.COMPLETE.value:
             file = quote(files.get(name) or "FILE")
             run = f"data-miner run --config {file}{again}"

@@ -62,7 +62,7 @@ def next_lines(platform: Platform, project: str) -> list[str]:
     return [
         f"data-miner review {project}{root}: answer the most useful questions, and find thresholds",
         f"data-miner export {project} --to FOLDER{root}: copy the verified release to where you train",
-        f"data-miner up{root}: see everything in the browser; project files added to its folder are run",
+        f"data-miner up{root}: see everything in the browser, and run the project files in the watched folder",
     ]
 
 

@@ -35,7 +35,7 @@ class Patience:
 
     first_seconds: float = 1.0  # delay before a restart; doubled with each consecutive death
     longest_seconds: float = 60.0  # longest delay before a restart
-    lived_seconds: float = 180.0  # after a process has lived this long, its next delay is the first one again
+    lived_seconds: float = 180.0  # once a process has lived this long, its next delay is `first_seconds` again
     stop_seconds: float = 5.0  # time for an orderly shutdown
 
     def delay_seconds(self, num_deaths: int) -> float:
@@ -86,7 +86,7 @@ def supervise(
 
 
 class _Keeper:
-    """Runs keeper.py, which kills the process groups once this process has ended, and restarts it if it dies."""
+    """Runs keeper.py, which kills the process groups once this process has ended. A dead keeper is restarted."""
 
     def __init__(self, lock: int | None) -> None:
         self._lock = lock
@@ -110,7 +110,7 @@ class _Keeper:
         return self._process.stdin.fileno()
 
     def look(self) -> None:
-        """If keeper.py has died, restart it and send it the groups again."""
+        """If keeper.py has died, restart it and send it the ids of the process groups again."""
         if self._process.poll() is None:
             return
         assert self._process.stdin is not None
@@ -120,15 +120,15 @@ class _Keeper:
         os.write(self.pipe, "".join(f"{group}\n" for group in self._groups).encode())
 
     def add(self, group: int) -> None:
-        """Record a group that has already reported itself to keeper.py."""
+        """Record a process group that has already reported itself to keeper.py."""
         self._groups.add(group)
 
     def end(self) -> None:
-        """Wait until keeper.py has killed all groups, and kill those that are left."""
+        """Wait for keeper.py to kill all process groups and end, and kill any group that still exists."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-        keeper.end_groups(group for group in self._groups if keeper.is_there(group))  # in case the program has died
+        keeper.end_groups(group for group in self._groups if keeper.is_there(group))  # in case keeper.py has died
 
 
 class _Child:
@@ -169,8 +169,9 @@ class _Child:
             self._process.send_signal(signal.SIGINT)
 
     def _start(self, groups: _Keeper) -> None:
-        # It gets its own session and process group, so that Ctrl-C reaches it only once, through us, and its children
-        # can be ended with it. It reports itself to the keeper before it runs the command, which leaves no gap.
+        # The process gets its own session and process group, so that Ctrl-C reaches it only once, through us, and its
+        # children can be ended with it. It reports itself to the keeper before it runs the command, so that the keeper
+        # knows it from the start.
         self._process = subprocess.Popen(  # noqa: S603 - a list of our own making, no shell
             self._command,
             cwd=self._working_folder,
@@ -203,13 +204,16 @@ class _Child:
             err=True,
         )
         assert self._reader is not None
-        self._reader.join(_LOOK_SECONDS)  # with a timeout, since children of the process may still be writing there
+        self._reader.join(_LOOK_SECONDS)  # with a timeout, since children of the process may still write to the pipe
         words = next((line for line in reversed(self._lines) if line), "")
         is_same = bool(words) and _NUMBERS.sub("", words) == _NUMBERS.sub("", self._last_words)
         self._last_words = words
         self._num_same_words = self._num_same_words + 1 if is_same else 1
         if self._num_same_words == _NUM_SAME_WORDS:
-            echo(f"the {self._name} has ended {_NUM_SAME_WORDS} times with the same message: {words}", err=True)
+            echo(
+                f"the {self._name} has ended {_NUM_SAME_WORDS} times with the same message; correct its cause: {words}",
+                err=True,
+            )
 
 
 def _tell(pipe: int) -> None:

@@ -102,7 +102,7 @@ def models_config(
 
 
 def _check_reachable(*roles: "ModelRole[Any]") -> None:
-    """Check that weights exist or can be fetched, before spending seconds on importing the libraries that run them.
+    """Check that the models' weights exist or can be fetched, before spending seconds on importing their libraries.
 
     Raises:
         ModelError: a model is not in the cache, and the hub does not answer, does not have it, or refuses access to it.

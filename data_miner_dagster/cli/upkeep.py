@@ -44,7 +44,7 @@ def delete_project(
 ) -> None:
     """Remove a project. Its videos stay; `cleanup-orphans` removes those that no other project wants.
 
-    A file of the project in the watched folder gets the suffix `.removed`, because it would restore the project.
+    The project's file in the watched folder gets the suffix `.removed`, because it would otherwise restore the project.
     """
     from data_miner_dagster.operations.upkeep.counting import count_project
     from data_miner_dagster.operations.upkeep.removal import remove_project
@@ -78,7 +78,7 @@ def delete_videos(
 ) -> None:
     """Remove videos with their frames and embeddings, or remove them only from one project.
 
-    Videos that a project wants stay. --force removes them too, but they are added again when a source lists them.
+    Videos that a project wants are kept. --force removes them too, but a source that lists them adds them again.
     """
     from data_miner_dagster.domain.errors import ConfigError
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove
@@ -91,7 +91,7 @@ def delete_videos(
         _take_out(platform, project, keys, dry_run=dry_run)
         return
     count = count_videos_to_remove(platform, keys)
-    stay = "" if force or not count.num_wanted_by else "; without --force, videos that a project wants stay"
+    stay = "" if force or not count.num_wanted_by else "; without --force, videos that a project wants are kept"
     echo(f"{count}{stay}")
     if dry_run:
         return
@@ -108,7 +108,7 @@ def delete_videos(
 
 
 def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: bool) -> None:
-    """Remove videos from one project, or only count them with `dry_run`.
+    """Remove videos from one project. With `dry_run`, only count them.
 
     Raises:
         ConfigError: the project does not exist.
@@ -187,7 +187,8 @@ def forget(
 ) -> None:
     """Remove every trace of a video, or of all videos of a channel, and refuse these videos from then on.
 
-    Without --keep-releases, the releases that contain them are removed too. Published copies stay without --withdraw.
+    Without --keep-releases, the releases that contain them are removed too. Published copies are kept unless --withdraw
+    is given.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
@@ -249,7 +250,7 @@ def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -
     for address, outcome in withdraw_publications(platform, {(one.project, one.version) for one in held}):
         if isinstance(outcome, str):
             is_all = False
-            echo(f"left: {address}: {outcome}", err=True)
+            echo(f"not removed: {address}: {outcome}", err=True)
         else:
             echo(f"{address}: {counted(outcome, 'file')} removed")
     return is_all
@@ -284,7 +285,7 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
         show = "file of a kept release shows or names" if num_kept == 1 else "files of kept releases show or name"
         echo(f"{num_kept} {show} forgotten videos")
     for line in left:
-        echo(f"left: {line}", err=True)
+        echo(f"remaining: {line}", err=True)
     if left:
         places = f"{counted(len(left), 'place still names', 'places still name')} forgotten videos"
         echo(

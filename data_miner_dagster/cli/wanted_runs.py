@@ -1,4 +1,4 @@
-"""Submit runs that a person requests to a running daemon, or execute them in this process.
+"""Perform the runs that a person requests: submit them to a running daemon, or execute them in this process.
 
 Belongs here: submitting requests to Dagster. Does not belong here: choosing the work (backfill.py), or the sensors'
 requests.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _BEATS_WITHIN_SECONDS: Final = 90.0
-"""The daemon counts as running if its last heartbeat is more recent than this. It sends one every 30 s."""
+"""The daemon counts as running if its last heartbeat is less than this many seconds old. It sends one every 30 s."""
 _QUEUE_DAEMON: Final = "QUEUED_RUN_COORDINATOR"
 
 
@@ -32,7 +32,7 @@ class WantedRun:
 
     stage: WorkStage
     items: tuple[str, ...]  # video keys, or the name of one project
-    force: bool = False  # whether results that are current are recreated too
+    force: bool = False  # whether to recreate current results, too
 
 
 def runs_of_videos(stage: WorkStage, video_keys: Sequence[str], *, force: bool) -> list[WantedRun]:
@@ -59,7 +59,7 @@ def do_runs(platform: "Platform", project: str, runs: Sequence[WantedRun]) -> It
         with open_workspace(instance) as workspace:
             for number, run in enumerate(runs, start=1):
                 run_id = ask_for(platform, workspace, project, run)
-                yield f"run {number} of {len(runs)}: {_what(run)}, requested as {run_id[:8]}"
+                yield f"run {number} of {len(runs)}: {_what(run)}, queued in Dagster as run {run_id[:8]}"
 
 
 def has_daemon(instance: "dg.DagsterInstance") -> bool:
@@ -134,7 +134,10 @@ def _do_here(
                 end_batch(platform.database, batch_id, "finished" if failure is None else str(failure))
             if failure is not None:
                 raise failure
-            yield f"run {number} of {len(runs)}: {_what(run)}, {runner.num_done - num_before} recreated"
+            yield (
+                f"run {number} of {len(runs)}: {_what(run)}, "
+                f"{counted(runner.num_done - num_before, 'result')} recreated"
+            )
 
 
 @dataclass(frozen=True, slots=True)

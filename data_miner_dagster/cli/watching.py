@@ -19,10 +19,11 @@ _CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
-    """Print each project's and run's progress until no work is due or in progress, or until Ctrl-C.
+    """Print the progress of each project and run until no work is due or in progress, or until Ctrl-C.
 
-    While `data-miner up` is running, an unfinished project counts as work even between two of its runs. This function
-    then returns only after two checks in a row find no work, because a project file may just have been added.
+    While `data-miner up` is running, an unfinished project counts as work even between two of its runs. In that case,
+    this function returns only after two consecutive checks without work, because a project file may just have been
+    added.
     """
     from data_miner_dagster.domain.phrases import counted
     from data_miner_dagster.operations.progress import standing_of
@@ -101,7 +102,7 @@ class Changes:
 
     def __init__(self, platform: "Platform") -> None:
         self._platform = platform
-        self._told: dict[str, str] | None = None  # by the subject of the line
+        self._told: dict[str, str] | None = None  # lines by their subject
         self.explained: set[str] = set()
         """The ids of runs whose failures the latest lines report."""
         self._listed: dict[str, tuple[datetime, str]] = {}  # a cache, since counting reads all videos of a project

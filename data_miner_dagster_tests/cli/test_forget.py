@@ -125,7 +125,7 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     file.write_text("urls: [https://videos.example/files-aaa.mp4]\n")
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"left: {file}: its content\n1 place still names forgotten videos")
+    assert result.stderr.startswith(f"remaining: {file}: its content\n1 place still names forgotten videos")
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_forget__nothing_is_left_on_a_server(
         patched.setattr(dagster_history, "forget_in_history", lambda *_: 0)
         forgotten = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert forgotten.exit_code == 1
-    assert "left: Dagster's storage: table event_logs\n" in forgotten.stderr
+    assert "remaining: Dagster's storage: table event_logs\n" in forgotten.stderr
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert "no trace is left under the root, in the catalog or in Dagster's storage\n" in result.stdout
     assert tables_with(postgres_url, KEYS[0]) == []

@@ -109,7 +109,7 @@ def test_supervise__takes_all_down_however_it_ends(
 def test_supervise__the_same_last_words_are_said(tmp_path: Path) -> None:
     words = "import os, sys; sys.exit(f'no memory for process {os.getpid()}')"
     supervisor = Supervisor(tmp_path, daemon=[sys.executable, "-c", words])
-    said = "the daemon has ended 3 times with the same message: no memory for process "
+    said = "the daemon has ended 3 times with the same message; correct its cause: no memory for process "
     supervisor.wait_for(lambda: said in supervisor.log.read_text())
     supervisor.process.send_signal(signal.SIGINT)
     assert supervisor.process.wait(60) == 130

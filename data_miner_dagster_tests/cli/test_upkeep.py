@@ -86,7 +86,7 @@ def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
         (("delete-project", "cyclists"), "0 releases; its 4 videos stay (1 wanted by other projects)"),
         (
             ("delete-videos", "files-aaa", "files-eee"),
-            "wanted by cyclists (1), walkers (1); without --force, videos that a project wants stay",
+            "wanted by cyclists (1), walkers (1); without --force, videos that a project wants are kept",
         ),
         (("delete-videos", "files-aaa", "files-bbb", "--force"), "wanted by cyclists (2), walkers (1)"),
         (("delete-videos", "files-aaa", "files-eee", "--project", "walkers"), "1 of 2 videos belong to walkers"),

@@ -87,7 +87,7 @@ def test_forget__withdraws_published_copies_and_names_those_that_it_cannot_reach
     told = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert told.exit_code == 1
     assert f"{PLACE}/cyclists/v001: " in told.output
-    assert f"left: {gone}/cyclists/v001: " in told.output
+    assert f"not removed: {gone}/cyclists/v001: " in told.output
     assert f"`data-miner publish cyclists --version v001 --to {gone} --withdraw`" in told.output
     assert buckets.names() == []
     assert [row.url for row in find_outside_copies(platform.database)] == [f"{gone}/cyclists/v001"]
@@ -134,7 +134,7 @@ def test_forget__an_unexpected_error_of_one_copy_stops_neither_the_others_nor_th
     arguments = ["forget", "files-aaa", "--withdraw", "--yes", "--root", str(platform.root), "--config", str(file)]
     told = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert told.exit_code == 1
-    assert f"left: {odd}/cyclists/v001: ValueError: invalid literal for int()" in told.output
+    assert f"not removed: {odd}/cyclists/v001: ValueError: invalid literal for int()" in told.output
     assert "'*** of a client' (objects/" in told.output
     assert SECRET_KEY not in told.output
     assert f"{PLACE}/cyclists/v001: " in told.output
