@@ -22,7 +22,7 @@ MAX_FOREIGN_LENGTH: Final = 2000
 """The maximum number of characters in a foreign address. Longer ones do not work in every browser either."""
 _PLACEHOLDER: Final = re.compile(r"\{env:[A-Za-z_]\w*\}")
 _MIN_SECRET_LENGTH: Final = 6
-"""Shorter values such as `key=3` are identifiers rather than secrets."""
+"""Values with fewer characters, such as `key=3`, are identifiers rather than secrets."""
 _HOST: Final = re.compile(r"[A-Za-z0-9._\-:\u0080-\U0010ffff]+")
 _OF_EXTRACTOR: Final = re.compile(
     r"(?!(?:file|data|ftp|javascript|about|rtmp\w*|wss?|s3\w?|gs|gcs|az|abfss?|adl|hf)(?::|$))"
@@ -77,7 +77,7 @@ class OwnAddress:
 class ForeignAddress:
     """An address from a third party: a web address, or a name such as `wistia:abc` that is internal to extractors.
 
-    A web address is http or https with a host and, if given, a valid port. One extractor passes a name to another.
+    A web address is http or https with a host and, if given, a valid port. Extractors pass names to one another.
 
     Raises:
         AddressError: the text is neither a web address nor a name of this form, is too long, or contains characters

@@ -62,7 +62,7 @@ def working_on(
     try:
         yield
     finally:
-        with suppress(ValueError):  # another thread closes the generator, and has nothing to restore
+        with suppress(ValueError):  # if another thread closes the generator, it has nothing to restore
             _present.reset(token)
 
 

@@ -41,7 +41,7 @@ class ReturnedImage:
         frame_id: the id of the frame, or None if the tool did not preserve it.
         who: the annotator, or None if unknown.
         given_at: when the annotator finished, or None if unknown.
-        unusable: a phrase for a shape that is not an upright box with one label, or None if every shape is one.
+        unusable: a phrase for a shape that is not an upright box with one label, or None if there is no such shape.
 
     Raises:
         ValueError: `frame_id` is not a string.

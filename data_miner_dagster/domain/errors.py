@@ -28,7 +28,7 @@ states the problem, the value and the remedy.
         │   └── ObjectChangedError     an object was replaced while it was being read
         └── VideoTransientError(kind)
 
-Errors that only one package raises and catches are defined there, as subclasses of these: `PostponedError` and
+Subclasses of these errors that only one package raises and catches are defined in that package: `PostponedError` and
 `NotYetError` (operations/politeness.py), `NotWantedError` (operations/downloading), `VideosLeftOutError`
 (operations/left_out.py), `SourcesMissingError` (operations/extraction/refetching.py), `InputsMissingError`
 (operations/releasing/rebuilding.py), and the errors that end a worker (workers/errors.py). Two kinds are outside the

@@ -1,4 +1,4 @@
-"""Conversion of records to JSON and back. The fields of the frozen dataclass determine both directions."""
+"""Conversion of records to JSON and back. Both use the fields of the record's frozen dataclass."""
 
 import dataclasses
 import json

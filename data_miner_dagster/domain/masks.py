@@ -105,7 +105,7 @@ class Mask:
         return self._columns(left, right)[top:bottom], (left, top)
 
     def _columns(self, left: int, right: int) -> MaskPixels:
-        """Return the pixels of the columns from `left` (inclusive) to `right` (exclusive). All others must be empty.
+        """Return the pixels of the columns from `left` (inclusive) to `right` (exclusive). Other columns must be empty.
 
         pycocotools is not used: its `decode` triggers numpy's warnings and allocates a whole picture for each mask.
         """
@@ -145,7 +145,7 @@ class Mask:
         return (left, top, left + width, top + height) if width and height else None
 
     def is_of(self, box_xyxy: BoxXyxy) -> bool:
-        """Return whether a box matches the mask's bounds to within a pixel. A box that was moved farther does not."""
+        """Return whether a box equals the bounds of the mask, to within a pixel in each coordinate."""
         bounds = self.bounds_xyxy
         return bounds is not None and all(abs(one - other) <= 1 for one, other in zip(bounds, box_xyxy, strict=True))
 

@@ -194,7 +194,7 @@ class _Libraries:
             now = {}
             for thread_id in (int(entry.name) for entry in _TASKS.iterdir()):
                 if thread_id not in ours:
-                    with suppress(OSError):  # it has ended
+                    with suppress(OSError):  # the thread has ended
                         now[thread_id] = time.clock_gettime(~thread_id << 3 | _THREAD_CLOCK)
             spent = sum(seconds - self._known.get(thread_id, 0.0) for thread_id, seconds in now.items())
             self._known = now

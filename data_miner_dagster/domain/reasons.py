@@ -75,7 +75,7 @@ _SITE_KINDS = frozenset(
 
 
 class RejectionRule(StrEnum):
-    """The rule, or other reason, for which a project rejected a candidate before its download, or a member."""
+    """The reason why a project rejected a candidate or a member. Most reasons are rules of the project."""
 
     DURATION = "duration"
     UPLOAD_DATE = "upload_date"

@@ -63,7 +63,7 @@ class VideoCandidate:
     thumbnail_url: str | None = None
     origin: Origin = Origin.FOREIGN  # who wrote `url`; only a user's own words may contain `{env:NAME}` or paths
     refusal: str | None = None  # why a foreign `url` cannot be accepted
-    fault: str | None = None  # the internal error raised by its listing entry; little else is known then
+    fault: str | None = None  # an internal error raised by the listing entry, which leaves most fields unknown
 
 
 VIDEO_FACTS: Final = (

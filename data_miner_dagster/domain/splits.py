@@ -18,7 +18,7 @@ _HUB_NAMES: Final = {"train": "train", "val": "validation", "test": "test"}
 
 
 def split_role(name: str) -> str:
-    """Return "train", "val" or "test" for a name that tools use for that role, or else the name in lower case.
+    """Return the role of a split by its name ("train", "val" or "test"), or the name in lower case if it has no role.
 
     Some readers treat splits with the same role as one split: trainers, `datasets`, and file systems that do not
     distinguish `Val` from `val`.
@@ -73,14 +73,14 @@ def cut_of(split: str) -> tuple[Block, ...]:
 
 
 def split_at(split: str, pts_seconds: float) -> str | None:
-    """Return the split at a time in a video, given the video's stored text, or None between or after its blocks.
+    """Return the split that the stored text of a video gives for a time, or None if no block contains the time.
 
-    A time before the first block belongs to that block.
+    A time before the first block counts as a part of that block.
     """
     blocks = cut_of(split)
     if not blocks:
         return split
-    for position, block in enumerate(blocks):  # anything before the first block belongs to it
+    for position, block in enumerate(blocks):  # a time before the first block counts as a part of it
         has_begun = position == 0 or block.start_seconds <= pts_seconds
         if has_begun and (block.stop_seconds is None or pts_seconds < block.stop_seconds):
             return block.split
@@ -95,7 +95,7 @@ def splits_in(split: str) -> tuple[str, ...]:
 def differ_in_gaps_alone(before: str, after: str) -> bool:
     """Return whether two stored texts differ, but divide a video into blocks with the same splits and start times.
 
-    No image then moves from one split to another.
+    Such a difference moves no image from one split to another.
     """
     old, new = cut_of(before), cut_of(after)
     starts = [[(block.split, block.start_seconds) for block in blocks] for blocks in (old, new)]

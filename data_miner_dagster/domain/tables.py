@@ -140,7 +140,7 @@ REASON_COLUMN: Final = "verifier_reason"
 VERIFIER_COLUMNS: Final = (
     pa.field(VERDICT_COLUMN, pa.string()),  # domain.verification.VerifierVerdict; null if there is no answer
     pa.field(REASON_COLUMN, pa.string()),
-    pa.field("verifier", pa.string()),  # its name in the settings
+    pa.field("verifier", pa.string()),  # the verifier's name in the settings
 )
 """Additional columns of detections.parquet, in projects whose boxes are verified."""
 

@@ -49,8 +49,8 @@ def writing_to_root(root: Path) -> Iterator[None]:
 def why_unwritable(folder: Path) -> str | None:
     """Return why the catalog's files cannot be created in `folder`, or None if they can or the folder is missing.
 
-    The result is one line with the remedy. The file system is asked, since the superuser may write to any folder except
-    a read-only one.
+    The result is one line with the remedy. A read-only file system is checked separately, since the superuser passes
+    every check of permissions.
     """
     try:
         is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
