@@ -91,9 +91,8 @@ def prepare_dagster_home(layout: StorageLayout) -> Path:
         settings.exists() and "postgres" in settings.read_text(encoding="utf-8", errors="replace")
     ):
         raise ConfigError(
-            f"Dagster cannot store its history in {home}, since it converts the path to a URL, in which `?`, and `%` "
-            "before two hexadecimal digits, have a special meaning; set DAGSTER_HOME to another folder, or, if it is "
-            "not set, use another --root"
+            f"Dagster cannot store its history in {home}, since it misreads a path with `?`, or with `%` before two "
+            "hexadecimal digits; set DAGSTER_HOME to another folder, or, if the variable is unset, use another --root"
         )
     if not settings.exists() or _is_half_copied(settings) or sha256_of_file(settings) in _EARLIER_SETTINGS:
         moved = read_moved_catalog(layout)

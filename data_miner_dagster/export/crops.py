@@ -27,10 +27,10 @@ MAX_NAME_BYTES: Final = 240
 
 
 def crop_file(folder: Path, image: ReleaseImage, number: int) -> Path:
-    """Return the path of label `number`'s crop: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
+    """Return the path of the crop of label `number`: `<split>/<class id>_<class>/<image>_<box>.jpg`, or `.png`.
 
     Labels are numbered from 0 within an image. Class names are free text, so every character except letters, digits and
-    '-' becomes '_', and long names are cut off. The id keeps paths unique.
+    '-' becomes '_', and long names are cut off. The class id keeps paths unique.
     """
     box = image.labels[number]
     name = "".join(letter if letter.isalnum() or letter == "-" else "_" for letter in box.class_name)
@@ -51,7 +51,7 @@ def crop_corners(box: ReleaseBox) -> tuple[int, int, int, int]:
 
 
 def crop_name(image: ReleaseImage, number: int) -> str:
-    """Return the name of label `number`'s crop, counting from 0, for messages and for `Expected.missing_parts`."""
+    """Return the name of the crop of label `number`, counting from 0, for messages and for `Expected.missing_parts`."""
     return f"{image.frame_id} box {number}"
 
 

@@ -44,8 +44,8 @@ class Histogram:
 class HistogramCounts:
     """Counts of values in bins of equal width between two bounds, with one row per series.
 
-    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. They are
-    equal in, for example, a histogram of duplicates' cosines from the threshold to 1.0 if the threshold is 1.0.
+    Values outside the bounds are counted in the first or last bin. Equal bounds are moved slightly apart. For
+    example, the cosines of duplicates are drawn from the threshold to 1.0, and the threshold may be 1.0.
     """
 
     def __init__(self, series: Sequence[str], low: float, high: float, *, bins: int = HISTOGRAM_BINS) -> None:
@@ -76,8 +76,8 @@ def draw_histogram(
 ) -> Histogram:
     """Draw a histogram as rectangles. Series are stacked in order, and the tallest bin almost fills the height.
 
-    `marks` contains (value, label) pairs, of which those outside the bounds are drawn at the edge. `legend` contains a
-    (kind, text) pair for each series.
+    `marks` contains (value, label) pairs; a mark outside the bounds is drawn at the edge. `legend` contains a (kind,
+    text) pair for each series.
     """
     bins = counts.counts.shape[1]
     step = _WIDTH / bins

@@ -171,7 +171,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the relative paths of the files below a folder except images, sorted within each folder."""
+    """Yield the relative paths of all files below a folder except images, sorted within each folder."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

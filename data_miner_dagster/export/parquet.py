@@ -180,7 +180,7 @@ class ParquetWriter:
 
 
 def write_videos(folder: Path, videos: Sequence[ReleaseVideo]) -> None:
-    """Write `data/videos.parquet`, in the given order, which must be that of the keys."""
+    """Write `data/videos.parquet`. The videos must be sorted by key."""
     rows = [dataclasses.asdict(video) for video in videos]
     pq.write_table(pa.Table.from_pylist(rows, schema=VIDEOS_SCHEMA), videos_table(folder))
 

@@ -43,11 +43,12 @@ def has_shown(folder: Path) -> bool:
 
 
 def write_shown_header(folder: Path, header: ReleaseHeader, revision: str | None = None) -> None:
-    """Record the header of an export. `revision` is that of the detectors, or None if it is unknown or not unique.
+    """Record the header of an export, and the revision of its detectors (None if unknown or not unique).
 
     Releases do not record the revision, so it is known only for frames that were sent from a review queue.
     """
-    facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}  # the tables have them
+    # the tables in `shown/` have the extra columns
+    facts = {name: value for name, value in as_json(header).items() if name != "extra_columns"}
     content = json.dumps({"header": facts, "revision": revision}, ensure_ascii=False, indent=1) + "\n"
     (shown_folder(folder) / _HEADER).write_text(content, encoding="utf-8")
 
@@ -66,7 +67,7 @@ def read_shown(folder: Path) -> tuple[ReleaseHeader, str | None]:
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:80]}"
         raise ConfigError(
             f"{path} cannot be read ({why}); check its permissions, restore the exported folder from a backup, or "
-            "write it again in the same way"
+            "repeat the export"
         ) from error
 
 
