@@ -22,7 +22,7 @@ _RESERVED: Final = {
     "memory": "use memory_gb",
     "object_store_memory": "leave it out, since runs do not use Ray's object store",
 }
-"""Ray's names for the resources that it counts itself, which `custom_resources` may not contain, and remedies."""
+"""The names of resources that Ray counts itself, each with what to do instead of listing it in `custom_resources`."""
 
 
 class PoolConfig(ConfigModel):
@@ -49,8 +49,8 @@ class ClusterConfig(ConfigModel):
     """The `platform.cluster` section. It determines where a run executes, and does not change its results."""
 
     launcher: Launcher = "local"
-    """Where runs execute. `local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster in
-    dagster.yaml."""
+    """Where runs execute. `local`: on the machine of the daemon. `ray`, `kubernetes`: on the nodes of the cluster
+    that dagster.yaml names."""
     pools: Mapping[PoolName, PoolConfig] = Field(default_factory=dict)
     """The resources that one run of each pool requests from the cluster. A run requests one core if it has no pool, or
     if its pool is not listed here. The launcher `local` requests nothing."""

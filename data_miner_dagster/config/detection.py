@@ -118,13 +118,13 @@ class DetectionConfig(ConfigModel):
     confidence_floor: float = Field(default=0.05, ge=0, le=1)
     """Boxes below this confidence are not stored. Keep it low, since `releasing` sets the thresholds of a dataset."""
     class_wise_iou: float | None = Field(default=None, gt=0, le=1)
-    """If two boxes of the same class have a higher IoU, remove the less confident one. Default: the detector's own
-    rule."""
+    """If the IoU of two boxes of the same class is higher than this, remove the less confident one. Default: the
+    detector's own rule."""
     cross_class_iou: float | None = Field(default=None, gt=0, le=1)
-    """If two boxes of different classes have a higher IoU, remove the less confident one. Use this for classes that
-    exclude each other, such as bus and train. Default: off."""
+    """If the IoU of two boxes of different classes is higher than this, remove the less confident one. Use this for
+    mutually exclusive classes, such as bus and train. Default: off."""
     fusion_iou: float = Field(default=0.55, gt=0, le=1)
-    """For an ensemble: boxes of one class with a higher IoU are one object."""
+    """For an ensemble: boxes of the same class are one object if their IoU is higher than this."""
     tiling: TilingConfig | None = None
     """Detection on tiles of a frame. Default: detect once, on the whole frame."""
     agreement_seconds: float | None = Field(default=None, gt=0)
@@ -186,7 +186,7 @@ class DetectionConfig(ConfigModel):
 
     @property
     def compares_colours(self) -> bool:
-        """Whether objects are followed by linking the detectors' boxes by their positions and colours."""
+        """Whether objects are followed by linking the detectors' boxes according to positions and colours."""
         return self.tracking is not None and self.tracker_model is None
 
     @property

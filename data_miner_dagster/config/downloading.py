@@ -20,13 +20,13 @@ def is_reference(text: str) -> bool:
 
 def _checked_reference(text: str) -> str:
     if not is_reference(text):
-        raise ValueError("write env:NAME or file:PATH, since secrets do not belong in a configuration file")
+        raise ValueError("must be env:NAME or file:PATH, since secrets do not belong in a configuration file")
     return text
 
 
 def _checked_proxy(text: str) -> str:
     if not is_reference(text) and ("@" in text or "://" not in text):
-        raise ValueError("write scheme://host:port, or env:NAME or file:PATH if the address contains a password")
+        raise ValueError("must be scheme://host:port, or env:NAME or file:PATH if the address contains a password")
     return text
 
 

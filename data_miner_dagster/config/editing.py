@@ -7,7 +7,7 @@ import yaml
 
 from data_miner_dagster.domain.errors import ConfigError
 
-_BY_HAND: Final = "run the command again without --write, and add the settings that it prints by hand"
+_BY_HAND: Final = "run the command again without --write, and copy the printed settings into the file"
 
 
 def one_line_yaml(value: object) -> str:

@@ -53,7 +53,7 @@ def find_interpolations(unresolved: object, resolved: object) -> Interpolations:
     try:
         shown = OmegaConf.to_container(OmegaConf.create(marked), resolve=True)
         settings = tuple(_settings_with_tokens(resolved, shown, tokens, ()))
-    except OmegaConfBaseException:  # for example, nested references, which cannot be told apart
+    except OmegaConfBaseException:  # for example, because of nested references
         settings = tuple(_settings_with_references(unresolved, ()))
     values = {os.environ[name]: f"${{oc.env:{name}}}" for name in sorted(variables_in(unresolved)) if _is_set(name)}
     return Interpolations(tuple(sorted((value, ref) for value, ref in values.items() if _is_long(value))), settings)

@@ -201,7 +201,7 @@ def parse_file(path: Path) -> _Content:
     with _one_line(path):
         if check_yaml_shape(text) is not yaml.MappingStartEvent:
             raise ConfigError(f"the file must be a mapping of keys to values; {_SCHEMA_HINT}")
-        loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # already counted
+        loaded = OmegaConf.create(text, max_yaml_expanded_nodes=None)  # check_yaml_shape has counted the nodes
         content = OmegaConf.to_container(loaded, resolve=False)
         check_interpolations(content, len(text))
     if not content:
@@ -256,8 +256,8 @@ def _one_line(path: Path) -> Iterator[None]:
         raise ConfigError(f"{path}: {with_references(_interpolation_problem(error))}") from None
     except _UNFORESEEN as error:
         raise ConfigError(
-            f"{path} cannot be parsed ({type(error).__name__}); undo recent changes until it can be, and report the "
-            "problem"
+            f"{path} cannot be parsed ({type(error).__name__}); undo recent changes until the file can be parsed, and "
+            "report the problem"
         ) from None
 
 

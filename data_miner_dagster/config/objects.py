@@ -62,7 +62,7 @@ class ObjectsConfig(ConfigModel):
     it. The longest matching address applies. Addresses in project files contain neither credentials nor endpoints."""
     allowed_prefixes: tuple[Annotated[str, AfterValidator(_object_url)], ...] = ()
     """Addresses below which project files in the watched folder may name videos. Other project files may name any
-    address. Default: none, since anyone who can write to that folder would read with the platform's credentials."""
+    address. Default: none, since anyone who can write to that folder could read with the platform's credentials."""
     timeout_seconds: float = Field(default=30, gt=0, le=600)
     """A request without an answer within this time counts as failed."""
     min_bytes_per_second: int = Field(default=20_000, ge=1)

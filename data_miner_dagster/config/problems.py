@@ -78,7 +78,10 @@ def stored_misfit(path: Path, error: ValidationError, model: type[BaseModel], pr
 
 
 def _meant(details: ErrorDetails, model: type[BaseModel]) -> Iterator[Location]:
-    """Yield the location of the known key that an unknown key resembles, if any, so it is not also called missing."""
+    """Yield the location of the known key that an unknown key resembles, if any.
+
+    The known key is probably misspelt rather than missing, and is not reported as missing.
+    """
     if details["type"] == "extra_forbidden":
         _, owner, _ = _locate(model, details["loc"])
         for close in _closest(str(details["loc"][-1]), list(owner.model_fields) if owner is not None else []):
@@ -210,7 +213,7 @@ def _locate(model: type[BaseModel], location: Location) -> tuple[Location, type[
 
 
 def _as_written(location: Location, unresolved: object) -> Location:
-    """Return a location without keys that the file does not contain, because it has a bare value or list instead."""
+    """Return a location without the keys that the file omits because it has a bare value or list in their place."""
     written: list[int | str] = []
     at: Any = unresolved
     for part in location:

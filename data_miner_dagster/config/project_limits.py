@@ -52,7 +52,7 @@ class ProjectLimits:
     def problem_of_address(self, address: str) -> str | None:
         """Return a message if an address names a variable or bucket that the file may not read, and None otherwise.
 
-        An address in a bucket that is not valid is also refused, since no allowed prefix contains it.
+        An invalid bucket address is also refused, since no allowed prefix contains it.
         """
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
@@ -82,7 +82,7 @@ class ProjectLimits:
     def problem_of_path(self, path: Path, *, is_text: bool = False) -> str | None:
         """Return a message if the real path of a file is outside the allowed folders, and None otherwise.
 
-        `is_text` states that the file is a list, such as of addresses, rather than a video or picture.
+        `is_text` states that the file is a list (for example, of addresses) rather than a video or picture.
         """
         folders = self.text_folders if is_text else self.media_folders
         if folders is None:

@@ -54,7 +54,8 @@ class ReleasingConfig(ConfigModel):
     `ignore_regions`: the frame is released with these boxes as regions to ignore (`iscrowd` in COCO; YOLO cannot mark
     them). `as_negative`: the frame is released without these boxes."""
     verifier: VerifierRulesConfig | None = None
-    """The effect of a verifier's answers on a release. Default: confirmed boxes are released, rejected ones are not."""
+    """The effect of a verifier's answers on a release. Default: confirmed boxes are released, and rejected
+    boxes are not."""
     include_frames_without_boxes: bool = True
     """Release frames without boxes, as negatives."""
     splits: Annotated[Mapping[str, float], BeforeValidator(checked_names)] = Field(

@@ -155,7 +155,7 @@ class ProjectConfig(ConfigModel):
 
     @property
     def uses_of_dedup_encoder(self) -> tuple[str, ...]:
-        """The uses of `platform.models.dedup_encoder` in the project, under their names in releases, in stage order."""
+        """The uses of `platform.models.dedup_encoder` in the project, by their names in releases, in stage order."""
         select = self.releasing.select
         is_used = {
             "exemplars": self.filtering.exemplar_encoder == "dedup" and bool(self.filtering.exemplar_paths),

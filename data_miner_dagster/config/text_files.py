@@ -22,7 +22,7 @@ MAX_LIST_BYTES: Final = 64_000_000
 _MAX_DEPTH: Final = 40
 _MAX_NODES: Final = 100_000
 _MAX_REPEATED_NODES: Final = 10_000
-"""The maximum number of nodes that aliases may expand to, counted at every use."""
+"""The maximum number of nodes that aliases may expand to, each time that they are used."""
 _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20
@@ -149,7 +149,7 @@ def _check_scalar(event: yaml.ScalarEvent) -> None:
             f"a number has {counted(len(event.value), 'character')}, more than the {_MAX_DIGITS} that are allowed; "
             "put it in quotes if it is text"
         )
-    num_references = event.value.count("${")  # their grammar is also parsed recursively
+    num_references = event.value.count("${")  # references are also parsed recursively
     is_long = len(event.value) > _MAX_INTERPOLATED_CHARACTERS
     if num_references > _MAX_REFERENCES_A_VALUE or (num_references and is_long):
         raise ConfigError(

@@ -91,8 +91,8 @@ class VerifierConfig(ConfigModel):
     """The name of one of `platform.models.endpoints`, or of a verifier in the model registry (architecture `qwen3-vl`).
     """
     question: str = Field(default=DEFAULT_QUESTION, min_length=1, max_length=1000)
-    """The question about a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms it.
-    """
+    """The question about a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms
+    the box."""
     min_confidence: float = Field(default=0.1, ge=0, le=1)
     """Boxes below this confidence are not examined. It is pointless to set it below `releasing.unsure_from`, since a
     release does not use boxes below that."""
