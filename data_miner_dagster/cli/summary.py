@@ -35,7 +35,7 @@ def funnel_table(funnel: Funnel) -> Table:
 def print_summary(platform: Platform, project: str) -> None:
     """Print the funnel, and remarks about sources and videos.
 
-    If there is a release, its paths, its cost and the next commands follow.
+    If there is a release, also print its paths, its cost and the next commands.
     """
     funnel = project_funnel(platform, project)
     console.print()

@@ -107,7 +107,7 @@ def _lines_of(found: "ImageProvenance") -> Iterator[str]:
     yield f"             sha256 {video.sha256 or 'unknown'}; found by {video.source}: {video.query}"
     exact = f"pts {image.pts} x {image.time_base_numerator}/{image.time_base_denominator} s"
     yield f"  frame      {image.frame_id}, at {image.pts_seconds:.3f} s ({exact})"
-    yield f"  kept       {image.similarity:.3f} similar to {image.similar_prompt!r}; sharpness {image.sharpness:.1f}"
+    yield f"  kept       similarity {image.similarity:.3f} to {image.similar_prompt!r}; sharpness {image.sharpness:.1f}"
     others = [f"{value:.3f} {text!r}" for text, value in found.similarities.items() if text != image.similar_prompt]
     if others:
         yield f"             other prompts: {', '.join(others)}"

@@ -113,7 +113,7 @@ def _take_out(platform: "Platform", project: str, keys: list[str], *, dry_run: b
     Raises:
         ConfigError: the project does not exist.
         ClaimHeldError: a worker holds the project.
-        typer.Exit: any of the videos does not belong to the project, and `dry_run` is not set. The status is 1.
+        typer.Exit: a video does not belong to the project, and `dry_run` is not set. The status is 1.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.operations.upkeep.removal import take_out_of_project
@@ -144,7 +144,7 @@ def cleanup_orphans(
 ) -> None:
     """Remove videos that no project wants, files that belong to no video, and files that killed workers left behind.
 
-    Other differences between the catalog and the files are repaired, too, as by `doctor --fix`.
+    As with `doctor --fix`, other differences between the catalog and the files are repaired, too.
     """
     from data_miner_dagster.catalog.videos import unwanted_videos
     from data_miner_dagster.operations.upkeep.counting import count_videos_to_remove

@@ -1,4 +1,4 @@
-"""Warnings that `status` and `doctor` print about conditions outside the root, which `doctor` cannot repair."""
+"""Warnings of `status` and `doctor` about conditions outside the root. `doctor` cannot repair such conditions."""
 
 from datetime import UTC, datetime
 

@@ -20,7 +20,7 @@ def with_settings(text: str, section: str, settings: Mapping[str, object]) -> st
     """Return the text of a project file with new values for some settings in one section.
 
     Raises:
-        ConfigError: the text is not YAML, lacks the section, has an empty section, or cannot be edited safely.
+        ConfigError: the text is not YAML or cannot be edited safely, or the section is missing or empty.
     """
     try:
         before = yaml.safe_load(text)

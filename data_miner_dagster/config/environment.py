@@ -29,5 +29,5 @@ DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
 
 
 def set_variable(name: str, value: object) -> None:
-    """Set a variable for this process and its children."""
+    """Set an environment variable for this process and its children."""
     os.environ[name] = str(value)

@@ -161,8 +161,8 @@ Source = Annotated[
 class RulesConfig(ConfigModel):
     """Rules for candidates, applied before the download: at listing, and again after reading the candidate's page.
 
-    At listing, a candidate with an unknown value passes the rule for that value. The rule for licences is stricter once
-    the page has been read: an unknown licence is then rejected.
+    At listing, a candidate with an unknown value passes the rule for that value. Once the page has
+    been read, the rule for licences is stricter: it rejects an unknown licence.
     """
 
     min_duration_seconds: float | None = Field(default=None, ge=0)

@@ -91,7 +91,7 @@ class ForeignAddress:
             if problem := problem_of_address(self.text):
                 raise AddressError(problem)
         elif not _OF_EXTRACTOR.fullmatch(self.text):
-            raise AddressError("this is not an http or https address")
+            raise AddressError("the address is neither http nor https")
         if len(self.text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
         if _UNSEEN.search(self.text) or _FORBIDDEN.search(self.text):
@@ -110,7 +110,7 @@ class ForeignAddress:
         if len(text) > MAX_FOREIGN_LENGTH:
             raise AddressError(f"the address has more than {MAX_FOREIGN_LENGTH} characters")
         if not _is_http(text.strip()):
-            raise AddressError("this is not an http or https address")
+            raise AddressError("the address is neither http nor https")
         return cls._encoded(text)
 
     @classmethod

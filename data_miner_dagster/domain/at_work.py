@@ -70,7 +70,7 @@ class InheritingThreads(ThreadPoolExecutor):
     """A thread pool that runs each task in a copy of the context of the thread that submitted it."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Submit a call, like `ThreadPoolExecutor.submit`, that runs in a copy of the caller's context."""
+        """Submit a call as `ThreadPoolExecutor.submit` does, and run it in a copy of the caller's context."""
         return super().submit(copy_context().run, partial(fn, *args, **kwargs))
 
 

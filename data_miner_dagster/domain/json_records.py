@@ -19,7 +19,7 @@ def as_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
-    """Return the record that `as_json` converted, even after a round trip through a file.
+    """Restore a record from the output of `as_json`, even if that was written to a file and read back.
 
     Values are not coerced: text is not accepted as a number, and unknown names are errors.
 

@@ -92,10 +92,10 @@ _CONTENT_KEY: Final = re.compile(r"(file|frames)-(?:([0-9a-f]{32})|[A-Za-z0-9_-]
 
 
 def digest_of_key(key: str) -> str | None:
-    """Return the first hex digits of the content's sha256 in a local file's or folder's key, or None for other keys.
+    """Return the hex digits of a sha256 that the key of a local file or folder contains, or None for other keys.
 
-    Such keys have the form `<kind>-<name>.<16 digits>`, or `<kind>-<32 digits>` in roots of earlier versions. The kind
-    is `file` or `frames`.
+    They are the first digits of the sha256 of the content. The key has the form `<kind>-<name>.<16 digits>`, or
+    `<kind>-<32 digits>` in roots of earlier versions. The kind is `file` or `frames`.
     """
     found = _CONTENT_KEY.fullmatch(key)
     return None if found is None else found[2] or found[3]
@@ -108,7 +108,7 @@ def is_key_of_content(key: str, sha256: str) -> bool:
 
 
 def forgotten_subject(kind: str, name: str) -> str:
-    """Return the catalog's identifier for a forgotten "video" or "channel", which does not reveal its name.
+    """Return the identifier by which the catalog recognizes a forgotten video or channel without storing its name.
 
     The identifier of a local file or folder depends only on its content, so renaming it does not change the identifier.
     """

@@ -1,4 +1,4 @@
-"""The record of the cost of work, which meters fill, the catalog stores and reports sum up."""
+"""The record of the cost of work. Meters fill such records, the catalog stores them, and reports sum them up."""
 
 import sys
 from collections.abc import Mapping

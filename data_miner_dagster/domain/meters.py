@@ -185,7 +185,8 @@ class _Libraries:
     def take(self) -> float:
         """Return the CPU seconds used by library threads since the previous call, or 0 if the system is not Linux.
 
-        Threads that are new since that call count from their start. Process meters no longer count these seconds.
+        The time of a thread that started after the previous call counts from its start. Process meters do not count the
+        returned seconds again.
         """
         if sys.platform != "linux":
             return 0.0

@@ -1,8 +1,8 @@
 """Addresses of objects in buckets, such as `s3://bucket/folder/clip.mp4`.
 
 Only text that a user wrote, or the listing of a bucket that a user named, becomes an `ObjectUrl`. Text from a site's
-page, feed or list never does: `ForeignAddress` (addresses.py) refuses these protocols. Belongs here: the form of an
-address. Does not belong here: credentials, endpoints and requests (config/objects.py, objects/).
+page, feed or list never does: `ForeignAddress` (addresses.py) refuses the protocols of buckets. Belongs here: the form
+of an address. Does not belong here: credentials, endpoints and requests (config/objects.py, objects/).
 """
 
 import re
@@ -60,7 +60,7 @@ class ObjectUrl:
         text = text.strip()
         begins = _SCHEME.match(text)
         if begins is None:
-            raise ValueError(f"this is not the address of a bucket; write one such as {_EXAMPLES}")
+            raise ValueError(f"the text is not the address of a bucket; write one such as {_EXAMPLES}")
         if "::" in text:
             raise ValueError(
                 "the address chains protocols with '::', which is not allowed; write the address of the object itself"

@@ -21,7 +21,7 @@ def unwritable_line(path: Path, error: OSError, other: str = OTHER_ROOT) -> str:
     Args:
         path: the file or folder.
         error: the system's error.
-        other: the remedy if the file or folder is to stay as it is.
+        other: another remedy, which leaves the file or folder as it is.
     """
     if error.errno == errno.EROFS:
         return f"{path} is on a read-only file system; mount it writable, or {other}"
@@ -63,7 +63,7 @@ def why_unwritable(folder: Path) -> str | None:
 
 
 def unwritable_behind(error: BaseException) -> str | None:
-    """Return one line about the file or folder that caused `error`, because it is on a read-only file system.
+    """Return one line about the file or folder on a read-only file system that caused `error`.
 
     Return None if `error` has another cause, or does not name the file.
     """

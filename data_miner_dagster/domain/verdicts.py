@@ -112,14 +112,18 @@ class Verdict:
     def __post_init__(self) -> None:
         """Check that exactly the parts that the word requires are present, and that the boxes are valid."""
         if (self.shown is not None) is not (self.word in BOX_WORDS):
-            raise self._error("needs a box" if self.word in BOX_WORDS else "cannot have a box")
+            raise self._error("needs a box" if self.word in BOX_WORDS else "cannot have a box; remove it")
         if (self.new_class_name is not None) is not (self.word is VerdictWord.OTHER_CLASS):
             is_needed = self.word is VerdictWord.OTHER_CLASS
-            raise self._error("needs a new class name" if is_needed else "cannot have a new class name")
+            raise self._error("needs a new class name" if is_needed else "cannot have a new class name; remove it")
         if (self.new_box is not None) is not (self.word is VerdictWord.SHIFTED):
-            raise self._error("needs a new box" if self.word is VerdictWord.SHIFTED else "cannot have a new box")
+            raise self._error(
+                "needs a new box" if self.word is VerdictWord.SHIFTED else "cannot have a new box; remove it"
+            )
         if (self.other_place is not None) is not (self.word in PAIR_WORDS):
-            raise self._error("needs a second frame" if self.word in PAIR_WORDS else "cannot have a second frame")
+            raise self._error(
+                "needs a second frame" if self.word in PAIR_WORDS else "cannot have a second frame; remove it"
+            )
         for box in (self.shown.box if self.shown else None, self.new_box):
             if box is not None and not _is_box(box):
                 raise self._error(

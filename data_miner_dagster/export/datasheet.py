@@ -45,7 +45,7 @@ def write_datasheet(
 
 
 def gaps_changed(release: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the videos that are cut at the same times as when last released, but with different gaps."""
+    """Return the keys of the videos that are cut at the same times as in their last release, but with other gaps."""
     moved = (release.get("changes") or {}).get("videos_moved", ())
     return [key for key, before, after in moved if differ_in_gaps_alone(before, after)]
 

@@ -142,8 +142,8 @@ def _meta(box: ReleaseBox) -> dict[str, str]:
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the images in a file that Label Studio exported as `JSON`.
 
-    An image is reviewed if a person submitted an annotation and did not skip it. Among several annotations, the one
-    marked as ground truth is used, or else the latest one. If one of its regions cannot become a box,
+    An image is reviewed if a person submitted an annotation and did not skip the task. Among several annotations, the
+    one marked as ground truth is used, or else the latest one. If a region of this annotation cannot become a box,
     `unusable` says why.
 
     Raises:

@@ -31,7 +31,7 @@ def image_schema(columns: Sequence[str] = ()) -> pa.Schema:
 
 
 class LanceWriter(ShardedWriter):
-    """Writes `data/<split>.lance` for every split with images: fragments first, then one version that contains all."""
+    """Writes `data/<split>.lance` for every split with images: fragments first, then one version with all of them."""
 
     def __init__(
         self, folder: Path, release: Path, columns: Sequence[str] = (), *, max_shard_bytes: int = MAX_FRAGMENT_BYTES

@@ -1,4 +1,4 @@
-"""Derive a release's limits from its own numbers, such as too few boxes, or one dominant video or channel.
+"""Derive a release's limits, such as too few boxes or one dominant video or channel, from its own numbers.
 
 Belongs here: deriving these limits from the manifest and the videos. Does not belong here: limits that every release
 has, which are in the templates.

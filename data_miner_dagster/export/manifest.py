@@ -67,7 +67,7 @@ class ChecksumWriter:
         self.num_files += 1
 
     def add_all_but_images(self) -> None:
-        """Hash every existing file except images and `SHA256SUMS` itself, and write their lines in path order."""
+        """Hash all existing files except images and `SHA256SUMS` itself, and write their lines in path order."""
         for name in _file_names(self._folder):
             if name != CHECKSUMS_FILE:
                 self.add(name, sha256_of_file(self._folder / name))
@@ -127,9 +127,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise DataMinerError(
-            f"{path} is damaged ({why[:120]}); restore the file from a backup or another copy of the release, or, if "
-            "this release is in the root, move its folder out of the root (if it was the current release, the next run "
-            "builds a new version)"
+            f"{path} is damaged ({why[:120]}); restore the file from a backup or another copy of the release, or "
+            "move a release of the root elsewhere (if it was the current one, the next run builds a new version)"
         ) from error
     manifest: dict[str, Any] = content
     return manifest

@@ -35,10 +35,9 @@ def coco_segmentation(mask: Mask, *, is_crowd: bool) -> list[list[float]] | dict
 
     Polygons with at most 32 corners in total follow the edges of pixels, and longer ones are simplified. If
     simplifying changes the mask too much, longer ones follow the edges, too, unless they would take more space than run
-    lengths.
-    The mask that pycocotools reads from polygons has an IoU of at least 0.995 with the original. If no polygons achieve
-    this, for example because the mask has significant holes, which COCO's polygons cannot have, run lengths are used.
-    As is usual in COCO, run lengths are always used for regions to ignore (`is_crowd`).
+    lengths. The mask that pycocotools reads from polygons has an IoU of at least 0.995 with the original. If no
+    polygons achieve this, for example because the mask has significant holes, which COCO's polygons cannot have, run
+    lengths are used. As is usual in COCO, run lengths are always used for regions to ignore (`is_crowd`).
     """
     if is_crowd:
         return mask.as_coco()

@@ -110,7 +110,7 @@ def test_list_sources__entries_that_are_no_addresses_of_the_web_are_refused_by_t
     assert (outcome.counts["members"], outcome.counts["rejected_refused_address"]) == (1, 10)
     assert all(reason.startswith("refused_address: listed as ") for reason in reasons(platform))
     assert any(
-        f"listed as {str(private)[:80]!r}: this is not an http or https address" in said for said in reasons(platform)
+        f"listed as {str(private)[:80]!r}: the address is neither http nor https" in said for said in reasons(platform)
     )
     # whoever asks for it all the same gets no file of this machine
     keys = [member.video_key for member in find_members(platform.database, "p")]

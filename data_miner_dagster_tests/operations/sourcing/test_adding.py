@@ -79,7 +79,7 @@ def test_add_video__an_entry_that_is_no_address_of_the_web_is_passed_over(
     assert [(row.key, row.url) for row in find_videos(platform.database)] == [(key, server.url("/a.mp4"))]
     items = f"<item><link>{private}</link></item>"
     server.add("/feed", hostile.page(f"<rss version='2.0'><channel>{items}</channel></rss>", "text/xml"))
-    with pytest.raises(ConfigError, match=r"no video with a usable address .*this is not an http or https address"):
+    with pytest.raises(ConfigError, match=r"no video with a usable address .*the address is neither http nor https"):
         add_video(platform, "p", page)
     assert len(find_videos(platform.database)) == 1
 
