@@ -22,8 +22,8 @@ WEB_HOSTS_VARIABLE: Final = "DATA_MINER_WEB_HOSTS"
 REVIEW_PORT_VARIABLE: Final = "DATA_MINER_REVIEW_PORT"
 """The port of the review pages that `data-miner up` serves, for links to them."""
 SESSION_VARIABLE: Final = "DATA_MINER_SESSION"
-"""An identifier of one running `data-miner up`. Its descendants inherit the variable, including the processes
-that Dagster starts every minute."""
+"""An identifier of one running `data-miner up`. All descendants of that process inherit the variable,
+including those that Dagster starts every minute."""
 DAGSTER_HOME_VARIABLE: Final = "DAGSTER_HOME"
 """Dagster's own variable for its home folder, the only means of setting that folder."""
 

@@ -41,8 +41,8 @@ class ExtractionLimitsConfig(ConfigModel):
     max_seconds: float = Field(default=3600.0, gt=0)
     """The most wall-clock time for one video."""
     max_pixels: int = Field(default=8192 * 4320, ge=1)
-    """The most pixels per picture, that is, its width times its height. If a folder of pictures has a larger picture,
-    that picture is left out."""
+    """The most pixels per picture, that is, its width times its height. In a folder of pictures, larger pictures
+    are left out, and the others are used."""
     max_source_frames: int = Field(default=5_000_000, ge=1)
     """The most frames in the file, counted from its content."""
     max_sampled_frames: int = Field(default=100_000, ge=1)

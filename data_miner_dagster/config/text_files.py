@@ -22,7 +22,7 @@ MAX_LIST_BYTES: Final = 64_000_000
 _MAX_DEPTH: Final = 40
 _MAX_NODES: Final = 100_000
 _MAX_REPEATED_NODES: Final = 10_000
-"""The maximum number of nodes that aliases may expand to, each time that they are used."""
+"""The maximum number of nodes to which all uses of aliases in a file may expand in total."""
 _MAX_DIGITS: Final = 100
 _MAX_REFERENCES: Final = 200
 _MAX_REFERENCES_A_VALUE: Final = 20

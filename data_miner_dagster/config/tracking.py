@@ -26,9 +26,10 @@ class TrackingConfig(ConfigModel):
     """
 
     tracker: TrackerChoice = TrackerChoice.BYTE_TRACK
-    """How to follow objects. `byte_track`: the detectors also examine the neighbours, and ByteTrack links the boxes by
-    position and colours. `sam3`: SAM 3's video mode detects objects by the classes' phrases on the frames and their
-    neighbours, and follows and outlines each object; the detectors examine only the frames. See docs/detection.md."""
+    """How to follow objects. `byte_track`: the detectors also examine the neighbours (the pictures around each frame),
+    and ByteTrack links the boxes by position and colours. `sam3`: SAM 3's video mode detects objects by the classes'
+    phrases on the frames and their neighbours, and follows and outlines each object; the detectors examine only the
+    frames. See docs/detection.md."""
     tracker_model: str = "sam3"
     """For `tracker: sam3`: the entry of the model registry. Its checkpoint must be that of the video network. The
     checkpoint of the built-in entry is gated."""
@@ -37,8 +38,8 @@ class TrackingConfig(ConfigModel):
     """The time before and after a frame in which its neighbours are decoded and examined. An object that reappears
     after more than three times this long counts as a new object."""
     every_seconds: float = Field(default=0.25, ge=0.01, le=10)
-    """The time between neighbours. Fast objects need a shorter time, because an object must overlap with its previous
-    position."""
+    """The time between neighbouring pictures. Fast objects need a shorter time, because an object must overlap with its
+    previous position."""
     whole_clip: bool = False
     """Follow objects through entire videos, not only around frames, and write all tracks to
     `whole_clip_tracks.parquet` and to `data/tracks.parquet` of a release. Every video is then examined from start to

@@ -19,7 +19,7 @@ def as_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[_Record], content: Mapping[str, object]) -> _Record:
-    """Restore a record from the output of `as_json`, even if that was written to a file and read back.
+    """Restore a record from the output of `as_json`, even after it was written to a file and read back.
 
     Values are not coerced: text is not accepted as a number, and unknown names are errors.
 
