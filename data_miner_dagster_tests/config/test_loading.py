@@ -187,7 +187,10 @@ def test_load_project_file__secrets_are_never_repeated(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("platform", "expected"),
     [
-        ("alerts: {targets: ['jsons://host/hunter2']}", "platform.alerts.targets.0 is a value that is not shown: "),
+        (
+            "alerts: {targets: ['jsons://host/hunter2']}",
+            "platform.alerts.targets.0 is a value that is not shown; it must be env:NAME",
+        ),
         (
             "models: {endpoints: {eyes: {model: m, url: 'https://me:hunter2@host/v1'}}}",
             "platform.models.endpoints.eyes.url is a value that is not shown: string should match pattern",
