@@ -187,8 +187,7 @@ def forget(
 ) -> None:
     """Remove every trace of a video, or of all videos of a channel, and refuse these videos from then on.
 
-    Without --keep-releases, the releases that contain them are removed too. Published copies are kept unless --withdraw
-    is given.
+    Without --keep-releases, releases that contain them are removed too. Without --withdraw, published copies are kept.
     """
     from data_miner_dagster.catalog.videos import find_videos
     from data_miner_dagster.cli.dagster_history import forget_in_history, remove_stray_partitions
