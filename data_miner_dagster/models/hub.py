@@ -167,8 +167,8 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
 def check_network(entry: ModelEntry, *, may_fetch: bool = True) -> list[str]:
     """Ensure that an entry's architecture supports the network that the checkpoint's `config.json` names.
 
-    Weights are not read. A checkpoint without a model type passes, as does one that names no class if its model type
-    fits. If the architecture lists no networks, nothing is checked.
+    Weights are not read. A checkpoint without a model type passes. A checkpoint that names no class passes if its model
+    type fits. If the architecture lists no networks, nothing is checked.
 
     Args:
         entry: the registry entry.
@@ -351,6 +351,6 @@ def _gated_message(entry: ModelEntry) -> str:
     else:
         problem = "HF_TOKEN is not set" if get_token() is None else "the stored token is not accepted"
     return (
-        f"model {entry.name} ({entry.location}) is gated, and {problem}; accept its licence on the hub and set "
-        f"HF_TOKEN to a token of that account, or {another}"
+        f"model {entry.name} ({entry.location}) is gated, and {problem}; accept its licence on the hub with "
+        f"your account and set HF_TOKEN to a token of that account, or {another}"
     )

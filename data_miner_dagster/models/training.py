@@ -55,7 +55,7 @@ def train(
 
     Raises:
         ConfigError: the network is unknown, or this machine does not have the device.
-        PermissionError: a library tried to reach the network.
+        PermissionError: a library tried to open a network connection.
     """
     os.chdir(folder)
     os.environ.update(dict.fromkeys(_FOLDERS_OF_LIBRARIES, str(folder / _SETTINGS_FOLDER)))

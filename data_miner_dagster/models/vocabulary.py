@@ -69,7 +69,7 @@ def check_classes(entry: ModelEntry, classes: Sequence[ClassPrompts], pictured: 
         has, it = ("has", "it") if len(pictured) == 1 else ("have", "them")
         raise ConfigError(
             f"detection.classes: {', '.join(map(repr, pictured))} {has} `images`, but {why}; describe {it} in "
-            "words instead, or choose OWLv2 or a YOLOE (docs/detection.md)"
+            "words instead, or choose OWLv2 or a YOLOE model (docs/detection.md)"
         )
     known_names = names_of(entry)
     if known_names is not None:

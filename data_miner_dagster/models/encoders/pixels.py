@@ -162,7 +162,7 @@ def on_device(batch: npt.NDArray[np.uint8], device: str) -> "torch.Tensor":
 def _size(size: Mapping[str, int | None] | int, of_a_number: str) -> Mapping[str, int | None]:
     """Return a size as a mapping.
 
-    If `size` is a number, it is the length of the side that `of_a_number` names. `height` means both sides.
+    If `size` is a number, it is the length of the side that `of_a_number` names, or of both sides if that is `height`.
     """
     if not isinstance(size, int):
         return dict(size)

@@ -37,8 +37,9 @@ MIN_DETECTION_CONFIDENCE: Final = 0.05
 """Detected classes below this confidence do not contribute to an image's vector."""
 MIN_CLASSES_OF_CONCEPT: Final = 3
 MAX_CLASSES_OF_CONCEPT: Final = 130
-"""A WordNet concept is added to the names of the ImageNet classes below it if their number is within these limits. This
-includes "spitz" and "dog" (118 classes), but not "animal", which would make too many classes alike."""
+"""A WordNet concept is added to the names of the ImageNet classes below it if the number of those classes is within
+these limits. This includes "spitz" and "dog" (118 classes), but not "animal", which would make too many classes
+alike."""
 
 _CLASSIFIER_PIXELS: Final = efficientnet_lite.INPUT_SIDE**2 * 3
 

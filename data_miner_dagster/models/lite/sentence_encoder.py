@@ -1,7 +1,7 @@
 """Embed sentences as unit vectors, using MiniLM with mean pooling.
 
 The network is exported to ONNX once and stored in the model cache, so only the process that exports it imports torch
-and transformers, which takes longer than embedding a project's prompts.
+and transformers. Importing them takes longer than embedding a project's prompts.
 """
 
 import warnings

@@ -2,7 +2,8 @@
 
 Belongs here: parsing `data.noun`, choosing hypernyms. Does not belong here: embedding the names of synsets.
 
-Source: Princeton WordNet 3.0, wndb(5WN): the format of `data.noun`. ImageNet's class ids are `n` + its synset offsets.
+Source: Princeton WordNet 3.0, wndb(5WN): the format of `data.noun`. An ImageNet class id is `n` followed by the
+class's synset offset in that file.
 """
 
 from collections import Counter

@@ -23,10 +23,9 @@ _ALIKE: Final = 0.3
 """The maximum distance at which a box looks like a track. The distance between two frames of one object is usually
 below 0.1."""
 _MARGIN: Final = 0.2
-"""A box belongs to the track that it looks like rather than to a second track if the distance to the second is greater
-by more than this."""
+"""A box belongs to the nearer of two tracks if the distances differ by more than this."""
 _DIFFERENT: Final = 0.4
-"""A box that is farther than this from a track does not look like the track."""
+"""A box does not look like a track if the distance between them is greater than this."""
 _LEAST_OVERLAP: Final = 0.11
 """The overlap that is assumed between a lost track and a box that match only by colour. It is just above the tracker's
 minimum."""
@@ -62,8 +61,8 @@ was matched wrongly or is behind an object of another class."""
 class _Known:
     """A track: its last box and the time of that box, the number of its boxes, and its mean colours.
 
-    Undetected objects may have covered the share `covered` of the boxes from which the mean colours come. Before any
-    colours are known, `covered` is 1.
+    `covered` is the share that undetected objects may have covered of the box that last contributed to the colours. It
+    is 1 before any colours are known.
     """
 
     box: Matrix
@@ -150,7 +149,7 @@ class ColourMatching:
         return changed
 
     def _distances(self, overlaps: Matrix, tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> _Distances:
-        """Return the colour distances of boxes from tracks, or from mixtures of a track with one that hides it."""
+        """Return the colour distances of boxes from tracks, or from mixtures of a track with a track that hides it."""
         values = _plain_distances(tracks, sight)
         is_unsure = np.zeros(overlaps.shape[1], np.bool_)
         colours = [None if each is None else unit_colours(each) for each in sight.colours]
@@ -251,8 +250,8 @@ def _mixed_distance(seen: Matrix, own: Matrix, mixtures: Sequence[tuple[Matrix |
 
 _REACH: Final = 1.5
 _REACH_SECONDS: Final = 0.5
-"""A lost object is looked for around its expected position and its last one. The radius is `_REACH` times a box's side
-for each `_REACH_SECONDS`, but at least half and at most twice that."""
+"""A lost object may continue in a box near its expected or its last position. The radius is `_REACH` times the box's
+side for each `_REACH_SECONDS` since the last detection, but at least half and at most twice `_REACH` times the side."""
 
 
 def _within_reach(tracks: Sequence[_Known], expected: Matrix, sight: Sight) -> npt.NDArray[np.bool_]:

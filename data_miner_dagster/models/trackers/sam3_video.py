@@ -1,4 +1,4 @@
-"""SAM 3's video mode through transformers: the objects of phrases on consecutive frames, with masks and identities.
+"""SAM 3's video mode through transformers: find the objects that phrases describe, and follow them with their masks.
 
 On each frame, the detector finds the instances of the phrases. Instances from earlier frames are followed using a
 memory of those frames. Frames are streamed: the network reads each frame once, and only the memory that it still needs
@@ -134,7 +134,7 @@ class Sam3VideoSession:
         """Delete tensors that the network no longer reads, so that memory grows only with the number of objects.
 
         The network reads the memories of the last `num_maskmem` frames and of the nearest frames on which a detection
-        confirmed an object, and the small object pointers of more frames.
+        confirmed an object. It also reads the object pointers, which are small, of further frames.
         """
         import torch
 
@@ -160,7 +160,7 @@ class Sam3VideoSession:
 
 
 def _slim(output: "dict[str, torch.Tensor]", *, keep: bool) -> None:
-    """Delete the large tensors of one object on one frame. If `keep`, delete only masks, which are not read again."""
+    """Delete the large tensors of one object on one frame. With `keep`, delete only masks, which are not read again."""
     for name in _LARGE_OUTPUTS[2:] if keep else _LARGE_OUTPUTS:
         output.pop(name, None)
 
