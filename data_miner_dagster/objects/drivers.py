@@ -197,7 +197,7 @@ def _tag(found: Mapping[str, Any]) -> str:
 
 
 def _stored(name: str, size_bytes: int, found: Mapping[str, Any]) -> StoredObject:
-    """Return a client's description of an object as a record, which is the same for listings and single responses."""
+    """Convert a client's description of an object to a record. Listings and single responses give equal records."""
     changed = found.get("LastModified") or found.get("updated") or found.get("last_modified") or ""
     shown = changed.strftime("%Y-%m-%dT%H:%M:%S") if hasattr(changed, "strftime") else str(changed)
     tag = str(found.get("generation") or _tag(found))
