@@ -16,8 +16,8 @@ def catalog_url_in_force(layout: StorageLayout, given: str | None) -> str | None
 
     Raises:
         CatalogError: a move of the catalog to another database was interrupted.
-        ConfigError: the record of a move, or a reference in it, cannot be read, the settings lack the password of a
-            catalog that was moved, or they name an SQLite file although the catalog was moved.
+        ConfigError: the record of a move, or a reference in it, cannot be read; or the catalog was moved, and the
+            settings lack its password or name an SQLite file.
     """
     moved = read_moved_catalog(layout)
     if moved is None or not moved.is_in_use:

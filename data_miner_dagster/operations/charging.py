@@ -18,9 +18,9 @@ from data_miner_dagster.operations.run_failures import failure_of_run
 def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str | None = None) -> Iterator[None]:
     """Count an exception in the block as a failure of the project or the stage.
 
-    Earlier failures are forgotten when the block succeeds or, if a planner requested the work, only when the whole run
-    has succeeded, including its checks. A `NotReadyError` counts as a failure only if a planner requested
-    the work.
+    Earlier failures are forgotten when the block succeeds. If a planner requested the work, they are forgotten only
+    when the whole run, including its checks, has succeeded. A `NotReadyError` counts as a failure only if a planner
+    requested the work.
 
     Args:
         platform: the platform.

@@ -34,7 +34,7 @@ _LOOK_SECONDS: Final = 0.25
 _STOP_SECONDS: Final = 5.0
 """How long a cancelled run waits for the items in progress. Claims on items that take longer expire."""
 _MOST_TURNS: Final = 3
-"""A drain stops taking batches of a stage if each video of the next batch is still unfinished after this many turns."""
+"""A drain stops taking batches of a stage if it has already tried each video of the next batch this many times."""
 FULL_SECONDS: Final = 2.0
 """A running drain waits this long for a batch to fill up. The wait is short, because no process needs to be started."""
 
@@ -48,9 +48,10 @@ class WorkOnVideos(Protocol):
     def __call__(
         self, platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None
     ) -> list[VideoOutcome]:
-        """Process videos, even those with current results if `force` is set, and pass each outcome to `report`.
+        """Process videos, and pass each outcome to `report`.
 
-        Return one outcome per video, in the order of `video_keys`.
+        Videos with current results are processed again only with `force`. Return one outcome per video, in the order of
+        `video_keys`.
         """
 
 
@@ -185,7 +186,7 @@ class _Crew:
         if batch is None:
             return None
         if all(self._turns[stage, key] >= _MOST_TURNS for key in batch.items):
-            end_batch(work.platform.database, batch.id, f"unfinished after {_MOST_TURNS} turns in one run")
+            end_batch(work.platform.database, batch.id, f"unfinished after {_MOST_TURNS} tries in one run")
             self._left.add(stage)
             return None
         return batch

@@ -113,8 +113,8 @@ def _check_folder(layout: StorageLayout, snapshot: Snapshot, wanted: str | None)
     if layout.restoring.exists():
         if wanted not in (None, snapshot.id):
             raise ConfigError(
-                f"backup {snapshot.id} is being restored into {layout.root}; omit `--snapshot` to finish that restore, "
-                "or remove the folder to restore another backup"
+                f"the restore of backup {snapshot.id} into {layout.root} is unfinished; omit `--snapshot` to finish "
+                "it, or remove the folder to restore another backup"
             )
         return
     there = [entry.name for entry in layout.root.iterdir()] if layout.root.is_dir() else []
