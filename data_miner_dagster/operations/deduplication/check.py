@@ -113,7 +113,10 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
 
 
 def _named_ids(decided: pa.Table, foreign: pa.Table, remedy: str) -> IntArray:
-    """Return an (N,) int64 array: the row of each decided frame's representative in `foreign` followed by `decided`."""
+    """Return the row of each decided frame's representative, as an (N,) int64 array.
+
+    The rows of `foreign` are numbered first, then the rows of `decided`.
+    """
     is_foreign = pc.fill_null(pc.is_in(decided["tier"], FOREIGN_TIERS), False)
     is_own = pc.invert(is_foreign)
     named = decided["representative_frame_id"]

@@ -283,7 +283,7 @@ def following(
 
     Raises:
         SourcesMissingError: a video file is missing, and the platform is offline.
-        OutageError: an error of the network, the disk or memory affects all videos.
+        OutageError: a network, disk or memory error affects all videos.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     if config.tracking is None:

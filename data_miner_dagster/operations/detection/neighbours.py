@@ -129,7 +129,7 @@ class Neighbours:
 
         Raises:
             SourcesMissingError: a video file is missing, and the platform is offline.
-            OutageError: an error of the network, the disk or memory affects all videos.
+            OutageError: a network, disk or memory error affects all videos.
             SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
         """
         rows, keys = dict[str, VideoRow](), iter(self._times)
@@ -207,9 +207,9 @@ class Neighbours:
     def _make(self, video_key: str, room: Room, why_gone: str) -> None:
         """Decode the pictures around a video's frames, and replace its folder of pictures atomically.
 
-        The new folder also has the pictures that other projects requested, unless the video file or the image settings
-        have changed. The video file is then removed if the settings keep it only until frames are extracted. If the
-        video file is missing, the video is added to `failed` instead.
+        The new folder also contains the pictures that other projects requested, unless the video file or the image
+        settings have changed. Afterwards, the video file is removed if the settings keep it only until frames are
+        extracted. If the video file is missing, nothing is decoded, and the video is added to `failed`.
         """
         layout, config = self._platform.layout, self._platform.config.extraction
         with self._platform.hold_video(video_key) as claim:

@@ -114,7 +114,9 @@ def look_at_unseen(
 
 
 def join_detection(platform: Platform, project: str, *, may_go_on: Callable[[], bool]) -> int:
-    """Examine shards of a project's frames alongside the run that leads its detection. Return the number of shards.
+    """Examine shards of a project's frames alongside the run that leads its detection.
+
+    Return the number of shards that this run has examined.
 
     No frame is examined if the project has no plan of shards, or if the plan was made from different frames or with
     different settings.
