@@ -115,7 +115,7 @@ def download_videos(
 
     Raises:
         ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.
-        OutageError: the network is down, or an error of the disk or of memory affects all videos.
+        OutageError: the network is down, or a disk or memory error affects all videos.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     keys = list(dict.fromkeys(video_keys))
@@ -312,7 +312,7 @@ def _note_served(run: _Run, row: VideoRow, begun_at: datetime | None) -> None:
 
 
 def _as_of_site(run: _Run, row: VideoRow, outcome: VideoOutcome) -> VideoOutcome:
-    """If the whole site refuses requests, cancel the failure and return the refusal. Otherwise, return `outcome`."""
+    """Return `outcome`, or cancel the failure and return the site's refusal if the whole site refuses requests."""
     if not row.origin.is_of_site or outcome.error_kind not in SUSPECT_KINDS:
         return outcome
     reason = run.politeness.put_back(row.key, site_of(row.key, row.url))

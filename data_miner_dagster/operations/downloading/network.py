@@ -41,7 +41,7 @@ class NetworkWatch:
     def note_failure(self, row: VideoRow, site: str, error: VideoPermanentError | VideoTransientError) -> None:
         """Note a failed download. A failure that the network did not cause counts as an answer.
 
-        `row` is the video's row from before the attempt.
+        `row` is the video's row as it was before the attempt.
 
         Raises:
             OutageError: the network is down. Videos that failed because of the outage are set back to PENDING.

@@ -107,7 +107,7 @@ def extract_frames(
     finishes.
 
     Raises:
-        OutageError: an error of the network, the disk or memory affects all videos.
+        OutageError: a network, disk or memory error affects all videos.
         SourcesMissingError: a video file is missing, and the platform is offline.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """

@@ -53,7 +53,7 @@ def fetch_missing_sources(platform: Platform, rows: Sequence[VideoRow]) -> dict[
 
     Raises:
         SourcesMissingError: `rows` is not empty, and the platform is offline.
-        OutageError: the network is down, or an error of the disk or of memory affects all videos.
+        OutageError: the network is down, or a disk or memory error affects all videos.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     from data_miner_dagster.operations.downloading.download_videos import download_videos
