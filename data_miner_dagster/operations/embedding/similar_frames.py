@@ -1,7 +1,7 @@
 """Find the stored frames most similar to a frame, a picture or a phrase, for `data-miner similar`.
 
-Each search reads and compares all the searched videos' embeddings from the filter encoder, one video at a time on each
-core, so there is no index that could become stale.
+Each search reads the filter encoder's embeddings of all the videos that it covers, one video at a time on each core.
+There is no index, so none can become stale.
 """
 
 import logging

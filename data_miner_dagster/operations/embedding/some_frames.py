@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 def ensure_embeddings(platform: Platform, encoder: EncoderRole, frames: Mapping[str, Sequence[int]]) -> int:
     """Compute and store the missing vectors of frames. Return how many were computed.
 
-    `frames` has frame indices by video key. Current vectors of other frames in these videos are kept. Only videos with
-    missing vectors are claimed.
+    `frames` maps video keys to frame indices. Current vectors of other frames in these videos are kept. Only videos
+    with missing vectors are claimed.
 
     Raises:
         VideosLeftOutError: some videos could not be embedded, for example because a named frame does not exist or its

@@ -171,7 +171,9 @@ def _remarks(
         are = "image is not a frame" if len(unmatched) == 1 else "images are not frames"
         lines.append(f"{len(unmatched):,} ground-truth {are} of the project: {_some(unmatched)}")
     if repeated:
-        lines.append(f"ground-truth images whose frame an earlier image matches are left out: {_some(repeated)}")
+        lines.append(
+            f"ground-truth images that match the same frame as an earlier image are left out: {_some(repeated)}"
+        )
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
         lines.append(f"objects of classes that the project does not have are left out: {_some(unknown)}")
     if unjudged := [name for name in predictions.class_names if name not in truth.class_names]:
