@@ -88,8 +88,8 @@ def open_pages(
         check_port(REVIEW_HOST, port)
     link = login_link(platform, port, reviewer(who), f"/projects/{project}")
     echo(
-        f"{link}\n  logs one browser in, once"
-        + ("; the pages are already being served" if is_there else "; press Ctrl-C to stop")
+        f"{link}\n  This link logs in one browser, once; "
+        + ("the pages are already being served" if is_there else "press Ctrl-C to stop")
     )
     if is_there:
         _show(platform, link, no_open=no_open)

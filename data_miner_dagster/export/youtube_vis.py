@@ -1,8 +1,10 @@
-"""Write YouTube-VIS, with one JSON file per split. Each object in a video has an entry with its outlines over time.
+"""Write YouTube-VIS, with one JSON file per split, in the folder layout that TrackEval expects.
 
-Source: https://youtube-vos.org/dataset/vis, in the folders that TrackEval expects. Outlines are uncompressed run
-lengths, which TrackEval reads. The outline of an object without a mask is its box. A box that the detector is unsure of
-is omitted. A box that a person drew is a separate object that evaluation ignores (`iscrowd`).
+Each object in a video has an entry with its outlines over time. Outlines are uncompressed run lengths, which TrackEval
+reads. The outline of an object without a mask is its box. A box that the detector is unsure of is omitted. A box that a
+person drew is a separate object that evaluation ignores (`iscrowd`).
+
+Source: https://youtube-vos.org/dataset/vis.
 """
 
 import shutil

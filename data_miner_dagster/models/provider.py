@@ -341,11 +341,14 @@ def is_on_this_machine(entry: ModelEntry) -> bool:
 
 
 def check_entry_available(entry: ModelEntry) -> None:
-    """Ensure that a model is available or downloadable, without loading it.
+    """Check that a model is on this machine, or that nothing here prevents its download from a hub.
+
+    The model is not loaded, and no request is sent.
 
     Raises:
-        ModelError: a package, a file or a folder is missing, a hub model is neither cached nor downloadable, or a
-            checkpoint does not fit its architecture.
+        ModelError: a package, a file or a folder is missing, a model in a bucket has not been fetched, a hub model is
+            not cached and cannot be requested (offline mode, or gated and without a token), or a checkpoint does not
+            fit its architecture.
     """
     if missing := missing_packages(entry.packages):
         names = ", ".join(pin.requirement for pin in missing)

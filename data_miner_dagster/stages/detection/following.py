@@ -139,7 +139,11 @@ class Follower(Generic[Frame]):
         )
 
     def _link(self, observed: ObservedFrame[Frame]) -> tuple[list[int], list[int]]:
-        """Store all objects in a frame. Return the object of each box, or `_NONE`, and the objects without a box."""
+        """Follow the objects into a frame, and add what is seen of each to its track.
+
+        Return the number of each box's object (`_NONE` if its tracker assigned none), and the numbers of the objects
+        that have no box.
+        """
         detections = observed.found.detections
         boxes, confidences = detections.boxes_xyxy.astype(np.float64), detections.confidences.astype(np.float64)
         objects, others = [_NONE] * len(boxes), list[int]()
