@@ -190,7 +190,7 @@ def _tell_doors(platform: "Platform", doors: _Doors, review_port: int) -> None:
     console.print(f"web            http://{doors.host}:{doors.port} (press Ctrl-C to stop)")
     console.print(f"log            {platform.layout.up_log} (--verbose shows it here)")
     link = login_link(platform, review_port, reviewer(doors.who))
-    console.print(f"review         {link} (a link for one browser and one login; `data-miner review PROJECT` prints another)")
+    console.print(f"review         {link} (one login, one browser; `data-miner review PROJECT` prints another)")
     for line in lines_before_work(platform):
         console.print(line)
     if doors.host not in _LOOPBACK:
