@@ -80,9 +80,10 @@ class GroupIndex(VideoIndex):
 
     A group is a keyframe with the packets up to the next keyframe.
 
-    Requires: every packet is exactly one shown frame, and groups do not overlap in time. The n-th group therefore shows
-    the frames whose numbers are its packets' ordinals. `file_ordinals` are the file positions of the known packets,
-    ascending; they always include the first packet and the whole last group. The file has `num_packets` packets.
+    Requires: every packet contains exactly one shown frame, and groups do not overlap in time. The n-th group therefore
+    shows the frames whose numbers are its packets' ordinals. `file_ordinals` are the file positions of the known
+    packets, ascending; they always include the first packet and the whole last group. The file has `num_packets`
+    packets.
     """
 
     file_ordinals: Int64Array

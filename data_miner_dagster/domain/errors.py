@@ -66,7 +66,7 @@ class RunEndedError(DataMinerError):
 
 
 class SystematicFaultError(DataMinerError):
-    """Every item, or ten in a row, had the same fault. The fault is recorded for no item, and the run ends."""
+    """Every item, or ten in a row, had the same fault. The fault is not recorded for any item, and the run ends."""
 
 
 class CatalogError(DataMinerError):

@@ -54,6 +54,6 @@ def disk_full_is_the_videos(where: object) -> Iterator[None]:
 def disk_full_line(where: object) -> str:
     """Return a message that tells the user that the disk containing `where` is full, and the remedy."""
     return (
-        f"no space is left on the disk of {where}; free some space, after which `data-miner up` continues "
-        "automatically, and any other command must be run again"
+        f"no space is left on the disk of {where}; free some space, then run the command again (`data-miner up` "
+        "continues automatically)"
     )

@@ -59,9 +59,9 @@ Its share of the wall time is the efficiency of the stage.
 
 
 def measured_from_told(told: Mapping[str, object]) -> Measured:
-    """Return a record of the amounts in `told`. Unknown names, and values that no cost can have, are ignored.
+    """Return a record of the amounts in `told`. Unknown names and invalid values are ignored.
 
-    Costs are finite and at least 0. Worker processes read untrusted input, so they may report anything.
+    A valid value is finite and at least 0. Worker processes read untrusted input, so they may report anything.
     """
     known: dict[str, int | float] = {}
     for name in AMOUNTS:

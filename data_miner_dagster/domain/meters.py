@@ -134,7 +134,7 @@ class Meter:
 
 
 class _OfProcess:
-    """Distributes the CPU time that no thread meter has counted, in equal parts, to the process meters."""
+    """Distributes CPU time equally among the process meters: the time that no thread meter has counted."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -54,8 +54,8 @@ class ObjectUrl:
         """Return the address that a user wrote, without surrounding spaces and trailing slashes.
 
         Raises:
-            ValueError: the text chains protocols, contains credentials or a port, or has another protocol, an invalid
-                bucket name or a malformed path.
+            ValueError: the text chains protocols, contains credentials or a port, or has an unsupported protocol, an
+                invalid bucket name or a malformed path.
         """
         text = text.strip()
         begins = _SCHEME.match(text)

@@ -50,8 +50,8 @@ class ClassCalibration:
 
     `in_force` describes the project's current threshold, and `chosen` the lowest threshold whose estimated precision
     reaches the desired one. Both are None if there are too few verdicts. `in_force` is also None if no box reaches the
-    current threshold, and `chosen` if no threshold reaches the desired precision. `knots` map a confidence to the
-    probability that the box is right; both ascend.
+    current threshold. `chosen` is also None if no threshold reaches the desired precision. `knots` map a confidence to
+    the probability that the box is right; both ascend.
     """
 
     num_answers: int

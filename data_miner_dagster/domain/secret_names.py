@@ -31,7 +31,7 @@ _HARMLESS: Final = frozenset(
         "videokey",
     }
 )
-"""Names of identifiers that contain `key`, and Python's KeyError."""
+"""Names that contain `key` but are not typical of a secret."""
 _MAX_LENGTH: Final = 200
 
 

@@ -1,4 +1,4 @@
-"""Values that this process has looked up by reference, and that messages replace with `***` or with the reference.
+"""Values that this process has looked up by reference. In messages, `***` or the reference replaces them.
 
 Belongs here: registering and replacing the values. Does not belong here: recognizing secrets by name (secret_names.py).
 """

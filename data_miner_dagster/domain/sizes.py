@@ -2,7 +2,7 @@
 
 
 def size_text(size_bytes: int) -> str:
-    """Return a size in the largest unit from B to TB that fits: at most three significant digits, or whole TB."""
+    """Return a size with at most three significant digits and a unit from B to TB, or in whole TB from 1,000 TB."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:  # from here on, three digits round up to a thousand

@@ -27,7 +27,7 @@ SETTLED_STATUSES = frozenset({VideoStatus.EXTRACTED, VideoStatus.FAILED, VideoSt
 STATUSES_WITHOUT_FILE = frozenset(
     {VideoStatus.PENDING, VideoStatus.DOWNLOADING, VideoStatus.FAILED, VideoStatus.UNAVAILABLE}
 )
-"""The statuses in which a video normally has no file. A FAILED video has one if its extraction failed."""
+"""The statuses in which a video normally has no file. A FAILED video has a file if its extraction failed."""
 
 
 class ProjectVideoStatus(StrEnum):
@@ -67,7 +67,7 @@ class ProjectStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageOnTheWay:
-    """A stage that works on a project: the state of a project that is waiting for it, and its output."""
+    """A stage that works on a project, with its output and the state of a project that is waiting for the stage."""
 
     waiting: ProjectStage  # the state of a project that is waiting for this stage
     asset: str  # the name of its output for Dagster and the user

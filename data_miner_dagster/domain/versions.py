@@ -15,34 +15,37 @@ DOWNLOADING_VERSION: Final = 1
 """Not part of any fingerprint, because downloaded files are kept."""
 
 EXTRACTION_VERSION: Final = 6
-"""Raise it when the same settings store different frames."""
+"""Raise this version when the same settings store different frames."""
 
 EMBEDDING_VERSION: Final = 1
 """Not part of any fingerprint, because the encoder's own fingerprint identifies its output."""
 
 SCORING_VERSION: Final = 1
-"""Raise it when the same embeddings yield different similarities."""
+"""Raise this version when the same embeddings yield different similarities."""
 
 FILTERING_VERSION: Final = 1
-"""Raise it when the same similarities yield different decisions."""
+"""Raise this version when the same similarities yield different decisions."""
 
 DEDUPLICATION_VERSION: Final = 4
-"""Raise it when the same vectors yield different groups or a different table."""
+"""Raise this version when the same vectors yield different groups or a different table."""
 
 DETECTION_VERSION: Final = 1
-"""Raise it when the same detector, frames and settings yield different boxes."""
+"""Raise this version when the same detector, frames and settings yield different boxes."""
 
 TRACKING_VERSION: Final = 3
-"""Raise it when the same boxes of a video yield different tracks. Part of fingerprints if objects are followed."""
+"""Raise this version when the same boxes of a video yield different tracks.
+
+Part of fingerprints if objects are followed.
+"""
 
 RELEASING_VERSION: Final = 4
-"""Raise it when the same tables yield different bytes."""
+"""Raise this version when the same tables yield different bytes."""
 
 TRAINING_VERSION: Final = 1
-"""Raise it when training on the same release with the same settings yields a different student."""
+"""Raise this version when training on the same release with the same settings yields a different student."""
 
 REPORT_VERSION: Final = 7
-"""Raise it when the page of the report changes. The reports of existing releases are then rewritten."""
+"""Raise this version when the page of the report changes. The reports of existing releases are then rewritten."""
 
 BUILD_VERSIONS: Final[Mapping[str, int]] = MappingProxyType(
     {

@@ -103,7 +103,7 @@ class ShardRange:
 BATCH_TAG: Final = ".dagster/data_miner_batch"
 """The tag with the batch number on a Dagster run. Its prefix keeps the UI from showing it."""
 BATCH_TAGS: Final = (BATCH_TAG, "data_miner/batch")
-"""The tag's names in this version and in earlier ones. Runs that were queued before an update have the earlier name."""
+"""The names of the batch tag in this and earlier versions. Runs queued by an earlier version have the old name."""
 
 
 def batch_in(tags: Mapping[str, str]) -> str | None:

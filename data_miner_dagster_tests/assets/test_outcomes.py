@@ -175,8 +175,8 @@ def test_materialize_project__our_errors_are_one_line(instance: dg.DagsterInstan
         (
             "full",
             "TransientError",
-            "no space is left on the disk of the root; free some space, after which `data-miner up` continues "
-            "automatically, and any other command must be run again",
+            "no space is left on the disk of the root; free some space, then run the command again (`data-miner up` "
+            "continues automatically)",
         ),
     ],
 )
