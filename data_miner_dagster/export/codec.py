@@ -56,7 +56,7 @@ class Expected:
     Attributes:
         header: the header of the release.
         tally: the counts of the folder's contents.
-        read_images: yields the images. Each call starts from the first.
+        read_images: yields the images. Each call starts from the first image.
         missing_parts: the names, as passed to `Destination.attempt`, of the files that were not written.
         release: the folder of the exported release, which contains its tracks, or an empty path if no
             verifier reads tracks.

@@ -56,7 +56,7 @@ def crop_name(image: ReleaseImage, number: int) -> str:
 
 
 class CropsWriter:
-    """Writes one JPEG or PNG per box, except unsure boxes, from the images of a release.
+    """Writes a crop of each box as a JPEG or PNG, from the images of a release. Unsure boxes have no crop.
 
     Args:
         folder: the folder to write to.

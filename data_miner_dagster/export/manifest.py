@@ -127,8 +127,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         why = f"it has no {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise DataMinerError(
-            f"{path} is damaged ({why[:120]}); restore the file from a backup or another copy of the release, or "
-            "move a release of the root elsewhere (if it was the current one, the next run builds a new version)"
+            f"{path} is damaged ({why[:120]}); restore the file from a backup or another copy of the release, or, "
+            "if the release is in the root, move it elsewhere (if it was the current release, the next run builds a "
+            "new version)"
         ) from error
     manifest: dict[str, Any] = content
     return manifest

@@ -309,7 +309,7 @@ def _images_and_boxes(folder: Path) -> Iterator[tuple[_Row, Sequence[_Row]]]:
 _CONTRADICTIONS: Final = (
     _OTHER_FOLDER := "images in the folder of another split",
     _OTHER_NUMBER := "images that do not have the stated number of boxes",
-    _OTHER_IMAGE := "boxes with another file or split than their image",
+    _OTHER_IMAGE := "boxes whose file or split differs from that of their image",
     _OUTSIDE := "boxes that are empty or lie outside their image",
     _OTHER_CLASS := "boxes whose class name and class index do not match",
 )
@@ -335,7 +335,7 @@ def _contradictions(image: _Row, boxes: Sequence[_Row], class_names: Sequence[st
 def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems with the table of videos, given the expected counts and the splits of the images.
 
-    Of the videos with wrong counts, only the first is named.
+    Only the first video with wrong counts is named.
     """
     tally = expected.tally
     videos = read_videos(folder)
@@ -352,7 +352,7 @@ def videos_problems(folder: Path, expected: Expected) -> Iterator[str]:
             yield f"data: videos.parquet states {_content(*found[key])} for {key}, expected {_content(*wanted[key])}"
     splits = {video.video_key: splits_in(video.split) for video in videos}
     if any(split not in splits.get(key, ()) for key, split in read_columns(images_table(folder), "video_key", "split")):
-        yield "data: videos.parquet has videos in another split than their images"
+        yield "data: videos.parquet has videos whose split differs from that of their images"
 
 
 def _content(num_images: int, num_boxes: int) -> str:

@@ -163,7 +163,7 @@ def tracks_problems(folder: Path, expected: Expected) -> Iterator[str]:
             yield f"{what} is out of order in tracked_frames.parquet"
         before = (frame.video_key, frame.tracked_frame)
         if len(frame.boxes) != row["num_boxes"] or len({box.track_id for box in frame.boxes}) != len(frame.boxes):
-            yield f"{what} does not have as many tracks as tracked_frames.parquet states, or has one twice"
+            yield f"{what} does not have as many tracks as tracked_frames.parquet states, or has a track twice"
         for box in frame.boxes:
             left, top, right, bottom = box.box_xyxy
             if not (0 <= left < right <= frame.width and 0 <= top < bottom <= frame.height):

@@ -21,7 +21,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER, ReleaseHeader, Rele
 
 
 def release_problems(folder: Path, header: ReleaseHeader, expected: ReleaseTally) -> list[str]:
-    """Return the problems with a release that was just written. Only a bug or a faulty disk can cause one.
+    """Return the problems with a release that was just written. Only a bug or a faulty disk can cause a problem.
 
     The images and the other formats are compared with the tables, so they are checked only if the tables have no
     problems.

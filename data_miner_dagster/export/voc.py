@@ -91,7 +91,7 @@ def voc_problems(folder: Path, expected: Expected) -> Iterator[str]:
                 wrong_lists.add(image.split)
             copy, annotation = folder / _IMAGES / file.name, folder / _ANNOTATIONS / f"{file.stem}.xml"
             if not copy.is_file() or not annotation.is_file():
-                yield f"there is no image or no annotation for {image.file_name}"
+                yield f"the image or annotation of {image.file_name} is missing"
                 continue
             if sha256_of_file(copy) != image.sha256:
                 yield f"{image.file_name}: its copy differs from the image"

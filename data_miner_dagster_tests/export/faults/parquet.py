@@ -22,7 +22,7 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "box of another image": (
         in_rows("data/boxes.parquet", lambda rows: rows[1].update(image_id=2)),
-        "data: boxes with another file or split than their image: 1",
+        "data: boxes whose file or split differs from that of their image: 1",
     ),
     "box of no image": (
         in_rows("data/boxes.parquet", lambda rows: rows[3].update(image_id=9)),
@@ -83,7 +83,7 @@ IN_RELEASES: dict[str, Fault] = {
     ),
     "wrong split of a video": (
         in_rows("data/videos.parquet", lambda rows: rows[0].update(split="val")),
-        "data: videos.parquet has videos in another split than their images",
+        "data: videos.parquet has videos whose split differs from that of their images",
     ),
     "truncated videos": (cut("data/videos.parquet"), r"videos: the files cannot be read \(DataMinerError"),
     "wrong box": (  # by itself it is as good as any

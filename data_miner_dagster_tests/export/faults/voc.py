@@ -2,7 +2,10 @@ from data_miner_dagster_tests.export.faults.planting import Fault, copied, cut, 
 
 LABELS = "Annotations/files-a_000000.xml"
 IN_EXPORTS: dict[str, Fault] = {
-    "missing image": (gone("JPEGImages/files-c_000001.jpg"), "no image or no annotation for train/files-c_000001.jpg"),
+    "missing image": (
+        gone("JPEGImages/files-c_000001.jpg"),
+        "the image or annotation of train/files-c_000001.jpg is missing",
+    ),
     "extra image": (copied("JPEGImages/files-c_000001.jpg", "JPEGImages/x.jpg"), "JPEGImages: 5 files, expected 4"),
     "another image": (
         exchanged("JPEGImages/files-a_000000.jpg", "JPEGImages/files-c_000001.jpg"),
@@ -12,7 +15,7 @@ IN_EXPORTS: dict[str, Fault] = {
         cut("JPEGImages/files-c_000001.jpg"),
         "train/files-c_000001.jpg: its copy differs from the image",
     ),
-    "missing labels": (gone(LABELS), "no image or no annotation for train/files-a_000000.jpg"),
+    "missing labels": (gone(LABELS), "the image or annotation of train/files-a_000000.jpg is missing"),
     "extra labels": (copied(LABELS, "Annotations/x.xml"), "Annotations: 5 files, expected 4"),
     "labels of another image": (
         exchanged(LABELS, "Annotations/files-c_000001.xml"),
