@@ -1,9 +1,9 @@
 """Copy Dagster's own storage (runs, events, partitions, ticks) from SQLite to PostgreSQL, for `data-miner migrate-to`.
 
-On SQLite each run has its own file of events, numbered from 1. An index repeats the events of assets, checks and
-statuses with its own numbers, which other tables refer to. PostgreSQL has one table of all events. There, an index
-event's number is a multiple of its SQLite number, so the order of all materializations is preserved and references are
-multiplied in the same way. The other events of a run are numbered between these, in the order of the run's file.
+On SQLite, each run has its own file, in which events are numbered from 1. An index repeats the events of assets, checks
+and statuses with its own numbers, which other tables refer to. PostgreSQL has one table of all events. In this table,
+the number of an index event is a multiple of its number in the index, so materializations keep their order. References
+are multiplied by the same factor. The other events of a run get the numbers in between, in the order of the run's file.
 
 Belongs here: copying rows. Does not belong here: deciding when to copy, and switching to the copy (cli/moving.py).
 """
@@ -35,7 +35,7 @@ from data_miner_dagster.storage.dagster_home import dagster_history_files
 
 _EVENTS: Final = "event_logs"
 _OF_TARGET: Final = frozenset({"secondary_indexes"})
-"""Tables that record the data migrations of a database. A newly created database has had all these migrations."""
+"""Tables that record the data migrations of a database. A newly created database needs none of these migrations."""
 _ALSO_NEW: Final = frozenset({"secondary_indexes", "instance_info"})
 """Tables that already contain rows in a newly created database."""
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -66,7 +66,10 @@ class DagsterFiles:
         return counts
 
     def tables(self) -> list[tuple[Connection, list[Table]]]:
-        """Return a (connection to the file, its tables) pair for each file. A table comes after those it refers to."""
+        """Return a (connection to the file, its tables) pair for each file.
+
+        A table comes after the tables that it refers to.
+        """
         from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
         from dagster._core.storage.runs.schema import RunStorageSqlMetadata
         from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata

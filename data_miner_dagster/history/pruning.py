@@ -234,7 +234,7 @@ def _active_backfills(instance: dg.DagsterInstance) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Ticks:
-    """The ticks of a sensor or schedule that have one of `statuses` and precede `before`, in seconds since 1970."""
+    """The ticks of a sensor or schedule that have one of `statuses` and precede `before` (seconds since 1970)."""
 
     state: InstigatorState
     statuses: list[TickStatus]

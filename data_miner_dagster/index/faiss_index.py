@@ -17,13 +17,16 @@ Neighbours = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Float32Array]
 _TRAINING_SEED = 20260101
 _PAIRS_AT_ONCE = 4096
 _HALF_PRECISION_ERROR = 2.0**-11
-"""Maximum error of a product with a unit vector stored in float16: the relative rounding error of its components."""
+"""The maximum error of a product with a unit vector in float16: the relative rounding error of its components."""
 _TRAINING_POINTS_PER_CLUSTER = 39
-"""Training vectors per cluster below which FAISS warns. Source: faiss/Clustering.h, `min_points_per_centroid`."""
+"""The number of training vectors per cluster below which FAISS warns.
+
+Source: faiss/Clustering.h, `min_points_per_centroid`.
+"""
 
 _HASH_BITS = 64
 _MOST_BANDED_BITS = 7
-"""Largest distance that is searched by bands. Beyond it, bands are so short that comparing every pair is faster."""
+"""The largest distance that is searched by bands. Beyond it, bands are so short that comparing every pair is faster."""
 _LONGEST_BAND = 32
 
 
