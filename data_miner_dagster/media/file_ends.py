@@ -1,8 +1,8 @@
 """Check whether a file is as long as its own structure says.
 
 This is the cheapest and most reliable test for truncation. Only sizes are checked, not durations, because a header's
-duration may be too long even if nothing is missing. Only the outermost structure is read, a few bytes per box. Nothing
-else is taken from it, except the duration in an ASF header.
+duration may be too long even if nothing is missing. Only the outermost structure is read, a few bytes per box, and
+the duration in an ASF header.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 _MOST_BOXES: Final = 1_000_000
 _RIFF_UNFINISHED: Final = frozenset({0, 0xFFFFFFFF})
-"""Placeholders for the size that are written before a recording, and may never be replaced."""
+"""Sizes that a recorder writes as placeholders at the start, and may never replace."""
 _EBML_SEGMENT: Final = b"\x18\x53\x80\x67"
 _ASF_HEADER: Final = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
@@ -72,7 +72,7 @@ def _of_iso_media(file: BinaryIO, size: int) -> FileEnd:
 
 
 def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
-    """Yield the kind and end offset of each box up to the first invalid one. The last may end beyond the file."""
+    """Yield the kind and end offset of each box up to the first invalid one. The last box may end after the file."""
     start = 0
     for _ in range(_MOST_BOXES):
         file.seek(start)
@@ -93,7 +93,7 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int]]:
 
 
 def _of_matroska(file: BinaryIO, size: int) -> FileEnd:
-    """Return the completeness of Matroska. The segment contains everything. Its size is all ones during a recording.
+    """Return the completeness of Matroska. The segment contains everything. During a recording, its size is all ones.
 
     Source: RFC 8794, 6.
     """

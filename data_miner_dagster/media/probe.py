@@ -37,7 +37,7 @@ _COUNTS_FROM_ZERO: Final = frozenset({"matroska", "webm", "asf"})
 _MAY_BE_CUT: Final = (VideoErrorKind.NOT_A_VIDEO, VideoErrorKind.NO_VIDEO_STREAM, VideoErrorKind.UNDECODABLE)
 _MAX_DECODE_PACKETS: Final = 400
 _MIN_CONTRAST: Final = 4.0
-"""The least standard deviation of luma for a fingerprint. Flatter pictures look the same in all videos."""
+"""The minimum standard deviation of luma for a fingerprint. Flatter pictures look the same in all videos."""
 
 
 _REPLACE: Final = "replace the file, or remove it from the project's sources"

@@ -16,9 +16,11 @@ MEASURED_LINES: Final = 360
 pictures of different sizes comparable.
 """
 _HASHED_LINES: Final = (MEASURED_LINES // 2, MEASURED_LINES // 4)
-"""A picture is halved to these numbers of lines before it is hashed. Halving is fast, and exact resampling from 90
-instead of 180 lines takes a third of the time. For 40 pictures, the hashes from 90 and from 180 lines were equally
-close to the hash of the full picture."""
+"""The numbers of lines to which a picture is halved, one after another, before it is hashed.
+
+Halving is fast, and exact resampling from 90 lines takes a third of the time that it takes from 180. For 40 pictures,
+the hashes from 90 and from 180 lines were equally close to the hash of the full picture.
+"""
 _HASH_SIDE: Final = 8
 _HASH_PICTURE_SIDE: Final = 32
 _BAR_BRIGHTNESS: Final = 20.0
@@ -74,7 +76,10 @@ def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt
 
 
 def is_letterboxed(luma: npt.NDArray[np.uint8]) -> bool:
-    """Return whether a picture has black bars of nearly equal size along two opposite edges. A dark one has none."""
+    """Return whether a picture has black bars of nearly equal size along two opposite edges.
+
+    A picture that is dark all over has no bars.
+    """
     for axis in (1, 0):
         is_dark = luma.max(axis=axis) < _BAR_BRIGHTNESS + 16
         if is_dark.all():

@@ -22,7 +22,7 @@ def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> P
             file is stored.
 
     Raises:
-        OSError: the model cache cannot be written.
+        OSError: the model cache cannot be written to.
     """
     stem, _, suffix = name.rpartition(".")
     path = model_cache_folder() / "derived" / f"{stem}-{fingerprint}.{suffix}"

@@ -30,8 +30,8 @@ class HubDetector(ABC):
     nms_iou: ClassVar[float | None]
     """If two boxes of a class have a higher IoU, the less confident is removed. If this is None, no box is removed."""
     batches_any_size: bool
-    """False if the images of a forward pass are padded to the largest. If so, only images of equal size share a pass,
-    so that an image's boxes never depend on its neighbours. All frames of a video have the same size."""
+    """False if the images of a forward pass are padded to the largest. In that case, only images of equal size share a
+    pass, so that an image's boxes never depend on its neighbours. All frames of a video have the same size."""
 
     def __init__(self, network: Any, image_processor: Any, *, name: str, fingerprint: str, device: str) -> None:
         self.name = name

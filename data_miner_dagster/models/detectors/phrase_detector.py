@@ -67,7 +67,7 @@ class Candidates:
 
     @classmethod
     def joined(cls, parts: "Sequence[Candidates]") -> "Candidates":
-        """Join the candidates of several passes. There must be at least one, and either all or none must have masks."""
+        """Join the candidates of one or more passes. Either all of `parts` or none must have masks."""
         return cls(
             np.concatenate([part.boxes_xyxy for part in parts]),
             np.concatenate([part.confidences for part in parts]),
