@@ -23,10 +23,10 @@ def duplicates_are_covered(context: dg.AssetCheckExecutionContext, platform: Pla
         description=found.description,
         metadata={
             "representatives": found.report.num_representatives,
-            "representatives compared with all": found.report.num_representatives_checked,
+            "representatives compared with all others": found.report.num_representatives_checked,
             "duplicates": found.report.num_duplicates,
             "too close to another representative": found.report.num_too_close,
-            "without a representative within reach": found.report.num_unsupported,
+            "duplicates without a representative within reach": found.report.num_unsupported,
             "recall": found.report.recall,
         },
     )

@@ -37,7 +37,7 @@ _FRESH_SECONDS: Final = 3.0
 _ROOM_PATIENCE: Final = 60.0
 """How many seconds downloads wait for space under the quota if none is freed."""
 _SOON_SECONDS: Final = 1.0
-"""How many seconds `data-miner run` waits before it takes an incomplete batch. A person is waiting for the result."""
+"""How many seconds `data-miner run` waits before it takes an incomplete batch. A person is waiting for the run."""
 _MOST_DOWNLOADS: Final = 200
 """The maximum number of downloads in a batch of `data-miner run`.
 

@@ -24,10 +24,10 @@ from data_miner_dagster.resources.platform import PlatformResource
 def filtered_frames(
     context: dg.AssetExecutionContext, config: ForceConfig, platform: PlatformResource
 ) -> dg.MaterializeResult[None]:
-    """The similarities to the prompts and the decision for every frame of every member video, with a reason if dropped.
+    """Every frame of every member video, with its similarities to the prompts and the decision to keep or drop it.
 
-    The similarities are computed as a matrix product of stored embeddings, so no image is opened and no image model
-    runs.
+    Each decision to drop a frame has a reason. The similarities are computed as a matrix product of stored embeddings,
+    so no image is opened and no image model runs.
     """
     from data_miner_dagster.operations.filtering.filter_project import filter_project
 

@@ -121,7 +121,7 @@ def filtering_metadata(platform: Platform, project: str) -> Metadata:
 
 
 def deduplication_metadata(platform: Platform, project: str) -> Metadata:
-    """Return a contact sheet of the largest duplicate groups, a command and link for reviewing them, and re-uploads."""
+    """Return a contact sheet of the largest duplicate groups, a review command and link, and a list of re-uploads."""
     from data_miner_dagster.operations.reporting.previews import deduplication_preview
 
     then = "`data-miner review {project}` lets you restore frames that are not duplicates"
