@@ -28,7 +28,7 @@ from data_miner_dagster.domain.work import AT_ONCE, VIDEO_STAGES, Failure, Failu
 _MOST_ROWS: Final = 20
 """Maximum number of rows per item and stage. The back-off reaches its cap long before that."""
 _PATIENCE: Final = 3
-"""An item that has failed this often waits for another version if the last failure is a fault of this program."""
+"""An item that has failed this many times waits for another version if the last failure is a fault of this program."""
 _CLEAR: Final = tuple(
     delete(table).where(table.c.stage == bindparam("of_stage"), table.c.item == bindparam("of_item"))
     for table in (cast("Table", AttemptRow.__table__), cast("Table", SuspectRow.__table__))
@@ -190,9 +190,9 @@ class FailureCount:
 
 
 def count_failures(database: Database, project: str | None = None) -> list[FailureCount]:
-    """Count the last failures of all items, or of a project and its members, sorted by stage, scope and kind.
+    """Count the last failures of all items, or of a project and its members.
 
-    Rejected members of the project are not counted.
+    The counts are sorted by stage, scope and kind. Rejected members of the project are not counted.
     """
     last = select(func.max(AttemptRow.id)).group_by(AttemptRow.stage, AttemptRow.item)
     if project is not None:

@@ -32,7 +32,7 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FailedVideos:
-    """The number of videos that a backfill leaves out because they have failed at the same stage."""
+    """The number of videos that a backfill leaves out because they have failed at `stage`."""
 
     stage: WorkStage  # the stage at which they failed: the backfill's own, or an earlier one
     num_videos: int

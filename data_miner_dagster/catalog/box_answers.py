@@ -1,8 +1,8 @@
 """Verifiers' answers, stored so that each question (stages/verification/) is asked and paid for only once.
 
 There is one row per question. Rows are added as answers arrive, never change, and are deleted only with all traces of
-their video. They belong to no project: the next project with the same question reuses the answer. `project_name` only
-records which project asked, for its budget.
+their video. They do not belong to a project: the next project with the same question reuses the answer. `project_name`
+only records which project asked, for its budget.
 """
 
 from collections.abc import Collection, Sequence
@@ -51,7 +51,10 @@ def find_answers(database: Database, question_keys: Collection[str]) -> dict[str
 
 
 def tokens_of_answers(database: Database, question_keys: Collection[str]) -> tuple[int, int]:
-    """Return the total (input tokens, output tokens) of the stored answers to questions. Unknown counts count as 0."""
+    """Return the total numbers of input and output tokens of the stored answers to questions.
+
+    Unknown numbers count as 0.
+    """
     sums = (func.sum(BoxAnswerRow.input_tokens), func.sum(BoxAnswerRow.output_tokens))
     found = [0, 0]
     with database.reading() as session:

@@ -32,7 +32,7 @@ POLL_SECONDS: Final = 0.5
 """The pause between two checks of a claim that another worker holds grows to this many seconds, varied by 25 %."""
 _TOKENS_A_STATEMENT: Final = 500
 _CLAIMS: Final = cast("Table", ClaimRow.__table__)
-"""The table of claims for Core statements, which take half the time of ORM statements. Every video takes a claim."""
+"""The table of claims for Core statements, which take half the time of ORM statements. Each video needs a claim."""
 _TAKE: Final = insert(_CLAIMS)
 _RELEASE: Final = delete(_CLAIMS).where(
     _CLAIMS.c.resource == bindparam("resource"), _CLAIMS.c.token == bindparam("token")
@@ -62,7 +62,7 @@ class Claim:
     """Whether the claim was taken from a holder that did not renew it in time but may still be running."""
     is_lost: bool = False
     renewed_at: float = field(default_factory=held_clock)
-    """The time of `held_clock` at which the last successful renewal began."""
+    """The time on `held_clock` at which the last successful renewal began."""
 
     @property
     def shown(self) -> str:

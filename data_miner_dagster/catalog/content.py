@@ -1,4 +1,4 @@
-"""Find videos that may be identical to others. Does not belong here: deciding whether they are (stages/)."""
+"""Find videos that may be identical to others. Does not belong here: deciding which ones are identical (stages/)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -190,7 +190,7 @@ def create_dagster_schema(catalog_url: str) -> None:
 
 
 def without_password(url: str) -> tuple[str, bool]:
-    """Return a (URL without its password, whether it contained one) pair."""
+    """Return a URL without its password, and whether it contained a password."""
     parsed = make_url(url)
     has_any = bool(parsed.password or parsed.query.get("password"))
     public = URL.create(

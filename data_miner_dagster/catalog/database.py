@@ -263,8 +263,8 @@ class Database:
             reason = str(error.orig).splitlines()[0]
             url = self.engine.url.render_as_string(hide_password=True)
             raise TransientError(
-                f"the catalog {url} cannot be opened ({reason}); check that the server is running, and the host, port, "
-                "database, user and password in the URL"
+                f"the catalog {url} cannot be opened ({reason}); check that the server is running, and that the "
+                "host, port, database, user and password in the URL are correct"
             ) from None
 
     def reclaim_space(self) -> bool:

@@ -156,7 +156,7 @@ def _states_of(status: VideoStatus, was_there: bool, is_embedded: bool) -> dict[
 
 
 def since_waiting_for_room(session: Session) -> tuple[int, datetime | None]:
-    """Return a (number of downloads waiting for disk space, earliest time at which any was last postponed) pair.
+    """Return the number of downloads waiting for disk space, and the earliest time at which any was last postponed.
 
     The time is None if no download is waiting.
     """

@@ -26,7 +26,7 @@ from data_miner_dagster.domain.work import WorkStage
 CANCELLED: Final = "its run was cancelled"
 """The reason given for holds on the work of a cancelled run."""
 PAUSED: Final = "paused"
-"""The reason given for batches whose run ends as cancelled because a person paused some of their work."""
+"""The reason given for batches whose runs are cancelled because a person paused some of the work."""
 _MOST_LINES: Final = 10
 _MOST_KEYS: Final = 5
 
@@ -212,7 +212,10 @@ def work_within(database: Database, scope: WorkScope) -> WorkWithin:
 
 
 def mark_paused(database: Database, batch_ids: Collection[int]) -> None:
-    """Mark open batches whose runs `pause` is cancelling, so that their work is requested again unless it is held."""
+    """Mark open batches as paused, because `pause` is cancelling their runs.
+
+    The work of these batches is requested again unless it is held.
+    """
     with database.transaction() as session:
         is_open = WorkBatchRow.id.in_(sorted(batch_ids)), WorkBatchRow.ended_at.is_(None)
         session.execute(update(WorkBatchRow).where(*is_open).values(reason=PAUSED))

@@ -31,7 +31,7 @@ from data_miner_dagster.domain.errors import DataMinerError, RunEndedError
 _LEASES: Final = cast("Table", RunLeaseRow.__table__)
 _LEASE: Final = timedelta(seconds=LEASE_SECONDS)
 _LONGEST_SECONDS: Final = 1e9
-"""Longer estimates of a run's remaining time, in seconds, are capped, since a datetime cannot represent all of them."""
+"""The cap on estimates of a run's remaining time, in seconds. A datetime cannot represent arbitrarily late times."""
 _NOBODY: Final = ""
 """The host of a provisional lease."""
 
@@ -62,13 +62,13 @@ class RunLease:
     run_id: str
     is_lost: bool = False
     renewed_at: float = field(default_factory=held_clock)
-    """The time of `held_clock` at which the last successful renewal began."""
+    """The time on `held_clock` at which the last successful renewal began."""
     num_done: int = 0
     """The number of items that the run has processed."""
     num_total: int | None = None
     """The number of items that the run is to process, or None if not known yet."""
     ends_at: float | None = None
-    """The time of `held_clock` at which `num_total` is expected to be reached, or None if not known yet."""
+    """The time on `held_clock` at which `num_total` is expected to be reached, or None if not known yet."""
 
     @property
     def shown(self) -> str:

@@ -136,7 +136,10 @@ def _videos_of(project: str) -> Select[str]:
 
 
 def count_sharing(session: Session, project: str) -> tuple[int, int]:
-    """Return a (number of the project's wanted videos that other projects also want, number of those projects) pair."""
+    """Return the number of a project's videos that other projects also want, and the number of those projects.
+
+    Rejected videos do not count.
+    """
     other = aliased(ProjectVideoRow)
     query = (
         select(func.count(ProjectVideoRow.video_key.distinct()), func.count(other.project_name.distinct()))

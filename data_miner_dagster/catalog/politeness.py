@@ -169,7 +169,7 @@ def close_gate(database: Database, site: str, until: datetime, reason: str) -> N
 
 
 def num_trips(database: Database, site: str) -> int:
-    """Return how often a site's breaker has opened since the last successful download."""
+    """Return how many times a site's breaker has opened since the last successful download."""
     with database.reading() as session:
         row = session.get(SiteGateRow, site)
         return row.num_trips if row is not None else 0

@@ -19,7 +19,10 @@ class PictureScore:
 
 
 def read_scores(database: Database, project: str, fingerprint: str) -> dict[str, PictureScore]:
-    """Return, by video key, a project's stored similarities whose inputs (such as the prompts) had this fingerprint."""
+    """Return a project's stored similarities whose inputs had this fingerprint, by video key.
+
+    The inputs include the prompts.
+    """
     query = select(PrescreeningRow).where(
         PrescreeningRow.project_name == project, PrescreeningRow.fingerprint == fingerprint
     )

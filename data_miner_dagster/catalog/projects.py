@@ -35,7 +35,7 @@ from data_miner_dagster.domain.statuses import (
 )
 
 _LOOKS_AGAIN: Final = "looks again"
-"""Stored in place of a project's input fingerprint, to rebuild the project although its inputs have not changed."""
+"""Stored in place of a project's input fingerprint, to rebuild the project even if its inputs have not changed."""
 _IS_COMPLETE: Final = ProjectRow.stage == ProjectStage.COMPLETE
 
 

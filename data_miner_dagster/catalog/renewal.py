@@ -64,7 +64,7 @@ class Held(Protocol):
     """A held claim or lease. `is_lost` becomes True when it has been taken over or removed."""
 
     is_lost: bool
-    renewed_at: float  # the time of `held_clock` at which the last successful renewal began
+    renewed_at: float  # the time on `held_clock` at which the last successful renewal began
 
     @property
     def shown(self) -> str:

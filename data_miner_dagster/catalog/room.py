@@ -126,7 +126,7 @@ class StoredVideo:
 
 
 def _may_lose_source() -> ColumnElement[bool]:
-    """Return the SQL condition that a file may be removed, since its video has frames, has failed or is unwanted.
+    """Return the SQL condition that a video's file may be removed: the video has frames, has failed or is unwanted.
 
     If the file is needed later, it is downloaded again.
     """

@@ -147,7 +147,7 @@ class VideoRow(Base):
 
 
 class ProjectVideoRow(Base):
-    """One video in one project, with its provenance and its status there."""
+    """One video in one project, with its provenance and status in that project."""
 
     __tablename__ = "project_videos"
     __table_args__ = (
