@@ -12,10 +12,10 @@ def value_for_encoder(
     """Return the value for an encoder, or None if no value is given.
 
     Args:
-        field: name of the field in the project file.
+        field: the name of the field in the project file.
         given: one number, or one number per encoder.
-        encoder_name: registry name of the encoder in use.
-        remedy: text to append to the error message, such as how to improve the value afterwards.
+        encoder_name: the registry name of the encoder in use.
+        remedy: the text to append to the error message, such as how to improve the value afterwards.
 
     Raises:
         ConfigError: values are given per encoder, but none for this encoder.
@@ -42,9 +42,9 @@ def check_same_scale(
     """Reject thresholds that were set for another encoder.
 
     Args:
-        section: name of the section of the project file.
+        section: the name of the section of the project file.
         unnamed: the numbers that the section sets without naming an encoder, by field.
-        encoder_name: registry name of the encoder in use.
+        encoder_name: the registry name of the encoder in use.
         earlier_encoder_name: the encoder that was used for the project's last decisions.
         earlier_unnamed: the numbers that the section set without naming an encoder for the project's last decisions, by
             field.

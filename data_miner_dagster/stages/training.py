@@ -62,7 +62,7 @@ def find_disagreement(
     Args:
         labels: the boxes of the release.
         student: the student's boxes, of any confidence.
-        class_names: class names by index.
+        class_names: the class names by index.
         threshold: the minimum confidence of the student's boxes that count.
     """
     alone, is_met, sure = _matched(labels, student, threshold)

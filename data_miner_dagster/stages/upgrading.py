@@ -58,7 +58,7 @@ def describe_upgrade(
 def describe_earlier_frames(num_videos_by_version: Mapping[int, int], current: int) -> str | None:
     """Return a line about videos with frames from earlier extraction versions, or None if there are no such videos.
 
-    `num_videos_by_version` counts them by the version that extracted their frames, and `current` is this version.
+    `num_videos_by_version` counts these videos by extraction version, and `current` is the version now in use.
     """
     if not num_videos_by_version:
         return None

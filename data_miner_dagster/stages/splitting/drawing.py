@@ -51,13 +51,13 @@ def draw_splits(
 ) -> dict[str, str]:
     """Return the split of every video.
 
-    A video with a decided split keeps it, and the rest of its group joins it, or joins training if the video is cut. If
-    a new link has joined videos of different splits, the rest goes to the first of these splits in the order of
-    `shares`, and `divided_groups` reports the group. The other groups are drawn so that the totals of all images, and
-    of images and boxes of each class, come close to the wanted shares. Decided videos count towards these totals.
-    Minimum requirements take precedence: training gets a group, `val` gets one if there are two, every split gets one
-    if there are as many groups as splits, and a class in at least `GROUPS_FOR_EVERY_SPLIT` groups is put into every
-    split.
+    A video with a decided split keeps it. The rest of its group joins that split, or training if the video is cut into
+    several splits. If a new link has joined videos of different splits, the rest goes to the first of these splits in
+    the order of `shares`, and `divided_groups` reports the group. The other groups are drawn so that the totals of all
+    images, and of images and boxes of each class, come close to the wanted shares. Decided videos count towards these
+    totals. Minimum requirements take precedence: training gets a group, `val` gets one if there are two, every split
+    gets one if there are as many groups as splits, and a class in at least `GROUPS_FOR_EVERY_SPLIT` groups is put into
+    every split.
 
     Args:
         groups: groups from `group_videos`.

@@ -51,9 +51,9 @@ def divided_groups(groups: Sequence[tuple[str, ...]], splits: Mapping[str, str])
 def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) -> dict[str, str]:
     """Return one split per video, merged from releases (oldest first) that may contradict each other.
 
-    The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had,
-    in preference to any cut in time. The training split is first in `order`, so for these videos, training takes
-    precedence over testing.
+    The newest release decides for its own videos. Any other video gets the earliest split in `order` that it ever had.
+    A single split takes precedence over a cut of the video into several. The training split is first in `order`, so for
+    these videos, training takes precedence over testing.
     """
     rank = {split: position for position, split in enumerate(order)}
     merged: dict[str, str] = {}
@@ -66,8 +66,8 @@ def merge_splits(releases: Sequence[Mapping[str, str]], order: Sequence[str]) ->
 def position_of(group: tuple[str, ...]) -> int:
     """Return a pseudo-random number for a group, which orders groups that are otherwise equal.
 
-    It is derived from one member, the speaker, and changes only if the speaker does. It does not depend on the
-    alphabetical order of the videos, so names do not favour a split.
+    The number is derived from one video of the group, the speaker, and changes only if another video becomes the
+    speaker. It does not depend on the alphabetical order of the videos, so names do not favour a split.
     """
     # The speaker and the position use different hashes. With one hash, the minimum over several keys would tend to be
     # low.

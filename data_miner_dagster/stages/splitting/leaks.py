@@ -1,6 +1,6 @@
 """Find images of different splits that look alike, by comparing all pairs.
 
-Videos are grouped by near-duplicates that were found with one encoder and an index. Here every pair is compared with
+Videos are grouped by near-duplicates that were found with one encoder and an index. Here every pair is compared using
 other representations: perceptual hashes, and vectors of another encoder, if there are any. Does not belong here:
 reading these hashes and vectors.
 """
@@ -47,7 +47,7 @@ class ComparedImages:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two images of different splits that look alike, by row."""
+    """Two images of different splits that look alike, each identified by its row."""
 
     one: int
     other: int

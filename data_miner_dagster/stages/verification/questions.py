@@ -1,4 +1,4 @@
-"""Decide the question about a box: the part of the frame, the words, and the key of the question.
+"""Build the question about a box: the part of the frame to show, the words, and the key of the question.
 
 A question is identified by its picture, its words and the verifier, so the same question is never asked twice. The
 picture is identified by the frame's checksum and integer pixels rather than by the bytes of a crop, which differ
@@ -49,7 +49,7 @@ def is_asked(confidence: float, config: VerifierConfig) -> bool:
 
 
 def prompt_of(wanted: ClassPrompts, config: VerifierConfig) -> str:
-    """Return the complete text that accompanies the picture of a box of a class."""
+    """Return the complete text that accompanies the picture of a box of the class `wanted`."""
     phrases = _any_of(wanted.prompts or (wanted.class_name,))
     question = config.question.format(class_name=wanted.class_name, phrases=phrases)
     return f"The picture shows a detected object and a little around it.\n{question}\n{_FORM}"
