@@ -273,7 +273,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def sweep_partials(folder: Path, name: str | None = None, *, keep: Path | None = None) -> int:
-    """Remove unfinished files and folders of killed writers directly inside `folder`, and return their number.
+    """Remove the unfinished files and folders that killed writers left directly inside `folder`.
 
     Call this only under a claim on the folder, or on `name` in it. Everything unfinished then belongs to claims that
     have ended, whose holders are dead or must no longer publish.
@@ -282,6 +282,9 @@ def sweep_partials(folder: Path, name: str | None = None, *, keep: Path | None =
         folder: the folder, which need not exist.
         name: the final name whose unfinished versions are removed, or None for all unfinished files and folders.
         keep: an unfinished file or folder that must not be removed because the caller will continue with it, or None.
+
+    Returns:
+        The number of removed files and folders.
     """
     if not folder.is_dir():
         return 0

@@ -75,7 +75,7 @@ class FolderStore:
             if sha256_of_file(partial) != digest.hexdigest():
                 raise ObjectError(
                     f"{self._path(name)} differs from its source, {path}; run the command again, and check the disk if "
-                    "this repeats"
+                    "this happens again"
                 )
             return digest.hexdigest()
 

@@ -266,7 +266,7 @@ class StorageLayout(PublishedLayout):
         return self.project_folder(project) / "file_hashes.json"
 
     def similarities_table(self, project: str) -> Path:
-        """Return the path of the table with the similarity of each frame of the project's videos to each prompt."""
+        """Return the path of the table of similarities between a project's frames and its prompts."""
         return self.project_folder(project) / "similarities.parquet"
 
     def calibration_folder(self, project: str) -> Path:

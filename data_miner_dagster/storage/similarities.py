@@ -27,7 +27,7 @@ from data_miner_dagster.storage.damage import reading
 from data_miner_dagster.storage.tables import open_table, read_metadata, table_writer
 
 ROW_GROUP_FRAMES: Final = 65_536
-"""A row group is closed once it has this many frames, which it exceeds by less than the frames of one video."""
+"""A row group is closed once it has at least this many frames. A video is never split between row groups."""
 FRAME_COLUMNS: Final = ("frame_id", "video_key", "frame_index", "pts_seconds", "quality_flag")
 
 _HEADER_KEY: Final = "data_miner.similarities"
