@@ -44,7 +44,7 @@ def known_hosts(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Serve Dagster's web server behind the guard until it is stopped."""
+    """Run Dagster's web server behind the guard until it is stopped."""
     hosts = known_hosts(sys.argv[1:])
     config = load_platform_config()
     layout, review = StorageLayout(resolve_root(None, config)), review_address(config.web)

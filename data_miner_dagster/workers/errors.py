@@ -71,9 +71,10 @@ def place_of(error: BaseException) -> str:
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
-    """Return an error as a JSON-compatible dict for `error_from_json`, which restores it or a fault that describes it.
+    """Return an error as a JSON-compatible dict for `error_from_json`.
 
-    For CallerError and MemoryError, the dict only names the cause, and the caller raises another error.
+    That function restores the error, or a fault that describes it. For CallerError and MemoryError, the dict only names
+    the cause, and the caller raises another error.
     """
     if isinstance(error, CallerError):
         return {"is_of_caller": True}

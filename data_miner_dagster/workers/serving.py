@@ -175,6 +175,6 @@ def tell_spent() -> None:
 
 
 def num_notices() -> int:
-    """Return how often `WorkerPool.notify` has been called in the pool's process. No message is sent."""
+    """Return how many times `WorkerPool.notify` has been called in the pool's process. No message is sent."""
     number: int = struct.unpack_from("=Q", _the[0].notices)[0]
     return number

@@ -131,7 +131,9 @@ class Pages:
         return _page(request, "video.html.j2", video_key=key, addresses=addresses)
 
     def overview(self, request: Request) -> Response:
-        """Show a project's queues and classes, and up to `MOST_VIDEOS_LISTED` videos that match a search, if any.
+        """Show a project's queues and classes, and at most `MOST_VIDEOS_LISTED` of its videos.
+
+        A search in the query string restricts the list to matching videos.
 
         Raises:
             ConfigError: the project does not exist.

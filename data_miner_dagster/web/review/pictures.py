@@ -1,7 +1,7 @@
 """The pictures of the review pages: frames by video key and index, at full or small size.
 
 At full size, frames that extraction encoded as JPEG are sent as stored, after comparing their bytes with the checksum
-in the table of frames. All other pictures are encoded as JPEG again. Untrusted pictures
+in the table of frames. All other pictures are encoded as JPEG. Untrusted pictures
 (operations/foreign/stored_pictures.py) are decoded by workers, and are never sent unchanged. No path is built from the
 text of an address: storage/layout.py checks the key, and the table provides the file name.
 """
