@@ -4,6 +4,9 @@ Source: https://motchallenge.net/instructions, and for `labels.txt`
 https://docs.cvat.ai/docs/dataset_management/formats/format-mot. Corners are in pixels counted from 0. The identity of
 a box that a person drew is unknown, and a box that the detector is unsure of may show no object. Both kinds of boxes
 have confidence 0 in the files, so evaluation ignores them.
+
+`seqinfo.ini` states one extension for all pictures of a sequence. If a folder has pictures in several formats, its
+sequence has PNGs instead, which lose nothing.
 """
 
 import configparser
@@ -11,15 +14,22 @@ import contextlib
 import csv
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.keys import has_foreign_pictures
 from data_miner_dagster.domain.phrases import counted
+from data_miner_dagster.domain.records import PictureFile
 from data_miner_dagster.export.codec import Codec, Destination, Expected
 from data_miner_dagster.export.comparing import PIXEL_TOLERANCE, corners_of, file_number_problems
+from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.export.records import ReleaseHeader, ReleaseImage
 from data_miner_dagster.export.round_trips import check_labels
+from data_miner_dagster.export.rows import read_columns
 from data_miner_dagster.export.sequences import (
     ExpectedSequence,
     FollowedObject,
@@ -32,6 +42,7 @@ from data_miner_dagster.export.tracks import TrackedFrame
 
 SEQUENCES_FILE: Final = "sequences.txt"
 _PICTURES: Final = "img1"
+_IN_SEVERAL_FORMATS: Final = "png"
 _FRAME_COLUMNS: Final = ("frame", "pts_seconds", "frame_id")
 
 
@@ -40,6 +51,7 @@ class MotWriter(SequencesWriter):
 
     Raises:
         ConfigError: the release has no tracks, or a class name has control characters.
+        DataMinerError: the release's table of images or of tracks is damaged.
     """
 
     def __init__(self, to: Destination) -> None:
@@ -48,19 +60,22 @@ class MotWriter(SequencesWriter):
         for split in to.header.splits:
             (to.folder / split).mkdir()
             (to.folder / split / SEQUENCES_FILE).write_text("name\n", encoding="utf-8")
+        extensions = _extensions(to.release)
 
         def open_sequence(split: str, video_key: str) -> _MotSequence:
             with (to.folder / split / SEQUENCES_FILE).open("a", encoding="utf-8") as names:
                 names.write(f"{video_key}\n")
-            return _MotSequence(to.folder / split / video_key, to)
+            return _MotSequence(to.folder / split / video_key, to, extensions.get((split, video_key), "jpg"))
 
         super().__init__(to.release, open_sequence)
 
 
 class _MotSequence:
-    def __init__(self, folder: Path, to: Destination) -> None:
+    def __init__(self, folder: Path, to: Destination, extension: str) -> None:
         self._folder = folder
         self._release = to.release
+        self._reader = to.pictures
+        self._extension = extension
         (folder / "gt").mkdir(parents=True)
         (folder / _PICTURES).mkdir()
         (folder / "gt" / "labels.txt").write_text(_labels(to.header), encoding="utf-8")
@@ -83,7 +98,13 @@ class _MotSequence:
         return self._num_frames
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        shutil.copyfile(self._release / image.path_in_release, _picture(self._folder, number))
+        path = self._release / image.path_in_release
+        target = _picture(self._folder, number, self._extension)
+        if image.extension == self._extension:
+            shutil.copyfile(path, target)
+        else:
+            picture = self._reader.see(PictureFile(path, has_foreign_pictures(image.video_key)))
+            Image.fromarray(picture.rgb).save(target, "PNG")
 
     def close(self) -> None:
         with contextlib.closing(self._lines), contextlib.closing(self._frames):
@@ -97,7 +118,7 @@ class _MotSequence:
                 "seqLength": self._num_frames,
                 "imWidth": width,
                 "imHeight": height,
-                "imExt": ".jpg",
+                "imExt": f".{self._extension}",
             }
             lines = ["[Sequence]", *(f"{name}={value}" for name, value in facts.items())]
             (self._folder / "seqinfo.ini").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -107,8 +128,18 @@ def _labels(header: ReleaseHeader) -> str:
     return "".join(f"{name}\n" for name in header.class_names)
 
 
-def _picture(folder: Path, number: int) -> Path:
-    return folder / _PICTURES / f"{number:06d}.jpg"
+def _extensions(release: Path) -> dict[tuple[str, str], str]:
+    """Return the extension of each sequence's pictures, without the dot, by (split, video key)."""
+    found: dict[tuple[str, str], str] = {}
+    for split, video_key, file_name in read_columns(images_table(release), "split", "video_key", "file_name"):
+        extension = PurePosixPath(file_name).suffix.removeprefix(".")
+        if found.setdefault((split, video_key), extension) != extension:
+            found[split, video_key] = _IN_SEVERAL_FORMATS
+    return found
+
+
+def _picture(folder: Path, number: int, extension: str) -> Path:
+    return folder / _PICTURES / f"{number:06d}.{extension}"
 
 
 def _line(frame_number: int, found: FollowedObject) -> str:
@@ -121,10 +152,8 @@ def _line(frame_number: int, found: FollowedObject) -> str:
 def mot_problems(folder: Path, expected: Expected) -> Iterator[str]:
     """Yield the problems with the sequences, their lists and their pictures."""
     names: dict[str, list[str]] = {split: [] for split in expected.header.splits}
-    num_pictures = 0
     for sequence in expected_sequences(expected):
         names[sequence.split].append(sequence.video_key)
-        num_pictures += len(sequence.images)
         place = folder / sequence.split / sequence.video_key
         if (place / "gt" / "labels.txt").read_text(encoding="utf-8") != _labels(expected.header):
             yield f"{sequence.video_key}: labels.txt does not list the classes"
@@ -132,7 +161,8 @@ def mot_problems(folder: Path, expected: Expected) -> Iterator[str]:
     for split, wanted in names.items():
         if (folder / split / SEQUENCES_FILE).read_text(encoding="utf-8").split() != ["name", *wanted]:
             yield f"{split}: {SEQUENCES_FILE} does not list its {counted(len(wanted), 'sequence')}"
-    yield from file_number_problems(folder, num_pictures, suffix=".jpg")
+        if {path.name for path in (folder / split).iterdir() if path.is_dir()} != set(wanted):
+            yield f"{split}: the folders are not those of its {counted(len(wanted), 'sequence')}"
 
 
 def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]:
@@ -144,9 +174,11 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
         times = [(row["frame_id"] or None, float(row["pts_seconds"])) for row in csv.DictReader(file)]
     if times != [(frame.frame_id, frame.pts_seconds) for frame, _ in sequence.frames]:
         yield "times.csv does not list the ids and times of the frames"
+    extension = facts.get("Sequence", "imExt").removeprefix(".")
     for number, image in sequence.images.items():
-        if not _picture(place, number).is_file() or sha256_of_file(_picture(place, number)) != image.sha256:
+        if not _has_picture(_picture(place, number, extension), image):
             yield f"the picture of frame {number} is missing or differs from {image.file_name}"
+    yield from file_number_problems(place / _PICTURES, len(sequence.images))
     lines = (place / "gt" / "gt.txt").read_text(encoding="utf-8").splitlines()
     wanted = [(number, found) for number, (_, objects) in enumerate(sequence.frames, 1) for found in objects]
     if len(lines) != len(wanted):
@@ -159,6 +191,17 @@ def _sequence_problems(place: Path, sequence: ExpectedSequence) -> Iterator[str]
         told = (int(values[0]), int(values[1]), values[6], int(values[7]) - 1)
         if not is_near or told != (number, found.number, str(int(found.is_certain)), found.box.class_index):
             yield f"gt.txt has {line!r} instead of object {found.number} of frame {number}"
+
+
+def _has_picture(path: Path, image: ReleaseImage) -> bool:
+    """Return whether a file is a copy of an image, or, if it is in another format, a PNG of the same size."""
+    if not path.is_file():
+        return False
+    if path.suffix == f".{image.extension}":
+        return sha256_of_file(path) == image.sha256
+    with path.open("rb") as file, PngImageFile(file) as opened:
+        opened.load()
+        return opened.size == (image.width, image.height)
 
 
 CODEC: Final = Codec(MotWriter, (mot_problems,))

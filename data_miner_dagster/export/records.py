@@ -1,6 +1,7 @@
 """The records from which every release format is written."""
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Final
 
 from data_miner_dagster.domain.masks import Mask
@@ -106,6 +107,11 @@ class ReleaseImage:
         """The path of the image's file inside a release."""
         return f"{IMAGES_FOLDER}/{self.file_name}"
 
+    @property
+    def extension(self) -> str:
+        """The extension of the image's file, without the dot: `jpg`, `png` or `webp`."""
+        return PurePosixPath(self.file_name).suffix.removeprefix(".")
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseVideo:
@@ -158,6 +164,7 @@ class ReleaseTally:
     images_by_split: dict[str, int] = field(default_factory=dict)
     boxes_by_split: dict[str, int] = field(default_factory=dict)
     unsure_boxes_by_split: dict[str, int] = field(default_factory=dict)
+    images_by_extension: dict[str, int] = field(default_factory=dict)
     images_by_class: dict[str, int] = field(default_factory=dict)
     boxes_by_class: dict[str, int] = field(default_factory=dict)
     boxes_by_split_and_class: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -186,6 +193,7 @@ class ReleaseTally:
         self.num_images_without_boxes += not labels
         self.size_bytes += image.size_bytes
         self.images_by_split[image.split] += 1
+        self.images_by_extension[image.extension] = self.images_by_extension.get(image.extension, 0) + 1
         self.boxes_by_split[image.split] += len(labels)
         self.unsure_boxes_by_split[image.split] += len(image.boxes) - len(labels)
         for class_name in {box.class_name for box in labels}:

@@ -7,7 +7,7 @@ defined in image_rows.py.
 import glob
 import json
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -63,8 +63,7 @@ class _TarShard:
 
     def add(self, image: ReleaseImage, content: bytes) -> None:
         row = json.dumps(row_of(image, self._columns), ensure_ascii=False, allow_nan=False)
-        suffix = PurePosixPath(image.file_name).suffix.removeprefix(".")
-        self._tar.write({"__key__": sample_key(image), suffix: content, "json": row.encode()})
+        self._tar.write({"__key__": sample_key(image), image.extension: content, "json": row.encode()})
 
     def close(self) -> None:
         with self._file:
@@ -102,10 +101,14 @@ def read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
             raise ValueError(f"{path.name} is damaged ({error})") from error
 
 
-def hub_features(columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the card's `features`, which describe the columns. Without them, `datasets` examines a few samples."""
+def hub_features(columns: Sequence[str], extensions: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the card's `features`, which describe the columns. Without them, `datasets` examines a few samples.
+
+    Each of the images' `extensions` is a column, which is null where an image has another extension.
+    """
     row = {"name": "json", "struct": [_feature(field) for field in row_schema(columns)]}
-    return [{"name": "jpg", "dtype": "image"}, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
+    images = [{"name": extension, "dtype": "image"} for extension in sorted(extensions)]
+    return [*images, row, *({"name": n, "dtype": "string"} for n in ("__key__", "__url__"))]
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:
@@ -128,7 +131,8 @@ def _scalar(kind: pa.DataType) -> str:
 
 
 def _add_card(to: Destination, tally: ReleaseTally) -> None:
-    add_card(to, tally, path_of="data/{split}-*.tar", features=hub_features(to.header.extra_columns))
+    features = hub_features(to.header.extra_columns, tally.images_by_extension)
+    add_card(to, tally, path_of="data/{split}-*.tar", features=features)
 
 
 CODEC: Final = Codec(

@@ -8,7 +8,7 @@ Source: https://youtube-vos.org/dataset/vis.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -92,6 +92,7 @@ class _VisSequence:
         self._frames: list[tuple[float, str | None]] = []
         self._size_wh = (0, 0)
         self._tracks: dict[tuple[int, int], dict[int, FollowedObject]] = {}
+        self._extensions: dict[int, str] = {}
 
     def add_frame(self, frame: TrackedFrame) -> int:
         self._frames.append((frame.pts_seconds, frame.frame_id))
@@ -100,7 +101,8 @@ class _VisSequence:
         return len(self._frames)
 
     def add_picture(self, number: int, image: ReleaseImage) -> None:
-        target = self._file.folder / _PICTURES / _name(self._video_key, number)
+        self._extensions[number] = image.extension
+        target = self._file.folder / _PICTURES / _name(self._video_key, number, image.extension)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self._release / image.path_in_release, target)
 
@@ -113,7 +115,7 @@ class _VisSequence:
             {
                 "id": file.num_videos,
                 **size,
-                "file_names": [_name(self._video_key, number) for number in range(1, len(self._frames) + 1)],
+                "file_names": _names(self._video_key, len(self._frames), self._extensions),
                 "video_key": self._video_key,
                 "pts_seconds": [pts_seconds for pts_seconds, _ in self._frames],
                 "frame_ids": [frame_id for _, frame_id in self._frames],
@@ -165,8 +167,17 @@ def outline_of(box: ReleaseBox, size_wh: tuple[int, int]) -> Mask:
     return Mask.of_region(np.ones((bottom - top, right - left), np.bool_), left_top=(left, top), resolution_wh=size_wh)
 
 
-def _name(video_key: str, number: int) -> str:
-    return f"{video_key}/{number:06d}.jpg"
+def _name(video_key: str, number: int, extension: str) -> str:
+    return f"{video_key}/{number:06d}.{extension}"
+
+
+def _names(video_key: str, num_frames: int, extensions: Mapping[int, str]) -> list[str]:
+    """Return the names of a sequence's frames. A frame without a picture is named like the sequence's first picture.
+
+    `extensions` are those of the pictures, by frame number. Without any, the names end in `.jpg`.
+    """
+    other = extensions[min(extensions)] if extensions else "jpg"
+    return [_name(video_key, number, extensions.get(number, other)) for number in range(1, num_frames + 1)]
 
 
 def youtube_vis_problems(folder: Path, expected: Expected) -> Iterator[str]:
@@ -198,6 +209,10 @@ class _WrittenSplit:
             yield "the video is missing or out of order"
             return
         self._num_pictures += len(sequence.images)
+        extensions = {number: image.extension for number, image in sequence.images.items()}
+        if video["file_names"] != _names(sequence.video_key, len(sequence.frames), extensions):
+            yield "the names of its frames differ from the release"
+            return
         for number, image in sequence.images.items():
             path = self._folder / _PICTURES / video["file_names"][number - 1]
             if not path.is_file() or sha256_of_file(path) != image.sha256:
@@ -213,7 +228,7 @@ class _WrittenSplit:
             yield "there are more videos or objects than in the release"
         if read_facts(self._folder / INSTANCES_FILE) != coco_facts(self._header):
             yield f"the content does not match {self._header.title} and its classes"
-        yield from file_number_problems(self._folder, self._num_pictures, suffix=".jpg")
+        yield from file_number_problems(self._folder, self._num_pictures, without=".json")
 
 
 def _track_problems(video: dict[str, Any], tracks: list[dict[str, Any]], sequence: ExpectedSequence) -> Iterator[str]:

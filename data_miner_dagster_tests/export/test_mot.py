@@ -4,14 +4,19 @@ Two objects pass through three images of a video; the second is not on the middl
 as such; one that takes the two for each other on the last image has two switches.
 """
 
+import configparser
+import hashlib
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from trackeval.datasets import MotChallenge2DBox, YouTubeVIS
 from trackeval.metrics import CLEAR, HOTA
 
@@ -19,7 +24,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.masks import Mask
 from data_miner_dagster.export.codec import Destination, Expected
-from data_miner_dagster.export.formats import EXPORT_FORMATS
+from data_miner_dagster.export.formats import EXPORT_FORMATS, TABLES
 from data_miner_dagster.export.records import PERSON, ReleaseBox, ReleaseImage
 from data_miner_dagster.export.tracks import TrackedFrame, write_tracks
 from data_miner_dagster.export.verification import export_problems
@@ -32,6 +37,7 @@ from data_miner_dagster_tests.support.releases import (
     write_format,
     write_pictures,
 )
+from data_miner_dagster_tests.support.sample_project import textured_image
 
 MASK = Mask.of_region(np.ones((20, 10), np.bool_), left_top=(30, 10), resolution_wh=(64, 48))
 
@@ -55,12 +61,27 @@ def images() -> tuple[ReleaseImage, ...]:
     )
 
 
-def exported(base: Path, name: str, of: tuple[ReleaseImage, ...]) -> tuple[Path, list[str]]:
-    """Return an export of images of a release in `base`, and what is wrong with it."""
+def exported(
+    base: Path,
+    name: str,
+    of: tuple[ReleaseImage, ...],
+    tracked: Sequence[TrackedFrame] = (),
+    contents: Mapping[int, bytes] = MappingProxyType({}),
+) -> tuple[Path, list[str]]:
+    """Return an export of images of a release in `base`, and what is wrong with it.
+
+    The release has whole-clip tracks if `tracked` is given. `contents` are pictures other than the usual, by image id.
+    """
     release, folder, format = base / "release", base / name, EXPORT_FORMATS[name]
     write_pictures(release, of)
+    for image in of:
+        if image.image_id in contents:
+            (release / image.path_in_release).write_bytes(contents[image.image_id])
     folder.mkdir()
     with StoredPictures(ExtractionConfig()) as pictures:
+        write_format(TABLES, Destination(release, JUDGED_HEADER, release, pictures), of)
+        if tracked:
+            write_tracks(release, iter(tracked))
         write_format(format, Destination(folder, JUDGED_HEADER, release, pictures), of)
     expected = Expected(JUDGED_HEADER, tally_of(of), lambda: iter(of), release=release)
     return folder, export_problems(format, folder, expected)
@@ -180,10 +201,8 @@ def test_tracks__of_whole_clips(tmp_path: Path, name: str) -> None:
         for number in range(5)
     ]
     frames[2] = replace(frames[2], frame_id=of[0].frame_id)
-    (tmp_path / "release" / "data").mkdir(parents=True)
     stranger = replace(frames[0], video_key="files-0")  # no image of it is released
-    write_tracks(tmp_path / "release", iter([stranger, *frames]))
-    folder, problems = exported(tmp_path, name, of)
+    folder, problems = exported(tmp_path, name, of, [stranger, *frames])
     assert problems == []
     pictures = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
     if name == "mot":
@@ -204,9 +223,7 @@ def test_tracks__of_whole_clips_beside_a_folder_of_pictures(tmp_path: Path, name
     [followed_image, *_] = images()
     picture = replace(release_image(1, "train", "pictures-b", 0), boxes=(replace(followed(None, 5.0), recovered=None),))
     tracked = TrackedFrame("files-a", "train", 0, 0.0, followed_image.frame_id, 0, 64, 48, (followed(1, 2.0),))
-    (tmp_path / "release" / "data").mkdir(parents=True)
-    write_tracks(tmp_path / "release", iter([tracked]))
-    folder, problems = exported(tmp_path, name, (followed_image, picture))
+    folder, problems = exported(tmp_path, name, (followed_image, picture), [tracked])
     assert problems == []
     if name == "mot":
         place = folder / "train" / "pictures-b"
@@ -215,6 +232,59 @@ def test_tracks__of_whole_clips_beside_a_folder_of_pictures(tmp_path: Path, name
     else:
         content = json.loads((folder / "youtube_vis_train" / "instances.json").read_text())
         assert [(video["length"], video["width"]) for video in content["videos"]] == [(1, 64), (1, 64)]
+
+
+def pictures_as(*extensions: str, video_key: str) -> tuple[tuple[ReleaseImage, ...], dict[int, bytes]]:
+    """Return one image per extension, and the files of the images by image id."""
+    of, contents = [], {}
+    for number, extension in enumerate(extensions, 1):
+        buffer = io.BytesIO()
+        textured_image(number).save(buffer, {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[extension])
+        contents[number] = buffer.getvalue()
+        facts: dict[str, Any] = {
+            "file_name": f"train/{video_key}_{number:06d}.{extension}",
+            "size_bytes": len(contents[number]),
+            "sha256": hashlib.sha256(contents[number]).hexdigest(),
+        }
+        of.append(replace(release_image(number, "train", video_key, number), boxes=(followed(1, 2.0),), **facts))
+    return tuple(of), contents
+
+
+@pytest.mark.parametrize(
+    ("formats", "exported_as"),
+    [
+        (("png", "png"), ("png", "png")),
+        (("webp", "webp"), ("webp", "webp")),
+        (("jpg", "webp", "png"), ("png", "png", "png")),  # seqinfo.ini states one extension for all
+    ],
+)
+def test_mot__names_pictures_by_their_format(
+    tmp_path: Path, formats: Sequence[str], exported_as: Sequence[str]
+) -> None:
+    of, contents = pictures_as(*formats, video_key="frames-a")
+    folder, problems = exported(tmp_path, "mot", of, contents=contents)
+    assert problems == []
+    place = folder / "train" / "frames-a"
+    facts = configparser.ConfigParser()
+    facts.read_string((place / "seqinfo.ini").read_text())
+    for number, (own, extension) in enumerate(zip(formats, exported_as, strict=True), 1):
+        assert facts["Sequence"]["imExt"] == f".{extension}"
+        path = place / facts["Sequence"]["imDir"] / f"{number:06d}.{extension}"
+        with Image.open(path) as opened:
+            assert (opened.format or "").lower() == extension
+            with Image.open(io.BytesIO(contents[number])) as released:
+                assert np.array_equal(np.asarray(opened.convert("RGB")), np.asarray(released.convert("RGB")))
+        assert own != extension or path.read_bytes() == contents[number]
+
+
+def test_youtube_vis__names_pictures_by_their_format(tmp_path: Path) -> None:
+    of, contents = pictures_as("webp", "jpg", "png", video_key="frames-a")
+    folder, problems = exported(tmp_path, "youtube-vis", of, contents=contents)
+    assert problems == []
+    place = folder / "youtube_vis_train"
+    (video,) = json.loads((place / "instances.json").read_text())["videos"]
+    assert video["file_names"] == ["frames-a/000001.webp", "frames-a/000002.jpg", "frames-a/000003.png"]
+    assert [(place / "JPEGImages" / name).read_bytes() for name in video["file_names"]] == [*contents.values()]
 
 
 def test_tracks__a_release_without_any_is_refused(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_webdataset_writer__odd_class_names_are_text(tmp_path: Path) -> None:
 
 
 def test_hub_features__as_datasets_writes_them() -> None:
-    row = next(feature["struct"] for feature in hub_features(("mask", "verifier_verdict")) if feature["name"] == "json")
+    features = hub_features(("mask", "verifier_verdict"), ("webp", "png"))
+    assert features[:2] == [{"name": "png", "dtype": "image"}, {"name": "webp", "dtype": "image"}]
+    row = next(feature["struct"] for feature in features if feature["name"] == "json")
     assert row[1:3] == [{"name": "image_id", "dtype": "int64"}, {"name": "width", "dtype": "int32"}]
     assert row[4] == {
         "name": "objects",

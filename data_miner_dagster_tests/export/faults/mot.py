@@ -1,4 +1,4 @@
-from data_miner_dagster_tests.export.faults.planting import Fault, copied, exchanged, gone, in_text
+from data_miner_dagster_tests.export.faults.planting import Fault, copied, copied_folder, exchanged, gone, in_text
 
 GT = "train/files-a/gt/gt.txt"
 IN_EXPORTS: dict[str, Fault] = {
@@ -31,7 +31,15 @@ IN_EXPORTS: dict[str, Fault] = {
     ),
     "extra picture": (
         copied("train/files-a/img1/000001.jpg", "train/files-a/img1/000009.jpg"),
-        "5 .jpg files, expected 4",
+        "train/files-a: img1: 3 files, expected 2",
+    ),
+    "another extension": (
+        in_text("train/files-a/seqinfo.ini", "imExt=.jpg", "imExt=.png"),
+        "the picture of frame 1 is missing or differs from train/files-a_000000.jpg",
+    ),
+    "extra sequence": (
+        copied_folder("train/files-a", "train/files-x"),
+        "train: the folders are not those of its 2 sequences",
     ),
     "missing labels": (gone(GT), "mot: the files cannot be read"),
 }

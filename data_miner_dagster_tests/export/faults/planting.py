@@ -50,6 +50,11 @@ def copied(name: str, new: str) -> Callable[[Path], object]:
     return lambda folder: shutil.copyfile(folder / name, folder / new)
 
 
+def copied_folder(name: str, new: str) -> Callable[[Path], object]:
+    """Put a copy beside a folder."""
+    return lambda folder: shutil.copytree(folder / name, folder / new)
+
+
 def exchanged(name: str, other: str) -> Callable[[Path], object]:
     """Exchange the content of two files."""
 

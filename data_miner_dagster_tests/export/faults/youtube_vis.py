@@ -35,6 +35,10 @@ IN_EXPORTS: dict[str, Fault] = {
         exchanged(TRAIN, "youtube_vis_val/instances.json"),
         "train/files-a: the video is missing or out of order",
     ),
+    "another name": (
+        in_text(TRAIN, "files-a/000001.jpg", "files-a/000001.png"),
+        "the names of its frames differ from the release",
+    ),
     "another picture": (
         exchanged(f"{PICTURES}/000001.jpg", f"{PICTURES}/000002.jpg"),
         "000001.jpg is missing or differs from train/files-a_000000.jpg",
@@ -43,7 +47,7 @@ IN_EXPORTS: dict[str, Fault] = {
         gone(f"{PICTURES}/000001.jpg"),
         "000001.jpg is missing or differs from train/files-a_000000.jpg",
     ),
-    "extra picture": (copied(f"{PICTURES}/000001.jpg", f"{PICTURES}/000009.jpg"), "4 .jpg files, expected 3"),
+    "extra picture": (copied(f"{PICTURES}/000001.jpg", f"{PICTURES}/000009.jpg"), "4 files, expected 3"),
     "truncated": (in_text(TRAIN, '\n],\n"annotations"', '\n"annotations"'), "youtube vis: the files cannot be read"),
     "missing file": (gone(TRAIN), "youtube vis: the files cannot be read"),
 }

@@ -1,9 +1,11 @@
+import hashlib
 import io
 import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.export.coco import read_coco
 from data_miner_dagster.export.codec import Destination
-from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES
+from data_miner_dagster.export.formats import EXPORT_FORMATS, EXPORT_NAMES, TABLES
 from data_miner_dagster.export.yolo import read_yolo_labels
 from data_miner_dagster.operations.foreign.stored_pictures import StoredPictures
 from data_miner_dagster.operations.platform import Platform
@@ -24,8 +26,17 @@ from data_miner_dagster.operations.releasing.exporting import check_export_folde
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.releasing.standing import release_header
 from data_miner_dagster_tests.operations.full_disks import fill, small_disk
-from data_miner_dagster_tests.support.releases import FORGETFUL, OF_TRACKS
-from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
+from data_miner_dagster_tests.support.releases import (
+    FORGETFUL,
+    HEADER,
+    IMAGES,
+    OF_TRACKS,
+    tally_of,
+    write_format,
+    write_pictures,
+    write_sample_videos,
+)
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project, textured_image
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +109,38 @@ for folder in sys.argv[1:]:
     for split in splits.values():
         for row in split:
             facts = row.get("json") or row
-            rows.append([facts["image_id"], (row.get("image") or row["jpg"]).size, facts["objects"]["category"]])
+            [picture] = [row[name] for name in ("image", "jpg", "png") if row.get(name) is not None]
+            rows.append([facts["image_id"], picture.size, facts["objects"]["category"]])
     print(json.dumps([sorted(splits), sorted(rows)]))
 """
+
+
+def _of_two_formats(base: Path) -> Path:
+    """Return a WebDataset export of a JPEG and a PNG."""
+    release, folder, format = base / "release", base / "two", EXPORT_FORMATS["webdataset"]
+    buffer = io.BytesIO()
+    textured_image(2).save(buffer, "PNG")
+    content = buffer.getvalue()
+    facts: dict[str, Any] = {"size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    images = (IMAGES[0], replace(IMAGES[1], file_name="train/files-a_000002.png", **facts))
+    write_pictures(release, images)
+    (release / "images" / images[1].file_name).write_bytes(content)
+    folder.mkdir()
+    with StoredPictures(ExtractionConfig()) as pictures:
+        write_format(TABLES, Destination(release, HEADER, release, pictures), images)
+        write_sample_videos(release, images)
+        destination = Destination(folder, HEADER, release, pictures)
+        write_format(format, destination, images)
+        assert format.codec.complete_export is not None
+        format.codec.complete_export(destination, tally_of(images))
+    return folder
 
 
 def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path) -> None:
     folders = [released.layout.release_folder("cyclists", "v001")]
     for format in ("huggingface", "webdataset"):
         folders.append(export_release(released, "cyclists", format=format, to=tmp_path / format).folder)
+    folders.append(_of_two_formats(tmp_path))
     finished = subprocess.run(
         [sys.executable, "-c", _READ_WITH_DATASETS, *map(str, folders)],
         env=os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"},
@@ -123,7 +157,9 @@ def test_release__reads_back_with_datasets(released: Platform, tmp_path: Path) -
         [6, [64, 48], [1]],
         [7, [64, 48], []],
     ]
-    assert [json.loads(line) for line in finished.stdout.splitlines()] == [[["train", "validation"], rows]] * 3
+    *found, of_two_formats = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert found == [[["train", "validation"], rows]] * 3
+    assert of_two_formats == [["train"], [[1, [64, 48], [0, 1]], [2, [64, 48], []]]]
 
 
 def test_export_release__crops(released: Platform, tmp_path: Path) -> None:
