@@ -17,7 +17,9 @@ def record_backup(database: Database, url: str, snapshot: str) -> None:
 
 
 def record_publication(database: Database, url: str, project: str, version: str) -> None:
-    """Record a published release, replacing any earlier record of a publication at this URL.
+    """Record a published release, replacing any earlier record of the same release at this URL.
+
+    A dataset on the hub keeps its earlier commits, so it may contain several releases.
 
     Call this before the first file is published, so that an interrupted publication is recorded, too.
     """
@@ -26,11 +28,16 @@ def record_publication(database: Database, url: str, project: str, version: str)
 
 
 def _replace(session: Session, row: OutsideCopyRow) -> None:
-    same = delete(OutsideCopyRow).where(OutsideCopyRow.kind == row.kind, OutsideCopyRow.url == row.url)
-    if row.kind is CopyKind.BACKUP:
-        same = same.where(OutsideCopyRow.snapshot == row.snapshot)
     row.made_at = utc_now()
-    session.execute(same)
+    session.execute(
+        delete(OutsideCopyRow).where(
+            OutsideCopyRow.kind == row.kind,
+            OutsideCopyRow.url == row.url,
+            OutsideCopyRow.project_name.is_not_distinct_from(row.project_name),
+            OutsideCopyRow.version.is_not_distinct_from(row.version),
+            OutsideCopyRow.snapshot.is_not_distinct_from(row.snapshot),
+        )
+    )
     session.add(row)
 
 

@@ -5,6 +5,7 @@ Source: https://huggingface.co/docs/datasets/image_dataset#object-detection. `fi
 
 import glob
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -70,6 +71,11 @@ def embedded_schema(columns: Sequence[str] = ()) -> pa.Schema:
 def shard_files(folder: Path, split: str) -> list[Path]:
     """Return the paths of a split's shards inside an export, in image order."""
     return sorted((folder / "data").glob(f"{glob.escape(split)}-[0-9][0-9][0-9][0-9][0-9].parquet"))
+
+
+def is_shard(name: str) -> bool:
+    """Return whether a path relative to an export has the form of a shard's path."""
+    return re.fullmatch(r"data/[^/]+-[0-9]{5}\.parquet", name) is not None
 
 
 class EmbeddedParquetWriter(ShardedWriter):

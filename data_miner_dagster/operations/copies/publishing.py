@@ -14,6 +14,7 @@ from data_miner_dagster.domain.object_urls import HUB_PROTOCOL, ObjectUrl
 from data_miner_dagster.export.card import CARD_FILE
 from data_miner_dagster.export.datasheet import DATASHEET_FILE
 from data_miner_dagster.export.formats import EXPORT_NAMES, WHOLE
+from data_miner_dagster.export.huggingface import is_shard
 from data_miner_dagster.export.manifest import MANIFEST_FILE
 from data_miner_dagster.objects.access import Access
 from data_miner_dagster.objects.errors import translated
@@ -203,10 +204,18 @@ def _publish_on_hub(platform: Platform, project: str, version: str, url: ObjectU
 
 
 def _commit(access: Access, dataset: str, files: Mapping[str, Path], *, project: str, version: str) -> None:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    """Commit an export, and tag the commit. Shards of an earlier release that the export lacks are deleted.
+
+    The dataset's card includes every shard of a split, so leftover shards would mix the releases.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     hub = HfApi(endpoint=access.endpoint, token=access.token)
     hub.create_repo(dataset, repo_type="dataset", private=True, exist_ok=True)
-    operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
+    there = hub.list_repo_files(dataset, repo_type="dataset")
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
+        *(CommitOperationDelete(name) for name in there if is_shard(name) and name not in files),
+    ]
     commit = hub.create_commit(dataset, operations, repo_type="dataset", commit_message=f"{project} {version}")
     hub.create_tag(dataset, tag=version, revision=commit.oid, repo_type="dataset", exist_ok=True)

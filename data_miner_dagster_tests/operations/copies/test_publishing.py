@@ -1,10 +1,13 @@
 """Releases in buckets: whole, resumed after a kill, remembered and withdrawn; exports likewise; the hub without it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -24,10 +27,14 @@ from data_miner_dagster.operations.copies.publishing import (
 )
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.exporting import export_release, names_in_release
+from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.upkeep.forgetting import copies_showing, releases_holding
+from data_miner_dagster.stages.releasing import Candidates
 from data_miner_dagster.storage.folder_store import FolderStore
 from data_miner_dagster_tests.operations.copies.killing import kill_at_request
 from data_miner_dagster_tests.support.buckets import BUCKET, SECRET_KEY, FaultyBuckets
+from data_miner_dagster_tests.support.dataset_hub import serving_dataset
+from data_miner_dagster_tests.support.file_hub import use_hub
 
 PLACE = f"s3://{BUCKET}/public"
 
@@ -193,6 +200,41 @@ def test_publish__on_the_hub_without_doing_it(
     assert find_outside_copies(platform.database) == []
     with pytest.raises(ConfigError, match="write hf://datasets/<owner>/<name>"):
         publish_release(platform, "cyclists", "hf://me/cyclists")
+
+
+class _FirstImage:
+    """Chooses the first image alone."""
+
+    settings: Mapping[str, object] = MappingProxyType({"first": 1})
+
+    def choose(self, candidates: Candidates) -> npt.NDArray[np.bool_]:
+        return np.array([number == 0 for number in range(len(candidates.frame_indices))], np.bool_)
+
+
+def test_publish__two_versions_on_the_hub_are_both_recorded(
+    released_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with serving_dataset() as (hub, address):
+        use_hub(monkeypatch, address, tmp_path)
+        objects = {"stores": {"hf://": {"endpoint": address}}}
+        settings = {"models": {"profile": "lite"}, "objects": objects}
+        platform = Platform(PlatformConfig.model_validate(settings), released_root)
+        place = "hf://datasets/me/cyclists"
+        publish_release(platform, "cyclists", place)
+        publish_release(platform, "cyclists", place)
+        release_project(platform, "cyclists", selection=_FirstImage())
+        publish_release(platform, "cyclists", place)
+    assert [(row.url, row.version) for row in find_outside_copies(platform.database)] == [
+        (place, "v001"),
+        (place, "v002"),
+    ]
+    first, second = hub.commits[hub.tags["v001"]], hub.commits[hub.tags["v002"]]
+    assert len([name for name in first if name.endswith(".parquet")]) == 2
+    videos = [row for row in find_videos(platform.database) if row.key == "files-aaa"]
+    copies = copies_showing(platform, videos, releases_holding(platform, ["files-aaa"]))
+    assert copies == [f"release cyclists {version} at {place}: remove it on the hub" for version in ("v001", "v002")]
+    assert second.keys() < first.keys()
 
 
 def test_dataset_url__a_password_is_not_shown() -> None:
