@@ -136,10 +136,9 @@ def read_frame_images(layout: StorageLayout, video_key: str) -> dict[int, FrameI
 def images_of_frames(layout: StorageLayout, frame_ids: Iterable[str]) -> dict[str, FrameImage]:
     """Return the image file of each frame, by frame id. Ids that are not in their video's table are omitted.
 
-    Each video's table is read once, whatever the order of the ids.
+    Each video's table is read once, whatever the order of the ids. A missing table counts as empty.
 
     Raises:
-        FileNotFoundError: the table of a video does not exist.
         DamagedFileError: a table cannot be read.
         OutOfDateError: a table lacks a required column, so extraction has to run again.
     """
@@ -148,7 +147,10 @@ def images_of_frames(layout: StorageLayout, frame_ids: Iterable[str]) -> dict[st
     for frame_id in frame_ids:
         video_key, frame_index = split_frame_id(frame_id)
         if video_key not in by_video:
-            by_video[video_key] = read_frame_images(layout, video_key)
+            try:
+                by_video[video_key] = read_frame_images(layout, video_key)
+            except FileNotFoundError:
+                by_video[video_key] = {}
         if (image := by_video[video_key].get(frame_index)) is not None:
             images[frame_id] = image
     return images

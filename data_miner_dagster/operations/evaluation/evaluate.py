@@ -9,12 +9,12 @@ import numpy as np
 
 from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.box_shares import pixels_of
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.quality import ClassEvaluation, Evaluation
 from data_miner_dagster.domain.verdicts import RelativeBox
 from data_miner_dagster.operations.evaluation.average_precision import ClassPrecision, average_precision
-from data_miner_dagster.operations.evaluation.matching_images import match_images
+from data_miner_dagster.operations.evaluation.matching_images import MatchedImages, match_images
 from data_miner_dagster.operations.evaluation.predictions import (
     PredictedFrame,
     Predictions,
@@ -35,6 +35,9 @@ from data_miner_dagster.stages.reviewing.states import FrameClasses
 from data_miner_dagster.storage.quality import write_quality
 
 REVIEWED: Final = "reviewed"
+_GONE_REMEDY: Final = (
+    "run `data-miner doctor --fix` and then `data-miner run --config FILE` to extract the missing frames again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ def evaluate_boxes(platform: Platform, project: str, *, truth: str, version: str
             completely.
         NotReadyError: detection has not run yet.
         OutOfDateError: a stored box belongs to a class that the project no longer has.
-        DataMinerError: the release was withdrawn, or a file of the release or project is damaged.
+        DataMinerError: the release was withdrawn, a file of the release or project is damaged, or none of the frames
+            with ground truth is stored any more.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     config = platform.project_config(project)
@@ -154,25 +158,32 @@ def _compare(predictions: Predictions, truth: Truth, file: Path) -> EvaluationOu
             f"({', '.join(predictions.class_names)}) have no class in common; use the same class names in both"
         )
     frames = predictions.read(matched.images)
+    gone = sorted(matched.images.keys() - {frame.frame_id for frame in frames})
+    if not frames:
+        raise DataMinerError(f"none of the frames with ground truth is stored any more ({_some(gone)}); {_GONE_REMEDY}")
     columns = _columns(frames, matched.images, predictions, names)
     evaluation = _evaluation(columns, predictions, names)
-    remarks = _remarks(truth, predictions, matched.unmatched, matched.repeated)
+    remarks = _remarks(truth, predictions, matched, gone)
     evaluation = replace(
         evaluation, truth=truth.kind, truth_name=truth.name, num_images_unmatched=len(matched.unmatched)
     )
     return EvaluationOutcome(evaluation, file, None, matched.unmatched, remarks)
 
 
-def _remarks(
-    truth: Truth, predictions: Predictions, unmatched: Sequence[str], repeated: Sequence[str]
-) -> tuple[str, ...]:
+def _remarks(truth: Truth, predictions: Predictions, matched: MatchedImages, gone: Sequence[str]) -> tuple[str, ...]:
     lines = []
+    unmatched, repeated = matched.unmatched, matched.repeated
     if unmatched:
         are = "image is not a frame" if len(unmatched) == 1 else "images are not frames"
         lines.append(f"{len(unmatched):,} ground-truth {are} of the project: {_some(unmatched)}")
     if repeated:
         lines.append(
             f"ground-truth images that match the same frame as an earlier image are left out: {_some(repeated)}"
+        )
+    if gone:
+        are = "frame with ground truth is" if len(gone) == 1 else "frames with ground truth are"
+        lines.append(
+            f"{len(gone):,} {are} left out, since the stored frames are missing: {_some(gone)}; {_GONE_REMEDY}"
         )
     if unknown := [name for name in truth.class_names if name not in predictions.class_names]:
         lines.append(f"objects of classes that the project does not have are left out: {_some(unknown)}")

@@ -36,7 +36,7 @@ class PredictedFrame:
 class Predictions:
     """The boxes to evaluate. `read` returns the boxes on the given frames, in order of video and time.
 
-    Frames that no longer exist, because a video's frames were extracted again, are omitted.
+    Frames that no longer exist, because a video's frames were deleted or extracted again, are omitted.
     """
 
     name: str  # "detections" or the version of a release

@@ -377,8 +377,7 @@ def _in_turn(ranked: pa.Table, column: str, num_wanted: int, *, distinct: str | 
 def _images(layout: StorageLayout, rows: Sequence[dict[str, Any]]) -> list[PictureFile]:
     """Return the image file of each row's frame. If the frame was deleted, the path does not exist."""
     key_by_id = {row["frame_id"]: split_frame_id(row["frame_id"])[0] for row in rows}
-    there = {key for key in set(key_by_id.values()) if has_frames(layout, key)}
-    images = images_of_frames(layout, [frame_id for frame_id, key in key_by_id.items() if key in there])
+    images = images_of_frames(layout, key_by_id)
     return [
         images[frame_id].file if frame_id in images else layout.frame_picture(key_by_id[frame_id], "missing")
         for frame_id in (row["frame_id"] for row in rows)

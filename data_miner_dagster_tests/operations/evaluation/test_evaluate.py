@@ -15,7 +15,7 @@ from data_miner_dagster.cli.main import app
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.operations.evaluation.evaluate import evaluate_boxes
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.storage.frames import read_frame_images
+from data_miner_dagster.storage.frames import frames_table_of, read_frame_images
 from data_miner_dagster.storage.quality import read_evaluation
 from data_miner_dagster_tests.operations.evaluation.reviewed_project import (
     LEFTS,
@@ -167,6 +167,32 @@ def test_evaluate_boxes__no_truth(platform: Platform, tmp_path: Path, content: s
     path.write_text(content)
     with pytest.raises(ConfigError, match=message):
         evaluate_boxes(platform, "cyclists", truth=str(path))
+
+
+def test_evaluate_boxes__frames_that_are_gone(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    names = ("files-aaa_000001.jpg", "files-bbb_000001.jpg", "files-ccc_000000.jpg")
+    content = {
+        "images": [{"id": number, "file_name": name, "width": 64, "height": 48} for number, name in enumerate(names)],
+        "annotations": [
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [4, 6, 36, 24]} for number in range(3)
+        ],
+        "categories": [{"id": 1, "name": "bicycle"}],
+    }
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(content))
+    frames_table_of(platform.layout, "files-bbb").unlink()
+    outcome = evaluate_boxes(platform, "cyclists", truth=str(path))
+    assert (outcome.evaluation.num_images, outcome.evaluation.num_objects) == (2, 2)
+    remedy = "run `data-miner doctor --fix` and then `data-miner run --config FILE` to extract the missing frames again"
+    assert (
+        "1 frame with ground truth is left out, since the stored frames are missing: files-bbb/000001; " + remedy
+    ) in outcome.remarks
+    for key in ("files-aaa", "files-ccc"):
+        frames_table_of(platform.layout, key).unlink()
+    told = CliRunner().invoke(app, ["evaluate", "cyclists", "--truth", str(path), "--root", str(platform.root)])
+    gone = "files-aaa/000001, files-bbb/000001, files-ccc/000000"
+    assert str(told.exception) == f"none of the frames with ground truth is stored any more ({gone}); {remedy}"
 
 
 def test_evaluate_boxes__nobody_judged_a_frame(tmp_path: Path) -> None:
