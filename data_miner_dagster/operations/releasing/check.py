@@ -1,26 +1,37 @@
 """Check the files of a release against their recorded sha256. An asset check in Dagster reports the result."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from data_miner_dagster.catalog.releases import find_releases
 from data_miner_dagster.export.manifest import damaged_files, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.standing import REWRITE_REMEDY, existing_version
 
+_RECORD_REMEDY: Final = (
+    "run `data-miner run --config FILE --force`, which records it, or builds a new release if the project has changed"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCheck:
     """The result of `check_release`.
 
-    `problems` describes the missing and changed files, and states if the release is not in the catalog. If the manifest
-    is missing, or the list of checksums is missing or has changed, the other files are not checked. `num_files` is 0 if
-    the manifest is missing. `withdrawn_reason` is None if the release was not withdrawn.
+    `damage` describes the missing and changed files. If the manifest is missing, or the list of checksums is missing or
+    has changed, the other files are not checked. `num_files` is 0 if the manifest is missing. `is_recorded` states
+    whether the release is in the catalog. `withdrawn_reason` is None if the release was not withdrawn.
     """
 
     version: str
     num_files: int
-    problems: tuple[str, ...]
+    damage: tuple[str, ...]
+    is_recorded: bool
     withdrawn_reason: str | None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each damaged file, and another if the release is not in the catalog."""
+        return self.damage if self.is_recorded else (*self.damage, "the release is not in the catalog")
 
     @property
     def holds(self) -> bool:
@@ -29,7 +40,9 @@ class ReleaseCheck:
 
     @property
     def description(self) -> str:
-        """One line for the user about a damaged release: the first three problems, and the remedy."""
+        """One line for the user about a release with problems: the first three, and the remedy."""
+        if not self.damage:
+            return f"release {self.version} is not in the catalog; {_RECORD_REMEDY}"
         more = f" and {len(self.problems) - 3} more" if len(self.problems) > 3 else ""
         problems = f"{', '.join(self.problems[:3])}{more}"
         return f"release {self.version} is damaged ({problems}); {REWRITE_REMEDY}"
@@ -50,13 +63,11 @@ def check_release(platform: Platform, project: str, version: str | None = None) 
     version = existing_version(platform, project, version)
     folder = platform.layout.release_folder(project, version)
     rows = {row.version: row for row in find_releases(platform.database, project)}
-    problems = damaged_files(folder)
-    if version not in rows:
-        problems.append("the release is not in the catalog")
     manifest = read_manifest(folder)
     return ReleaseCheck(
         version,
         manifest["checksums"]["num_files"] if manifest else 0,
-        tuple(problems),
+        tuple(damaged_files(folder)),
+        version in rows,
         rows[version].withdrawn_reason if version in rows else None,
     )
