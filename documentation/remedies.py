@@ -378,7 +378,9 @@ DISCREPANCIES: Final[Mapping[Discrepancy, Advice]] = {
         "Restore other files from a backup.",
     ),
     Discrepancy.RELEASE_MISSING: Advice(
-        "The catalog lists a release, but its folder is missing.", "", "Restore it from a backup, or release again."
+        "The catalog lists a release, but its folder is missing.",
+        "",
+        "Restore it from a backup. If it was deleted on purpose, run `data-miner delete-release PROJECT VERSION`.",
     ),
     Discrepancy.PARTITION_MISSING: Advice(
         "Dagster does not have a partition for an entry of the catalog.", "adds it", ""

@@ -46,7 +46,7 @@ from data_miner_dagster.cli.similar import similar
 from data_miner_dagster.cli.tracing import diff, trace
 from data_miner_dagster.cli.training import train_check
 from data_miner_dagster.cli.up import up
-from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_videos, forget
+from data_miner_dagster.cli.upkeep import cleanup_orphans, delete_project, delete_release, delete_videos, forget
 from data_miner_dagster.config.environment import DEBUG_VARIABLE, VERBOSE_VARIABLE, set_variable
 from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.secret_values import with_references
@@ -69,7 +69,7 @@ _COMMANDS: Final[Mapping[str, tuple[Callable[..., None], ...]]] = {
     "Tune": (calibrate, select, train_check),
     "Stop": (pause, hold, resume),
     "Repeat": (retry, backfill, force_dedup, force_detect),
-    "Remove": (delete_project, delete_videos, cleanup_orphans, forget, clean, prune),
+    "Remove": (delete_project, delete_release, delete_videos, cleanup_orphans, forget, clean, prune),
 }
 """Commands by `--help` panel. Each command is named after its function."""
 

@@ -1,4 +1,4 @@
-"""Commands that remove data: `delete-project`, `delete-videos`, `cleanup-orphans`, `forget`."""
+"""Commands that remove data: `delete-project`, `delete-release`, `delete-videos`, `cleanup-orphans`, `forget`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +62,36 @@ def delete_project(
     if count.num_videos > count.num_shared:
         again = said_again(with_profile=False, with_config=True)
         echo(f"next: run `data-miner cleanup-orphans{again}` to remove videos that no project wants any longer")
+
+
+def delete_release(
+    project: ProjectArgument,
+    version: Annotated[str, typer.Argument(help="The version of the release, such as v001.")],
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
+    root: RootOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove a release, or record that its folder was deleted. Published copies stay.
+
+    Its version is not used again, and later releases keep the splits of its videos.
+    """
+    from data_miner_dagster.catalog.outside_copies import find_outside_copies
+    from data_miner_dagster.operations.upkeep.counting import count_release
+    from data_miner_dagster.operations.upkeep.removal import remove_release
+
+    platform = opened_existing(root, config)
+    num_files, num_bytes = count_release(platform, project, version)
+    echo(f"release {project} {version}: {counted(num_files, 'file')} ({size_text(num_bytes)})")
+    if dry_run:
+        return
+    if num_files:
+        confirm(f"Remove release {project} {version} from {platform.root}?", yes=yes)
+    remove_release(platform, project, version)
+    echo(f"release {project} {version} was removed")
+    for copy in find_outside_copies(platform.database):
+        if (copy.project_name, copy.version) == (project, version):
+            echo(f"its published copy stays: {copy.url}")
 
 
 def delete_videos(

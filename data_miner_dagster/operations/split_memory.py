@@ -11,7 +11,7 @@ from typing import Any
 
 from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.members import skipped_reuploads
-from data_miner_dagster.catalog.splits import add_splits, read_generations, read_splits
+from data_miner_dagster.catalog.splits import add_generations, add_splits, read_generations, read_splits
 from data_miner_dagster.config.releasing import ReleasingConfig
 from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform
@@ -86,6 +86,19 @@ def remember_splits(session: Session, project: str, released: Mapping[str, Mappi
     for text, splits in sorted(released.items()):
         bound = {key: splits[original] for key, original in originals.items() if original in splits}
         add_splits(session, project, text, {**bound, **splits})
+
+
+def remember_releases(platform: Platform, project: str) -> None:
+    """Store the splits and generations from a project's releases on disk, so that they outlive the releases.
+
+    Raises:
+        DataMinerError: the manifest of a release is damaged.
+    """
+    manifests = read_manifests(platform, project)
+    splits, generations = released_splits(manifests), released_generations(manifests)
+    with platform.database.transaction() as session:
+        remember_splits(session, project, splits)
+        add_generations(session, project, generations)
 
 
 def _shares_text(shares: Mapping[str, float], group_by: str | None) -> str:

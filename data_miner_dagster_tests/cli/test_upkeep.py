@@ -1,12 +1,18 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from data_miner_dagster.catalog.members import find_members
+from data_miner_dagster.catalog.outside_copies import record_publication
+from data_miner_dagster.catalog.schema import ReleaseRow
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.releasing.release_project import release_project
+from data_miner_dagster.operations.releasing.standing import list_releases
+from data_miner_dagster.operations.split_memory import read_manifests, released_splits
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
@@ -65,6 +71,37 @@ def test_delete_project__then_cleanup_orphans(run_command: RunCommand, platform:
         run_command("delete-project", "cyclists", "--yes", *root)
 
 
+def test_delete_release__its_splits_and_its_version_stay_taken(run_command: RunCommand, tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    record_publication(platform.database, "hf://datasets/me/cyclists", "cyclists", "v001")
+    folder, inputs = (
+        platform.layout.release_folder("cyclists", "v001"),
+        platform.layout.release_inputs("cyclists", "v001"),
+    )
+    splits = released_splits(read_manifests(platform, "cyclists"))
+    arguments = ["delete-release", "cyclists", "v001", "--root", str(platform.root)]
+    assert run_command(*arguments, "--dry-run").exit_code == 0
+    assert folder.is_dir()
+    assert run_command(*arguments, answer="n\n").exit_code == 1
+    assert folder.is_dir()
+    told = run_command(*arguments, "--yes").stdout
+    assert told.endswith("release cyclists v001 was removed\nits published copy stays: hf://datasets/me/cyclists\n")
+    assert not folder.exists()
+    assert not inputs.exists()
+    (summary,) = list_releases(platform, "cyclists")
+    assert summary.state.endswith(": deleted")
+    assert run_command(*arguments).stdout.startswith("release cyclists v001: 0 files (0 B)\n")  # nothing to confirm
+    assert release_project(platform, "cyclists").metadata["version"] == "v002"
+    assert released_splits(read_manifests(platform, "cyclists")) == splits
+    with platform.database.transaction() as session:
+        session.execute(delete(ReleaseRow))  # as if the catalog were older than the release
+    run_command("delete-release", "cyclists", "v002", "--yes", "--root", str(platform.root))
+    assert release_project(platform, "cyclists").metadata["version"] == "v003"
+    with pytest.raises(ConfigError, match="has no release 'v009'; run `data-miner releases cyclists`"):
+        run_command("delete-release", "cyclists", "v009", "--root", str(platform.root))
+
+
 @pytest.fixture
 def shared(tmp_path: Path) -> Platform:
     """Return `cyclists`, with a release, and `walkers`, which wants only files-aaa. Nobody wants files-eee."""
@@ -84,6 +121,7 @@ def files_of(platform: Platform, *, project: str, video_key: str) -> list[Path]:
     ("command", "line"),
     [
         (("delete-project", "cyclists"), "0 releases; its 4 videos stay (1 wanted by other projects)"),
+        (("delete-release", "cyclists", "v001"), "release cyclists v001: 0 files (0 B)"),
         (
             ("delete-videos", "files-aaa", "files-eee"),
             "wanted by cyclists (1), walkers (1); without --force, videos that a project wants are kept",

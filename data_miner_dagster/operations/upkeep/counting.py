@@ -12,7 +12,12 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import ProjectVideoStatus
 from data_miner_dagster.operations.platform import Platform
-from data_miner_dagster.operations.upkeep.removal import project_folders, project_releases, video_files
+from data_miner_dagster.operations.upkeep.removal import (
+    project_folders,
+    project_releases,
+    release_files,
+    video_files,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,16 @@ def count_project(platform: Platform, name: str, *, with_files: bool, with_relea
         num_releases=len(project_releases(platform.layout, name)) if with_releases else 0,
         num_verdicts=count_verdicts_to_delete(platform.database, name) if with_files else 0,
     )
+
+
+def count_release(platform: Platform, project: str, version: str) -> tuple[int, int]:
+    """Return the number of files that `remove_release` would remove, and their size in bytes.
+
+    Raises:
+        ConfigError: the project has no such release, on disk or in the catalog.
+    """
+    sizes = [_size(path) for path in release_files(platform, project, version)]
+    return sum(num_files for num_files, _ in sizes), sum(num_bytes for _, num_bytes in sizes)
 
 
 def _size(path: Path) -> tuple[int, int]:

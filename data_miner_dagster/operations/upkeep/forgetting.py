@@ -23,7 +23,7 @@ from data_miner_dagster.catalog.outside_copies import find_outside_copies
 from data_miner_dagster.catalog.projects import find_project, find_projects, update_project
 from data_miner_dagster.catalog.releases import withdraw_release
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
-from data_miner_dagster.catalog.splits import add_generations, delete_memory_of_videos
+from data_miner_dagster.catalog.splits import delete_memory_of_videos
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.verdicts import delete_verdicts_of_videos
 from data_miner_dagster.catalog.videos import find_video, find_videos
@@ -48,12 +48,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.inputs import forget_inputs
 from data_miner_dagster.operations.releasing.unfinished import remove_unfinished_rebuilds
 from data_miner_dagster.operations.releasing.unfinished_exports import remove_unfinished_exports
-from data_miner_dagster.operations.split_memory import (
-    read_manifests,
-    released_generations,
-    released_splits,
-    remember_splits,
-)
+from data_miner_dagster.operations.split_memory import remember_releases
 from data_miner_dagster.operations.upkeep.removal import Removal, remove_files, remove_videos, video_files
 from data_miner_dagster.operations.upkeep.traces import MIN_NEEDLE_LENGTH
 from data_miner_dagster.operations.verdict_files import adopt_verdict_file
@@ -207,7 +202,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     _forget_windows(platform, sorted(known), keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
-            _remember_all(platform, name)
+            remember_releases(platform, name)
     _forget_in_releases(platform, keys, held, reason, keep=keep_releases)
     removal = remove_videos(platform, keys, force=True)
     if removal.in_use:
@@ -225,15 +220,6 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
 
 def _release_folders(platform: Platform) -> list[Path]:
     return [folder for folder in paths_below(platform.layout.releases, "*/*") if is_release(folder)]
-
-
-def _remember_all(platform: Platform, project: str) -> None:
-    """Store the splits and generations from the project's releases on disk, so that they outlive the releases."""
-    manifests = read_manifests(platform, project)
-    splits, generations = released_splits(manifests), released_generations(manifests)
-    with platform.database.transaction() as session:
-        remember_splits(session, project, splits)
-        add_generations(session, project, generations)
 
 
 def _forget_in_releases(

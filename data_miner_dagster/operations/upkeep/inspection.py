@@ -313,7 +313,7 @@ def _releases(platform: Platform) -> Iterator[Finding]:
                 yield Finding(
                     Discrepancy.RELEASE_MISSING,
                     f"{project.name} {release.version}",
-                    "restore its folder from a backup; `data-miner run --config FILE` builds a new version, but does "
-                    "not restore this one",
+                    "restore its folder from a backup, or, if it was deleted on purpose, run "
+                    f"`data-miner delete-release {project.name} {release.version}`",
                     is_fixable=False,
                 )

@@ -1,4 +1,4 @@
-"""Remove videos and projects: rows first, then files, so that no row ever refers to a missing file.
+"""Remove videos, projects and releases: rows first, then files, so that no row ever refers to a missing file.
 
 If the process is killed in between, it leaves stray files, which `inspection.py` finds and removes.
 """
@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Final
 
 from data_miner_dagster.catalog.members import projects_wanting, take_out
-from data_miner_dagster.catalog.projects import delete_project, find_project
+from data_miner_dagster.catalog.projects import delete_project, find_project, update_project
+from data_miner_dagster.catalog.releases import add_release, find_releases, withdraw_release
+from data_miner_dagster.catalog.schema import ReleaseRow, utc_now
 from data_miner_dagster.catalog.splits import delete_memory_of_project
 from data_miner_dagster.catalog.transitions import move_project
 from data_miner_dagster.catalog.verdicts import delete_verdicts_of_project
 from data_miner_dagster.catalog.videos import delete_videos, unwanted_videos
 from data_miner_dagster.config.loading import resolve_project_files
-from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
 from data_miner_dagster.domain.statuses import ProjectStage
-from data_miner_dagster.export.manifest import is_release
+from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.operations.split_memory import remember_releases
 from data_miner_dagster.storage.layout import StorageLayout
 
 _IN_USE: Final = "in use by a worker"
@@ -153,6 +156,51 @@ def project_releases(layout: StorageLayout, name: str) -> list[Path]:
     """Return the folders of a project's releases."""
     folder = layout.releases_folder(name)
     return [entry for entry in sorted(folder.iterdir()) if is_release(entry)] if folder.is_dir() else []
+
+
+def release_files(platform: Platform, project: str, version: str) -> list[Path]:
+    """Return what `remove_release` removes: the folder of a release and its stored inputs, unless they are gone.
+
+    Raises:
+        ConfigError: the project has no such release, on disk or in the catalog.
+    """
+    folder = platform.layout.release_folder(project, version)
+    if not folder.is_dir() and version not in {row.version for row in find_releases(platform.database, project)}:
+        raise ConfigError(
+            f"project {project!r} has no release {version!r}; run `data-miner releases {project}` to list its releases"
+        )
+    return [path for path in (folder, platform.layout.release_inputs(project, version)) if path.exists()]
+
+
+def remove_release(platform: Platform, project: str, version: str) -> None:
+    """Remove the files of a release, and mark it as withdrawn in the catalog. An interrupted call can be repeated.
+
+    The files may have been removed already. The version is not used again, and the splits and generations of the
+    release's videos stay. Published copies stay, too.
+
+    Raises:
+        ConfigError: the project has no such release, on disk or in the catalog.
+        ClaimHeldError: a worker holds the project.
+        DataMinerError: the manifest of one of the project's releases is damaged.
+    """
+    with platform.hold_project(project, wait_seconds=0):
+        paths = release_files(platform, project, version)
+        remember_releases(platform, project)
+        _record_release(platform, project, version)
+        withdraw_release(platform.database, project, version, f"{utc_now():%Y-%m-%d}: deleted")
+        row = find_project(platform.database, project)
+        if row is not None and row.released_version == version:
+            update_project(platform.database, project, released_version=None)
+        remove_files(paths)
+
+
+def _record_release(platform: Platform, project: str, version: str) -> None:
+    """Add a release on disk to the catalog, which otherwise would not know that the version is taken."""
+    manifest = read_manifest(platform.layout.release_folder(project, version))
+    if manifest is not None:
+        counts = {name: manifest[name] for name in ("fingerprint", "num_videos", "num_images", "num_boxes")}
+        with platform.database.transaction() as session:
+            add_release(session, ReleaseRow(project_name=project, version=version, **counts))
 
 
 def video_files(layout: StorageLayout, video_key: str) -> list[Path]:

@@ -14,6 +14,7 @@ from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import Preview, save_preview
 from data_miner_dagster.operations.upkeep.inspection import Discrepancy, Finding, inspect_platform, mend_platform
+from data_miner_dagster.operations.upkeep.removal import remove_release
 from data_miner_dagster_tests.support.sample_project import build_platform, build_project
 
 
@@ -169,3 +170,9 @@ def test_inspect_platform__missing_release_is_a_persons_business(platform: Platf
     assert drifts(findings) == [(Discrepancy.RELEASE_MISSING, "cyclists v1")]
     assert not findings[0].is_fixable
     assert mend_platform(platform, findings) == 0
+    assert findings[0].remedy == (
+        "restore its folder from a backup, or, if it was deleted on purpose, "
+        "run `data-miner delete-release cyclists v1`"
+    )
+    remove_release(platform, "cyclists", "v1")
+    assert inspect_platform(platform) == []
