@@ -38,7 +38,7 @@ TRACKING_VERSION: Final = 3
 Part of fingerprints if objects are followed.
 """
 
-RELEASING_VERSION: Final = 4
+RELEASING_VERSION: Final = 5
 """Raise this version when the same tables yield different bytes."""
 
 TRAINING_VERSION: Final = 1

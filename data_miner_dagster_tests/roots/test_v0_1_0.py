@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow(30)
 
 ANIMALS_REDONE = (
     "animals was built by another version of this package (deduplication version 2 is now 4, releasing version 2 is "
-    "now 4, report version 2 is now 7); its next build redoes the duplicate groups (from stored vectors), the table of "
+    "now 5, report version 2 is now 7); its next build redoes the duplicate groups (from stored vectors), the table of "
     "boxes (from stored boxes), the release (as a new version) and the report, and keeps downloads, frames, "
     "embeddings, similarities, filter decisions and earlier releases (v001, v002)"
 )

@@ -145,6 +145,15 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_plan_rebuild__of_a_release_with_the_texts_of_an_earlier_version(copy: LivingPlatform) -> None:
+    _change_recipe(copy, "v001", stages={"releasing": 4})
+    (line,) = _lacks(copy)
+    assert line == (
+        "releasing has changed: it was version 4, and is now version 5; install the version of data-miner-dagster that "
+        "built the release"
+    )
+
+
 def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform, tmp_path: Path) -> None:
     _change_recipe(copy, "v001", packages={"numpy": "1.0.0"})
     assert len(_lacks(copy)) == 1
