@@ -2,7 +2,7 @@
 
 A verdict is in force unless it was undone, replaced by a person who saw it (`replaces`), or followed by a later verdict
 on the same subject. If a verdict is about a box as corrected by an earlier verdict, the earlier one stays in force.
-Adding or undoing a verdict raises the project's content version, so the project is rebuilt.
+Adding, undoing or deleting a verdict raises the project's content version, so the project is rebuilt.
 
 Belongs here: rows of verdicts. Does not belong here: applying verdicts (stages/), and choosing questions to ask
 (operations/reviewing/).
@@ -153,15 +153,18 @@ def count_verdicts(database: Database, project: str) -> Mapping[VerdictWord, int
     return Counter(verdict.word for verdict in verdicts_in_force(database, project))
 
 
-def verdicts_version(database: Database, project: str) -> tuple[int, int]:
-    """Return a (highest id, number of undone verdicts) pair.
+def verdicts_version(database: Database, project: str) -> tuple[str, int, int]:
+    """Return an (answer id of the last stored verdict, number of verdicts, number of undone verdicts) tuple.
 
-    The pair changes whenever a verdict of the project is added or undone.
+    The tuple changes whenever a verdict of the project is added, undone or deleted. The last verdict has the highest
+    row id, but SQLite reuses that id if the verdict is deleted, so the answer id identifies it.
     """
-    query = select(func.coalesce(func.max(_VERDICTS.c.id), 0), func.count(_VERDICTS.c.undone_at))
+    is_own = _VERDICTS.c.project_name == project
+    last = select(_VERDICTS.c.answer_id).where(is_own).order_by(_VERDICTS.c.id.desc()).limit(1)
+    counts = select(func.count(), func.count(_VERDICTS.c.undone_at)).select_from(_VERDICTS).where(is_own)
     with database.reading() as session:
-        last, num_undone = session.execute(query.where(_VERDICTS.c.project_name == project)).one()
-        return int(last), int(num_undone)
+        num_verdicts, num_undone = session.execute(counts).one()
+        return session.scalar(last) or "", int(num_verdicts), int(num_undone)
 
 
 def last_said_at(database: Database, project: str) -> datetime | None:
@@ -174,9 +177,12 @@ def last_said_at(database: Database, project: str) -> datetime | None:
 
 def delete_verdicts_of_videos(session: Session, video_keys: Collection[str]) -> None:
     """Delete all verdicts on frames of these videos, or on pairs that include such a frame, in every project."""
+    projects: set[str] = set()
     for some in portions(video_keys):
         is_about = or_(_VERDICTS.c.video_key.in_(some), _VERDICTS.c.other_video_key.in_(some))
+        projects.update(session.scalars(select(_VERDICTS.c.project_name).where(is_about).distinct()))
         session.execute(delete(_VERDICTS).where(is_about))
+    raise_content_versions(session, projects)
 
 
 def delete_verdicts_of_project(session: Session, project: str) -> None:

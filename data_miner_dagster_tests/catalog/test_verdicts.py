@@ -49,8 +49,8 @@ def ids_in_force(database: Database) -> list[str]:
     return [verdict.answer_id for verdict in verdicts_in_force(database, "bikes")]
 
 
-def content_version(database: Database) -> int:
-    row = find_project(database, "bikes")
+def content_version(database: Database, project: str = "bikes") -> int:
+    row = find_project(database, project)
     assert row is not None
     return row.content_version
 
@@ -151,13 +151,27 @@ def test_add_verdicts__two_writers_at_once_lose_nothing(bikes: Database) -> None
 def test_delete_verdicts__of_videos_and_of_a_project(bikes: Database) -> None:
     elsewhere = replace(KEEP, answer_id="k9", place=FramePlace("local-c", 1.0))
     add_verdicts(bikes, "bikes", [RIGHT, PAIR, replace(PAIR, answer_id="p3", place=elsewhere.place), elsewhere])
+    save_snapshot(bikes, "others", {}, "hash", None)
+    before, version = content_version(bikes), verdicts_version(bikes, "bikes")
     with bikes.transaction() as session:
         delete_verdicts_of_videos(session, ["local-b"])  # also as the second of a pair
     assert ids_in_force(bikes) == ["a1", "k9"]
+    assert content_version(bikes) == before + 1
+    assert verdicts_version(bikes, "bikes") != version, "the deleted verdict is not the last one"
+    assert content_version(bikes, "others") == 0
     assert count_verdicts_to_delete(bikes, "bikes") == 2
     with bikes.transaction() as session:
         delete_verdicts_of_project(session, "bikes")
     assert ids_in_force(bikes) == []
+
+
+def test_verdicts_version__another_verdict_in_place_of_the_last(bikes: Database) -> None:
+    add_verdicts(bikes, "bikes", [RIGHT, PAIR])
+    version = verdicts_version(bikes, "bikes")
+    with bikes.transaction() as session:
+        delete_verdicts_of_videos(session, ["local-b"])
+    add_verdicts(bikes, "bikes", [KEEP])  # SQLite gives it the same id
+    assert verdicts_version(bikes, "bikes") != version
 
 
 @pytest.mark.parametrize(
