@@ -65,6 +65,17 @@ def read_columns(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
         yield from zip(*(batch[name].to_pylist() for name in columns), strict=True)
 
 
+def read_whole_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Return some columns of a release's table, which must fit into memory.
+
+    Raises:
+        DataMinerError: the table is damaged.
+        OSError: the table is missing, or the operating system cannot read it.
+    """
+    with reading_table(path):
+        return pq.read_table(path, columns=list(columns))
+
+
 def read_frames(path: Path, *columns: str) -> "Iterator[pd.DataFrame]":
     """Yield some columns of a release's table as pandas data frames of at most `ROWS_PER_GROUP` rows.
 

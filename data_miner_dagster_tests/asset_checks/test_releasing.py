@@ -5,10 +5,13 @@ import pytest
 
 from data_miner_dagster.asset_checks.releasing import release_is_whole, splits_do_not_leak
 from data_miner_dagster.catalog.releases import withdraw_release
+from data_miner_dagster.domain.errors import DamagedFileError, DataMinerError
+from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.operations.releasing.leaks import check_leaks
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster_tests.support.check_runs import figures_of, run_check
 from data_miner_dagster_tests.support.embeddings import plant_embeddings
-from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
+from data_miner_dagster_tests.support.sample_project import SampleVideo, build_platform, build_project
 
 
 @pytest.fixture
@@ -109,6 +112,13 @@ def test_splits_do_not_leak__fails_and_names_the_pair(tmp_path: Path, monkeypatc
     assert "releasing.fixed_splits" in str(found.description)
     (spec,) = splits_do_not_leak.check_specs
     assert spec.blocking
+
+
+def test_splits_do_not_leak__damage_of_a_release_is_not_called_derived(release: Path) -> None:
+    images_table(release).write_bytes(images_table(release).read_bytes()[:-20])
+    with pytest.raises(DataMinerError, match=r"images\.parquet is damaged .*; restore the file from a backup") as told:
+        check_leaks(build_platform(release.parents[2]), "cyclists")
+    assert not isinstance(told.value, DamagedFileError)
 
 
 def test_splits_do_not_leak__parts_of_one_video_are_counted_apart(

@@ -20,7 +20,7 @@ import pyarrow as pa
 from data_miner_dagster.catalog.project_rows import StoredRow, rows_of_project
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.config.settings import ProjectConfig
-from data_miner_dagster.domain.errors import ConfigError, ModelError
+from data_miner_dagster.domain.errors import ConfigError, DamagedFileError, DataMinerError, ModelError
 from data_miner_dagster.domain.fingerprints import embeddings_fingerprint_of, fingerprint_of, sha256_of_file
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.versions import BUILD_VERSIONS
@@ -253,7 +253,8 @@ def _table(rows: Iterable[StoredRow]) -> pa.Table:
 def read_recipe(path: Path) -> Recipe | None:
     """Return the versions and fingerprints in a file of stored inputs.
 
-    Return None if the file does not exist or was written in another format by another version of this package.
+    Return None if the file does not exist, is damaged, or was written in another format by another version of this
+    package.
     """
     content: dict[str, Any] = json.loads(read_metadata(path).get(_RECIPE_KEY, "{}"))
     if content.pop("format", None) != _FORMAT:
@@ -267,22 +268,33 @@ def read_stored_rows(path: Path) -> Iterator[StoredRow]:
     """Yield the rows in a file of stored inputs: catalog rows, facts about videos, and files.
 
     Raises:
-        DamagedFileError: the file cannot be read.
+        DataMinerError: the file is damaged. Nothing can recreate it.
     """
+    try:
+        yield from _rows(path)
+    except DamagedFileError as error:
+        raise DataMinerError(
+            f"{path} is damaged, so release {path.stem} cannot be rebuilt; restore this file, or the release, from a "
+            "backup"
+        ) from error
+
+
+def _rows(path: Path) -> Iterator[StoredRow]:
     for batch in read_batches(path, _SCHEMA.names):
         for row in batch.to_pylist():
             yield StoredRow(row["table"], row["video_key"], row["content"])
 
 
 def forget_inputs(folder: Path, video_keys: Iterable[str]) -> None:
-    """Remove the stored inputs in a folder that mention any of the given videos.
+    """Remove the stored inputs in a folder that mention any of the given videos, or that are damaged and may do so.
 
     The corresponding releases can then no longer be rebuilt.
-
-    Raises:
-        DamagedFileError: one of the files cannot be read.
     """
     keys = list(video_keys)
     for path in sorted(folder.glob("*.parquet")):
-        if any(key in row.content or row.video_key == key for row in read_stored_rows(path) for key in keys):
+        try:
+            is_about = any(key in row.content or row.video_key == key for row in _rows(path) for key in keys)
+        except DamagedFileError:
+            is_about = True
+        if is_about:
             path.unlink()

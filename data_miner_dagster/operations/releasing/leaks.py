@@ -18,6 +18,7 @@ from data_miner_dagster.config.settings import ProjectConfig
 from data_miner_dagster.domain.errors import PermanentError
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.parquet import images_table
+from data_miner_dagster.export.rows import read_whole_table
 from data_miner_dagster.models.provider import EncoderRole
 from data_miner_dagster.operations.deduplication.verdicts import pair_verdicts
 from data_miner_dagster.operations.embedding.vectors import read_frame_vectors
@@ -29,7 +30,6 @@ from data_miner_dagster.stages.splitting.leaks import ComparedImages, Leak, Leak
 from data_miner_dagster.storage.alignment import rows_of_ids
 from data_miner_dagster.storage.by_video import runs_of
 from data_miner_dagster.storage.frames import has_frames, read_frames
-from data_miner_dagster.storage.tables import read_table
 
 DEFAULT_HASH_DISTANCE: Final = 6
 """The maximum distance between the perceptual hashes of similar images, in bits (of 64). By default, deduplication
@@ -98,11 +98,12 @@ def check_leaks(platform: Platform, project: str, version: str | None = None) ->
 
     Raises:
         ConfigError: the project or release does not exist.
-        DataMinerError: frames of the release are missing, or cannot be embedded.
+        DataMinerError: the release's table of images is damaged, or frames of the release are missing or cannot be
+            embedded.
     """
     config = platform.project_config(project)
     version = existing_version(platform, project, version)
-    released = read_table(images_table(platform.layout.release_folder(project, version)), _COLUMNS)
+    released = read_whole_table(images_table(platform.layout.release_folder(project, version)), _COLUMNS)
     released = released.take(pc.sort_indices(released, [("split", "ascending"), ("frame_id", "ascending")]))
     encoder = _other_encoder(platform, config)
     limits = _limits(config.releasing, encoder)

@@ -134,7 +134,7 @@ def plan_rebuild(
     recipe = read_recipe(inputs)
     if recipe is None:
         raise DataMinerError(
-            f"release {project} {name} cannot be rebuilt: its inputs are not stored in the root, for example because "
+            f"release {project} {name} cannot be rebuilt: its inputs are damaged or not stored, for example because "
             "another version built it or one of its videos was forgotten; restore the release from a backup instead"
         )
     videos, files, config = {}, {}, None

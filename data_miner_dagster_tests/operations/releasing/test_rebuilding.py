@@ -19,6 +19,7 @@ from data_miner_dagster.operations.releasing.rebuilding import plan_rebuild, reb
 from data_miner_dagster.operations.releasing.release_project import release_project
 from data_miner_dagster.operations.upkeep.forgetting import forget_videos
 from data_miner_dagster_tests.operations.releasing.release_folders import files_of
+from data_miner_dagster_tests.support.damage import damage
 from data_miner_dagster_tests.support.living_project import PROJECT, LivingPlatform
 from data_miner_dagster_tests.support.verdicts import box_verdict, frame_verdict
 
@@ -168,8 +169,11 @@ def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform
 
 def test_plan_rebuild__where_nothing_is_kept_of_a_release(copy: LivingPlatform, tmp_path: Path) -> None:
     copy.layout.release_inputs(PROJECT, "v001").unlink()  # as an earlier version left it
-    with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: its inputs are not stored"):
+    with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: its inputs are damaged or not stored"):
         _lacks(copy)
+    damage(copy.layout.release_inputs(PROJECT, "v004"))
+    with pytest.raises(DataMinerError, match=r"v004\.parquet is damaged, .*; restore this file, or the release, from"):
+        _lacks(copy, "v004")
     forget_videos(copy, "files-x5", reason="asked", keep_releases=True)
     with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: .* one of its videos was forgotten"):
         _lacks(copy, "v002")

@@ -30,6 +30,7 @@ from data_miner_dagster.operations.upkeep.forgetting import (
 )
 from data_miner_dagster.operations.upkeep.traces import Trace, find_rows, find_traces, needles_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
+from data_miner_dagster_tests.support.damage import damage
 from data_miner_dagster_tests.support.sample_project import FOUND_AT, SAMPLE_VIDEOS, build_project
 from data_miner_dagster_tests.support.verdicts import frame_verdict
 
@@ -167,6 +168,14 @@ def test_forget_videos__what_was_found_in_its_windows_and_what_killed_training_l
     around[0].mkdir()  # as an earlier version left it
     forget_videos(platform, KEY, reason="asked")
     assert not around[0].exists()
+
+
+def test_forget_videos__damaged_inputs_of_a_release_go(platform: Platform) -> None:
+    release_project(platform, "cyclists")
+    inputs = platform.layout.release_inputs("cyclists", "v001")
+    damage(inputs)
+    forget_videos(platform, "files-ddd", reason="asked")  # which the release does not show
+    assert not inputs.exists()
 
 
 def test_forget_videos__releases_are_kept_where_that_was_asked(platform: Platform) -> None:
