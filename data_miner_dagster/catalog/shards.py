@@ -27,9 +27,9 @@ from data_miner_dagster.domain.work import ShardRange, WorkStage
 _PLANS: Final = cast("Table", ShardPlanRow.__table__)
 _SHARDS: Final = cast("Table", ShardRow.__table__)
 _ASK_SECONDS: Final = 60.0
-"""The minimum time in seconds between the first request for runs to join in and the next one."""
+"""The minimum time in seconds between the first request for additional runs and the next one."""
 _MOST_ASK_SECONDS: Final = 3600.0
-"""The longest wait in seconds between two requests for runs to join in."""
+"""The longest wait in seconds between two requests for additional runs."""
 _ROWS_A_STATEMENT: Final = 1000
 
 

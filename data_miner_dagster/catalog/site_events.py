@@ -130,7 +130,7 @@ def declare_event(
 
 
 def _put_back(session: Session, gate: SiteGateRow, kinds: Collection[VideoErrorKind]) -> None:
-    """Postpone an event's videos until the site's closing time is over. Their refused attempts do not count."""
+    """Postpone an event's videos until the site may be contacted again. Their refused attempts do not count."""
     of_event = session.scalars(
         select(SiteRefusalRow.video_key).where(
             SiteRefusalRow.site == gate.site, SiteRefusalRow.state == RefusalState.EVENT
@@ -176,16 +176,16 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether serving this video would end any refusals recorded for its site.
+    """Return whether the site has recorded refusals that serving this video would clear.
 
-    If it would not, `note_served` need not be called.
+    If not, `note_served` need not be called.
     """
     values = {"site": site, "video_key": video_key, "begun_at": begun_at}
     return session.connection().execute(_REFUSED_BEFORE, values).first() is not None
 
 
 def note_served(database: Database, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Record that a site served a video that was requested at `begun_at`, which ends the site's earlier refusals.
+    """Record that a site served a video that was requested at `begun_at`, and clear the site's earlier refusals.
 
     An event ends if it began before `begun_at`. A streak's refusals after `begun_at` remain, since a request that was
     already running proves nothing about them.
@@ -224,8 +224,8 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
 def take_probe(database: Database, site: str, video_key: str) -> bool:
     """Return whether a video that the caller has claimed may be requested from its site now.
 
-    During an event, no video may be requested before the closing time is over, and only one at a time afterwards. That
-    video is recorded as the site's probe. A probe whose process is dead does not count.
+    During an event, no video may be requested until the site's pause is over. Afterwards, only one video at a time may
+    be requested, and it is recorded as the site's probe. A probe whose process is dead does not count.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)
@@ -241,7 +241,7 @@ def take_probe(database: Database, site: str, video_key: str) -> bool:
 
 
 def end_probe(database: Database, site: str, video_key: str) -> None:
-    """End the probe of a site if it is this video, so that another video may be requested."""
+    """If this video is the site's probe, end the probe so that another video may be requested."""
     with database.transaction() as session:
         session.execute(
             update(SiteGateRow)

@@ -72,5 +72,8 @@ def _moved(path: str, old_root: str, root: Path) -> str:
 
 
 def _sidecars(file: Path) -> Sequence[Path]:
-    """Return the paths of SQLite's files beside a database. They contain nothing once the database has been closed."""
+    """Return the paths of the files that SQLite keeps beside a database.
+
+    They contain nothing once the database has been closed.
+    """
     return [file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm")]

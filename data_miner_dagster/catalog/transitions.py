@@ -36,7 +36,7 @@ from data_miner_dagster.domain.work import Failure, WorkStage
 _S = TypeVar("_S", bound=StrEnum)
 
 _WISHES: Final = (ProjectVideoStatus.REJECTED, ProjectVideoStatus.PENDING)
-"""Statuses that decide whether a project wants a membership's video."""
+"""The statuses of a membership that decide whether its project wants the video."""
 _FAILURES: Final = (VideoStatus.FAILED, VideoStatus.UNAVAILABLE)
 _STATUS: Final = select(VideoRow.status).where(VideoRow.key == bindparam("key"))
 _STAGE_OF: Final[Mapping[VideoStatus | None, WorkStage]] = {

@@ -31,7 +31,7 @@ _SAME_SHARE: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A stored verdict, and when and by whom it was undone, if it was.
+    """A stored verdict. If it was undone, `undone_at` and `undone_by` say when and by whom.
 
     `number` increases in the order in which verdicts were stored.
     """

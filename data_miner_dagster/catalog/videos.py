@@ -55,7 +55,7 @@ def _in_order_of_python(database: Database) -> SQLColumnExpression[str]:
     """Return the SQL expression for a video's key, which compares and sorts keys as Python does.
 
     The order of a PostgreSQL database depends on its locale, which may ignore case and punctuation. Its collation "C"
-    is Python's order. SQLite uses Python's order by default.
+    uses Python's order. SQLite uses Python's order by default.
     """
     return VideoRow.key.collate("C") if database.is_postgresql else VideoRow.key
 
@@ -114,8 +114,9 @@ def _conditions(project: str | None, statuses: Collection[VideoStatus] | None) -
 
 
 def extracted_keys(database: Database, *, after: str | None, limit: int, only_without_basis: bool = False) -> list[str]:
-    """Return up to `limit` keys of EXTRACTED videos in the database's order, after the key `after` unless it is None.
+    """Return up to `limit` keys of EXTRACTED videos, in the database's order.
 
+    If `after` is not None, only keys after it are returned.
     With `only_without_basis`, only videos whose frames have no recorded basis are included.
     """
     query = select(VideoRow.key).where(VideoRow.status == VideoStatus.EXTRACTED).order_by(VideoRow.key).limit(limit)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.catalog.writers import Insert
 
 BASIS_LENGTH: Final = 32
-"""The length of a fingerprint. The basis of extraction joins two of them: for videos, and for folders of pictures."""
+"""The length of a fingerprint. The basis of extraction joins two: one for videos, and one for folders of pictures."""
 
 _VIDEOS: Final = cast("Table", VideoRow.__table__)
 _MEMBERS: Final = cast("Table", ProjectVideoRow.__table__)

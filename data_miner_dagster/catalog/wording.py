@@ -33,7 +33,7 @@ _SAID: Final = (
 
 
 def reword_listings(database: Database, project: str, reword: Callable[[str], str]) -> None:
-    """Rewrite the queries, reasons and errors of a project's memberships and listings with `reword`.
+    """Use `reword` to rewrite the queries, reasons and errors of a project's memberships and listings.
 
     A listing whose query would change is deleted.
     """
@@ -51,7 +51,10 @@ def reword_listings(database: Database, project: str, reword: Callable[[str], st
 
 
 def reword_what_names(session: Session, name: str, reword: Callable[[str], str]) -> None:
-    """Rewrite stored errors and reasons that contain `name` with `reword`. Listings that contain `name` are deleted."""
+    """Use `reword` to rewrite stored errors and reasons that contain `name`.
+
+    Listings that contain `name` are deleted.
+    """
     listed = [column.contains(name, autoescape=True) for column in _OF_LISTINGS]
     session.execute(delete(SourceListingRow).where(or_(*listed)))
     for column in _SAID:

@@ -96,7 +96,7 @@ class BatchItemRow(Base):
 
 
 class ProjectTurnRow(Base):
-    """The last batch of a stage that served a project. The project that was served longest ago comes next."""
+    """A project's last batch at a stage. The project whose last batch is the oldest comes next."""
 
     __tablename__ = "project_turns"
 
