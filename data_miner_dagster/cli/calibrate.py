@@ -91,7 +91,9 @@ def calibrate(
 
 def _check_goal_options(has_goal: bool, *, has_answers: bool, write: bool, restart: bool) -> None:
     if restart and has_goal:
-        raise ConfigError("--restart draws new questions for people to answer; omit it, or --precision and --recall")
+        raise ConfigError(
+            "--restart draws new questions, so it cannot be used with --precision or --recall; omit one of them"
+        )
     for option, is_given in (("--answers", has_answers), ("--write", write)):
         if is_given and not has_goal:
             raise ConfigError(f"{option} needs a goal; add --precision 0.9 or --recall 0.9")

@@ -115,7 +115,7 @@ def _concerns(
 
 
 def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str]) -> None:
-    """Delete the events without a run that belong to `projects` or to no partition, and what Dagster derived from them.
+    """Delete events that have no run and belong to `projects` or to no partition, and the data derived from them.
 
     Dagster stores each asset's last materialization and a summary of its partitions. The former is overwritten, and
     the latter is deleted.

@@ -1,4 +1,4 @@
-"""Record a person's actions in Dagster, and cancel runs.
+"""Record in Dagster that a person has held or resumed work, and cancel runs.
 
 Belongs here: the instance's active runs, and observations. Does not belong here: Dagster's history
 (dagster_history.py), or holds and batches in the catalog (catalog/holds.py, catalog/batches.py).
@@ -21,7 +21,7 @@ _CANCEL_SECONDS: Final = 15.0
 
 
 def observe(platform: "Platform", scope: "WorkScope", reason: str | None) -> None:
-    """Record in Dagster that the work in `scope` is held for `reason`, or that it resumes if `reason` is None.
+    """Record in Dagster that the work in `scope` is held for `reason` or, if `reason` is None, that it resumes.
 
     Each record is an observation of the stage's asset. A scope without a stage is recorded at downloading if it names
     videos, otherwise at releasing. At most the first 25 videos are recorded. Without a Dagster instance, nothing is

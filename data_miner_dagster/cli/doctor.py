@@ -114,10 +114,10 @@ def _show_environment(platform: "Platform", *, json: bool) -> None:
 
 
 def partition_findings(platform: "Platform", *, fix: bool) -> "list[Finding]":
-    """Return the differences between Dagster's dynamic partitions and the catalog; with `fix`, repair them afterwards.
+    """Return the differences between Dagster's dynamic partitions and the catalog. With `fix`, also repair them.
 
-    Without a Dagster instance, the list is empty. A partition that is not in the catalog is kept while a run may be
-    working on it. The finding about it is then not fixable.
+    Repaired differences are returned too. Without a Dagster instance, the list is empty. A partition that is not in
+    the catalog is kept while a run may be working on it. The finding about it is then not fixable.
 
     Raises:
         ConfigError: Dagster's settings or one of its databases cannot be used.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from data_miner_dagster.operations.platform import Platform
 
 _WINDOW: Final = timedelta(minutes=10)
-"""Each call to `look` finds failures that are at most this old. The clocks of different machines differ by less."""
+"""Each call to `look` finds failures that are at most this old. Machines' clocks are assumed to differ by less."""
 _PATIENCE: Final = timedelta(seconds=60)
 """How long to wait for the planner, which records a stage's failure only after the run has ended."""
 _MOST_LINES: Final = 5

@@ -151,7 +151,7 @@ class InProcessRunner:
         """Download, extract and embed every member, with the three stages in parallel, until no work is due.
 
         First, the files of extracted members are examined, so that missing and stale ones are recreated. There are at
-        most `MAX_ROUNDS` rounds, because members may keep becoming due and would delay the build indefinitely. The
+        most `MAX_ROUNDS` rounds, because members that keep becoming due could delay the build indefinitely. The
         method waits for other runs to finish their work, but not for later retries of failed videos.
 
         Raises:
@@ -176,7 +176,7 @@ class InProcessRunner:
             return is_project_settled(session, self.project, utc_now())
 
     def _wait_for_others(self) -> None:
-        """Wait while other runs work on this project or its videos, unless a video can be taken.
+        """Wait while other runs work on this project or its videos, but only until this process can take a video.
 
         Runs whose process has died are ended.
         """

@@ -164,7 +164,7 @@ releasing:
 
 
 def _write_checked(file: Path, text: str) -> list[str]:
-    """Write the file, and return remarks on paths in it that are missing or have no videos.
+    """Write the file, and return remarks on its paths that are missing or contain no videos.
 
     If its content is invalid, the file is removed again.
 

@@ -1,9 +1,9 @@
 """A program that kills every process that `data-miner up` started, directly or indirectly, once `up` has ended.
 
 It is separate so that nothing kills it together with `up`, and it uses only the standard library. It reads process
-group ids from its standard input, one per line. Only `up` holds the other end of this pipe open. When that end closes
-for any reason, the program kills the groups. It holds an inherited lock until then, so that no new `up` starts too
-early.
+group ids, one per line, from a pipe on its standard input. Only `up` keeps the other end of the pipe open. When that
+end closes for any reason, the program kills the groups. Until then, the program holds an inherited lock, so that no new
+`up` starts too early.
 """
 
 import os

@@ -11,7 +11,7 @@ _PYDANTIC_PREFIX: Final = "Value error, "
 _PYDANTIC: Final = re.compile(r"^Input should (be .*?)(, unable to parse .*)?$")
 _WITHOUT_KEYS: Final = "pause"
 _WITH_KEYS: Final = "hold"
-"""The command that does to single videos what `_WITHOUT_KEYS` does to projects and stages."""
+"""The command that holds single videos. The command `_WITHOUT_KEYS` pauses projects and stages."""
 _EXTRA: Final = re.compile(r"^Got unexpected extra arguments?(?:\(s\))? \((.*)\)$")
 
 

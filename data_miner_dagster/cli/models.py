@@ -88,8 +88,8 @@ def list_classes(
         echo(f"{name} has no list of classes, because it detects anything that a phrase describes")
     elif names is None:
         echo(
-            f"the classes of {name} are only in its weights ({detector.entry.folder}), which are not opened to list "
-            "them; export the weights as `.onnx` to have them listed"
+            f"the classes of {name} are stored only in its weights ({detector.entry.folder}), which this command does "
+            "not open; export the weights as `.onnx` to list the classes"
         )
     else:
         echo("\n".join(names))
@@ -182,7 +182,7 @@ def _fetch(entries: "Sequence[ModelEntry]", settings: "PlatformConfig | None") -
 
 
 def _prepare(entries: "Sequence[ModelEntry]") -> None:
-    """Load the models from packages, which writes files derived from their weights, and print where each model is."""
+    """Load models that come from packages, which writes files derived from their weights. Print where each model is."""
     from huggingface_hub import constants
 
     from data_miner_dagster.models.cache import model_cache_folder

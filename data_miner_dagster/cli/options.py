@@ -174,7 +174,7 @@ def opened(root: Path | None = None, config: Path | None = None, profile: str | 
 def opened_existing(root: Path | None = None, config: Path | None = None, profile: str | None = None) -> "Platform":
     """Open the selected platform for a command that needs existing data.
 
-    If this migrates the catalog, the work that the next builds will redo is printed to stderr.
+    If the catalog is migrated, the work that the next builds will redo is printed to stderr.
 
     Raises:
         ConfigError: the root does not exist or contains no data yet, or the settings are invalid.

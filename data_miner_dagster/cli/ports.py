@@ -61,8 +61,8 @@ def _refusal(host: str, port: int, error: OSError, option: str, host_option: str
 def listener(port: int) -> tuple[int, str] | None:
     """Return the id and command line of the process that occupies a port, or None if it cannot be determined.
 
-    If a `data-miner up` would restart that process, the result is that `up`, which must be stopped instead. The command
-    line is cut to 120 characters.
+    If a `data-miner up` would restart that process, return the id and command line of `up` instead, because it is the
+    process to stop. The command line is cut to 120 characters.
     """
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     if not wanted:

@@ -169,7 +169,7 @@ def try_detect_command(
     profile: ProfileOption = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option("--detector", help="Registry name of the detector. Give two or three for an ensemble."),
+        typer.Option("--detector", help="The registry name of the detector. Give two or three for an ensemble."),
     ] = None,
     limit: LimitOption = None,
     sheet: SheetOption = None,
@@ -312,16 +312,18 @@ def try_filter_command(
         list[str] | None,
         typer.Option(
             "--template",
-            help='A template for prompts, such as "a photo of {}"; may be repeated. Default: those of --config, or {}.',
+            help='A template for prompts, such as "a photo of {}"; may be repeated. Default: from --config, or {}.',
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Minimum similarity of kept images. Default: that of --config, or the encoder's."),
+        typer.Option(
+            help="The lowest similarity at which an image is kept. Default: from --config, or else the encoder's."
+        ),
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
-    encoder: Annotated[str | None, typer.Option(help="Registry name of the image-text encoder.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="The registry name of the image-text encoder.")] = None,
     limit: LimitOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,
@@ -373,12 +375,12 @@ def try_dedup_command(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, help="Minimum cosine of near-duplicates. Default: that of --config, or the encoder's."
+            min=-1, max=1, help="The lowest cosine of near-duplicates. Default: from --config, or else the encoder's."
         ),
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
-    encoder: Annotated[str | None, typer.Option(help="Registry name of the image encoder.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="The registry name of the image encoder.")] = None,
     limit: LimitOption = None,
     sheet: SheetOption = None,
     as_json: JsonOption = False,

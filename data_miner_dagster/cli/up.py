@@ -224,7 +224,7 @@ def locked_root(layout: "StorageLayout", *, review_port: int | None = None) -> i
             how = "" if holder is None else f" or `kill {holder.pid}`"
             raise ConfigError(
                 f"`data-miner up`, `restore` or `migrate-to` is already running on {layout.root} "
-                f"({holder or 'another process'}); stop it (press Ctrl-C there{how}), or use another --root"
+                f"({holder or 'another process'}); stop it (press Ctrl-C in its terminal{how}), or use another --root"
             ) from None
         except OSError as error:
             console.print(

@@ -36,7 +36,7 @@ class UpLog:
         return "" if self._is_shown else f"; its log is in {self._file}"
 
     def take(self, line: bytes) -> str:
-        """Write one line to the log, and return it as plain text. Errors of the file and the terminal are ignored."""
+        """Write one line to the log, and return it as plain text. Errors while writing are ignored."""
         plain = _COLOURS.sub(b"", line)
         with self._lock:
             if self._file is not None:

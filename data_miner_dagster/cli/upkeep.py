@@ -186,7 +186,11 @@ def cleanup_orphans(
     findings = inspect_platform(platform)
     num_fixable = sum(finding.is_fixable for finding in findings)
     differences = f"{counted(num_fixable, 'difference')} between the catalog and the files"
-    unwanted = f"no project wants {count_videos_to_remove(platform, keys)}" if keys else "a project wants every video"
+    unwanted = (
+        f"no project wants {count_videos_to_remove(platform, keys)}"
+        if keys
+        else "each video is wanted by at least one project"
+    )
     echo(f"{unwanted}; {differences} can be repaired")
     if dry_run:
         return

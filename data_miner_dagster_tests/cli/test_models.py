@@ -40,8 +40,8 @@ def test_classes__of_weights_that_are_not_opened(run_command: RunCommand, tmp_pa
     config.write_text(yaml.safe_dump({"platform": {"models": {"registry": {"own": own}}}}))
     told = run_command("models", "classes", "own", "--root", tmp_path / "root", "--config", config).stdout
     assert told == (
-        f"the classes of own are only in its weights ({tmp_path / 'own.pt'}), which are not opened to list them; "
-        "export the weights as `.onnx` to have them listed\n"
+        f"the classes of own are stored only in its weights ({tmp_path / 'own.pt'}), which this command does not open; "
+        "export the weights as `.onnx` to list the classes\n"
     )
 
 
