@@ -150,7 +150,7 @@ class DownloadingConfig(ConfigModel):
     """The User-Agent for sites that do not require a particular one. Default: the names and versions of this program
     and yt-dlp."""
     cookies: Reference | None = None
-    """A cookie file in Netscape format: `file:PATH`, or `env:NAME` of a variable that contains its path."""
+    """A cookie file in Netscape format: `file:PATH`, or `env:NAME` if a variable contains its path."""
     cookies_from_browser: str | None = Field(
         default=None, pattern=r"^(brave|chrome|chromium|edge|firefox|opera|safari|vivaldi|whale)(:[^:]+)?$"
     )

@@ -66,8 +66,8 @@ class ExtractionConfig(ConfigModel):
     num_frames: int = Field(default=100, ge=1)
     """For `uniform`: the number of frames, each from the middle of an equal part of the video."""
     scene_threshold: float = Field(default=8.0, gt=0, le=255)
-    """For `scene`: the least mean change (0..255) between neighbouring frames at a cut. A cut must also stand out from
-    the changes around it."""
+    """For `scene`: the minimum mean change (0..255) between neighbouring frames at a cut. A cut must also stand out
+    from the changes around it."""
     min_scene_seconds: float = Field(default=0.5, ge=0)
     """For `scene`: a shorter shot is merged with the next one."""
     snap_tolerance_seconds: float = Field(default=0.0, ge=0)

@@ -47,7 +47,7 @@ class FramesSource(ConfigModel):
 
     type: Literal["frames"]
     folders: _LocalPaths
-    """Folders, or globs of folders. Relative to the project file."""
+    """Folders or globs of folders, relative to the project file."""
 
 
 class ObjectsSource(ConfigModel):
@@ -72,7 +72,7 @@ class UrlFilesSource(ConfigModel):
 
     type: Literal["url_files"]
     paths: _LocalPaths
-    """Files, or globs of files. Relative to the project file."""
+    """Files or globs of files, relative to the project file."""
     max_per_url: int | None = Field(default=None, ge=1)
     """The most videos to take from an address that lists several."""
 
@@ -84,7 +84,7 @@ class SearchSource(ConfigModel):
     queries: tuple[Annotated[str, AfterValidator(visible_text)], ...] = ()
     """The words to search for, one entry per search."""
     query_files: tuple[str, ...] = ()
-    """YAML files: a list of queries, or of `{query: ..., max_results: ...}`. Relative to the project file."""
+    """YAML files, relative to the project file. Each is a list of queries, or of `{query: ..., max_results: ...}`."""
     site: Literal["youtube", "youtube_newest", "google_video", "bilibili", "niconico", "yahoo"] = "youtube"
     """The site to search."""
     max_results: int = Field(default=50, ge=1, le=1000)

@@ -1,7 +1,7 @@
 """Read the user's text files safely: regular files of limited size, and YAML of limited depth and expansion.
 
 Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml. A few aliases or interpolations that
-double each other exhaust memory. The events of a file are therefore counted before anything is built from them.
+double each other exhaust memory. The YAML events of a file are therefore counted before anything is built from them.
 """
 
 import os
@@ -55,7 +55,7 @@ def read_text_file(path: Path, *, max_bytes: int = MAX_YAML_BYTES) -> str:
         raise
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise ConfigError(f"{path} cannot be read ({reason}); give a text file that you may read") from None
+        raise ConfigError(f"{path} cannot be read ({reason}); give a readable text file") from None
     if len(content) > max_bytes:
         raise ConfigError(f"{path} is larger than {max_bytes / 1e6:g} MB, the most that can be read; shorten it")
     try:

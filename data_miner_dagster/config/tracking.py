@@ -31,7 +31,7 @@ class TrackingConfig(ConfigModel):
     phrases on the frames and their neighbours, and follows and outlines each object; the detectors examine only the
     frames. See docs/detection.md."""
     tracker_model: str = "sam3"
-    """For `tracker: sam3`: the entry of the model registry. Its checkpoint must be that of the video network. The
+    """For `tracker: sam3`: the entry in the model registry. Its checkpoint must be for the video network. The
     checkpoint of the built-in entry is gated."""
 
     window_seconds: float = Field(default=1.0, gt=0, le=30)

@@ -94,7 +94,7 @@ class VerifierConfig(ConfigModel):
     """The question about a box. `{class_name}` is its class, `{phrases}` the phrases of that class. "Yes" confirms
     the box."""
     min_confidence: float = Field(default=0.1, ge=0, le=1)
-    """Boxes below this confidence are not examined. It is pointless to set it below `releasing.unsure_from`, since a
+    """Boxes below this confidence are not examined. A value below `releasing.unsure_from` is pointless, since a
     release does not use boxes below that."""
     max_confidence: float = Field(default=1.0, ge=0, le=1)
     """Boxes above this confidence are not examined."""

@@ -28,6 +28,6 @@ class WebConfig(ConfigModel):
 def review_address(config: WebConfig) -> str:
     """Return the URL of the review pages.
 
-    The port is that of the `data-miner up` that started this process, or else the configured one.
+    A process that `data-miner up` started uses the port of that `up`. Any other process uses the configured port.
     """
     return f"http://{REVIEW_HOST}:{os.environ.get(REVIEW_PORT_VARIABLE) or config.review_port}"

@@ -1,4 +1,4 @@
-"""The current work of a thread: run, stage, project and video. Log lines and spans name those that are known.
+"""The current work of a thread: run, stage, project and video. Log lines and spans include the known ones.
 
 Each value is set where the work begins: the run where its process starts, the stage of videos where a batch starts, the
 stage of a project in `project_stage`, and the video in the item guard. Threads of `InheritingThreads` and
