@@ -317,9 +317,7 @@ def try_filter_command(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(
-            help="The lowest similarity at which an image is kept. Default: from --config, or else the encoder's."
-        ),
+        typer.Option(help="The lowest similarity of kept images. Default: from --config, or else the encoder's."),
     ] = None,
     config: ConfigOption = None,
     profile: ProfileOption = None,
