@@ -17,7 +17,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class VideoIndex:
-    """The packets of a video stream in decode order, without their content, or its frames if `is_from_content`.
+    """The index of a video stream: its packets in decode order, or its frames if `is_from_content`.
 
     All arrays have one entry per packet or frame. `pts` is in units of `time_base`. `is_droppable` marks packets that
     no other packet needs for decoding. `is_shown` is False for packets hidden by an edit list. `is_seekable` means that

@@ -85,7 +85,7 @@ class NotReadyError(DataMinerError):
 
 
 class OutOfDateError(DataMinerError):
-    """A table was built from inputs that have since changed, or by an earlier version. Its stage has to run again."""
+    """A table was built from inputs that have since changed, or by an earlier version. Its stage must be run again."""
 
 
 class PermanentError(DataMinerError):

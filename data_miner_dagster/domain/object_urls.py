@@ -43,8 +43,8 @@ class ObjectUrl:
             )
         if ".." in self.bucket or not _BUCKET.fullmatch(self.bucket):
             raise ValueError(
-                "the bucket's name is not valid; use 3 to 223 letters, digits, '.', '-' and '_', without '..', and "
-                "begin and end it with a letter or digit"
+                "the bucket's name is not valid; use 3 to 223 letters, digits, '.', '-' and '_', with a letter or "
+                "digit at both ends and without '..'"
             )
         if self.path and (problem := problem_of_object_name(self.path)):
             raise ValueError(problem)
@@ -85,7 +85,7 @@ class ObjectUrl:
         return self.path.rpartition("/")[2] or self.bucket
 
     def child(self, name: str) -> "ObjectUrl":
-        """Return the address of an object, or of a prefix of objects, below this one.
+        """Return the address of an object, or of a prefix of objects, below this address.
 
         Raises:
             ValueError: the name is malformed.

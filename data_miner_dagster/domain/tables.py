@@ -56,7 +56,7 @@ WINDOWS_SCHEMA: Final = pa.schema(
         not_null("sha256", pa.string()),  # the hash of the image file
     ]
 )
-"""The schema of windows/<video_key>/windows.parquet: one row per picture around a video's frames, ordered by time."""
+"""The schema of windows/<video_key>/windows.parquet: one row per picture around a video's frames, in order of time."""
 
 FILTERED_SCHEMA: Final = pa.schema(
     [
@@ -103,7 +103,7 @@ REUPLOADS_SCHEMA: Final = pa.schema(
 )
 """The schema of projects/<name>/reuploads.parquet.
 
-One row per video that is a re-upload of another, sorted by video key.
+One row per video that is a re-upload of another. Rows are sorted by video key.
 """
 
 MASK_TYPE: Final = pa.struct([not_null("size", pa.list_(pa.int32())), not_null("counts", pa.string())])
@@ -178,7 +178,7 @@ TRACKED_FRAMES_SCHEMA: Final = pa.schema(
 )
 """The schema of projects/<name>/whole_clip_frames.parquet.
 
-One row per frame in which objects were followed, ordered by video and time.
+One row per frame in which objects were followed. Rows are ordered by video and time.
 """
 
 TRACKS_SCHEMA: Final = pa.schema(
@@ -203,7 +203,7 @@ TRACKS_SCHEMA: Final = pa.schema(
 )
 """The schema of projects/<name>/whole_clip_tracks.parquet.
 
-One row per tracked frame and object, ordered by video, time and track.
+One row per tracked frame and object. Rows are ordered by video, time and track.
 """
 
 DETECTED_FRAMES_SCHEMA: Final = pa.schema(

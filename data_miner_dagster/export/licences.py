@@ -15,7 +15,7 @@ from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.export.records import ReleaseVideo
 
 _YOUTUBE: Final = "youtube"
-"""The site whose standard licence applies to videos that state no licence. It reserves all rights."""
+"""The site whose standard licence, which reserves all rights, applies to videos that state no licence."""
 
 
 class Redistribution(StrEnum):

@@ -17,7 +17,7 @@ from data_miner_dagster.export.records import IMAGES_FOLDER
 MANIFEST_FILE: Final = "release.json"
 CHECKSUMS_FILE: Final = "SHA256SUMS"
 WITHDRAWN_FILE: Final = "WITHDRAWN.txt"
-"""A file in a release that was kept although some of its videos were forgotten. It says which videos, when and why."""
+"""The file that says which videos of a kept release were forgotten, when and why."""
 NOT_FOLLOWED: Final = "not_followed"
 """The key for the list of videos whose objects could not be followed. It is absent if the list is empty."""
 FORMAT_VERSION: Final = 1
@@ -171,7 +171,7 @@ def damaged_files(folder: Path) -> list[str]:
 
 
 def _file_names(folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the relative paths of all files below a folder except images, sorted within each folder."""
+    """Yield the relative paths of all files except images below a folder. Paths are sorted within each folder."""
     names, folders = [], set()
     with os.scandir(folder) as entries:
         for entry in entries:

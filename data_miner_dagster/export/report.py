@@ -80,7 +80,7 @@ class ReportContent:
         release_link: the address of the release's folder, relative to the page.
         reuploads: videos whose frames were found in other videos, sorted by key, with the fields of `ReportedReupload`.
         withdrawn: why the release must no longer be used, or None if it was not withdrawn.
-        evaluation: the latest comparison of boxes with a ground truth, or None if boxes were never compared with one.
+        evaluation: the latest comparison of boxes with a ground truth, or None if there has been no comparison.
         cost: the cost of the release, or None if it was not measured.
     """
 

@@ -1,7 +1,7 @@
 """Code shared by the formats of annotation tools: ids of boxes, tables of the sent boxes, and returned files.
 
-People edit the labels in the tool's own file. `shown/` beside it records the labels that were sent, for comparison
-with those that come back.
+People edit the labels in the tool's own file. The folder `shown/` beside it records the labels that were
+sent, for comparison with the returned labels.
 """
 
 import contextlib

@@ -132,6 +132,7 @@ def reading_table(path: Path) -> Iterator[None]:
             raise
         why = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise DataMinerError(
-            f"{path} is damaged ({why}); restore the file from a backup or another copy, or write it again: repeat the "
-            "export, or, for the current release of an unchanged project, run `data-miner run --config FILE --force`"
+            f"{path} is damaged ({why}); restore the file from a backup or another copy, or write it again (for an "
+            "export, repeat the export; for the current release of an unchanged project, run "
+            "`data-miner run --config FILE --force`)"
         ) from error

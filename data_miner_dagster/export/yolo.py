@@ -153,7 +153,9 @@ def read_yolo_polygons(path: Path) -> list[tuple[int, npt.NDArray[np.float64]]]:
         except ValueError:
             raise ValueError(f"the line {line[:80]!r} of {path.name} is not a class id and pairs of numbers") from None
         if len(points) < _MIN_POINTS or not ((points >= 0) & (points <= 1)).all():
-            raise ValueError(f"the line {line[:80]!r} of {path.name} has fewer than 3 points, or one outside the image")
+            raise ValueError(
+                f"the line {line[:80]!r} of {path.name} has fewer than 3 points, or points outside the image"
+            )
     return polygons
 
 

@@ -226,7 +226,7 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "a box in place of a polygon": (
         lambda folder: (folder / "labels/train/files-aaa_000000.txt").write_text("1 0.5 0.5 0.1 0.1\n"),
-        "has fewer than 3 points, or one outside the image",
+        "has fewer than 3 points, or points outside the image",
     ),
 }
 
