@@ -20,7 +20,7 @@ _A_STATEMENT: Final = 500
 
 
 def find_stray_keys(platform: Platform, instance: dg.DagsterInstance) -> dict[str, list[str]]:
-    """Return the keys that Dagster has but the catalog does not, in Dagster's order, by name of the partition set."""
+    """Return, for each partition set, the keys that Dagster has but the catalog does not, in Dagster's order."""
     # Dagster's keys are read first, because a new key is added to the catalog first.
     known = {name: instance.get_dynamic_partitions(name) for name in map(_name_of, (PROJECTS, VIDEOS))}
     in_catalog = {

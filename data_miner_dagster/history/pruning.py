@@ -296,7 +296,7 @@ def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
-    """Yield old files and logs of runs that Dagster no longer knows about. It does not delete a run's files itself."""
+    """Yield old files and logs of runs that Dagster no longer knows about but has not deleted."""
     events, logs = _run_files(instance), _local_logs(instance)
     known = set(instance.get_run_ids())
     for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):

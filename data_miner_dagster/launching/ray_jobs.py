@@ -278,7 +278,7 @@ def _check_public(env_vars: Sequence[str]) -> None:
 def _in_a_line(message: str) -> str:
     """Extract the reason why a job ended, and the last line of its log if there is one, from Ray's `message`.
 
-    They are returned as a single line.
+    The result is a single line.
     """
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     told = [line for line in lines if not any(word in line for word in _OF_RAY)]

@@ -17,7 +17,7 @@ _BINS: Final = (12, 3, 4)
 _RANGES: Final = (0, 180, 0, 256, 0, 256)
 _GREY_SATURATION: Final = 40
 _DARK_VALUE: Final = 30
-"""A pixel below either value has a hue that is mostly noise, so its hue and saturation count as 0."""
+"""A pixel below this value, or below `_GREY_SATURATION`, counts as 0 in hue and saturation: its hue is mostly noise."""
 _CENTRE: Final = 0.8
 """The size of the ellipse whose pixels count, relative to its box. Corners and edges mostly show the background."""
 _LEAST_VISIBLE: Final = 0.3
@@ -25,7 +25,7 @@ _LEAST_VISIBLE: Final = 0.3
 _SAME_OBJECT_IOU: Final = 0.7
 """Boxes with at least this IoU are detections of the same object, so neither hides the other."""
 _LEAST_CONFIDENCE: Final = 0.5
-"""A box can hide another one only if its confidence is at least this share of the other's."""
+"""A box hides another box only if it has at least this share of the other box's confidence."""
 
 
 def box_colours(

@@ -46,7 +46,7 @@ _VEIL: Final = 90
 _OUTLINE: Final = 235
 """The opacity of a mask's edge, out of 255. `_VEIL` is the opacity of its interior."""
 _SHOWN_SHARE: Final = 64
-"""The share of a pixel, out of 255, that a mask must cover for the pixel to be drawn. It keeps thin masks visible."""
+"""The share of a pixel, out of 255, that a mask must cover for the pixel to be drawn. Thin masks stay visible."""
 _NO_CHARACTER: Final = "\U0010fffe"
 """A character that no font has. It is drawn like every character that a font lacks."""
 

@@ -30,7 +30,7 @@ _STORES_PRESENTATION_TIMES: Final = frozenset(
 _BARE_STREAMS: Final = frozenset({"mpegvideo", "h264", "hevc", "m4v", "mjpeg", "obu", "vc1"})
 """Formats without a container: a sequence of pictures without times."""
 _DECODE_NOTHING: Final = {"skip_frame": "all"}
-"""Options that keep libavformat from decoding while it probes a stream. Otherwise, it decodes one or two keyframes."""
+"""Options that keep libavformat from decoding one or two keyframes while it probes a stream."""
 
 _DOWNLOAD_AGAIN: Final = (
     "write the video's key to FILE, and download the video again with "

@@ -50,7 +50,7 @@ def _checked_content(path: Path, sha256: str) -> bytes:
 def read_stored_image_reduced(path: Path, sha256: str, min_side: int) -> RgbImage:
     """Return a stored image like `read_stored_image`, but reduced to 1/2, 1/4 or 1/8 if it is a large JPEG.
 
-    A JPEG is reduced while it is decoded, from fewer coefficients of each block, which takes a fraction of the time.
+    A JPEG is reduced by decoding fewer coefficients of each block, which takes a fraction of the time.
     Both sides stay at or above `REDUCTION_MARGIN` times `min_side`, so that the final resize still averages over
     pixels. Results computed from the image then hardly differ from those of the full image.
 

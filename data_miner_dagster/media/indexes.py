@@ -50,7 +50,7 @@ class _PacketColumns:
         return True
 
     def as_arrays(self) -> dict[str, Any]:
-        """Return the fields of `VideoIndex` with one entry per packet, in the order in which they were added."""
+        """Return the fields of `VideoIndex` with one entry per packet, in the order in which packets were added."""
         droppable = bytes(len(self)) if self.inspector.has_temporal_layers else bytes(self._droppable)
         return {
             "pts": np.array(self.pts, dtype=np.int64),
