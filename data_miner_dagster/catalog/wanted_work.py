@@ -184,7 +184,7 @@ def _conditions(scope: Scope, column: ColumnElement[str]) -> list[ColumnElement[
 def delete_statement(scope: Scope, dialect: str) -> Delete:
     """Return the statement that deletes rows that are no longer pending.
 
-    Its parameters are `version`, on SQLite also `now`, and `of_key` or `keys` if the scope requires one.
+    Its parameters are `version`, `now` (only on SQLite), and `of_key` or `keys` if the scope requires one.
     """
     wanted = _wanted_rows(_now(dialect), *_conditions(scope, _VIDEOS.c.key)).subquery()
     is_wanted = exists().where(

@@ -46,7 +46,9 @@ def backup(
     new = f"{outcome.num_new_files:,} of them new, {size_text(outcome.num_new_bytes)}"
     what = f"{counted(snapshot.num_files, 'file')}, {size_text(snapshot.num_bytes)} ({new})"
     echo(
-        f"a backup in {store.shown} would have {what}" if dry_run else f"backup {snapshot.id} in {store.shown}: {what}"
+        f"a backup in {store.shown} would contain {what}"
+        if dry_run
+        else f"backup {snapshot.id} in {store.shown}: {what}"
     )
     if snapshot.num_gone:
         gone = counted(snapshot.num_gone, "file or folder was", "files or folders were")

@@ -159,7 +159,10 @@ def _print_import(project: str, found: "ImportOutcome", *, as_json: bool) -> Non
 def list_verdicts(
     project: ProjectArgument,
     unmet: Annotated[
-        bool, typer.Option("--unmet", help="List only verdicts that match nothing in the project at present, and why.")
+        bool,
+        typer.Option(
+            "--unmet", help="List only verdicts that match nothing in the project at present, with the reason."
+        ),
     ] = False,
     root: RootOption = None,
     config: ConfigOption = None,

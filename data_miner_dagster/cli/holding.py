@@ -134,8 +134,8 @@ def _check_project(platform: "Platform", name: str) -> None:
 
     if find_project(platform.database, name) is None and find_videos(platform.database, [name]):
         raise ConfigError(
-            f"{name} is the key of a video, not a project; give it without --project (to `data-miner hold` instead of "
-            "`data-miner pause`, which accepts no keys)"
+            f"{name} is the key of a video, not a project; give it as an argument, without "
+            "--project (`data-miner pause` accepts no keys, so use `data-miner hold` instead)"
         )
     platform.project_config(name)
 

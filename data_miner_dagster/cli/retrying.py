@@ -19,7 +19,7 @@ def retry(
     project: OfProjectOption = None,
     stage: StageOption = None,
     kind: Annotated[
-        list[str] | None, typer.Option("--kind", help="Retry only this kind of error; may be repeated.")
+        list[str] | None, typer.Option("--kind", help="Retry only failures of this kind; may be repeated.")
     ] = None,
     keys_file: KeysFileOption = None,
     dry_run: DryRunOption = False,

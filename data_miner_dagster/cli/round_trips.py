@@ -94,7 +94,7 @@ def _print(project: str, outcome: "RoundTripOutcome") -> None:
         f"{outcome.num_untouched:,} untouched, {outcome.num_not_returned:,} not in the file"
     )
     if outcome.num_changed:
-        echo("for images that nobody marked as reviewed, only changes count; --all-reviewed marks all images")
+        echo("for images that nobody marked as reviewed, only changes count; --all-reviewed marks all as reviewed")
     for name, why in list(outcome.left_out.items())[:_MOST_LEFT_OUT]:
         echo(f"left out: {name}: {why}", err=True)
     if (num_more := len(outcome.left_out) - _MOST_LEFT_OUT) > 0:

@@ -1,7 +1,8 @@
 """Read the user's text files safely: regular files of limited size, and YAML of limited depth and expansion.
 
-Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml. A few aliases or interpolations that
-double each other exhaust memory. The YAML events of a file are therefore counted before anything is built from them.
+Parsers recurse, so a hundred kilobytes of `[` crash the process inside libyaml. A few aliases or interpolations, each
+of which repeats the previous one twice, exhaust memory. The YAML events of a file are therefore counted before anything
+is built from them.
 """
 
 import os

@@ -91,8 +91,8 @@ def test_hold__says_what_is_wrong(
 
 def test_pause__a_video_is_not_a_project(run_command: RunCommand, platform: Platform) -> None:
     line = (
-        "files-bbb is the key of a video, not a project; give it without --project (to `data-miner hold` instead of "
-        "`data-miner pause`, which accepts no keys)"
+        "files-bbb is the key of a video, not a project; give it as an argument, without --project (`data-miner "
+        "pause` accepts no keys, so use `data-miner hold` instead)"
     )
     with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
         run_command("pause", "--project", "files-bbb", "--root", platform.root)

@@ -24,7 +24,7 @@ def test_review__out_to_a_tool_and_back(run_command: RunCommand, tmp_path: Path)
     assert run_command(*back).stdout == (
         "cyclists: 1 new verdict; the file contains: 1 shifted\n"
         "images: 0 reviewed, 1 other changed, 0 untouched, 0 not in the file\n"
-        "for images that nobody marked as reviewed, only changes count; --all-reviewed marks all images\n"
+        "for images that nobody marked as reviewed, only changes count; --all-reviewed marks all as reviewed\n"
         f"next: run `data-miner run --config FILE --root {root}` to apply the verdicts; a running `data-miner up` does "
         "this automatically\n"
     )
