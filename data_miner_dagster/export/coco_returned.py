@@ -27,7 +27,7 @@ def read_returned_coco(path: Path) -> Iterator[ReturnedImage]:
             yield ReturnedImage(str(image["file_name"]), boxes, frame_id=image.get("frame_id"))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         why = f"{type(error).__name__}: {str(error)[:80]}"
-        raise ConfigError(f"{path} is not COCO detection JSON ({why}); export it again in this format") from error
+        raise ConfigError(f"{path} is not COCO detection JSON ({why}); export it again as COCO JSON") from error
 
 
 def _box_of(annotation: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[Any, str]) -> ReturnedBox:

@@ -119,7 +119,7 @@ class CvatXml:
 
     def _error(self, why: str) -> ConfigError:
         return ConfigError(
-            f"{self._path} cannot be read as CVAT for images 1.1 ({why}); export it from CVAT in this format again"
+            f"{self._path} cannot be read as CVAT for images 1.1 ({why}); export it from CVAT again in this format"
         )
 
 

@@ -17,7 +17,7 @@ _BINS: Final = (12, 3, 4)
 _RANGES: Final = (0, 180, 0, 256, 0, 256)
 _GREY_SATURATION: Final = 40
 _DARK_VALUE: Final = 30
-"""A pixel below this value, or below `_GREY_SATURATION`, counts as 0 in hue and saturation: its hue is mostly noise."""
+"""Hue and saturation count as 0 below this value or `_GREY_SATURATION`, since the hue is then mostly noise."""
 _CENTRE: Final = 0.8
 """The size of the ellipse whose pixels count, relative to its box. Corners and edges mostly show the background."""
 _LEAST_VISIBLE: Final = 0.3
