@@ -85,5 +85,5 @@ def test_every_frame_is_decided__fails_and_says_why(
         f"{wanted['decisions without a frame']} of them without a frame, "
         f"{wanted['repeated decisions']} repeated, "
         f"{wanted['missing or unexpected reason']} with a missing or unexpected reason; "
-        "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
+        "run `data-miner backfill --asset filtered_frames --project PROJECT --force` to decide again"
     )

@@ -8,7 +8,7 @@ Calibrating writes up to four files to projects/<name>/calibration/:
 - reference.json: the distribution of the positive similarities at the time of the calibration, to detect drift.
 
 Answers given on the review pages are verdicts in the catalog. Nothing here changes the project file: a user adds the
-new threshold to it, or has the command do so.
+new threshold to it, or the command does with `--write`.
 """
 
 from collections.abc import Mapping
@@ -80,9 +80,9 @@ def write_questions(
     Raises:
         ConfigError: the project does not exist, a threshold is given per encoder but not for the current one, or an
             exemplar or the file of earlier answers cannot be read.
-        DataMinerError: the project has not been filtered with its current prompts, or no frame's decision depends on
-            the threshold. Without `restart`, also if the plan of the earlier rounds is damaged, or the prompts'
-            thresholds have changed by different amounts since those rounds.
+        DataMinerError: the project has not been filtered with its current prompts; no frame's decision depends on the
+            threshold; or, without `restart`, the plan of the earlier rounds is damaged or the prompts' thresholds have
+            changed by different amounts since those rounds.
         ClaimHeldError: another worker holds the project for longer than this one may wait.
     """
     with platform.hold_project(project):

@@ -16,7 +16,7 @@ from data_miner_dagster.operations.project_stage import require_table
 from data_miner_dagster.storage.frames import read_frames
 from data_miner_dagster.storage.tables import read_table
 
-_REMEDY: Final = "; `data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
+_REMEDY: Final = "; run `data-miner backfill --asset filtered_frames --project PROJECT --force` to decide again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,9 @@ def read_drift(platform: Platform, project: str, config: FilteringConfig) -> Dri
         with reading(path):
             stored = from_json(_Reference, json.loads(path.read_text(encoding="utf-8")))
     except DamagedFileError as error:
-        logger.warning("%s; drift is not checked until the next calibration", str(error).partition(";")[0])
+        logger.warning(
+            "%s; calibrate the project again, because drift is not checked until then", str(error).partition(";")[0]
+        )
         return None
     reference = ScoreDistribution(stored.edges, stored.counts)
     if stored.scale != scale_fingerprint(platform, project, config):

@@ -30,7 +30,7 @@ from data_miner_dagster.storage.similarities import SimilaritiesHeader, Similari
 from data_miner_dagster.storage.spilled_columns import SpilledColumns
 
 _LOWEST: Final = -4.0
-"""Added to a threshold, this lowers it below any similarity, so that only the other rules can drop a frame."""
+"""A shift that lowers any threshold below all similarities, so that only the other rules can drop a frame."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,8 @@ def plan_calibration(
 
     Raises:
         ConfigError: a threshold is given per encoder, but not for the current one, or an exemplar cannot be read.
-        DataMinerError: no frame's decision depends on the threshold. Without `restart`, also if the plan of the earlier
-            rounds is damaged, or the prompts' thresholds have changed by different amounts since those rounds.
+        DataMinerError: no frame's decision depends on the threshold, or, without `restart`, the plan of the earlier
+            rounds is damaged or the prompts' thresholds have changed by different amounts since those rounds.
     """
     if not len(frames.headroom):
         raise DataMinerError(
@@ -96,9 +96,9 @@ def open_calibration(
     Raises:
         ConfigError: the project does not exist, a threshold is given per encoder but not for the current one, or an
             exemplar cannot be read.
-        DataMinerError: the project has not been filtered with its current prompts, or no frame's decision depends on
-            the threshold. Without `restart`, also if the plan of the earlier rounds is damaged, or the prompts'
-            thresholds have changed by different amounts since those rounds.
+        DataMinerError: the project has not been filtered with its current prompts; no frame's decision depends on the
+            threshold; or, without `restart`, the plan of the earlier rounds is damaged or the prompts' thresholds have
+            changed by different amounts since those rounds.
     """
     config = platform.project_config(project)
     frames = read_open_frames(platform, project, config.filtering)

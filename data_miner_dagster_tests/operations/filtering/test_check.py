@@ -67,5 +67,5 @@ def test_check_decisions__says_what_is_wrong(tmp_path: Path) -> None:
     assert found.description == (
         "5 frames, 0 of them without a decision; 5 decisions, 0 of them without a frame, 0 repeated, "
         "1 with a missing or unexpected reason; "
-        "`data-miner backfill --asset filtered_frames --project PROJECT --force` decides again"
+        "run `data-miner backfill --asset filtered_frames --project PROJECT --force` to decide again"
     )
