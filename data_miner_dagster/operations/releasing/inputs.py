@@ -197,7 +197,7 @@ def stored_inputs(
     """Store the inputs of the release that the block publishes, and remove them if the block fails.
 
     If inputs were already stored, the new ones replace them and stay even if the block fails. The caller must hold the
-    project's claim. If the disk is full, removing the inputs also frees the space that is needed to release the claim.
+    project's claim. If the disk is full, removing the inputs also frees the space that is needed to give up the claim.
     """
     path = platform.layout.release_inputs(config.name, version_name)
     is_new = not path.exists()

@@ -44,7 +44,7 @@ def changed_versions(recipe: Recipe) -> list[str]:
     names = sorted(now.keys() | then.keys())
     return [
         f"{name} is {now.get(name) or 'not installed'} here, but was {then.get(name) or 'not installed'} when the "
-        "release was built; add --any-versions to try nevertheless"
+        "release was built; add --any-versions to try anyway"
         for name in names
         if now.get(name) != then.get(name)
     ]
@@ -82,7 +82,7 @@ def lacking_models(platform: Platform, config: ProjectConfig, recipe: Recipe) ->
                 from data_miner_dagster.models.hub import fetching_command
 
                 command = fetching_command(found.entry)
-                yield f"the weights of model {name} are not (or not all) on this machine; run `{command}`"
+                yield f"the weights of model {name} are missing or incomplete on this machine; run `{command}`"
         except (ModelError, ConfigError) as error:
             yield str(error)
 
@@ -154,8 +154,8 @@ def lacking_files(
         file = platform.layout.embedding_file(name, key)
         if read_vectors_fingerprint(file) != embeddings_fingerprint_of(found.fingerprint, fingerprint):
             yield (
-                f"the embeddings of {key} from {name} are missing or stale; run `data-miner run --config FILE` to "
-                "recreate them"
+                f"the embeddings of {key} from encoder {name} are missing or stale; run `data-miner run --config FILE` "
+                "to recreate them"
             )
 
 

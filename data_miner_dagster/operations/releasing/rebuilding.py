@@ -128,7 +128,9 @@ def plan_rebuild(
     file = file / MANIFEST_FILE if file.is_dir() else file
     content = read_manifest(file.parent) if file.name == MANIFEST_FILE else None
     if content is None or content["project"] != project:
-        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; choose another with --manifest")
+        raise ConfigError(
+            f"{file} is not the release.json of a release of {project!r}; choose another file with --manifest"
+        )
     name = content["version"]
     inputs = platform.layout.release_inputs(project, name)
     recipe = read_recipe(inputs)
@@ -368,4 +370,4 @@ def _difference(plan: RebuildPlan, release: Path, original: Path) -> str:
     names = sorted(
         name for name in content.keys() | plan.manifest.keys() if content.get(name) != plan.manifest.get(name)
     )
-    return f"{', '.join(names) or 'the order of its keys'} of release.json came out differently"
+    return f"{', '.join(names) or 'the order of the keys'} of release.json came out differently"

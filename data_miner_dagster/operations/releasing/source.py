@@ -266,7 +266,7 @@ class ReleaseSource:
         return {frame_index: image.file.path for frame_index, image in images.items()}
 
     def duplicate_links(self) -> set[tuple[str, str]]:
-        """Return pairs of video keys whose first video re-uploads the second or duplicates a frame of the second."""
+        """Return (A, B) pairs of video keys: A is a re-upload of B, or has a frame that duplicates a frame of B."""
         links: set[tuple[str, str]] = set()
         for batch in read_batches(
             self._paths["deduplicated_frames"], ["video_key", "is_representative", "representative_frame_id"]

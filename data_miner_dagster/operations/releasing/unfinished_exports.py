@@ -50,7 +50,7 @@ def export_work_folder(platform: Platform, project: str) -> Iterator[Path]:
 
 
 def _folder_name(project: str) -> str:
-    """Return the name of the folder. It never changes, so the folder is found even after its process was killed."""
+    """Return the name of the folder. It never changes, so the folder can still be found after the export was killed."""
     return f"{_FOLDER_MARK}{project}"
 
 

@@ -31,7 +31,7 @@ def test_lacking_models__names_the_command_that_fetches_the_model(
     (role,) = platform.models.detectors(config.detection.detectors)
     recipe = Recipe({}, {}, {"detector 1": (role.name, role.fingerprint)}, {}, {}, "", {})
     assert list(lacking_models(platform, config, recipe)) == [
-        f"the weights of model {detector} are not (or not all) on this machine; run `{command}`"
+        f"the weights of model {detector} are missing or incomplete on this machine; run `{command}`"
     ]
 
 

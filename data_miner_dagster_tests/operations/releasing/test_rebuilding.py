@@ -140,7 +140,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
     ]
     assert len(lacks) == len(wanted)
     assert all(line.startswith(start) for line, start in zip(lacks, wanted, strict=True))
-    assert lacks[0].endswith(" here, but was 1.0.0 when the release was built; add --any-versions to try nevertheless")
+    assert lacks[0].endswith(" here, but was 1.0.0 when the release was built; add --any-versions to try anyway")
     with pytest.raises(DataMinerError, match=r"v002 cannot be rebuilt: numpy is .*; release v001 is missing"):
         rebuild_release(copy, plan_rebuild(copy, PROJECT, version="v002"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
