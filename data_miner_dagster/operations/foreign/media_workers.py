@@ -132,7 +132,7 @@ class MediaWorkers(PooledWorkers):
             return self._decoded(job, str(path), arguments)
 
     def _decoded(self, job: str, what: str, arguments: dict[str, Any]) -> tuple[RgbImage, dict[str, Any]]:
-        """Have a worker decode a picture. Return the uint8 pixels, and the worker's answer with further facts.
+        """Decode a picture in a worker. Return the uint8 pixels, and the worker's answer with further facts.
 
         Raises:
             UnreadableImageError: the picture, which the message calls `what`, cannot be decoded, exceeds a limit, or

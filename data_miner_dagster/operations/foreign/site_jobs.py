@@ -27,7 +27,7 @@ from data_miner_dagster.workers.serving import ask, num_notices, serve, tell_spe
 _A_PORTION: Final = 500
 _FIRST_ERROR_STATUS: Final = 400
 _TELL_SECONDS: Final = 5.0
-"""Seconds between reports of received bytes. If a worker is killed, the bytes it has not reported are lost."""
+"""Seconds between reports of received bytes. If a worker is killed, bytes not yet reported are not counted."""
 
 
 class _Manners:

@@ -32,7 +32,7 @@ from data_miner_dagster.workers.worker import OnCall
 LISTING_SECONDS: Final = 600.0
 _PICTURE_SECONDS: Final = 60.0
 _GRACE_SECONDS: Final = 5.0
-"""A worker ends its job on its own when its time is up. If it has not done so this much later, it counts as hanging."""
+"""A worker ends its job on its own when its time is up. If it is still busy this much later, it counts as hanging."""
 _VARIABLE: Final = re.compile(r"(?:^|\{)env:([A-Za-z_][A-Za-z0-9_]*)(?:\}|$)")
 
 
@@ -66,7 +66,7 @@ class SiteWorkers(PooledWorkers):
         super().__init__(WorkerPool(self.jobs_module))
 
     def prover_pool(self) -> WorkerPool:
-        """Return a pool for `MediaWorkers.probe`, to be closed before this object. Its workers get no secrets."""
+        """Return a pool for `MediaWorkers.probe`, whose workers get no secrets. Close it before this object."""
         return self._pool.beside()
 
     def recheck(self) -> None:
@@ -150,7 +150,10 @@ class SiteWorkers(PooledWorkers):
             return FETCHED.validate_python(self._call("fetch", arguments, address, seconds, on_call))
         except WorkerLimitError as error:
             said = self._of_limit(
-                error, "the limit in platform.downloading.max_wall_seconds; raise it if downloads need longer", seconds
+                error,
+                "the limit in platform.downloading.max_wall_seconds; raise the limit if downloads need longer, then "
+                "try again",
+                seconds,
             )
             raise VideoPermanentError(VideoErrorKind.LIMIT_EXCEEDED, f"the site's answer {said}") from None
         except WorkerDiedError as error:
@@ -195,7 +198,7 @@ class SiteWorkers(PooledWorkers):
         try:
             return self._call(job, arguments, address, seconds, on_call)
         except WorkerLimitError as error:
-            said = self._of_limit(error, "the limit for a listing or picture", seconds)
+            said = self._of_limit(error, "the limit for a listing or picture; try again later", seconds)
             raise SourceError(f"{redact_url(address.text)}: the site's answer {said}") from None
         except WorkerDiedError as error:
             raise SourceError(f"{redact_url(address.text)}: the process that read the answer {error}") from None
@@ -218,7 +221,7 @@ class SiteWorkers(PooledWorkers):
         limits = self._config.limits
         match error.which:
             case "wall":
-                return f"was still being read after {seconds:g} s, {name_of_time}; try again later"
+                return f"was still being read after {seconds:g} s, {name_of_time}"
             case "cpu":
                 what, limit = "CPU time", f"max_cpu_seconds ({limits.max_cpu_seconds:g})"
             case "memory":
@@ -226,7 +229,8 @@ class SiteWorkers(PooledWorkers):
             case _:
                 return "contains more data than a worker may return; give an address that lists fewer videos"
         return (
-            f"takes more {what} to read than platform.downloading.limits.{limit} allows; raise it if you trust the site"
+            f"takes more {what} to read than platform.downloading.limits.{limit} allows; raise the limit if you trust "
+            "the site"
         )
 
 
