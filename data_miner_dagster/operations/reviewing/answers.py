@@ -81,7 +81,7 @@ class AnswerReader:
         return name
 
     def _shown(self, answer: Answer, shown: ShownBox) -> ShownBox:
-        """Return the stored box that a person saw, or the box as the page sent it if it is no longer stored.
+        """Return the stored box that a person saw. If it is no longer stored, return the box that the page sent.
 
         For MISSING, the person drew the box, so it has no detector, revision or confidence.
         """

@@ -295,8 +295,8 @@ def _near_filter(platform: Platform, project: str, config: ProjectConfig, codes:
 def _pairs(platform: Platform, project: str, codes: FrameCodes) -> tuple[dict[int, DuplicatePair], int]:
     """Return the least similar pairs, by the duplicate's row, and the total number of pairs.
 
-    At most `MOST_OF_A_KIND` pairs are returned. Duplicates without a stored similarity are not included. Nor are
-    duplicates of another project's frames, because people cannot judge those frames in this project.
+    At most `MOST_OF_A_KIND` pairs are returned. Duplicates without a stored similarity are left out, and so
+    are duplicates of another project's frames, which people cannot judge in this project.
     """
     columns = ["frame_id", "video_key", "frame_index", "is_representative", "representative_frame_id", "similarity"]
     pairs: dict[int, DuplicatePair] = {}

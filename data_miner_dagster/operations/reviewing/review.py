@@ -243,7 +243,7 @@ class Review:
     def _in_order(
         self, tables: _Tables, standing: Standing, queue: ReviewQueue, wanted: QueueFilter
     ) -> tuple[Ranking, Int64Array]:
-        """Return and cache the open questions of a queue that match a filter, and their positions in order."""
+        """Return the open questions of a queue that match a filter, and their positions in order. Both are cached."""
         if self._ranked is None or self._ranked[0] != (queue, wanted):
             if queue is ReviewQueue.BROWSING:
                 ranking = rank_browsed(tables.index, standing, tables.frames, wanted)

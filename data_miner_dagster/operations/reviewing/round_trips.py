@@ -86,7 +86,7 @@ def import_corrections(platform: Platform, project: str, file: ReturnedFile, sen
 
     An image that a person has examined gets a verdict on each sent box, one on each drawn box, and one that states
     that the image is complete. If the file does not state whether an image was examined, only changes become verdicts,
-    unless `file.all_reviewed` is set. An image that was not examined according to the file gets no verdicts.
+    unless `file.all_reviewed` is set. An image gets no verdicts if the file states that it was not examined.
 
     Args:
         platform: the platform of one root.

@@ -1,4 +1,4 @@
-"""Determine which questions of an index the verdicts in force answer, and how the verdicts change the rest."""
+"""Determine which questions of an index are answered by the verdicts in force, and how the verdicts change the rest."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
