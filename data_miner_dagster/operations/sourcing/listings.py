@@ -39,7 +39,7 @@ class Listing:
 
     @property
     def problem(self) -> str:
-        """The query and its error, as human-readable text. An error that begins with the query does not repeat it."""
+        """The query and its error, as human-readable text. The query is not repeated if the error begins with it."""
         error = self.error or ""
         return error if error.startswith(self.query) else f"{self.query}: {error}"
 

@@ -144,8 +144,8 @@ def _images(
                 yield from media.see(content, rows=picture.rows, columns=picture.columns, wanted=here)
     except (SourceError, PostponedError, UnreadableImageError, ValueError) as error:
         logger.info(
-            "%s: at least one picture of this candidate could not be examined (%s); the candidate passes unless its "
-            "other pictures reject it",
+            "%s: at least one picture of this candidate could not be examined (%s); the candidate is judged by the "
+            "pictures examined before, and passes if there are none",
             candidate.video_key,
             error,
         )

@@ -51,9 +51,9 @@ def register_project_file(
     taken: Mapping[str, Path] = MappingProxyType({}),
     parse: ParseFile = parse_file,
 ) -> RegisteredProject:
-    """Load and check a project file, and store its content in the catalog. Relative paths start at the file's folder.
+    """Load and check a project file, and store its content in the catalog.
 
-    Registering an unchanged file again changes nothing.
+    Relative paths are resolved against the file's folder. Registering an unchanged file again changes nothing.
 
     Args:
         platform: the platform of one root.
@@ -104,8 +104,8 @@ def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:
     """Return whether a project's file has disappeared from the watched folder.
 
     The sources of such a project are no longer listed, but its data stays until `data-miner delete-project` removes it.
-    A project is not withdrawn if its file was registered from another folder. Nor is it withdrawn if the whole watched
-    folder is missing, since the folder is then probably not mounted.
+    A project is not withdrawn if its file was registered from another folder, or if the whole watched folder is
+    missing, since the watched folder is then probably not mounted.
     """
     if project.config_file is None:
         return False
