@@ -54,7 +54,7 @@ from data_miner_dagster.workers.errors import WorkerFaultError, WorkersClosedErr
 IN_A_ROW: Final = 10
 """This many consecutive items with the same fault show that the items are not the cause."""
 SMALLEST_BATCH: Final = 3
-"""The smallest number of items on which a common fault counts as general. One or two items prove nothing."""
+"""The smallest number of items whose common fault counts as general. One or two items prove nothing."""
 
 _MAX_LINE: Final = 400
 _PACKAGE: Final = Path(data_miner_dagster.__file__).parent

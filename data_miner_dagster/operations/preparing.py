@@ -55,7 +55,7 @@ class Preparation:
         self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def begin(self, projects: Collection[str]) -> None:
-        """Prepare the builds of projects that have not been prepared yet. Return immediately."""
+        """Start preparing the builds of projects in the background. Projects of earlier calls are ignored."""
         for project in sorted(set(projects) - self._begun):
             self._begun.add(project)
             with working_on(stage=WorkStage.FILTERING.value.lower(), project=project):  # the first stage that needs it

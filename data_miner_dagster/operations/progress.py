@@ -48,7 +48,10 @@ LINE_SECONDS: Final = 60.0
 """Seconds between two log lines about progress."""
 _FIRST_LINE_SECONDS: Final = 10.0
 _MOST_READ: Final = 5000
-"""The largest number of due videos to read, over all projects. If more are due, each video read represents several."""
+"""The largest number of due videos to read, over all projects.
+
+If more are due, each video that is read represents several.
+"""
 _FEWEST_READ: Final = 200
 """The smallest number of due videos that are read per project when there are many projects."""
 _BUILD: Final = (WorkStage.FILTERING, WorkStage.DEDUPLICATION, WorkStage.DETECTION, WorkStage.RELEASING)

@@ -301,7 +301,7 @@ class Room:
         return names
 
     def _keys_needed(self) -> set[str] | None:
-        """Return the keys of the videos whose frames a release on disk or a copy of the catalog needs.
+        """Return the keys of the videos whose frames are needed by a release on disk or a copy of the catalog.
 
         The result is None if a release cannot be read, because its videos are then unknown.
         """

@@ -117,7 +117,7 @@ def remembered_generations(platform: Platform, project: str) -> dict[str, int]:
 
 
 def released_generations(manifests: Manifests) -> dict[str, int]:
-    """Return the number of each video's first release, by video key, even if that release shows none of its frames."""
+    """Return the number of each video's first release, by video key, even if the release has no image of the video."""
     generations: dict[str, int] = {}
     for version, manifest in manifests.items():
         for video_key in (*manifest["splits"]["by_video"], *manifest.get("videos_without_images", ())):

@@ -76,7 +76,7 @@ def span(name: str) -> Iterator[None]:
 
 @contextmanager
 def item_span(kind: str, item: str) -> Iterator[None]:
-    """Record the work on a video or project in the block as a span, a child of the thread's span.
+    """Record the block's work on a video or project as a span, a child of the thread's span.
 
     Spans opened by one thread may overlap: in an embedding run, a video's span stays open until its last frame is
     embedded, while the next videos have already begun.
