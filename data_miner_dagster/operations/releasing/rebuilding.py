@@ -128,9 +128,7 @@ def plan_rebuild(
     file = file / MANIFEST_FILE if file.is_dir() else file
     content = read_manifest(file.parent) if file.name == MANIFEST_FILE else None
     if content is None or content["project"] != project:
-        raise ConfigError(
-            f"{file} is not the release.json of a release of {project!r}; choose another file with --manifest"
-        )
+        raise ConfigError(f"{file} is not the release.json of a release of {project!r}; give one with --manifest")
     name = content["version"]
     inputs = platform.layout.release_inputs(project, name)
     recipe = read_recipe(inputs)
