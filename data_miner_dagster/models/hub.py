@@ -131,8 +131,8 @@ def _ask_hub(entry: ModelEntry) -> str | ModelError | None:
     """Request the metadata of a model's `config.json`, as the hub's client does before it fetches the file.
 
     Returns:
-        Why the model cannot be fetched: the rest of a sentence about the hub, such as "has no such model", or a
-            ModelError if the model is gated and no token gives access to it. The result is None if the model can
+        Why the model cannot be fetched, as the rest of a sentence about the hub, such as "has no such model". If the
+            model is gated and no token gives access to it, the result is a ModelError. It is None if the model can
             probably be fetched, even if the hub is overloaded or failing at the moment.
     """
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
@@ -253,8 +253,8 @@ def pretrained_location(entry: ModelEntry) -> tuple[str, str | None]:
     continued. The revision is None for a folder.
 
     Raises:
-        ModelError: the model's source is not the hub, a folder or a bucket, the files from its bucket are missing or do
-            not match their pins, the model is neither cached nor downloadable, or the download fails.
+        ModelError: the model's source is not the hub, a folder or a bucket; the files from its bucket are missing or do
+            not match their pins; the model is neither cached nor downloadable; or the download fails.
     """
     location = _location_of(entry)
     if entry.scheme == "hf" and not is_cached(entry):
@@ -268,8 +268,8 @@ def configuration_location(entry: ModelEntry) -> tuple[str, str | None]:
     Nothing is downloaded, but the hub may be asked whether it has the model.
 
     Raises:
-        ModelError: the model's source is not the hub, a folder or a bucket, the files from its bucket are missing or do
-            not match their pins, or the model is neither cached nor downloadable.
+        ModelError: the model's source is not the hub, a folder or a bucket; the files from its bucket are missing or do
+            not match their pins; or the model is neither cached nor downloadable.
     """
     location = _location_of(entry)
     check_reachable(entry)

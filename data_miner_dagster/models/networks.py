@@ -17,7 +17,7 @@ from data_miner_dagster.domain.errors import ConfigError
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _HEADS: Final = ("Detect", "v10Detect")
-"""The last layers of networks that detect objects without a prompt. Other files describe, for example, classifiers."""
+"""The last layers of networks that detect objects without a prompt. Networks with another last layer are ignored."""
 _FAMILY: Final = re.compile(r"yolov?\d+")
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is installed
 

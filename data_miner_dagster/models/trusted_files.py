@@ -19,7 +19,7 @@ def check_pinned(entry: ModelEntry, path: Path, option: str) -> None:
     if pinned is None:
         otherwise = ", or export it to .onnx" if path.suffix == ".pt" else ""
         raise ModelError(
-            f"model {entry.name}: {path.name} can run any code when it is opened; if you trust it, pin it with "
+            f"model {entry.name}: {path.name} can run arbitrary code when it is opened; if you trust it, pin it with "
             f"`options: {{{option}: {actual}}}`{otherwise}"
         )
     if pinned.lower() != actual:

@@ -18,7 +18,7 @@ from data_miner_dagster.domain.tracks import SeenObject
 from data_miner_dagster.models.trackers.colour_matching import ColourMatching, Sight
 
 _BUFFER_RATE: Final = 30.0
-"""The rate, in frames per second, at which the library measures how long an object may be lost."""
+"""The library measures how long an object may be lost in frames, at this many frames per second."""
 _LEAST_OVERLAP: Final = 0.1
 """The minimum IoU between a box and the expected position of its object. It is low because each box is compared
 later with the boxes before and after it."""

@@ -13,7 +13,7 @@ from data_miner_dagster.models.hub import hub_errors, pretrained_location
 from data_miner_dagster.models.registry import ModelEntry
 
 MAX_NEW_TOKENS: Final = 120
-"""The maximum number of tokens of an answer. An answer in the requested format takes about forty."""
+"""The maximum number of tokens of an answer. An answer in the requested format has about forty tokens."""
 
 
 class Qwen3VlVerifier:
