@@ -82,8 +82,8 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
         return None
     unit = "minute" if refresh.after_review_minutes == 1 else "minutes"
     return (
-        f"people are reviewing the project; without another answer, its next build starts at {begins_at:%H:%M:%S} UTC, "
-        f"{refresh.after_review_minutes:g} {unit} after the last answer; to build now, run "
+        "people are reviewing the project; unless they answer again, its next build starts at "
+        f"{begins_at:%H:%M:%S} UTC, {refresh.after_review_minutes:g} {unit} after the last answer; to build now, run "
         "`data-miner run --config FILE`"
     )
 

@@ -300,7 +300,7 @@ def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
     update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
     add_verdicts(platform.database, "street", [replace(said, given_at=utc_now() - timedelta(minutes=4))])
-    assert "street: people are reviewing the project; without another answer, its next build starts at " in reason_of(
+    assert "street: people are reviewing the project; unless they answer again, its next build starts at " in reason_of(
         tick(instance)
     )
     assert [line.partition(";")[0][8:] for line in lines_of_reviews(platform)] == ["people are reviewing the project"]
@@ -322,7 +322,7 @@ def test_why_reviewed__until_it_has_been_quiet(platform: Platform) -> None:
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
     assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time) is None  # nobody has said anything
     add_verdicts(platform.database, "street", [replace(said, given_at=tick_time - timedelta(seconds=299))])
-    assert "UTC, 5 minutes after the last one" in (
+    assert "UTC, 5 minutes after the last answer" in (
         why_reviewed(platform.database, "street", RefreshConfig(), tick_time) or ""
     )
     assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time + timedelta(seconds=1)) is None
