@@ -98,7 +98,7 @@ def _found(name: str, what: str, text: str, folder: Path, limits: ProjectLimits)
         status = path.stat()
         if not path.is_file() or status.st_size > MAX_EXEMPLAR_BYTES:
             raise ConfigError(
-                f"{what} {name} of {text!r} is not a picture file of at most {MAX_EXEMPLAR_BYTES // 10**6} MB; choose "
+                f"{what} {name} of {text!r} is not a file, or is larger than {MAX_EXEMPLAR_BYTES // 10**6} MB; choose "
                 "another file"
             )
         return Exemplar(name, path, _sha256(path, status.st_mtime_ns, status.st_size))

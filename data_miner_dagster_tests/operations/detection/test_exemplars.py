@@ -172,7 +172,7 @@ def test_find_exemplars__too_large_or_outside_of_what_a_watched_file_may_read(
     with pytest.raises(ConfigError, match=r"detection: exemplar of 'thing': .*red.png is outside the folders"):
         find_exemplars(config, tmp_path, ProjectLimits(media_folders=(tmp_path / "allowed",)))
     monkeypatch.setattr(exemplars_module, "MAX_EXEMPLAR_BYTES", 10)
-    with pytest.raises(ConfigError, match=r"detection: exemplar red.png of 'thing' is not a picture file of at most"):
+    with pytest.raises(ConfigError, match=r"detection: exemplar red.png of 'thing' is not a file, or is larger than"):
         find_exemplars(config, tmp_path)
 
 
