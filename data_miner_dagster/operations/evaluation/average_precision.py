@@ -37,7 +37,7 @@ area of at least 96 x 96 pixels. AP_medium and AR_medium count objects in betwee
 class ClassPrecision:
     """The figures of one class: mean AP over IoU .5 to .95, AP at IoU .5, and AR.
 
-    A figure is None if the ground truth has no object of the class other than crowds.
+    A figure is None if, apart from crowds, the ground truth has no object of the class.
     """
 
     ap: float | None
@@ -49,7 +49,7 @@ class ClassPrecision:
 class AveragePrecision:
     """COCO's twelve figures by the names in FIGURES, and the figures of each class in the order of the classes.
 
-    A figure is None if the ground truth has no object that it counts.
+    A figure is None if the ground truth has no object that the figure counts.
     """
 
     figures: Mapping[str, float | None]
