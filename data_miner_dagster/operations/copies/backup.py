@@ -1,7 +1,7 @@
 """Store the catalog as it was at one moment, and the files that it refers to, in a place outside the root.
 
-A backup is consistent although other work continues, because it reads the catalog first and the files afterwards. All
-other code writes files before the rows that refer to them, so every file that the catalog names existed when the
+A backup is consistent even while other work continues, because it reads the catalog first and the files afterwards.
+All other code writes files before the rows that refer to them, so every file that the catalog names existed when the
 catalog was read. The backup lacks only files that were removed or kept changing while it was made: the restored root
 then looks as if a removal of these files had been interrupted. If the backup contains files that are newer than the
 catalog, the restored root looks as if a run had been killed between writing files and rows, which the next run repairs

@@ -1,7 +1,7 @@
 """Check a project's deduplicated table, without the indexes that were used to create it.
 
 Each duplicate must be a near-duplicate of its representative, and no two representatives should be near-duplicates of
-each other. An exact search rules the latter out. A clustered search may miss some of these pairs.
+each other. An exact search leaves no two such representatives. A clustered search may miss some pairs.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Find near-duplicates in a folder for `data-miner try dedup`, with the same encoder and method as the stage.
 
-Every folder counts as one video. A trial has no prompts, so the sharpest picture of a group is the representative, and
-among equally sharp ones the largest.
+Every folder counts as one video. A trial has no prompts, so the representative of a group is its sharpest picture. If
+several pictures are equally sharp, it is the largest of them.
 """
 
 from collections import Counter

@@ -77,7 +77,7 @@ class Neighbours:
         parts: Mapping[str, DetectionParts],
         sessions: VideoSessions | None = None,
     ) -> None:
-        """Group the frames by video. Folders of pictures are left out, since they contain no further pictures.
+        """Group the frames by video. Folders of pictures are left out, since they have no video file to decode.
 
         Args:
             platform: the platform of one root.

@@ -1,6 +1,7 @@
 """Decide whether a download may start, and whether its failure counts against its video or postpones it.
 
-Disk space or the root's quota may delay a start. A failure that concerns the whole site does not count.
+Disk space or the root's quota may delay a start. A failure that concerns the whole site does not count against the
+video.
 """
 
 import shutil

@@ -36,7 +36,7 @@ _FEWER_PICTURES: Final = "raise detection.tracking.every_seconds, or raise the l
 
 
 def store_windows(job: WindowsJob) -> WindowsSummary:
-    """Write the pictures and then their manifest, `windows.parquet`. Equal input gives equal bytes.
+    """Write the pictures of a job and then their manifest, `windows.parquet`. Equal input gives equal bytes.
 
     Raises:
         VideoPermanentError: the file is unusable, no picture can be decoded, or a limit is exceeded.
