@@ -33,4 +33,4 @@ def test_every_video_has_its_embeddings__fails_for_a_file_that_has_gone(
     found = run_check(every_video_has_its_embeddings, tmp_path, None, monkeypatch)
     assert not found.passed
     assert figures_of(found) == {"videos": 2, "videos without their files": 1}
-    assert str(found.description).startswith("files of 1 of 2 videos are missing; run `data-miner doctor` to list them")
+    assert str(found.description).startswith("files are missing for 1 of 2 videos; run `data-miner doctor` to list")

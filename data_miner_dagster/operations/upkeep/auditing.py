@@ -180,7 +180,7 @@ def _keep_builds(platform: Platform) -> None:
 
 
 def _read_bases(platform: Platform, max_seconds: float | None) -> bool:
-    """Record the bases of all extracted videos that lack them. Return False if `max_seconds` ran out, or else True."""
+    """Record the bases of all extracted videos that lack them. Return whether `max_seconds` was enough."""
     began_at = time.monotonic()
     after: str | None = None
     while keys := extracted_keys(platform.database, after=after, limit=_AT_ONCE, only_without_basis=True):

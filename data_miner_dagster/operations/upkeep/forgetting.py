@@ -154,7 +154,7 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
             project, version = str(copy.project_name), str(copy.version)
             is_here = is_release(platform.layout.release_folder(project, version))
             if (project, version) in versions or not is_here:
-                certain = "" if is_here else ", which is no longer here and may show them,"
+                certain = "" if is_here else ", which is no longer under the root and may show the videos,"
                 place = copy.url.removesuffix(f"/{project}/{version}")
                 how = f"`data-miner publish {project} --version {version} --to {place} --withdraw`"
                 how = "remove it on the hub" if place.startswith("hf:") else how

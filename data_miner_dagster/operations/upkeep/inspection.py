@@ -111,7 +111,7 @@ class VideoFiles:
         if not self.num_missing:
             return None
         return (
-            f"files of {self.num_missing:,} of {counted(self.num_videos, 'video')} are missing; run "
+            f"files are missing for {self.num_missing:,} of {counted(self.num_videos, 'video')}; run "
             "`data-miner doctor` to list them, and `data-miner doctor --fix` so that they are recreated"
         )
 
@@ -287,7 +287,7 @@ def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:
 def _unfinished_exports(platform: Platform) -> Iterator[Finding]:
     """Yield a finding for each folder that a killed export to a bucket or hub left in the root.
 
-    The project's next export to a bucket or hub in a single format would remove the folder too.
+    The project's next single-format export to a bucket or hub would also remove the folder.
     """
     for unfinished in find_unfinished_exports(platform):
         yield Finding(

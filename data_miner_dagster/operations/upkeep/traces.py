@@ -206,8 +206,8 @@ class _Single:
 def _in_sqlite(path: Path, needles: Sequence[str]) -> str:
     """Return the part of a file that contains one of the needles. The file must contain at least one of them.
 
-    For an SQLite file, the result names the tables with such rows, or the space of deleted rows. For any other file, it
-    is "its content".
+    For an SQLite file, the result names the tables with a row that contains a needle, or the space of deleted rows.
+    For any other file, it is "its content".
     """
     with path.open("rb") as file:
         if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:

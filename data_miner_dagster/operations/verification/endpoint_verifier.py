@@ -165,7 +165,7 @@ class EndpointVerifier:
                 yield from told
 
     def _left_over(self) -> Iterator[Reply]:
-        """If no request was accepted, yield the replies to the refused requests, which have no answers.
+        """If no request was accepted, yield a reply without an answer for each refused request.
 
         A later run asks these questions again. If there are at least AWAY_AFTER of them, the endpoint counts as
         unavailable.

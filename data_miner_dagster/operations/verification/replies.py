@@ -10,7 +10,7 @@ from data_miner_dagster.domain.verification import BoxAnswer
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """One question about a box, with the crop of the frame that is shown to the verifier."""
+    """One question about a box, with the crop to show to the verifier."""
 
     question_key: str  # identifies the question; its answer is stored under this key
     video_key: str
