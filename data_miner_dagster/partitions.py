@@ -36,7 +36,7 @@ _ADD_CHUNK: Final = 5_000  # each call executes one SQL `IN (...)`
 def add_partitions(
     instance: dg.DagsterInstance, definition: dg.DynamicPartitionsDefinition, keys: Collection[str]
 ) -> None:
-    """Add those of `keys` that the partition set lacks: videos in `order_of_asking`, projects alphabetically.
+    """Add the `keys` that the partition set lacks: videos in `order_of_asking`, projects alphabetically.
 
     The other keys of the set are not read.
     """

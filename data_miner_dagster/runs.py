@@ -96,14 +96,14 @@ def end_dead_runs(
 ) -> list[str]:
     """End the active runs whose process is dead, silent or hanging, and free their slots and claims. Return their ids.
 
-    A run counts as failed, or as cancelled if this was requested. A run of this program that has started without a
-    lease gets 90 s to take one. While its process is still starting, Dagster is responsible (`start_timeout_seconds` in
-    dagster.yaml), because starting may take minutes on a busy machine. Leases of finished runs are removed. This
-    function is idempotent, and several processes may call it concurrently.
+    A run counts as failed, or as cancelled if cancellation was requested. A run of this program that has started
+    without a lease gets 90 s to take one. While its process is still starting, Dagster is responsible
+    (`start_timeout_seconds` in dagster.yaml), because starting may take minutes on a busy machine. Leases of finished
+    runs are removed. This function is idempotent, and several processes may call it concurrently.
 
-    If the launcher sends runs to other machines, it is queried about runs that are starting, which Dagster does not do.
-    A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s to take
-    a lease.
+    If the launcher sends runs to other machines, it is queried about runs that are starting, since Dagster does not do
+    so. A run whose process has failed is ended, and a run that the launcher does not know also gets 90 s to take a
+    lease.
 
     Args:
         instance: Dagster's instance.

@@ -59,7 +59,7 @@ class ObjectStore(Protocol):
         ...
 
     def download(self, name: str, path: Path) -> StoredObject:
-        """Write an object to the file `path`, continuing after any bytes of it that an earlier call has written.
+        """Download an object to the file `path`, resuming after any bytes that an earlier call wrote.
 
         If the object is replaced during the download, it is read from the start again.
 

@@ -24,7 +24,7 @@ class ObjectTracker(Protocol):
     ) -> npt.NDArray[np.int64]:
         """Return an (N,) array with the track number of each box of the next frame.
 
-        Boxes with equal numbers show the same object, in any frames of the video. The number -1 means that the object
+        Boxes with the same number show the same object, even on different frames. The number -1 means that the object
         is unknown.
 
         Args:

@@ -81,7 +81,7 @@ class PlatformResource(dg.ConfigurableResource[Any]):
 
 
 def _first_stage(run: dg.DagsterRun) -> str:
-    """Return the stage of a run's assets in lower case, or the name of its job if they have no stage or several."""
+    """Return the stage of a run's assets in lower case, or its job's name if they have zero or several stages."""
     stages = {stage_of_asset(key.to_user_string()) for key in run.asset_selection or ()}
     only = stages.pop() if len(stages) == 1 else None
     return run.job_name if only is None else only.value.lower()

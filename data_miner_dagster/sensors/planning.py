@@ -63,8 +63,8 @@ class FailedStage:
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
     """Return the valid failure of the earliest stage, or None if no failure is valid any longer.
 
-    A failure without a retry time is no longer valid once the project's inputs differ from those that it records. If it
-    records none, it stays valid.
+    A failure without a retry time stays valid until the project's inputs differ from the inputs recorded with the
+    failure, or indefinitely if no inputs were recorded.
     """
     for failed in sorted(failures, key=lambda failed: list(WorkStage).index(failed.stage)):
         present = project.config_hash if failed.stage is WorkStage.SOURCING else project.basis

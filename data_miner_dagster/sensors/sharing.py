@@ -18,7 +18,7 @@ from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sensors.requests import Room, request_of_share
 
 _WORTH_SECONDS: Final = 30.0
-"""The least work that justifies an additional run, in seconds that a single run would need for it."""
+"""The least work that justifies an additional run, as the time in seconds that a single run would need."""
 
 
 def request_shares(platform: Platform, room: Room) -> list[dg.RunRequest]:
