@@ -149,9 +149,9 @@ class SiteClient:
     ) -> list[VideoCandidate]:
         """Return the videos at an address, in listing order, without downloading any.
 
-        No request is sent for a direct video URL, or for a page whose extractor handles only single videos. The
-        download reads its metadata. Playlists, channels, searches and feeds are listed flat. An entry with an
-        unacceptable address is returned with its `refusal`, and an unreadable entry with its `fault`.
+        No request is sent for a direct video URL, or for a page whose extractor handles only single videos. Such a
+        video's metadata is read when it is downloaded. Playlists, channels, searches and feeds are listed flat. An
+        entry with an unacceptable address is returned with its `refusal`, and an unreadable entry with its `fault`.
 
         Args:
             address: an http or https address, or one from `sites.queries`. It may contain `{env:NAME}`.

@@ -153,7 +153,7 @@ def fault_of_ours(error: BaseException) -> Exception | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, but not its contexts: those errors were handled before another one was raised."""
+    """Yield an error and its causes, but not its contexts, which were handled before another error was raised."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -285,7 +285,7 @@ def explained(error: VideoPermanentError | VideoTransientError, site: str) -> Vi
     if site == "youtube" and error.kind in _HINTS_AT_RUNTIME and javascript_runtime() is None:
         hint = (
             f"{error} (YouTube needs a JavaScript runtime, but none was found; run "
-            "`pip install 'yt-dlp[default,deno]'` to install Deno, which is one)"
+            "`pip install 'yt-dlp[default,deno]'` to install the runtime Deno)"
         )
         if isinstance(error, VideoTransientError):
             return VideoTransientError(error.kind, hint, error.retry_after_seconds)

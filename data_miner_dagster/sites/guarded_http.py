@@ -116,7 +116,7 @@ def _read_whole(parts: Iterable[bytes], max_bytes: int) -> bytes:
     for part in parts:
         content += part
         if len(content) > max_bytes:
-            raise NoAnswerError(f"the server's answer has more than {max_bytes:,} bytes, the most that is read")
+            raise NoAnswerError(f"the server's answer exceeds the limit of {max_bytes:,} bytes")
     note(Measured(bytes_received=len(content)))
     return bytes(content)
 

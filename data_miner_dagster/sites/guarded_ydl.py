@@ -1,6 +1,6 @@
 """The yt-dlp instance, which reaches the network only through the platform's handler, and its options.
 
-No yt-dlp option is taken directly from outside. Each is written here, so that no configuration can smuggle in a
+No yt-dlp option is taken directly from outside. Each is set here, so that no configuration can smuggle in a
 post-processor, a command or a file:// address.
 """
 

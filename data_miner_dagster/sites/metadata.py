@@ -42,7 +42,7 @@ def duration_of(info: Mapping[str, Any]) -> float | None:
 
 
 def address_in(value: object) -> ForeignAddress | None:
-    """Parse a value from a page as an http or https address. Return None if it is not one."""
+    """Parse a value from a page as an http or https address. Return None if it is not such an address."""
     try:
         return ForeignAddress.parse(value) if isinstance(value, str) else None
     except AddressError:

@@ -13,7 +13,7 @@ from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
 
 MAX_PAGE_BYTES: Final = 64 << 20
-"""The maximum size of a page, manifest or feed that is read completely. The configuration limits videos instead."""
+"""The maximum size of a page, manifest or feed that is read completely. The configuration limits the size of videos."""
 
 
 class PageTooLargeError(RequestError):  # type: ignore[misc]

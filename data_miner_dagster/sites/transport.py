@@ -74,7 +74,7 @@ class Errand:
     promised_bytes: int | None = None  # full file size from the headers of the last response; None if not stated
 
     def end(self) -> None:
-        """Close the responses with an error status, which nothing else closes."""
+        """Close the responses that had an error status, because nothing else closes them."""
         for response in self.refused:
             response.close()
 

@@ -1,6 +1,6 @@
 """Determine the installed version of yt-dlp without importing it.
 
-Importing yt-dlp takes a third of a second, so only separate processes do so.
+Importing yt-dlp takes a third of a second, so only separate processes import it.
 """
 
 from functools import cache

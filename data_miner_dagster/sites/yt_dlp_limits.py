@@ -19,8 +19,8 @@ PROTOCOLS: Final = frozenset(
 """The format protocols that fetch every byte through the guarded handler. Others, such as rtmp, mms, rtsp and ws, open
 their own sockets or run a program that does."""
 _PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
-"""deno runs YouTube's scripts. The others read the key to a browser's cookies, and run only if the user enables
-`cookies_from_browser`."""
+"""The programs that yt-dlp may run. deno runs YouTube's scripts. The others read the key to a browser's cookies, and
+only if the user enables `cookies_from_browser`."""
 
 
 def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:
