@@ -6,8 +6,8 @@ Embeddings represent the place rather than small changes in it. Here the two pic
    common factor.
 2. The pair is *aligned* if enough textured blocks look the same and the camera neither moved nor zoomed. A step of
    Lucas and Kanade over those blocks estimates the motion.
-3. It is *changed* if, somewhere, neighbouring pixels differ by more than the noise of the pair, and by more than an
-   edge at that place could cause if it moved by a fraction of a pixel.
+3. It is *changed* if neighbouring pixels somewhere differ by more than the noise of the pair, and by more than an edge
+   at that place could cause by moving a fraction of a pixel.
 
 Only pairs that are both aligned and changed count as different. Between frames of two videos, the parts of a picture
 where channels put logos, captions and clocks are ignored. Otherwise a re-upload with a logo would count as different.

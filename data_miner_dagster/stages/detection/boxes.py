@@ -86,9 +86,9 @@ def fuse_detections(found: Sequence[ImageDetections], *, iou: float) -> FrameDet
     that only one of two detectors found thus loses half of its confidence. The result is sorted by descending
     confidence. The boxes of a single detector are returned unchanged.
 
-    A cluster takes the mask of its most confident box with a mask, and the mask's bounds become its box unless the mask
-    is empty. Masks are not combined: the union or intersection of two masks is not an outline that a network drew, and
-    detectors without masks could not contribute.
+    A cluster takes the mask of its most confident box that has one, and the mask's bounds become its box unless the
+    mask is empty. Masks are not combined: the union or intersection of two masks is not an outline that a network drew,
+    and detectors without masks could not contribute.
 
     Source: Solovyev, Wang and Gabruseva 2021, "Weighted boxes fusion: Ensembling boxes from different object detection
     models". Unlike in the paper, only each detector's best confidence in a cluster counts. Two boxes of one detector on

@@ -37,7 +37,7 @@ _SAME_PLACE_IOU: Final = 0.7
 """A missing box is not added if its IoU with another object of its class is at least this, because one then hides the
 other."""
 _CONTINUED_IOU: Final = 0.3
-"""The minimum IoU at which a track that begins where another has ended takes over the other's id."""
+"""The minimum IoU between a track's end and a later track's beginning for the later track to take over the id."""
 LOST_WINDOWS: Final = 3
 """An object that has not been seen for this many windows counts as a new one when it reappears."""
 _NONE: Final = -1
@@ -212,8 +212,8 @@ class Follower(Generic[Frame]):
     def _judge(self, held: _Held[Frame]) -> None:
         """Reassign the boxes of a frame, then accept each box that is supported by its object's boxes on nearby frames.
 
-        An object must have enough boxes within the window, and the others must predict the position of its box in this
-        frame. Boxes are not reassigned if a video network has examined the frame.
+        An object must have enough boxes within the window, and its boxes on other frames must predict the position of
+        its box on this frame. Boxes are not reassigned if a video network has examined the frame.
         """
         while self._times[0] + self._window < held.pts_seconds:
             self._times.popleft()

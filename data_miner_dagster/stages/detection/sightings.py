@@ -84,14 +84,17 @@ def sighting(seen: Seen) -> Sighting:
 
 
 def line(first: Seen, second: Seen, pts_seconds: float) -> Box:
-    """Interpolate or extrapolate the position of a box that moves uniformly through two places."""
+    """Interpolate or extrapolate the position of a box that moves uniformly through two known positions."""
     share = (pts_seconds - first.pts_seconds) / (second.pts_seconds - first.pts_seconds)
     place: Box = first.box + (second.box - first.box) * share
     return place
 
 
 def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[int, int]) -> Seen:
-    """Return an object's box at a time between two of its boxes, clipped to the frame, with the lower confidence."""
+    """Return an object's box at a time between two of its boxes, clipped to the frame.
+
+    Its confidence is the lower of the two boxes' confidences.
+    """
     box = np.clip(line(before, after, pts_seconds), 0, np.array([*resolution_wh, *resolution_wh], np.float64))
     surer = before if before.confidence >= after.confidence else after
     return Seen(
@@ -104,7 +107,7 @@ def between(before: Seen, after: Seen, pts_seconds: float, resolution_wh: tuple[
 
 
 def continuity(tail: Sequence[Seen], head: Sequence[Seen]) -> float:
-    """Return the highest IoU of a track's end with another's beginning, with either or neither extrapolated."""
+    """Return the highest IoU of a track's end with another track's beginning, with at most one of them extrapolated."""
     forth = line(tail[0], tail[1], head[0].pts_seconds) if len(tail) > 1 else tail[0].box
     back = line(head[0], head[1], tail[-1].pts_seconds) if len(head) > 1 else head[0].box
     pairs = ((forth, head[0].box), (tail[-1].box, head[0].box), (back, tail[-1].box))

@@ -18,7 +18,7 @@ class WantedTimes:
     steps_us: frozenset[int] = frozenset()
 
     def covers(self, other: "WantedTimes") -> bool:
-        """Return whether this set has all steps of `other` and contains all of its single times."""
+        """Return whether this set has all steps of `other` and contains all single times of `other`."""
         return self.steps_us >= other.steps_us and all(self.holds(time) for time in other.times_us)
 
     def holds(self, time_us: int) -> bool:
