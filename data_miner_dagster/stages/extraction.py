@@ -232,7 +232,10 @@ def _groups_on_screen(index: GroupIndex, times: Sequence[Fraction]) -> tuple[Int
 
 
 def _without_gaps(index: VideoIndex, chosen: Int64Array, max_gap_seconds: float | None) -> Int64Array:
-    """Return the chosen frames, and frames at regular times in every gap longer than the limit, even at the ends."""
+    """Return the chosen frames, and frames at regular times in every gap longer than the limit.
+
+    The times before the first chosen frame and after the last one count as gaps too.
+    """
     added = [times.frames_on_screen(index) for times in _times_in_gaps(index, chosen, max_gap_seconds)]
     return np.union1d(chosen, np.concatenate(added)) if added else chosen
 
@@ -275,7 +278,7 @@ def find_cuts(
         threshold: smallest change that counts as a cut.
         min_scene_seconds: cuts closer than this to the previous cut or to the start are ignored.
 
-    Source: the adaptive detector of PySceneDetect compares a frame's change with the mean of its neighbours.
+    Source: PySceneDetect's adaptive detector, which compares a frame's change with the mean change of its neighbours.
     """
     cuts: list[int] = []
     least = exact_seconds(min_scene_seconds) / time_base

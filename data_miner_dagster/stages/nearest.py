@@ -39,7 +39,7 @@ class Nearest:
         """Start without vectors.
 
         Args:
-            query: (D,) a vector of any length except zero.
+            query: (D,) a nonzero vector, which need not be normalized.
             count: the number of vectors to keep.
         """
         self._query = query.astype(np.float64) / max(float(np.linalg.norm(query.astype(np.float64))), _SHORTEST)

@@ -98,9 +98,9 @@ def releasable_boxes(
 ) -> list[ReleasableBox] | FrameOutcome:
     """Return the released boxes of one frame, most confident first, or the reason why the frame is not released.
 
-    A box counts if both sides are at least one pixel long after clipping to the frame. Objects are released. The rules
-    decide the effect of unsure boxes, and whether a frame without objects is released. Boxes of equal confidence are
-    ordered by class, then coordinates.
+    A box counts if both sides are at least one pixel long after clipping to the frame. Boxes that show objects are
+    released. The rules decide the effect of unsure boxes, and whether a frame without objects is released. Boxes of
+    equal confidence are ordered by class, then coordinates.
 
     Args:
         found: the boxes that were detected on the frame.

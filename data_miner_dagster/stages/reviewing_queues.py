@@ -1,6 +1,6 @@
 """Order the questions of the review, the most useful first. Pure functions of arrays.
 
-    student          frames by the most confident box that only the labels or only the student have, highest first
+    student          frames by the most confident box that only the annotations or only the student have, highest first
     unsure           fewest unsure boxes first, then frames with the rarest class, then nearest to a threshold
     disagreement     frames by their most confident box that not all detectors of an ensemble reported, highest first
     near_threshold   boxes drawn at random from strata of confidence, all classes in turn

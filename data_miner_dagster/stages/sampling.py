@@ -50,7 +50,7 @@ def sampled_places(verdicts: Iterable[Verdict]) -> frozenset[FramePlace]:
 
     If a person reviews the unsure frames first, only the other frames remain in the queue `random`, and these alone
     would look better than average. The sample therefore consists of all complete frames whose sampling numbers do not
-    exceed the highest number that was completed in the queue `random`.
+    exceed the highest number of a frame completed in the queue `random`.
     """
     complete = [verdict for verdict in verdicts if verdict.word is VerdictWord.COMPLETE]
     places = sorted({verdict.place for verdict in complete})

@@ -20,7 +20,7 @@ def cut_into_shards(items: Sequence[str], batch_size: int) -> list[ShardRange]:
 
     All shards except the last contain whole batches. Items are batched as if one worker processed them all, because the
     last bits of a model's result for an item may depend on its batch. The last few shards become smaller and smaller,
-    down to one batch. If there are only enough items for one shard, they are not cut.
+    down to one batch. If there are enough items for only one shard, they are not cut.
     """
     wanted = min(max(-(-len(items) // NUM_SHARDS), FEWEST_ITEMS), MOST_ITEMS)
     most = _whole_batches(wanted, batch_size)

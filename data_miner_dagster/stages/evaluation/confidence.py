@@ -270,7 +270,7 @@ def probability_knots(judged: JudgedBoxes) -> tuple[tuple[float, float], ...]:
     """Return ascending (confidence, probability) pairs for `probabilities`, or () if there are too few answers.
 
     The share of correct boxes in each stratum is placed at the mean confidence of its answers. If a stratum's share is
-    not larger than that of the stratum below, both are merged.
+    not larger than that of the stratum below, the two strata are merged.
 
     Source: Ayer et al. 1955, "An empirical distribution function for sampling with incomplete information"
     (pool adjacent violators).

@@ -127,8 +127,8 @@ def answers_that_count(
 ) -> npt.NDArray[np.bool_]:
     """Return an (A,) mask of the answers, from any queue, that belong to a random sample of their stratum.
 
-    A person who is first shown the frames nearest to the threshold answers only for those, and these differ from the
-    rest of their stratum. Still, answers about these frames must not be ignored: no question is asked twice, so the
+    A person who is first shown the frames nearest to the threshold answers only for those frames, which differ from
+    the rest of their stratum. Still, answers about them must not be ignored: no question is asked twice, so the
     calibration's later questions would lack exactly these frames. An answer therefore counts if its sampling number is
     at most the highest that the calibration has asked about in the stratum. Up to that number, the calibration asked
     about every frame without an answer. If all planned questions of a stratum have answers, answers up to the highest

@@ -18,8 +18,8 @@ SAME_PLACE_PIXELS: Final = 1.0
 """A box counts as moved if one of its edges has moved by more than this. Tools that store integer pixels round the
 corner and the size, which moves an edge by up to a pixel."""
 SHARE_DECIMALS: Final = 6
-"""The number of decimal places to which relative coordinates are rounded, so that verdicts on one box are
-recognized."""
+"""The number of decimal places to which relative coordinates are rounded, so that verdicts on the same box
+are recognized as such."""
 
 
 @dataclass(frozen=True, slots=True)

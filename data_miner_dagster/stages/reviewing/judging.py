@@ -65,9 +65,9 @@ def judge_boxes(
     Verdicts are matched with boxes one to one, by class and place (IoU of at least `SAME_BOX_IOU`), best pairs first.
     First, verdicts that state a resulting box are matched by that box. Then all verdicts are matched by the box that
     the person saw. A stated box replaces the box that its verdict matched, and absorbs every other detected box of its
-    class in the same place. It is an object even if its verdict matched nothing, unless a later verdict judges the box
-    that it drew or changed. A verdict that states no box removes the box that it matched. On a complete frame, unsure
-    boxes without a verdict are not objects.
+    class in the same place. It is an object even if its verdict matched nothing. A drawn or changed box no longer
+    counts once a later verdict judges it. A verdict that states no box removes the box that it matched. On a complete
+    frame, unsure boxes without a verdict are not objects.
 
     Args:
         found: the boxes that were detected on the frame.

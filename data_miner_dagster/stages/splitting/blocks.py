@@ -76,7 +76,7 @@ def gaps_fit(split: str, guard_seconds: float | None) -> bool:
 def _starts(times: Sequence[float], shares: Mapping[str, float], guard: float, num_images: int) -> list[float] | None:
     """Return the start of each block except the first, or None if some block would have no image.
 
-    The last blocks take their images first. The first block gets the rest.
+    Blocks are filled from the last to the second, and the first block gets the rest.
     """
     starts: list[float] = []
     end = len(times)
