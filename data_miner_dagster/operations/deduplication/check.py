@@ -1,7 +1,7 @@
 """Check a project's deduplicated table, without the indexes that were used to create it.
 
 Each duplicate must be a near-duplicate of its representative, and no two representatives should be near-duplicates of
-each other. An exact search leaves no two such representatives. A clustered search may miss some pairs.
+each other. An exact search ensures the second condition. A clustered search may miss some pairs.
 """
 
 from dataclasses import dataclass

@@ -80,6 +80,6 @@ class _Places:
             self._by_video[frame["video_key"]].append((frame["pts_seconds"], row))
 
     def rows_at(self, place: FramePlace) -> list[int]:
-        """Return the rows of the frames at a time in a video."""
+        """Return the rows of the frames at a given time in a video."""
         of_video = self._by_video.get(place.video_key, ())
         return [row for seconds, row in of_video if abs(seconds - place.pts_seconds) < SAME_FRAME_SECONDS]

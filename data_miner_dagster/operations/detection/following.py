@@ -104,7 +104,7 @@ class FrameColours:
     _found: Sequence[FoundBoxes] | None = None
 
     def stored_on(self, frames: Sequence[FrameToDetect]) -> list[Mapping[str, StoredBoxes]]:
-        """For each detector, return its stored boxes on `frames`, by frame id."""
+        """Return the stored boxes of each detector on `frames`, by frame id."""
         if self._found is None:  # before objects are followed, parts are incomplete
             sha256_by_frame = {frame.frame_id: frame.sha256 for frame in self.frames}
             self._found = [replace(part, boxes_schema=_COLOURS_SCHEMA).found(sha256_by_frame) for part in self.parts]

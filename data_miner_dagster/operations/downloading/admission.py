@@ -79,7 +79,7 @@ def postpone_if_not_its_own(
     error: VideoPermanentError | VideoTransientError,
     config: DownloadingConfig,
 ) -> None:
-    """Raise if a failure must not count against its video. After a rate limit or bot check, the site's breaker is open.
+    """Raise if a failure must not count against its video. A rate limit or bot check also opens the site's breaker.
 
     Raises:
         PostponedError: something other than the video caused the failure, so the download does not count as an attempt.

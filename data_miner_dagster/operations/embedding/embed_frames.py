@@ -1,7 +1,8 @@
 """Embed all frames of videos, and store the vectors in files that all projects share.
 
 Decoding continues across videos, and each video is written and reported as soon as its last frame is done. Videos
-that repeat the bytes of others come last. Both groups are claimed in the order of the keys, so callers cannot deadlock.
+that repeat the bytes of others form a second group, which comes last. In each group, videos are claimed in the order of
+their keys, so callers cannot deadlock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -230,7 +231,7 @@ def _take_embeddings(platform: Platform, encoder: EncoderRole, video: VideoRow, 
 
 
 def _ask_for_frames(platform: Platform, video_key: str) -> None:
-    """If an EXTRACTED video has no frames, set it back to DOWNLOADED, so that extraction recreates them."""
+    """Set an EXTRACTED video without frames back to DOWNLOADED, so that extraction recreates its frames."""
     if not has_frames(platform.layout, video_key):
         with platform.database.transaction() as session:
             move_video(session, video_key, VideoStatus.DOWNLOADED, only_from={VideoStatus.EXTRACTED})
