@@ -61,8 +61,8 @@ was matched wrongly or is behind an object of another class."""
 class _Known:
     """A track: its last box and the time of that box, the number of its boxes, and its mean colours.
 
-    Undetected objects may have covered a share of the box that last contributed to the colours. `covered` is that share,
-    or 1 before any colours are known.
+    Undetected objects may have covered a share of the box that last contributed to the colours. `covered` is that
+    share, or 1 before any colours are known.
     """
 
     box: Matrix

@@ -50,7 +50,7 @@ def distinctions_of(
 
 
 class StoredThumbnails:
-    """The thumbnails of a list of frames. A video's thumbnails are read or computed when one of them is first needed."""
+    """The thumbnails of a list of frames. A video's thumbnails are read or computed when they are first needed."""
 
     def __init__(self, platform: Platform, frames: pa.Table) -> None:
         self._platform = platform
