@@ -1,5 +1,6 @@
 """Settings for where to look for videos, and for the candidates to reject before a download."""
 
+from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -32,6 +33,19 @@ def _without_secrets(urls: tuple[str, ...]) -> tuple[str, ...]:
 _Urls = Annotated[
     tuple[str, ...], Field(min_length=1), AfterValidator(_outside_buckets), AfterValidator(_without_secrets)
 ]
+
+
+def _check_days(after: date | None, before: date | None, *, after_key: str, before_key: str) -> None:
+    # `before` is exclusive, so that two equal days also exclude every upload date.
+    if after is not None and before is not None and after >= before:
+        raise ValueError(
+            f"{after_key} ({after}) is not before {before_key} ({before}), so every upload date is excluded; correct "
+            "one of them"
+        )
+
+
+def _folded(word: str) -> str:
+    return " ".join(word.casefold().split())
 
 
 class FilesSource(ConfigModel):
@@ -132,6 +146,13 @@ class ChannelsSource(ConfigModel):
     max_results: int | None = Field(default=None, ge=1)
     """The most videos per channel, from the newest."""
 
+    @model_validator(mode="after")
+    def _check_published(self) -> Self:
+        _check_days(
+            self.published_after, self.published_before, after_key="published_after", before_key="published_before"
+        )
+        return self
+
 
 class FeedsSource(ConfigModel):
     """RSS feeds."""
@@ -210,13 +231,24 @@ class RulesConfig(ConfigModel):
     def _check_ranges(self) -> Self:
         for low, high in (
             ("min_duration_seconds", "max_duration_seconds"),
-            ("published_after", "published_before"),
             ("min_views", "max_views"),
         ):
             lower, upper = getattr(self, low), getattr(self, high)
             if lower is not None and upper is not None and lower > upper:
-                relation = "later than" if low == "published_after" else "above"
-                raise ValueError(f"{low} ({lower}) is {relation} {high} ({upper}); correct one of them")
+                raise ValueError(f"{low} ({lower}) is above {high} ({upper}); correct one of them")
+        _check_days(
+            self.published_after, self.published_before, after_key="published_after", before_key="published_before"
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _check_words(self) -> Self:
+        blocked = {_folded(word) for word in self.blocked_words}
+        if self.required_words and blocked.issuperset(map(_folded, self.required_words)):
+            raise ValueError(
+                f"every word of required_words ({', '.join(self.required_words)}) is also in blocked_words, so no "
+                "title or description is accepted; remove it from one of them"
+            )
         return self
 
 
@@ -247,3 +279,22 @@ class SourcingConfig(ConfigModel):
     """Which candidates to reject by their thumbnails."""
     max_videos: int | None = Field(default=None, ge=1)
     """The most videos that the project may have. Further candidates are recorded as rejected."""
+
+    @model_validator(mode="after")
+    def _check_days_of_channels(self) -> Self:
+        for number, source in enumerate(self.sources):
+            if isinstance(source, ChannelsSource):
+                key, rules = f"sources.{number}", self.rules
+                _check_days(
+                    source.published_after,
+                    rules.published_before,
+                    after_key=f"{key}.published_after",
+                    before_key="rules.published_before",
+                )
+                _check_days(
+                    rules.published_after,
+                    source.published_before,
+                    after_key="rules.published_after",
+                    before_key=f"{key}.published_before",
+                )
+        return self

@@ -115,7 +115,33 @@ def test_splits__other_names_stay(tmp_path: Path) -> None:
         (
             "paths: [clips]}]",
             "paths: [clips]}]\n  rules: {published_after: 2024-02-01, published_before: 2024-01-01}",
-            "published_after (2024-02-01) is later than published_before (2024-01-01); correct one of them",
+            "sourcing.rules: published_after (2024-02-01) is not before published_before (2024-01-01), so every upload "
+            "date is excluded; correct one of them",
+        ),
+        (
+            "paths: [clips]}]",
+            "paths: [clips]}]\n  rules: {published_after: 2024-02-01, published_before: 2024-02-01}",
+            "published_after (2024-02-01) is not before published_before (2024-02-01)",
+        ),
+        (
+            "{type: files, paths: [clips]}]",
+            "{type: channels, urls: ['@a'], published_after: 2024-02-01, published_before: 2024-02-01}]",
+            "published_after (2024-02-01) is not before published_before (2024-02-01)",
+        ),
+        (
+            "{type: files, paths: [clips]}]",
+            "{type: channels, urls: ['@a'], published_after: 2024-02-01}]\n  rules: {published_before: 2024-01-01}",
+            "sourcing: sources.0.published_after (2024-02-01) is not before rules.published_before (2024-01-01)",
+        ),
+        (
+            "{type: files, paths: [clips]}]",
+            "{type: channels, urls: ['@a'], published_before: 2024-02-01}]\n  rules: {published_after: 2024-02-01}",
+            "sourcing: rules.published_after (2024-02-01) is not before sources.0.published_before (2024-02-01)",
+        ),
+        (
+            "paths: [clips]}]",
+            "paths: [clips]}]\n  rules: {required_words: [Red  Bus], blocked_words: [red bus, car]}",
+            "sourcing.rules: every word of required_words (Red  Bus) is also in blocked_words",
         ),
         (
             "name: bikes",
