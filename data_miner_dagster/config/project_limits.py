@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from data_miner_dagster.config.interpolation import PLAIN_REFERENCE, REFERENCE, texts_of
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.errors import ConfigError
-from data_miner_dagster.domain.object_urls import ObjectUrl, is_object_address
+from data_miner_dagster.domain.object_urls import HUB_REMEDY, ObjectUrl, is_hub_address, is_object_address
 
 _PLACEHOLDER: Final = re.compile(r"\{env:([A-Za-z_]\w*)\}")
 
@@ -54,6 +54,8 @@ class ProjectLimits:
 
         An invalid bucket address is also refused, since no allowed prefix contains it.
         """
+        if self.object_prefixes is not None and is_hub_address(address):
+            return f"{address} {HUB_REMEDY}"
         if self.object_prefixes is not None and is_object_address(address) and not self._may_ask(address):
             return (
                 f"a file in the watched folder may not read {address}; add it, or a prefix of it, to "

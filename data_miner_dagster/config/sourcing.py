@@ -9,11 +9,13 @@ from data_miner_dagster.config.base import ConfigModel
 from data_miner_dagster.config.objects import BucketUrls
 from data_miner_dagster.config.words import Day, visible_text
 from data_miner_dagster.domain.addresses import advice_for, secret_in_address
-from data_miner_dagster.domain.object_urls import is_object_address
+from data_miner_dagster.domain.object_urls import HUB_REMEDY, is_hub_address, is_object_address
 
 
 def _outside_buckets(texts: tuple[str, ...]) -> tuple[str, ...]:
     for number, text in enumerate(texts, 1):
+        if is_hub_address(text):
+            raise ValueError(f"entry {number} {HUB_REMEDY}")
         if is_object_address(text):
             raise ValueError(f"entry {number} is the address of a bucket; use a source with `type: objects`")
     return texts

@@ -14,6 +14,8 @@ BUCKET_PROTOCOLS: Final = ("s3", "gs", "az")
 HUB_PROTOCOL: Final = "hf"
 """The protocol of the Hugging Face hub, to which releases are published."""
 OBJECT_PROTOCOLS: Final = (*BUCKET_PROTOCOLS, HUB_PROTOCOL)
+HUB_REMEDY: Final = "is on the Hugging Face hub, which is not a source; download its files, and use `type: files`"
+"""The end of a sentence about an address on the hub where the address of a source is expected."""
 _EXAMPLES: Final = "s3://bucket/folder, gs://bucket/folder or az://container/folder"
 
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::[A-Za-z0-9+.:-]*)?://")
@@ -120,3 +122,8 @@ def is_object_address(text: str) -> bool:
     """Return whether a string begins like the address of a bucket or the hub, even if it is invalid or chained."""
     begins = _SCHEME.match(text.strip())
     return begins is not None and begins[0].lower().partition(":")[0] in OBJECT_PROTOCOLS
+
+
+def is_hub_address(text: str) -> bool:
+    """Return whether a string begins like an address on the Hugging Face hub, even if it is invalid."""
+    return text.strip().lower().startswith(f"{HUB_PROTOCOL}://")

@@ -101,6 +101,18 @@ def test_source__other_sources_take_no_bucket() -> None:
         UrlsSource.model_validate({"type": "urls", "urls": ["s3://bucket/a.mp4"]})
 
 
+@pytest.mark.parametrize("address", ["hf://datasets/a/b", " HF://datasets/a/b"])
+def test_source__on_the_hub_is_not_sent_to_buckets(address: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"entry 1 is on the Hugging Face hub.*`type: files`"):
+        UrlsSource.model_validate({"type": "urls", "urls": [address]})
+    # a line of a list in the watched folder
+    limits = limits_of(PlatformConfig(), tmp_path / "watched", tmp_path / "watched" / "p.yaml")
+    problem = limits.problem_of_address(address)
+    assert problem is not None
+    assert "`type: files`" in problem
+    assert "allowed_prefixes" not in problem
+
+
 def test_limits__a_dropped_file_names_allowed_buckets_alone(tmp_path: Path) -> None:
     source = ObjectsSource.model_validate({"type": "objects", "urls": [f"{PLACE}/films/new"]})
     dropped, other = tmp_path / "watched" / "p.yaml", tmp_path / "p.yaml"
