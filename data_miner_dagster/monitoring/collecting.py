@@ -250,9 +250,13 @@ def _disk(platform: Platform, values: Values) -> None:
 
 def _gpu(values: Values) -> None:
     for gpu in gpu_values():
-        values.set("gpu_memory_used_bytes", gpu.memory_used_bytes, gpu.name)
-        values.set("gpu_memory_size_bytes", gpu.memory_size_bytes, gpu.name)
-        values.set("gpu_utilization_ratio", gpu.utilization, gpu.name)
+        for name, value in (
+            ("gpu_memory_used_bytes", gpu.memory_used_bytes),
+            ("gpu_memory_size_bytes", gpu.memory_size_bytes),
+            ("gpu_utilization_ratio", gpu.utilization),
+        ):
+            if value is not None:
+                values.set(name, value, gpu.name)
 
 
 def _add(values: Values, name: str, value: float, *labels: str) -> None:

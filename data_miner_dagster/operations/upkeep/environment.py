@@ -27,7 +27,7 @@ from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.operations.item_faults import fault_of
-from data_miner_dagster.operations.machine import gpu_values
+from data_miner_dagster.operations.machine import GpuValues, gpu_values
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.sites.guarded_ydl import javascript_runtime
 from data_miner_dagster.storage.file_systems import check_place_of_sqlite, kind_of_file_system
@@ -198,7 +198,7 @@ def _models(platform: Platform) -> Iterator[Part]:
 
 def _gpu(platform: Platform) -> Iterator[Part]:
     wanted = platform.config.models.device
-    names = [f"{gpu.model} ({size_text(gpu.memory_size_bytes)}, driver {gpu.driver})" for gpu in gpu_values()]
+    names = [_gpu_text(gpu) for gpu in gpu_values()]
     if not names:
         if wanted.startswith("cuda"):
             remedy = "install the NVIDIA driver, give the container its GPUs, or set platform.models.device: auto"
@@ -215,6 +215,13 @@ def _gpu(platform: Platform) -> Iterator[Part]:
         yield Part("GPU", State.PROBLEM, f"{value} has no CUDA", "install a build of torch with CUDA (pytorch.org)")
     else:
         yield Part("GPU", State.OK, value)
+
+
+def _gpu_text(gpu: GpuValues) -> str:
+    size = None if gpu.memory_size_bytes is None else size_text(gpu.memory_size_bytes)
+    known = ", ".join(filter(None, (size, gpu.driver and f"driver {gpu.driver}")))
+    name = gpu.model or f"GPU {gpu.name}"
+    return f"{name} ({known})" if known else name
 
 
 def _javascript() -> Iterator[Part]:
