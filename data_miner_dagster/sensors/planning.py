@@ -4,6 +4,7 @@ Does not belong here: access to Dagster's instance, the catalog, files or the ne
 are due (catalog/pending.py).
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -60,13 +61,22 @@ class FailedStage:
         return f"it waits until something changes: {file}, or run `data-miner retry --project {project}`"
 
 
+def earliest_failure(failures: Collection[FailedStage]) -> FailedStage:
+    """Return the failure of the earliest stage, whether or not it is still valid. `failures` must not be empty."""
+    return min(failures, key=_place)
+
+
+def _place(failed: FailedStage) -> int:
+    return list(WorkStage).index(failed.stage)
+
+
 def standing_failure(project: ProjectState, failures: list[FailedStage]) -> FailedStage | None:
     """Return the valid failure of the earliest stage, or None if no failure is valid any longer.
 
     A failure without a retry time stays valid until the project's inputs differ from the inputs recorded with the
     failure, or indefinitely if no inputs were recorded.
     """
-    for failed in sorted(failures, key=lambda failed: list(WorkStage).index(failed.stage)):
+    for failed in sorted(failures, key=_place):
         present = project.config_hash if failed.stage is WorkStage.SOURCING else project.basis
         if failed.due_at is not None or failed.basis is None or failed.basis == present:
             return failed

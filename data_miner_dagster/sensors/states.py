@@ -13,7 +13,13 @@ from data_miner_dagster.operations.builds import present_basis
 from data_miner_dagster.operations.item_faults import attempt_alone
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.sourcing.registering import is_withdrawn
-from data_miner_dagster.sensors.planning import BUILD_STAGES, FailedStage, ProjectState, standing_failure
+from data_miner_dagster.sensors.planning import (
+    BUILD_STAGES,
+    FailedStage,
+    ProjectState,
+    earliest_failure,
+    standing_failure,
+)
 
 STAGES: Final = (WorkStage.SOURCING, *BUILD_STAGES)
 """The stages that work on a project, in order."""
@@ -92,4 +98,4 @@ def _standing(platform: Platform, row: ProjectRow, failures: list[FailedStage]) 
     try:
         return standing_failure(_state_of(platform, row), failures)
     except DataMinerError:  # for example, a model is missing, which does not change the project's inputs
-        return failures[-1]
+        return earliest_failure(failures)
