@@ -29,9 +29,9 @@ class FolderStore:
         return str(self._folder)
 
     def entries(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Implement `ObjectStore.entries`. Unfinished files are not listed."""
+        """Implement `ObjectStore.entries`. Unfinished files are not listed, and a missing folder contains nothing."""
         start = self._folder / prefix.rpartition("/")[0]
-        for parent, folders, files in os.walk(start):
+        for parent, folders, files in os.walk(start, onerror=self._raise_unlisted):
             folders[:] = [name for name in folders if not name.startswith(PARTIAL_MARK)]
             for file in files:
                 name = Path(parent, file).relative_to(self._folder).as_posix()
@@ -121,6 +121,16 @@ class FolderStore:
                     "command again"
                 ) from error
             raise
+
+    def _raise_unlisted(self, error: OSError) -> None:
+        """Raise an error about a folder that cannot be listed, unless the folder is missing or is another file."""
+        path = Path(error.filename)
+        if isinstance(error, FileNotFoundError) or (isinstance(error, NotADirectoryError) and path != self._folder):
+            return
+        raise ObjectError(
+            f"the folder {path} cannot be listed ({error.strerror}); check the path, its permissions and the disk, and "
+            "run the command again"
+        ) from error
 
     def _missing(self, name: str) -> ObjectMissingError:
         return ObjectMissingError(

@@ -88,6 +88,22 @@ def test_upload__of_a_file_that_is_gone_does_not_blame_the_place(store: ObjectSt
     assert list(store.entries()) == []
 
 
+def test_entries__of_a_folder_that_cannot_be_read_are_not_none(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.write("files/ab", b"1")
+    loop = tmp_path / "store" / "snapshots"
+    loop.symlink_to(loop)  # unreadable for everybody, unlike a folder without permissions
+    with pytest.raises(
+        ObjectError, match=rf"the folder {loop} cannot be listed \(.+\); check the path, its permissions"
+    ):
+        list(store.entries("snapshots/"))
+    assert [entry.name for entry in store.entries("files/")] == ["files/ab"]
+    assert list(store.entries("files/ab/")) == []  # as in a bucket, where this name is a file and no folder
+    (tmp_path / "file").touch()
+    with pytest.raises(ObjectError, match="cannot be listed"):
+        list(FolderStore(tmp_path / "file").entries())
+
+
 def test_entries__of_more_than_a_page_go_on_after_a_fault(
     buckets: FaultyBuckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
