@@ -156,7 +156,7 @@ def _show_threshold(
     if rows:
         columns = ("threshold", found.encoder, "precision (95% interval)", "recall (95% interval)", "frames kept")
         print_table(columns, rows, numbers=("frames kept",))
-    echo(f"{counted(result.num_answers, 'answer')}; {result.remark}")
+    echo(result.remark)
     if found.num_not_sampled:
         echo(f"left out: {counted(found.num_not_sampled, 'answer')} from other queues, which are not random samples")
     if found.num_unknown:

@@ -233,15 +233,15 @@ def calibrate(
     if not fitting:
         best = max((quality for quality in qualities if quality.num_kept), key=lambda q: _measure(q, goal).value)
         remark = (
-            f"no threshold reaches a {goal} of {wanted:g}: the best estimate is {_measure(best, goal).value:.2f}; "
-            f"reword the prompts, or request a lower {goal}"
+            f"no threshold reaches a {goal} of {wanted:g}: the best estimate from {counted(num_answers, 'answer')} is "
+            f"{_measure(best, goal).value:.2f}; reword the prompts, or request a lower {goal}"
         )
         return CalibrationResult(goal, wanted, num_answers, in_force, None, is_assured=False, remark=remark)
     chosen = fitting[0]
     measure = _measure(chosen, goal)
     is_assured = measure.low >= wanted
     remark = (
-        f"{goal} is at least {wanted:g} with 97.5% probability"
+        f"{counted(num_answers, 'answer shows', 'answers show')} a {goal} of at least {wanted:g} with 97.5% probability"
         if is_assured
         else (
             f"{counted(num_answers, 'answer is', 'answers are')} too few to be sure: {goal} may be as low as "

@@ -39,7 +39,7 @@ function show(found) {
   const rows = [["in force", found.in_force], ["for the goal", found.chosen]].filter(([, quality]) => quality);
   byId("qualities").replaceChildren(...rows.map(([name, quality]) => row(name, quality)));
   byId("qualities").closest("table").hidden = !rows.length;
-  byId("remark").textContent = `${found.is_assured ? `${found.num_answers} answers: ` : ""}${found.remark}.`;
+  byId("remark").textContent = `${found.remark}.`;
   byId("steps").hidden = !found.settings.length;
   byId("settings").textContent = found.settings.join("\n");
   byId("file").textContent = found.file ?? "the project file";
