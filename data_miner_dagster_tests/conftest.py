@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from data_miner_dagster.catalog.database import Database
 from data_miner_dagster.catalog.migrations import initialize
+from data_miner_dagster.cli.suggestions import remember_options
 from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 from data_miner_dagster_tests.support import migrated
 from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_KEY, FaultyBuckets, faulty_buckets
@@ -93,12 +94,13 @@ def _repeated_migrations() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_variables() -> Iterator[None]:
-    """Restore our environment variables, which commands set for the process in which they run."""
+    """Restore our environment variables and forget options, which commands set for the process in which they run."""
     before = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
     yield
     for name in [name for name in os.environ if name.startswith(OWN_VARIABLES)]:
         del os.environ[name]
     os.environ.update(before)
+    remember_options({}, None)
 
 
 @pytest.fixture(scope="session")

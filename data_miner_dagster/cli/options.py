@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from data_miner_dagster.cli.suggestions import PLATFORM_FILE_HELP, remember_options
 from data_miner_dagster.cli.upgrading import tell_upgrade
 from data_miner_dagster.config.environment import (
     CONFIG_VARIABLE,
@@ -31,7 +32,7 @@ RootOption = Annotated[
     typer.Option("--root", help="The folder for all data. Default: $DATA_MINER_ROOT, or else platform.storage.root."),
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="A file with a `platform` section. Default: $DATA_MINER_CONFIG.")
+    Path | None, typer.Option("--config", "-c", help=f"{PLATFORM_FILE_HELP} Default: $DATA_MINER_CONFIG.")
 ]
 
 
@@ -142,6 +143,7 @@ def platform_options(root: Path | None, config: Path | None, profile: str | None
         profile if profile is not None else before.profile,
     )
     options.pass_on()
+    remember_options(_said(), context.find_root().command if context is not None else None)
     return options
 
 
@@ -199,12 +201,18 @@ def said_again(*, default_profile: str | None = None, with_profile: bool = True,
     a command whose --config is a file with settings rather than the project file. Values from the environment are not
     repeated.
     """
-    said: dict[str, object] = {}
-    for context in _contexts(_current_context()):
-        said = {name: said.get(name) or context.params.get(name) for name in ("root", "config", "profile")}
+    said = _said()
     said["config"] = said.get("config") if with_config else None
     said["profile"] = (said.get("profile") or default_profile) if with_profile else None
     return "".join(f" --{name} {shlex.quote(str(value))}" for name, value in said.items() if value)
+
+
+def _said() -> dict[str, object]:
+    """Return the values of --root, --config and --profile that the user gave with the command or before it."""
+    said: dict[str, object] = {}
+    for context in _contexts(_current_context()):
+        said = {name: said.get(name) or context.params.get(name) for name in ("root", "config", "profile")}
+    return said
 
 
 def confirm(question: str, *, yes: bool) -> None:

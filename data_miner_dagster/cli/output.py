@@ -1,4 +1,4 @@
-"""Print text, tables and JSON with unprintable characters replaced.
+"""Print text, tables and JSON with unprintable characters replaced, and with suggested commands completed.
 
 File names, video titles and sites' messages may contain control sequences that move the cursor or set the clipboard.
 """
@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -14,6 +15,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from data_miner_dagster.cli.suggestions import with_given_options
 from data_miner_dagster.domain.foreign_text import printable
 
 _PIPE_WIDTH = 200
@@ -26,6 +28,10 @@ class PlainConsole(Console):
     def __init__(self, *, width: int | None = None, soft_wrap: bool = False) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, width=width, soft_wrap=soft_wrap)
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print like `Console.print`, with the suggested commands in strings completed."""
+        super().print(*(with_given_options(one) if isinstance(one, str) else one for one in objects), **options)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments with unprintable characters in their text replaced."""
         for text, style, control in super().render(renderable, options):
@@ -33,13 +39,13 @@ class PlainConsole(Console):
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print one or more lines, with unprintable characters replaced."""
-    typer.echo(printable(text), err=err)
+    """Print one or more lines, with unprintable characters replaced and suggested commands completed."""
+    typer.echo(printable(with_given_options(text)), err=err)
 
 
 def print_json(content: object) -> None:
     """Print content as indented JSON."""
-    echo(json.dumps(content, indent=2, ensure_ascii=False))
+    typer.echo(printable(json.dumps(content, indent=2, ensure_ascii=False)))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
@@ -51,7 +57,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, num
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
         # Replaced here, before rich measures the columns.
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(with_given_options(str(cell)))) for cell in row))
     console.print(table)
 
 

@@ -45,7 +45,7 @@ def test_resume__what_covers_more_is_still_held(run_command: RunCommand, platfor
     told = run_command("resume", "--project", "walkers", "--root", platform.root)
     assert told.stdout == "project walkers: 0 holds ended\n"
     assert told.stderr.startswith("still: all work has been held since ")
-    assert told.stderr.endswith("to resume, run `data-miner resume`\n")
+    assert told.stderr.endswith(f"to resume, run `data-miner resume --root {platform.root}`\n")
 
 
 def test_hold__videos_by_key_and_file(run_command: RunCommand, platform: Platform, tmp_path: Path) -> None:

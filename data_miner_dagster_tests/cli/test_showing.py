@@ -90,7 +90,7 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
     result = run_command("status", "--root", platform.root)
     assert result.exit_code == 0  # it goes on by itself
     assert "FAILED  cyclists: detection failed: class person: no phrase of it is known (run 1a2b3c4d)" in result.stdout
-    assert "run `data-miner retry --project cyclists` to retry it now" in result.stdout
+    assert f"run `data-miner retry --project cyclists --root {platform.root}` to retry it now" in result.stdout
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.DETECTION, "cyclists", failure, None)
     for command in (("status",), ("status", "--project", "cyclists"), ("doctor",)):

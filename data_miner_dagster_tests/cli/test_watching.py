@@ -46,7 +46,8 @@ def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
     assert lines == [
         "bikes: 1 video to go: 0 %",
-        "bikes: finding and preparing videos; `data-miner up` or `data-miner run --config FILE` continues the build",
+        f"bikes: finding and preparing videos; `data-miner up --root {tmp_path}` or `data-miner run --config FILE "
+        f"--root {tmp_path}` continues the build",
         "no work is due or in progress",
     ]
     assert sleeps == [0.5]

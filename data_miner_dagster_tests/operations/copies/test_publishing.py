@@ -95,7 +95,10 @@ def test_forget__withdraws_published_copies_and_names_those_that_it_cannot_reach
     assert told.exit_code == 1
     assert f"{PLACE}/cyclists/v001: " in told.output
     assert f"not removed: {gone}/cyclists/v001: " in told.output
-    assert f"`data-miner publish cyclists --version v001 --to {gone} --withdraw`" in told.output
+    assert (
+        f"`data-miner publish cyclists --version v001 --to {gone} --withdraw --root {platform.root} --config {file}`"
+        in told.output
+    )
     assert buckets.names() == []
     assert [row.url for row in find_outside_copies(platform.database)] == [f"{gone}/cyclists/v001"]
     assert find_video(platform.database, "files-aaa") is None
