@@ -5,25 +5,29 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing, suppress
+from glob import escape
 from pathlib import Path
 
 from data_miner_dagster.catalog.kept_log import KeptLog
+from data_miner_dagster.domain.leftovers import remove_abandoned, scratch_folder
 
 
 def copy_before_migration(file: Path, revision: str) -> Path:
     """Atomically copy a catalog that is at `revision`, and return the path of the copy.
 
     The copy contains all committed data, even if another connection is about to write. It replaces any earlier copy for
-    the same revision.
+    the same revision. Unfinished copies of killed processes are removed.
 
     Raises:
         sqlite3.Error: the catalog cannot be read, or the copy cannot be written.
         OSError: the copy cannot be renamed or flushed.
     """
     copy = file.with_name(f"{file.stem}-{revision}{file.suffix}")
-    partial = copy.with_name(f".partial-{os.getpid()}-{copy.name}")
+    # earlier versions did not use a folder
+    remove_abandoned(file.parent.glob(f".partial-*-{escape(file.stem)}-????{escape(file.suffix)}*"))
     KeptLog(file).put_back()
-    try:
+    with scratch_folder(file.parent) as scratch:
+        partial = scratch / copy.name
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as target:
             source.backup(target)
         shutil.copymode(file, partial)
@@ -33,8 +37,6 @@ def copy_before_migration(file: Path, revision: str) -> Path:
             os.fsync(folder)  # SQLite has flushed the file; this flushes its name
         finally:
             os.close(folder)
-    finally:
-        partial.unlink(missing_ok=True)
     return copy
 
 

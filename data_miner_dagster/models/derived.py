@@ -5,10 +5,10 @@ They are ONNX graphs and the embeddings of class names.
 Belongs here: the location and the atomic creation of these files. Does not belong here: their content.
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from data_miner_dagster.domain.leftovers import scratch_folder
 from data_miner_dagster.models.cache import model_cache_folder
 
 
@@ -28,8 +28,8 @@ def derived_file(name: str, fingerprint: str, make: Callable[[Path], None]) -> P
     path = model_cache_folder() / "derived" / f"{stem}-{fingerprint}.{suffix}"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as scratch:
-            unfinished = Path(scratch) / path.name
+        with scratch_folder(path.parent) as scratch:
+            unfinished = scratch / path.name
             make(unfinished)
             unfinished.replace(path)
     return path

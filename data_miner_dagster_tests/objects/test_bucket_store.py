@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def test_upload__of_a_file_that_is_gone_does_not_blame_the_place(store: ObjectSt
     with pytest.raises(FileNotFoundError, match="gone"):
         store.upload(tmp_path / "gone", "a/b.bin")
     assert list(store.entries()) == []
+
+
+def test_folder_store__removes_what_killed_writers_left_beside_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "store" / "files"
+    folder.mkdir(parents=True)
+    left, young = folder / ".partial-0-ab", folder / ".partial-1-ab"
+    for path in (left, young):
+        path.touch()
+    os.utime(left, (0, 0))
+    FolderStore(tmp_path / "store").write("files/ab", b"1")
+    assert sorted(folder.iterdir()) == [young, folder / "ab"]
 
 
 def test_entries__of_a_folder_that_cannot_be_read_are_not_none(tmp_path: Path) -> None:

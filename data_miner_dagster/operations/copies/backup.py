@@ -30,6 +30,7 @@ from data_miner_dagster.catalog.outside_copies import record_backup
 from data_miner_dagster.catalog.snapshots import snapshot_catalog
 from data_miner_dagster.domain.errors import ConfigError, ObjectChangedError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
+from data_miner_dagster.domain.leftovers import held
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.operations.copies.snapshots import (
@@ -135,7 +136,8 @@ def _work_folder(root: Path) -> Iterator[Path]:
     folder = root / f"{PARTIAL_MARK}{uuid.uuid4().hex[:12]}-{_WORK_NAME}"
     folder.mkdir(mode=0o700)
     try:
-        yield folder
+        with held(folder):  # `doctor` removes what nobody holds
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -21,6 +21,7 @@ from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.upkeep import delete_dead_claims, reset_orphans
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.domain.errors import ClaimHeldError
+from data_miner_dagster.domain.leftovers import is_held
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import PROJECT_WAY, STATUSES_WITHOUT_FILE, VideoStatus
@@ -254,7 +255,6 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
     Interrupted downloads of videos without a file are not included, because the next attempt resumes them.
     """
     layout = platform.layout
-    oldest = time.time() - PARTIAL_AGE_SECONDS
     at_work = {claim.token for claim in live_claims(platform.database)}
     derived = (layout.embeddings, layout.projects, layout.releases, layout.previews)
     rooms = (layout.videos, layout.frames, layout.windows, *derived)
@@ -264,13 +264,21 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
                 inside_another = any(part.startswith(PARTIAL_MARK) for part in path.relative_to(room).parts[:-1])
                 video = videos.get(path.parent.name)
                 is_resumable = video is not None and video.status in STATUSES_WITHOUT_FILE and is_partial_download(path)
-                if inside_another or is_resumable or is_partial_of(path.name, at_work):
-                    continue
-                modified = modified_at(path)
-                if modified is not None and modified < oldest:
-                    yield Finding(
-                        Discrepancy.PARTIAL, str(path.relative_to(layout.root)), "remove it, since its writer has ended"
-                    )
+                if not (inside_another or is_resumable or is_partial_of(path.name, at_work)):
+                    yield from _abandoned(platform, path)
+    # those of writers without a claim: settings, copies of the catalog, backups
+    for room in (layout.root, layout.dagster_home, layout.project_files):
+        for path in paths_below(room, f"{PARTIAL_MARK}*"):
+            if not is_unfinished_rebuild(platform, path) and exported_project(platform, path) is None:
+                yield from _abandoned(platform, path)
+
+
+def _abandoned(platform: Platform, path: Path) -> Iterator[Finding]:
+    """Yield a finding for a partial file or folder if it is old and no process holds it."""
+    modified = modified_at(path)
+    if modified is not None and modified < time.time() - PARTIAL_AGE_SECONDS and not is_held(path):
+        subject = str(path.relative_to(platform.root))
+        yield Finding(Discrepancy.PARTIAL, subject, "remove it, since its writer has ended")
 
 
 def _unfinished_rebuilds(platform: Platform) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from data_miner_dagster.catalog.releases import add_release
 from data_miner_dagster.catalog.schema import ProjectRow, ReleaseRow
 from data_miner_dagster.catalog.transitions import move_video
 from data_miner_dagster.catalog.videos import find_video
+from data_miner_dagster.domain.leftovers import held
 from data_miner_dagster.domain.statuses import ProjectStage, VideoStatus
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.reporting.previews import Preview, save_preview
@@ -148,6 +149,25 @@ def test_inspect_platform__old_partials_go_young_ones_stay(platform: Platform) -
     assert mend_platform(platform, findings) == 1
     assert young.exists()
     assert not old.exists()
+
+
+def test_inspect_platform__partials_in_the_root_itself(platform: Platform) -> None:
+    backup, copy = platform.root / ".partial-0123456789ab-backup", platform.root / ".partial-7-catalog-0002.sqlite"
+    settings, living = platform.layout.dagster_home / ".partial-0-dagster.yaml", platform.root / ".partial-k2_x9abc"
+    for folder in (backup, living, settings.parent):
+        folder.mkdir(exist_ok=True)
+    for path in (copy, settings):
+        path.touch()
+    for path in (backup, copy, settings, living):
+        os.utime(path, (0, 0))
+    with held(living):
+        findings = inspect_platform(platform)
+        assert drifts(findings) == [
+            (Discrepancy.PARTIAL, str(path.relative_to(platform.root))) for path in (backup, copy, settings)
+        ]
+        assert mend_platform(platform, findings) == 3
+    assert living.exists()
+    assert not any(path.exists() for path in (backup, copy, settings))
 
 
 def test_inspect_platform__a_download_that_can_be_continued_is_no_difference(platform: Platform) -> None:
