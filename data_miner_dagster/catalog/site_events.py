@@ -52,7 +52,9 @@ class Streak:
     num_videos: int
     is_confirmed: bool
     """Whether the last video was requested after another one had been refused. If not, the site may have refused a few
-    bad videos that were requested in parallel."""
+    bad videos that were requested in parallel. The first refusals of N parallel downloads therefore confirm nothing.
+    Each of the N then requests a second video, and one of them, refused twice before the others, a third: an event is
+    declared after at most 2N + 1 requests."""
     is_event: bool
     """Whether the whole site is known to refuse requests."""
 

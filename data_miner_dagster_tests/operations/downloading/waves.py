@@ -29,6 +29,17 @@ def offer(server: HostileServer, answer: Answer, num_videos: int = NUM_VIDEOS) -
     return [server.add(f"/{n:02d}.mp4", answer) for n in range(num_videos)]
 
 
+def most_requests(num_threads: int) -> int:
+    """Return how many videos may be requested, by all processes, before a site that refuses all of them is closed.
+
+    A thread that was refused in its second video, requested after a refusal, closes the site if that is the third
+    refusal. So one thread may request a third video: the one that was refused twice before all others once. The others'
+    first videos were requested before any refusal, and close nothing: each requests a second one, while the third of
+    the one thread is on its way.
+    """
+    return 2 * num_threads + 1
+
+
 def let_time_pass(platform: Platform, site: str = SITE) -> None:
     """Let the time pass until which the site's breaker is open."""
     past = utc_now() - timedelta(seconds=1)
