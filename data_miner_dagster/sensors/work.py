@@ -153,7 +153,7 @@ class _RegularWatch:
         return time.monotonic() >= self._due
 
     def go_on(self) -> list[str]:
-        """Check for alerts once, and return the titles of those that began or ended."""
+        """Check for alerts once, and return the titles of the messages that this queued (see `Watch.look`)."""
         self._due = time.monotonic() + _WATCH_SECONDS
         return self._watch.look()
 

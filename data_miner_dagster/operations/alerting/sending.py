@@ -86,19 +86,17 @@ def send_due(platform: Platform) -> int:
 
 
 class Watch:
-    """Checks one platform for alerts on each tick of a planner.
-
-    Messages are sent in a thread, so no target delays a tick.
-    """
+    """Checks one platform for alerts. Messages are sent in a thread, so no target delays the planner."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._thread: threading.Thread | None = None
 
     def look(self) -> list[str]:
-        """Record alerts that have begun or ended, and send due messages in a thread.
+        """Update the stored alerts, and start a thread that sends all due messages unless one is still sending.
 
-        Return the titles of the messages that this call has queued.
+        Return the titles of the messages that this call has queued: about alerts that have now lasted long enough to be
+        sent, and about sent alerts that are over.
         """
         targets = self._platform.config.alerts.targets
         told = settle_alerts(self._platform.database, find_troubles(self._platform), targets)
