@@ -1,6 +1,7 @@
-"""Report failed Dagster runs on the terminal of `data-miner up`.
+"""Report failed Dagster runs and backfills on the terminal of `data-miner up`.
 
-Belongs here: runs that have failed, whatever launched them. Does not belong here: projects' failed stages, which
+Belongs here: runs that have failed, whatever launched them, and backfills that count as failed although their runs
+succeeded. Does not belong here: projects' failed stages, which
 watching.py reports, or failed videos, whose runs succeed.
 """
 
@@ -28,6 +29,8 @@ _MOST_OF_A_REASON: Final = 300
 class FailedRuns:
     """Reports runs that fail after the first call to `look`, each only once. Use it in a single thread, and close it.
 
+    Backfills that end as failed although none of their runs failed are reported too.
+
     Args:
         platform: the platform of one root.
         address: the URL of Dagster's web server.
@@ -38,6 +41,7 @@ class FailedRuns:
         self._address = address
         self._instance: dg.DagsterInstance | None = None
         self._told: set[str] | None = None  # the ids of failed runs within the window
+        self._backfills: set[str] = set()  # the ids of the backfills that had not ended
         self._opened = ExitStack()
 
     def close(self) -> None:
@@ -48,22 +52,40 @@ class FailedRuns:
         """Return a line for each run that has failed since the last call and within the last 10 min.
 
         Runs beyond the fifth share one line. The first call returns no lines. A run whose batch is still open is
-        reported by a later call, at most about a minute after the run ended.
+        reported by a later call, at most about a minute after the run ended. Lines about backfills that have ended
+        since the last call follow.
 
         Args:
             explained: the ids of runs to omit because other lines report their failures.
         """
-        import dagster as dg
-
         from data_miner_dagster.cli.dagster_history import open_history
 
         if self._instance is None:
             self._instance = self._opened.enter_context(open_history(self._platform))
         if self._instance is None:
             return []
+        return [*self._of_runs(self._instance, explained), *self._of_backfills(self._instance)]
+
+    def _of_backfills(self, instance: "dg.DagsterInstance") -> list[str]:
+        from data_miner_dagster.history.backfills import active_backfills, incomplete_backfill
+
+        active = active_backfills(instance)
+        ended, self._backfills = sorted(self._backfills - active), active
+        return [
+            f"backfill {found.backfill_id} ({', '.join(found.assets)}) ended as failed although its runs succeeded: "
+            f"{found.num_missing} of {counted(found.num_partitions, 'partition')} got no result from it, because their "
+            "videos failed or other runs were processing them; run `data-miner videos --failed` to see which videos "
+            f"failed and why; its page is {self._address}/runs/b/{found.backfill_id}"
+            for backfill_id in ended
+            if (found := incomplete_backfill(instance, backfill_id)) is not None
+        ]
+
+    def _of_runs(self, instance: "dg.DagsterInstance", explained: Iterable[str | None]) -> list[str]:
+        import dagster as dg
+
         now = datetime.now(UTC)
         failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - _WINDOW)
-        records = self._instance.get_run_records(failed, ascending=True)
+        records = instance.get_run_records(failed, ascending=True)
         ids = {record.dagster_run.run_id for record in records}
         if self._told is None:
             self._told = ids

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import dagster as dg
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionsFilter, BulkActionStatus
 from dagster._core.scheduler.instigation import InstigatorState, TickStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.tags import BACKFILL_ID_TAG
@@ -26,6 +25,7 @@ from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.domain.phrases import counted
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.work import BATCH_TAG
+from data_miner_dagster.history.backfills import active_backfills
 from data_miner_dagster.history.partition_state import delete_run_events, delete_superseded
 from data_miner_dagster.history.ticks import count_ticks
 from data_miner_dagster.partitions import PROJECTS, VIDEOS
@@ -192,7 +192,7 @@ def _old_runs(instance: dg.DagsterInstance, ours: Ours, before: datetime) -> Ite
     repeated, attempts, backfills = (
         _repeated_runs(instance),
         _latest_attempts(instance, ours.assets),
-        _active_backfills(instance),
+        active_backfills(instance),
     )
     finished = dg.RunsFilter(statuses=list(FINISHED_STATUSES), updated_before=before)
     cursor = None
@@ -222,11 +222,6 @@ def _latest_attempts(instance: dg.DagsterInstance, assets: Collection[dg.AssetKe
     known = {key for definition in (VIDEOS, PROJECTS) for key in instance.get_dynamic_partitions(str(definition.name))}
     tried = map(storage.get_latest_asset_partition_materialization_attempts_without_materializations, assets)
     return {run_id for attempts in tried for key, (run_id, _) in attempts.items() if key in known}
-
-
-def _active_backfills(instance: dg.DagsterInstance) -> set[str]:
-    unfinished = [status for status in BulkActionStatus if status not in BULK_ACTION_TERMINAL_STATUSES]
-    return {backfill.backfill_id for backfill in instance.get_backfills(filters=BulkActionsFilter(statuses=unfinished))}
 
 
 # --- ticks ---

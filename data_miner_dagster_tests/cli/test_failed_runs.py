@@ -1,10 +1,14 @@
 """Which failed runs the terminal of `data-miner up` shows: real runs in a real instance."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+from dagster._core.definitions.events import AssetKeyPartitionKey
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from data_miner_dagster.assets.outcomes import MAX_RETRIES_TAG, NO_RETRIES
 from data_miner_dagster.catalog.batches import end_batch, take_batch
@@ -13,6 +17,7 @@ from data_miner_dagster.deployment import open_instance
 from data_miner_dagster.domain.statuses import VideoStatus
 from data_miner_dagster.domain.work import BATCH_TAGS, WorkStage
 from data_miner_dagster.operations.platform import Platform
+from data_miner_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, VIDEOS
 from data_miner_dagster_tests.support.catalog import add_project, add_video
 from data_miner_dagster_tests.support.local_projects import make_platform
 
@@ -148,3 +153,58 @@ def test_failed_runs__without_an_instance_there_are_none(platform: Platform) -> 
     found = FailedRuns(platform, ADDRESS)
     assert found.look() == []
     found.close()
+
+
+@dg.asset(name="videos", partitions_def=VIDEOS, output_required=False)
+def some_videos(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    """Succeeds as a run of several videos does, with a materialization of the first alone."""
+    context.log_event(dg.AssetMaterialization("videos", partition="files-aaa"))
+    yield from ()
+
+
+@pytest.mark.parametrize("status", [BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.COMPLETED_SUCCESS])
+def test_failed_runs__a_backfill_that_ends_as_failed_although_its_run_succeeded(
+    failed: FailedRuns, instance: dg.DagsterInstance, status: BulkActionStatus
+) -> None:
+    keys = ["files-aaa", "files-bbb", "files-ccc"]
+    instance.add_dynamic_partitions("videos", keys)
+    definitions = dg.Definitions(assets=[some_videos])
+    graph = definitions.resolve_asset_graph()
+
+    def subset(*keys: str) -> AssetGraphSubset:
+        return AssetGraphSubset.from_asset_partition_set(
+            {AssetKeyPartitionKey(some_videos.key, k) for k in keys}, graph
+        )
+
+    backfill = PartitionBackfill.from_asset_graph_subset(
+        "jkabcdef",
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=instance,
+        asset_graph_subset=subset(*keys),
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    assert failed.look() == []
+    run = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[some_videos.key],
+        instance=instance,
+        tags={"dagster/backfill": "jkabcdef", RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]},
+    )
+    assert run.success
+    # as the daemon then decides
+    assert backfill.asset_backfill_data is not None
+    data = backfill.asset_backfill_data._replace(materialized_subset=subset("files-aaa"))
+    instance.update_backfill(backfill.with_asset_backfill_data(data, instance, graph).with_status(status))
+    lines = failed.look()
+    if status is BulkActionStatus.COMPLETED_SUCCESS:
+        assert lines == []
+        return
+    assert lines == [
+        "backfill jkabcdef (videos) ended as failed although its runs succeeded: 2 of 3 partitions got no result from "
+        "it, because their videos failed or other runs were processing them; run `data-miner videos --failed` to see "
+        f"which videos failed and why; its page is {ADDRESS}/runs/b/jkabcdef"
+    ]
+    assert failed.look() == []
