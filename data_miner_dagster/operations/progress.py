@@ -313,7 +313,7 @@ class Standing:
     """One entry for each project that has videos due."""
     runs: tuple[RunProgress, ...]
     num_at_work: int
-    """The number of live claims of any kind or, if `standing_of` was given a project, on the project and its videos."""
+    """The number of live claims. If `standing_of` was given a project, only claims on it and its videos count."""
 
     @property
     def is_over(self) -> bool:

@@ -43,7 +43,7 @@ def try_filter(
     """Decide on the images in a folder, and return the results, best first, with unreadable images last.
 
     If `limit` is given, it is the maximum number of images. Rules about quality, time and videos do not apply. `shown`
-    converts a prompt's text to what people may see. Relative exemplar paths are resolved against `exemplar_folder`.
+    converts a prompt's text for display. Relative exemplar paths are resolved against `exemplar_folder`.
 
     Raises:
         ConfigError: the folder does not exist or has no images, the thresholds are for another encoder, or an exemplar

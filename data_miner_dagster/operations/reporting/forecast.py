@@ -150,8 +150,8 @@ def verification_of(platform: Platform, config: ProjectConfig, *, has_new_videos
 def _num_open_boxes(platform: Platform, project: str, verifier: VerifierConfig, fingerprint: str | None) -> int | None:
     """Return the maximum number of boxes from the last build that the verifier may be asked about.
 
-    If the way of asking has not changed since the last build, boxes with an answer are excluded. Otherwise, all boxes
-    that need verification are counted. Return None if the table is missing or damaged.
+    If the verifier is asked in the same way as in the last build, boxes with an answer are excluded. Otherwise, all
+    boxes that need verification are counted. Return None if the table is missing or damaged.
     """
     try:
         counts = read_verification(platform.layout.detected_frames_table(project))

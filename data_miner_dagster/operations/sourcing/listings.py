@@ -112,7 +112,7 @@ def _of_faults(lines: Sequence[str], num_entries: int) -> str:
 
 
 def with_faults(listings: Sequence[Listing], candidates: Sequence[VideoCandidate]) -> list[Listing]:
-    """Return the listings, with an error added to each listing that has no error but a candidate with a fault.
+    """Return the listings, with an error added to each listing that has a candidate with a fault and no error yet.
 
     The error makes the next run repeat the query.
     """

@@ -77,7 +77,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ProjectFolder:
-    """The folder to which a project's paths are relative, and the limits on the files that they may access."""
+    """The folder to which a project's paths are relative, and the limits on the files that the project may access."""
 
     path: Path
     limits: ProjectLimits
