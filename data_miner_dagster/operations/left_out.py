@@ -52,7 +52,7 @@ def going_on_without(work: Callable[[Mapping[str, str]], T]) -> tuple[T, dict[st
 
 
 def as_metadata(lines: Mapping[str, str]) -> dict[str, str]:
-    """Return the metadata that records which videos are missing from a table, or an empty dict if no video is."""
+    """Return metadata about the videos that are missing from a table, or an empty dict if none is missing."""
     return {_KEY: json.dumps(dict(sorted(lines.items())), ensure_ascii=False)} if lines else {}
 
 

@@ -387,7 +387,7 @@ class Platform:
                 stored_misfit(self.layout.platform_file, error, ExtractionConfig, "extraction.")
             ) from None
         differing = [
-            f"{name} is {wanted.get(name)!r}, was {made_with.get(name)!r}"
+            f"{name} is {wanted.get(name)!r}, but was {made_with.get(name)!r}"
             for name in sorted(wanted.keys() | made_with.keys())
             if wanted.get(name) != made_with.get(name)
         ]

@@ -90,7 +90,7 @@ class StageRun:
 def project_stage(platform: Platform, project: str, stage: ProjectStage) -> Iterator[StageRun]:
     """Hold a project for one of the stages of `PROJECT_WAY`.
 
-    If the block succeeds, the project then waits for the next stage, or is COMPLETE after the last one. The block calls
+    If the block succeeds, the project waits for the next stage, or is COMPLETE after the last one. The block calls
     `begin` before it changes anything. If its result is already current, it does not call `begin`, and the project's
     row stays the same unless the row lags behind. If the block raises, the project is FAILED, with the stage and the
     reason. If the block is interrupted or cancelled, or an earlier stage is not done, the project waits for this stage

@@ -225,7 +225,7 @@ def test_run__changed_sampling_is_refused_in_one_line(finished: tuple[Path, Path
     refused = data_miner("run", "--config", changed, "--root", root)
     assert refused.returncode != 0
     assert len(refused.stdout.strip().splitlines()) == 1, refused.stdout
-    assert "every_seconds is 2.0, was 1.0" in refused.stdout
+    assert "every_seconds is 2.0, but was 1.0" in refused.stdout
 
 
 def test_run__killed_at_every_stage_in_another_root_ends_in_the_same_bytes(

@@ -99,7 +99,7 @@ class MediaWorkers(PooledWorkers):
     def see_file(self, path: Path, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
         """Return the picture in a file and its full size, as `small_picture` decodes it in a worker.
 
-        `at_least_wh` is passed to `small_picture`, which returns the full size if it is None.
+        `at_least_wh` is passed to `small_picture`. If it is None, the picture keeps its full size.
 
         Raises:
             UnreadableImageError: `small_picture` raised it, or decoding exceeded a limit or ended the worker.

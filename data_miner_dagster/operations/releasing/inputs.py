@@ -181,7 +181,7 @@ def fingerprints_of_models(platform: Platform, config: ProjectConfig) -> dict[st
 
 
 def earlier_manifests(platform: Platform, project: str, version_name: str) -> dict[str, str]:
-    """Return the sha256 of the manifest of each release on disk before `version_name`, by version."""
+    """Return the manifest's sha256 for each release on disk that is older than `version_name`, by version."""
     layout, number = platform.layout, version_number(version_name)
     return {
         name: sha256_of_file(layout.release_folder(project, name) / MANIFEST_FILE)

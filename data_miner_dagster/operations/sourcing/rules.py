@@ -81,7 +81,7 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
 
 
 def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict[str, dict[str, ProjectRules]]:
-    """Return, for each video key, the rules of the projects that want the video, by project.
+    """Return the rules of the projects that want the given videos, by video key and then by project.
 
     Raises:
         ConfigError: a blocklist file of one of the projects cannot be read or is not allowed, or the stored settings of
