@@ -1,4 +1,4 @@
-"""Assign keys to local files and folders. Content that is already in the root keeps its key. Other content gets a new key.
+"""Assign keys to local files and folders. Content that is already in the root keeps its key.
 
 A key identifies the content: a copy under another name is the same video. Roots from earlier versions keep their keys,
 which contain no name.
