@@ -134,7 +134,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
         "the weights or settings of model colours have changed",
         "1 image of files-x0 is missing or changed (000000.jpg)",
         "1 image of files-x1 is missing or changed (000000.jpg)",
-        "the embeddings of files-x1 from axis are missing",
+        "the embeddings of files-x1 from encoder axis are missing",
         "the frames of files-x5 are missing",
         "release v001 is missing",
     ]
