@@ -23,6 +23,7 @@ from data_miner_dagster.cli.suggestions import remember_options
 from data_miner_dagster.domain.lasting_objects import creating_lasting_objects
 from data_miner_dagster_tests.support import migrated
 from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_KEY, FaultyBuckets, faulty_buckets
+from data_miner_dagster_tests.support.compiled import create_sharing_engine
 from data_miner_dagster_tests.support.postgres import server_in
 
 # Threads of OpenMP that wait must not hold the cores of the other workers. It is read when torch is loaded, here and in
@@ -89,6 +90,15 @@ def _repeated_migrations() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, "upgrade", migrated.upgrade)
         patched.setattr(ScriptDirectory, "from_config", staticmethod(migrated.script_directory))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_compiled_statements() -> Iterator[None]:
+    """Let the engines of this process, ours and Dagster's, share what they compile."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sqlalchemy.create_engine", create_sharing_engine)
+        patched.setattr("data_miner_dagster.catalog.database.create_engine", create_sharing_engine)
         yield
 
 
