@@ -2,13 +2,25 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from data_miner_dagster.cli.main import app
 
 RunCommand = Callable[..., Result]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_built_once() -> Iterator[None]:
+    """Build the tree of commands once, as every process of a user does, and not again for every command of a test."""
+    built_once = cache(get_command)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("typer.main.get_command", built_once)
+        patched.setattr("typer.testing._get_command", built_once)
+        yield
 
 
 @pytest.fixture(autouse=True)
