@@ -197,7 +197,7 @@ def _list_unmet(project: str, found: "tuple[UnmetVerdict, ...]", *, as_json: boo
         print_json([_unmet_json(one) for one in found])
         return
     if not found:
-        echo(f"{project} has no verdicts in force that match nothing")
+        echo(f"every verdict in force matches something in {project}")
         return
     columns = ("given", "who", "verdict", "frame", "class", "why")
     print_table(columns, [(*_cells(one.verdict), one.reason.value) for one in found])

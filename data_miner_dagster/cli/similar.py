@@ -91,8 +91,8 @@ def _show(found: "SimilarFrames") -> None:
     numbers = ["", "cosine", "second"]
     print_table(["", "cosine", "video", "second", "frame", "address"], rows, numbers=numbers)
     echo(
-        f"the {counted(len(found.frames), 'frame')} most similar to {found.query}, "
-        f"from {counted(found.num_videos, 'video')}"
+        f"the {counted(len(found.frames), 'frame')} most similar to {found.query}; "
+        f"{counted(found.num_videos, 'video')} searched"
     )
     if len(found.frames) > _MOST_ROWS:
         echo(f"only the first {_MOST_ROWS} frames are shown; --json lists all")

@@ -159,7 +159,7 @@ def try_detect_command(
         ),
     ] = None,
     more_classes: Annotated[
-        list[str] | None, typer.Option("--class", help="A class, given as an option; may be repeated.")
+        list[str] | None, typer.Option("--class", help="A class to detect, in the form of CLASS; may be repeated.")
     ] = None,
     images: ImagesOption = None,
     like: LikeOption = None,

@@ -61,7 +61,8 @@ def up(
 ) -> None:
     """Start the web server, the daemon and the review pages. Sensors start all work; the browser shows and controls it.
 
-    A line is printed for each change. The full log of the servers is up.log under the root.
+    A line is printed whenever a project advances, a run fails or a file is refused. The full log of the servers is
+    up.log under the root.
     """
     if verbose:
         set_variable(VERBOSE_VARIABLE, 1)

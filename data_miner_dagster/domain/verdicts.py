@@ -26,7 +26,7 @@ SAME_BOX_IOU: Final = 0.5
 
 
 class VerdictWord(StrEnum):
-    """The word of a person's verdict. Values are stored."""
+    """A verdict that a person can give on a box, a frame or a pair of frames. Values are stored."""
 
     # about a box that was shown
     RIGHT = "right"

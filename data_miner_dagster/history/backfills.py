@@ -29,10 +29,7 @@ def active_backfills(instance: dg.DagsterInstance) -> set[str]:
 
 
 def incomplete_backfill(instance: dg.DagsterInstance, backfill_id: str) -> IncompleteBackfill | None:
-    """Return an asset backfill that ended as failed without a failed or cancelled run.
-
-    Return None if it has not ended in this way.
-    """
+    """Return the asset backfill if it failed although none of its runs failed or was cancelled, or None otherwise."""
     backfill = instance.get_backfill(backfill_id)
     if backfill is None or backfill.status is not BulkActionStatus.COMPLETED_FAILED:
         return None

@@ -83,7 +83,7 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Make results from different settings or versions due again, and then check a few videos once a minute."""
+        """Make results due again if their settings or versions are out of date, or else check a few files if due."""
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files from earlier settings or versions are being checked")
         elif (audit := _audit_of(self._platform)).is_due:

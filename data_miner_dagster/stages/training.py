@@ -29,7 +29,7 @@ class FrameLabels:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """The most confident box of an image that only the labels or only the student have."""
+    """The most confident box in an image that only the labels have, or only the student."""
 
     confidence: float
     why: str  # human-readable

@@ -50,7 +50,7 @@ def test_review__list_without_verdicts_says_what_to_do(run_command: RunCommand, 
     command = f"data-miner review cyclists --root {tmp_path}"
     assert listed == f"cyclists has no verdicts in force; to give some, run `{command}`\n"
     unmet = run_command("review", "list", "cyclists", "--unmet", "--root", tmp_path).stdout
-    assert unmet == "cyclists has no verdicts in force that match nothing\n"
+    assert unmet == "every verdict in force matches something in cyclists\n"
 
 
 def test_review__import_of_keep_or_drop_answers(run_command: RunCommand, tmp_path: Path) -> None:
