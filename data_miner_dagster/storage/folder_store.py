@@ -16,6 +16,8 @@ from data_miner_dagster.storage.atomic import PARTIAL_MARK, atomic_path
 
 _CHUNK_BYTES: Final = 1 << 20
 _OURS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PARTIAL_FILES: Final = f"{PARTIAL_MARK}{'[0-9a-f]' * 16}-*"
+"""The names of unfinished objects (`partial_name`), as a pattern. Other programs may have files in the folder, too."""
 
 
 class FolderStore:
@@ -106,7 +108,7 @@ class FolderStore:
         path = self._path(name)
         if path.parent not in self._swept:
             self._swept.add(path.parent)
-            remove_abandoned(path.parent.glob(f"{PARTIAL_MARK}*"))
+            remove_abandoned(path.parent.glob(_PARTIAL_FILES))
         with atomic_path(path) as partial:
             yield partial
 

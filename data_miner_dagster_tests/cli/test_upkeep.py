@@ -98,8 +98,10 @@ def test_delete_release__its_splits_and_its_version_stay_taken(run_command: RunC
         session.execute(delete(ReleaseRow))  # as if the catalog were older than the release
     run_command("delete-release", "cyclists", "v002", "--yes", "--root", str(platform.root))
     assert release_project(platform, "cyclists").metadata["version"] == "v003"
-    with pytest.raises(ConfigError, match="has no release 'v009'; run `data-miner releases cyclists`"):
-        run_command("delete-release", "cyclists", "v009", "--root", str(platform.root))
+    platform.layout.release_folder("cyclists", "notes").mkdir()  # a person's
+    for version in ("v009", "notes"):
+        with pytest.raises(ConfigError, match=f"has no release '{version}'; run `data-miner releases cyclists`"):
+            run_command("delete-release", "cyclists", version, "--root", str(platform.root))
 
 
 @pytest.fixture
@@ -108,6 +110,8 @@ def shared(tmp_path: Path) -> Platform:
     platform = build_project(tmp_path)
     build_project(tmp_path, name="walkers", videos=(SampleVideo("files-aaa", num_frames=5),), through="filtering")
     platform.layout.release_folder("cyclists", "v001").mkdir(parents=True)
+    with platform.database.transaction() as session:
+        session.add(ReleaseRow(project_name="cyclists", version="v001", fingerprint="", num_images=0, num_boxes=0))
     return platform
 
 

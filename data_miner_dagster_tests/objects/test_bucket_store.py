@@ -18,6 +18,7 @@ from data_miner_dagster.domain.errors import (
 from data_miner_dagster.objects import bucket_store, drivers
 from data_miner_dagster.operations.object_stores import open_place
 from data_miner_dagster.protocols.stores import ObjectStore
+from data_miner_dagster.storage.atomic import partial_name
 from data_miner_dagster.storage.folder_store import FolderStore
 from data_miner_dagster_tests.support.buckets import BUCKET, Fault, FaultyBuckets
 
@@ -92,12 +93,13 @@ def test_upload__of_a_file_that_is_gone_does_not_blame_the_place(store: ObjectSt
 def test_folder_store__removes_what_killed_writers_left_beside_a_file(tmp_path: Path) -> None:
     folder = tmp_path / "store" / "files"
     folder.mkdir(parents=True)
-    left, young = folder / ".partial-0-ab", folder / ".partial-1-ab"
-    for path in (left, young):
+    left, young, foreign = folder / partial_name("ab"), folder / partial_name("ab"), folder / ".partial-by-others"
+    for path in (left, young, foreign):
         path.touch()
-    os.utime(left, (0, 0))
+    for path in (left, foreign):
+        os.utime(path, (0, 0))
     FolderStore(tmp_path / "store").write("files/ab", b"1")
-    assert sorted(folder.iterdir()) == [young, folder / "ab"]
+    assert set(folder.iterdir()) == {young, foreign, folder / "ab"}
 
 
 def test_entries__of_a_folder_that_cannot_be_read_are_not_none(tmp_path: Path) -> None:

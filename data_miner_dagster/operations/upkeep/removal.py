@@ -165,7 +165,7 @@ def release_files(platform: Platform, project: str, version: str) -> list[Path]:
         ConfigError: the project has no such release, on disk or in the catalog.
     """
     folder = platform.layout.release_folder(project, version)
-    if not folder.is_dir() and version not in {row.version for row in find_releases(platform.database, project)}:
+    if not is_release(folder) and version not in {row.version for row in find_releases(platform.database, project)}:
         raise ConfigError(
             f"project {project!r} has no release {version!r}; run `data-miner releases {project}` to list its releases"
         )
