@@ -63,13 +63,14 @@ from data_miner_dagster.operations.downloading.records import (
     stays_downloaded,
 )
 from data_miner_dagster.operations.downloading.turns import Turns, site_of, sites_of
+from data_miner_dagster.operations.downloading.wishes import Wishes, wishes_by_video
 from data_miner_dagster.operations.foreign.media_workers import MediaWorkers, media_workers
 from data_miner_dagster.operations.foreign.site_workers import SiteWorkers
 from data_miner_dagster.operations.item_faults import item_guard
 from data_miner_dagster.operations.platform import Platform, ReportVideo
 from data_miner_dagster.operations.politeness import NotYetError, PostponedError, SitePoliteness
 from data_miner_dagster.operations.room import Room
-from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rules_by_video, with_known
+from data_miner_dagster.operations.sourcing.rules import with_known
 from data_miner_dagster.operations.tracing import noted
 from data_miner_dagster.sites.local_files import fetch_local_file
 from data_miner_dagster.sites.records import FetchedVideo
@@ -94,11 +95,15 @@ class _Run:
     politeness: SitePoliteness
     network: NetworkWatch
     room: Room
-    rules_by_video: Mapping[str, Mapping[str, ProjectRules]]
+    wishes_by_video: Mapping[str, Wishes]
     force: bool
     is_another_try: bool = False  # True while interrupted downloads are retried within the same run
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the batch shuts down. Threads that wait for a claim or a retry then stop waiting."""
+
+    def wishes_of(self, key: str) -> Wishes:
+        """Return the projects that want a video."""
+        return self.wishes_by_video.get(key) or Wishes({}, {})
 
 
 def download_videos(
@@ -114,14 +119,14 @@ def download_videos(
     budget is used up, videos are postponed, and downloaded automatically later.
 
     Raises:
-        ConfigError: a blocklist file, cookie file or environment variable that the configuration names does not exist.
+        ConfigError: a cookie file or environment variable that the configuration names does not exist.
         OutageError: the network is down, or a disk or memory error affects all videos.
         SystematicFaultError: the same internal error occurred on all videos (three or more), or on ten in a row.
     """
     keys = list(dict.fromkeys(video_keys))
     config = platform.config.downloading
     politeness = SitePoliteness(platform)
-    rules_by_video = load_rules_by_video(platform, keys)
+    wishes = wishes_by_video(platform, keys)
     refused = refused_in_events(platform.database, keys)
     keys.sort(key=lambda key: key in refused)  # refused videos last: others are a better test of the site
     is_of_sites = any(_needs_a_site(platform, key) for key in keys)
@@ -132,7 +137,7 @@ def download_videos(
         politeness.when_closed = client.recheck
         if is_of_sites:
             client.start()
-        run = _Run(platform, client, media, politeness, NetworkWatch(platform), Room(platform), rules_by_video, force)
+        run = _Run(platform, client, media, politeness, NetworkWatch(platform), Room(platform), wishes, force)
         outcomes: dict[str, VideoOutcome] = {}
 
         def settle(outcome: VideoOutcome) -> None:
@@ -229,6 +234,7 @@ def _download_held(run: _Run, claim: Claim, key: str) -> VideoOutcome:
         status = OutcomeStatus.FAILED if row.status is VideoStatus.FAILED else OutcomeStatus.UNAVAILABLE
         return VideoOutcome(key, status, row.error_kind, row.error or "")
     try:
+        run.wishes_of(key).check_decided()
         check_room(platform, row, run.room.make_for(row))
         check_head_room(platform, row)
         if not row.origin.is_of_site:
@@ -276,7 +282,7 @@ def _work(run: _Run, claim: Claim, row: VideoRow, begun_at: datetime | None = No
         put_back(platform, row)
         raise
     with platform.database.transaction() as session:
-        skipping = [name for name, rules in run.rules_by_video.get(key, {}).items() if rules.rules.skip_reuploads]
+        skipping = [name for name, rules in run.wishes_of(key).rules.items() if rules.rules.skip_reuploads]
         record_done(session, info, rejections, skipping)
         store_spent(session, key, bytes_written=info.file.size_bytes if info.file.file_name else 0)
         ends_refusals = begun_at is not None and was_refused(session, site_of(row.key, row.url), key, begun_at)
@@ -340,30 +346,17 @@ def _fetch_with_tries(
                 raise WorkersClosedError from None
 
 
-def _rejections_of(run: _Run, candidate: VideoCandidate) -> dict[str, Rejection]:
-    return {
-        project: rejection
-        for project, rules in run.rules_by_video.get(candidate.video_key, {}).items()
-        if (rejection := rules.rejection_of(candidate, is_complete=True)) is not None
-    }
-
-
 def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str, Rejection]]:
     """Fetch and verify a video, then publish it: the file first, the manifest last.
 
     Return the manifest, and the rejections of the video by project.
     """
-    platform, config = run.platform, run.platform.config.downloading
+    platform, config, wishes = run.platform, run.platform.config.downloading, run.wishes_of(row.key)
     if row.key.startswith(FRAMES_PREFIX):
         return take_frames(platform, row), {}
     folder = platform.layout.video_folder(row.key)
     partial = begin_partial_folder(folder, claim)
     run.media.start()  # the workers import their libraries while the file arrives
-
-    def accept(candidate: VideoCandidate) -> None:
-        rejections = _rejections_of(run, candidate)
-        if rejections and len(rejections) == len(run.rules_by_video[row.key]):
-            raise NotWantedError(candidate, rejections)
 
     try:
         address = address_of(row.origin, row.url)
@@ -375,7 +368,7 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
         elif isinstance(address, ObjectUrl):
             fetched = fetch_object(platform, row, address, partial, check=lambda: platform.check_held(claim))
         else:
-            fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=accept)
+            fetched = run.client.fetch(row.key, address, partial, found_at=utc_now(), accept=wishes.check_accepted)
         info = prove(run.media, config, row, fetched)
     except AddressError as error:
         raise VideoPermanentError(VideoErrorKind.POLICY, f"the listed address cannot be used: {error}") from None
@@ -397,4 +390,4 @@ def _fetch(run: _Run, claim: Claim, row: VideoRow) -> tuple[VideoInfo, dict[str,
         width=info.file.width,
         height=max(info.file.height, fetched.candidate.height or 0),  # rules apply to the site's largest version
     )
-    return info, _rejections_of(run, proven if row.origin.is_of_site else with_known(proven, row))
+    return info, wishes.rejections_of(proven if row.origin.is_of_site else with_known(proven, row))

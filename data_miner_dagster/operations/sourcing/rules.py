@@ -1,10 +1,8 @@
 """Load a project's rules from its configuration and blocklist files, and apply them with facts from the catalog."""
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_miner_dagster.catalog.members import projects_wanting
 from data_miner_dagster.catalog.projects import find_project
 from data_miner_dagster.catalog.schema import VideoRow
 from data_miner_dagster.config.interpolation import ShownSettings
@@ -78,19 +76,6 @@ def rules_of(platform: Platform, config: ProjectConfig, config_file: str | None)
         ),
         config.shown,
     )
-
-
-def load_rules_by_video(platform: Platform, video_keys: Collection[str]) -> dict[str, dict[str, ProjectRules]]:
-    """Return the rules of the projects that want the given videos, by video key and then by project.
-
-    Raises:
-        ConfigError: a blocklist file of one of the projects cannot be read or is not allowed, or the stored settings of
-            a project do not fit this version.
-    """
-    wanting = projects_wanting(platform.database, video_keys)
-    projects = sorted({project for names in wanting.values() for project in names})
-    rules = {project: load_rules(platform, project) for project in projects}
-    return {key: {project: rules[project] for project in names} for key, names in wanting.items()}
 
 
 def with_known(candidate: VideoCandidate, row: VideoRow | None) -> VideoCandidate:
