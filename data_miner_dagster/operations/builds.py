@@ -13,7 +13,7 @@ from data_miner_dagster.catalog.projects import find_project, find_projects, upd
 from data_miner_dagster.catalog.schema import ProjectRow, utc_now
 from data_miner_dagster.catalog.verdicts import last_said_at
 from data_miner_dagster.config.settings import RefreshConfig
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, ModelError
 from data_miner_dagster.domain.fingerprints import fingerprint_of
 from data_miner_dagster.domain.statuses import PROJECT_WAY, ProjectStage
 from data_miner_dagster.operations.exemplars import exemplars_of, hashes_of
@@ -89,20 +89,21 @@ def why_reviewed(database: Database, project: str, refresh: RefreshConfig, now: 
 
 
 def lines_of_reviews(platform: Platform, project: str | None = None) -> list[str]:
-    """Return a line for each project whose next build is waiting for the end of a review.
+    """Return a line for each project whose next build is waiting for the end of a review, or cannot be planned.
 
-    If `project` is given, only that project is considered.
-
-    Raises:
-        ConfigError: the stored settings of a project do not fit this version.
-        ModelError: the folder of a model is missing.
+    A build cannot be planned if the project's stored settings do not fit this version, or if the folder of a model is
+    missing. If `project` is given, only that project is considered.
     """
     lines = []
     for row in find_projects(platform.database):
         if project not in (None, row.name) or row.built_basis is None:
             continue
-        refresh = platform.project_config(row.name).refresh
-        why = why_reviewed(platform.database, row.name, refresh, utc_now())
-        if why is not None and row.built_basis != present_basis(platform, row):
+        try:
+            refresh = platform.project_config(row.name).refresh
+            why = why_reviewed(platform.database, row.name, refresh, utc_now())
+            is_waiting = why is not None and row.built_basis != present_basis(platform, row)
+        except (ConfigError, ModelError) as error:  # of this project alone
+            why, is_waiting = str(error), True
+        if is_waiting:
             lines.append(f"{row.name}: {why}")
     return lines

@@ -41,6 +41,16 @@ def test_status__no_catalog_is_a_mistake_and_makes_none(run_command: RunCommand,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_status__settings_of_one_project_that_do_not_fit_this_version_are_a_line(
+    run_command: RunCommand, platform: Platform
+) -> None:
+    (row,) = find_projects(platform.database)
+    update_project(platform.database, row.name, config={**row.config, "filtering": 3}, built_basis="an earlier one")
+    told = run_command("status", "--root", platform.root).stdout
+    assert f"{row.name}: the stored settings of project '{row.name}' do not fit this version: filtering is 3" in told
+    assert "progress:" in told
+
+
 def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
     find_projects(build_platform(tmp_path).database)
     result = run_command("status", "--root", tmp_path, "--json")
