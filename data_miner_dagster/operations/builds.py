@@ -24,7 +24,6 @@ def present_basis(platform: Platform, row: ProjectRow) -> str:
     """Return the fingerprint of a project's current inputs, without reading the files of videos.
 
     Raises:
-        ConfigError: the project has exemplars, and its stored settings do not fit this version.
         ModelError: the folder of a model is missing.
     """
     models = fingerprint_of(
@@ -42,8 +41,8 @@ def _exemplar_hashes(platform: Platform, row: ProjectRow) -> dict[str, object]:
     for section, key in (("filtering", "exemplars"), ("detection", "class_exemplars")):
         if '"images"' not in json.dumps(row.config.get(section)):  # cheaper than loading the settings
             continue
-        config = platform.project_config(row.name)
         try:
+            config = platform.project_config(row.name)
             found = exemplars_of(platform, row.name, config.filtering if section == "filtering" else config.detection)
         except ConfigError as error:
             hashes[key] = str(error)
@@ -59,7 +58,6 @@ def begin_build(platform: Platform, project: str, stage: ProjectStage) -> None:
     This must be called before the stage reads anything.
 
     Raises:
-        ConfigError: the project has exemplars, and its stored settings do not fit this version.
         ModelError: the folder of a model is missing.
     """
     if stage is not next(iter(PROJECT_WAY)):

@@ -37,7 +37,7 @@ from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.videos import find_video, find_videos, unwanted_videos
 from data_miner_dagster.config.downloading import DownloadingConfig
 from data_miner_dagster.domain.addresses import Origin
-from data_miner_dagster.domain.errors import ClaimHeldError, DataMinerError
+from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError, DataMinerError
 from data_miner_dagster.domain.keys import FRAMES_PREFIX
 from data_miner_dagster.domain.sizes import size_text
 from data_miner_dagster.domain.statuses import VideoStatus
@@ -296,8 +296,11 @@ class Room:
     def _encoders_in_use(self) -> set[str]:
         names = {self._platform.models.filter_encoder.name, THUMBNAILS.name}
         for project in find_projects(self._platform.database):
-            if self._platform.project_config(project.name).uses_of_dedup_encoder:
-                names.add(self._platform.models.dedup_encoder.name)
+            try:
+                is_in_use = bool(self._platform.project_config(project.name).uses_of_dedup_encoder)
+            except ConfigError:
+                is_in_use = True  # perhaps: its stored settings do not fit this version
+            names |= {self._platform.models.dedup_encoder.name} if is_in_use else set()
         return names
 
     def _keys_needed(self) -> set[str] | None:

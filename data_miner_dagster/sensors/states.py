@@ -31,7 +31,6 @@ def project_states(platform: Platform) -> list[ProjectState]:
     If the last build of a project left out files that are due to be checked again, a new build is requested first.
 
     Raises:
-        ConfigError: a project has exemplars, and its stored settings do not fit this version.
         ModelError: the folder of a model is missing.
     """
     found = find_projects(platform.database)

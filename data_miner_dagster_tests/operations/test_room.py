@@ -15,6 +15,7 @@ from data_miner_dagster.catalog.backups import copy_before_migration
 from data_miner_dagster.catalog.database import sqlite_url
 from data_miner_dagster.catalog.members import take_out
 from data_miner_dagster.catalog.pending import is_project_settled
+from data_miner_dagster.catalog.projects import update_project
 from data_miner_dagster.catalog.room import waiting_for_room
 from data_miner_dagster.catalog.schema import VideoRow, utc_now
 from data_miner_dagster.catalog.transitions import move_video
@@ -320,6 +321,8 @@ def test_removable_caches__of_the_encoder_that_only_a_selection_uses(tmp_path: P
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"12345")
     assert [cache.name for cache in Room(platform).removable_caches()] == ([] if is_diverse else [encoder])
+    update_project(platform.database, "cyclists", config={"name": "cyclists", "filtering": "of another version"})
+    assert list(Room(platform).removable_caches()) == []  # it may use the encoder
 
 
 def test_quota__less_than_what_must_stay(tmp_path: Path, clips: list[Path]) -> None:
