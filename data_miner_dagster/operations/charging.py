@@ -37,7 +37,7 @@ def charging(platform: Platform, project: str, stage: WorkStage, *, basis: str |
             failure = replace(failure_of_run(error, stage, run_id=platform.run_id), basis=basis)
 
             def charge() -> None:
-                if batch_id is not None:  # otherwise, the run would appear to have crashed
+                if batch_id is not None:  # a batch left open by the run would count as a crash
                     end_batch(platform.database, batch_id, failure.message, failure=failure)
                     return
                 with platform.database.transaction() as session:

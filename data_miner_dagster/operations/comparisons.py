@@ -59,7 +59,7 @@ def _names_in(stored: Mapping[str, Any], key: str) -> Collection[str]:
 def no_release(platform: Platform, project: str, release: str) -> ConfigError:
     """Return the error for a release that does not exist, although the settings of `project` name it.
 
-    If the project that `release` names has releases, the message may suggest one of them.
+    If the project that `release` names has releases, the message suggests the closest one, or lists all of them.
     """
     name = release.partition("/")[0]
     versions = [f"{name}/{version}" for version in release_versions(platform, name)]

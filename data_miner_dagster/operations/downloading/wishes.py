@@ -1,4 +1,4 @@
-"""Decide by the rules of the projects that want a video whether to download it.
+"""Decide whether to download a video, by the rules of the projects that want it.
 
 A project whose rules cannot be loaded, for example because its blocklist file is missing, decides nothing. A video that
 only such projects want is postponed. The videos of other projects do not wait.
@@ -23,7 +23,10 @@ from data_miner_dagster.operations.sourcing.rules import ProjectRules, load_rule
 logger = logging.getLogger(__name__)
 
 _UNDECIDED_SECONDS: Final = 600.0
-"""The time for which a video is postponed that only projects without rules want. A person must correct their files."""
+"""How long a video is postponed if no project that wants it has rules that can be loaded.
+
+A person must first correct the files of these projects.
+"""
 
 
 @dataclass(frozen=True, slots=True)

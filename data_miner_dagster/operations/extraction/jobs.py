@@ -27,7 +27,7 @@ from data_miner_dagster.stages.sourcing import split_storyboard
 from data_miner_dagster.workers.serving import Job, serve
 
 Decoded = tuple[npt.NDArray[np.uint8], dict[str, Any]]
-"""Decoded pixels, and facts about the picture that the job returns with their shape."""
+"""Decoded pixels, and facts about the picture that the job returns together with the shape of the pixels."""
 
 
 def _make(arguments: dict[str, Any]) -> dict[str, Any]:

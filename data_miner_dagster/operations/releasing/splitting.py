@@ -93,7 +93,7 @@ def split_videos(
 
 
 def decided_splits(platform: Platform, config: ProjectConfig, manifests: Manifests) -> dict[str, str]:
-    """Return the split of each video, by video key: from `releasing.fixed_splits`, or else the remembered split.
+    """Return the splits in `releasing.fixed_splits`, and the remembered splits of other videos, by video key.
 
     For a video that is divided between splits, the value is the text of its cut (domain/splits.py), with the currently
     configured gaps.

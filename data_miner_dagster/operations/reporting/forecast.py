@@ -217,7 +217,7 @@ def _limits_of(site: str, platform: Platform) -> SiteLimits:
 
 
 def rates_of(platform: Platform, project: str) -> Rates:
-    """Return the rates for a forecast: measured in the project, or else in the whole root, or else the defaults.
+    """Return the rates for a forecast: each as measured in the project, or else in the whole root, or else a default.
 
     The default number of frames per second follows from the extraction settings.
     """

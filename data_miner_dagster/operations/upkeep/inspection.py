@@ -266,7 +266,7 @@ def _partials(platform: Platform, videos: Mapping[str, VideoRow]) -> Iterator[Fi
                 is_resumable = video is not None and video.status in STATUSES_WITHOUT_FILE and is_partial_download(path)
                 if not (inside_another or is_resumable or is_partial_of(path.name, at_work)):
                     yield from _abandoned(platform, path)
-    # those of writers without a claim: settings, copies of the catalog, backups
+    # partial files of writers without a claim: settings, copies of the catalog, backups
     for room in (layout.root, layout.dagster_home, layout.project_files):
         for path in paths_below(room, f"{PARTIAL_MARK}*"):
             if not is_unfinished_rebuild(platform, path) and exported_project(platform, path) is None:
