@@ -76,7 +76,7 @@ class VideoIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupIndex(VideoIndex):
-    """A partial index, with all keyframes, and with the other packets of some groups.
+    """A partial index, with all keyframes, but with the other packets of only some groups.
 
     A group is a keyframe with the packets up to the next keyframe.
 

@@ -123,7 +123,7 @@ def _image(image: ReleaseImage, number: int, names: Sequence[str]) -> ElementTre
 
 
 def _texts(box: ReleaseBox, box_id: str) -> tuple[str, ...]:
-    """Return a box's attribute values in the order of `_attributes`. The last one is always the verifier's verdict."""
+    """Return a box's values in the order of `_attributes`. The last one is ignored if there are no verdicts."""
     return str(box.confidence), box_id, box.detector, box.answer_id or "", box.verifier_verdict or ""
 
 

@@ -121,7 +121,7 @@ _OF_A_BOX: Final = tuple(
     for field in dataclasses.fields(ReleaseBox)
     if field.name not in ("box_xyxy", MASK_COLUMN, RECOVERED_FROM_COLUMN)
 )
-"""Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack the last of these columns."""
+"""Columns of boxes that are fields of `ReleaseBox`. Releases of earlier versions lack some of the last ones."""
 _CHECKED_OF_IMAGES: Final = ("image_id", "file_name", "split", "width", "height", *_COUNTS)
 _CHECKED_OF_BOXES: Final = ("image_id", "file_name", "split", "class_index", "class_name", *_CORNERS, "is_unsure")
 

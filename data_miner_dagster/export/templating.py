@@ -53,7 +53,7 @@ def render(template: str, **values: object) -> str:
 
 
 def _printable(value: object) -> object:
-    return printable(value) if type(value) is str else value  # our own filters return Markup, which is safe
+    return printable(value) if type(value) is str else value  # Markup is our own, and therefore safe
 
 
 def _thousands(number: int) -> str:

@@ -172,7 +172,7 @@ def _name(video_key: str, number: int, extension: str) -> str:
 
 
 def _names(video_key: str, num_frames: int, extensions: Mapping[int, str]) -> list[str]:
-    """Return the names of a sequence's frames. A frame without a picture is named like the sequence's first picture.
+    """Return the names of a sequence's frames. A frame without a picture gets the first picture's extension.
 
     `extensions` are those of the pictures, by frame number. Without any, the names end in `.jpg`.
     """

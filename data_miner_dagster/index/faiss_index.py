@@ -159,8 +159,8 @@ def _as_bytes(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 def num_clusters_for(num_vectors: int) -> int:
     """Return the number of clusters to use for `num_vectors` vectors.
 
-    It is the power of two nearest to 4 * sqrt(num_vectors), or a smaller power of two if necessary to leave at least 39
-    vectors per cluster. With fewer than 78 vectors, it is 1.
+    It is the power of two nearest to 4 * sqrt(num_vectors), or the largest power of two that leaves at least 39 vectors
+    per cluster, whichever is smaller. With fewer than 78 vectors, it is 1.
 
     Source: faiss wiki, "Guidelines to choose an index": 4 to 16 times the square root.
     """

@@ -60,7 +60,7 @@ def decode_targets(
 ) -> Iterator[tuple[int, VideoFrame]]:
     """Yield (pts, frame) for the decodable entries of `plan.target_pts`, in ascending order.
 
-    The stream must be freshly opened. In a seekable file, it may be at any position if nothing has been decoded yet.
+    The stream must be freshly opened or, in a seekable file, at any position before anything has been decoded.
     """
     remaining = set(plan.target_pts.tolist())
     frames: Iterator[tuple[int | None, VideoFrame]] = (

@@ -66,7 +66,7 @@ def _variance(values: npt.NDArray[np.int16]) -> float:
 
 
 def reduced(luma: npt.NDArray[np.uint8], num_lines: int = MEASURED_LINES) -> npt.NDArray[np.uint8]:
-    """Reduce the plane's short side to `num_lines`. A plane that is not larger is returned unchanged."""
+    """Reduce the plane's short side to `num_lines`. If that side is not longer, the plane is returned unchanged."""
     height, width = luma.shape
     short = min(height, width)
     if short <= num_lines:

@@ -261,7 +261,7 @@ class SiteClient:
 
         Args:
             video_key: the key of the video, which determines the site.
-            address: the address of a page or file. A string counts as foreign. `OwnAddress` may contain `{env:NAME}`.
+            address: the address of a page or file. Strings count as foreign. An `OwnAddress` may contain `{env:NAME}`.
             folder: an existing folder that is used only for this video.
             found_at: the time to store in the returned candidate.
             accept: called with the site's metadata before any of the video is fetched. Its exceptions propagate.

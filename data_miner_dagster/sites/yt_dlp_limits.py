@@ -20,7 +20,7 @@ PROTOCOLS: Final = frozenset(
 their own sockets or run a program that does."""
 _PROGRAMS: Final = frozenset({"deno", "kwallet-query", "dbus-send", "security"})
 """The programs that yt-dlp may run. deno runs YouTube's scripts. The others read the key to a browser's cookies, and
-only if the user enables `cookies_from_browser`."""
+run only if the user sets `cookies_from_browser`."""
 
 
 def served_formats(info: Mapping[str, Any]) -> dict[str, Any]:

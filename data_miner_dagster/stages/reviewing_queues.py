@@ -210,8 +210,8 @@ def draw_near_threshold(
 
     Returns:
         The indices of the chosen boxes, and the position of each in the order of the questions, divided by
-        `BOXES_PER_CLASS`. The questions up to any position are spread over the strata like all of them. Positions of at
-        least 1 are for people who continue after `BOXES_PER_CLASS` questions.
+        `BOXES_PER_CLASS`. The questions up to any position are spread over the strata in the same way as all
+        questions. Positions of at least 1 are for people who continue after `BOXES_PER_CLASS` questions.
     """
     headroom = confidences.astype(np.float64) - threshold
     return draw_in_strata(headroom, stratum_edges(headroom), numbers, BOXES_PER_CLASS)

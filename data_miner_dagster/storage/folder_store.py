@@ -137,7 +137,7 @@ class FolderStore:
             raise
 
     def _raise_unlisted(self, error: OSError) -> None:
-        """Raise an error about a folder that cannot be listed, unless the folder is missing or is another file."""
+        """Raise an error about a folder that cannot be listed, unless it is missing or is a file in the store."""
         path = Path(error.filename)
         if isinstance(error, FileNotFoundError) or (isinstance(error, NotADirectoryError) and path != self._folder):
             return

@@ -238,7 +238,7 @@ class StorageLayout(PublishedLayout):
         return sorted(self.embeddings.glob(f"*/{check_video_key(video_key)}.npz")) if self.embeddings.is_dir() else []
 
     def prompt_embedding_file(self, encoder_name: str, digest: str) -> Path:
-        """Return the path of the file with one encoder's embedding of one text. `digest` is a fingerprint of both."""
+        """Return the path of the file with an encoder's embedding of a text or exemplar. `digest` identifies both."""
         folder = self.embeddings / check_project_name(encoder_name) / PROMPTS_FOLDER_NAME
         return folder / f"{check_project_name(digest)}.npz"
 

@@ -42,7 +42,7 @@ def check_installed() -> None:
 
 
 class ByteTracker:
-    """Implements ObjectTracker. A box that continues no track starts one if its confidence is high enough."""
+    """Implements ObjectTracker. A box with at least `start_confidence` that continues no track starts one."""
 
     def __init__(self, *, lost_seconds: float, every_seconds: float, start_confidence: float) -> None:
         from trackers import ByteTrackTracker

@@ -23,7 +23,7 @@ _ALIKE: Final = 0.3
 """The maximum distance at which a box looks like a track. The distance between two frames of one object is usually
 below 0.1."""
 _MARGIN: Final = 0.2
-"""A box belongs to the nearer of two tracks if the distances differ by more than this."""
+"""A box that looks like a track belongs to it rather than to a second track that is farther by more than this."""
 _DIFFERENT: Final = 0.4
 """A box does not look like a track if the distance between them is greater than this."""
 _LEAST_OVERLAP: Final = 0.11

@@ -97,8 +97,8 @@ def draw_in_strata(
 
     Returns:
         The indices of the chosen items, and the position of each in the order of the questions, divided by the number
-        of wanted questions. The questions up to any position are spread over the strata like all of them. Positions of
-        at least 1 are for people who continue after the wanted questions.
+        of wanted questions. The questions up to any position are spread over the strata in the same way as all
+        questions. Positions of at least 1 are for people who continue after the wanted questions.
     """
     strata = stratum_of(headroom, edges)
     sizes = np.bincount(strata, minlength=len(edges) - 1).tolist()
