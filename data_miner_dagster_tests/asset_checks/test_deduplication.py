@@ -11,12 +11,12 @@ from data_miner_dagster_tests.support.embeddings import plant_embeddings, plant_
 from data_miner_dagster_tests.support.faults import Rows, change_rows
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
-TOO_CLOSE, UNSUPPORTED = "too close to another representative", "without a representative within reach"
+TOO_CLOSE, UNSUPPORTED = "too close to another representative", "duplicates without a representative within reach"
 AXES = np.eye(4, dtype=np.float16)
 VIDEOS: Mapping[str, Sequence[int]] = {"files-aaa": (0, 1, 0), "files-bbb": (0, 2)}  # which axis each frame is
 SOUND = {
     "representatives": 3,
-    "representatives compared with all": 3,
+    "representatives compared with all others": 3,
     "duplicates": 2,
     TOO_CLOSE: 0,
     UNSUPPORTED: 0,
@@ -25,7 +25,13 @@ SOUND = {
 KEPT = {"is_representative": True, "similarity": None, "tier": None}
 FAULTS: dict[str, tuple[Mapping[str, float], str, Callable[[Rows], object]]] = {
     "a duplicate that was kept": (
-        {"representatives": 4, "representatives compared with all": 4, "duplicates": 1, TOO_CLOSE: 1, "recall": 0.5},
+        {
+            "representatives": 4,
+            "representatives compared with all others": 4,
+            "duplicates": 1,
+            TOO_CLOSE: 1,
+            "recall": 0.5,
+        },
         "files-bbb/000000 and files-aaa/000000",
         lambda rows: rows[3].update(KEPT, representative_frame_id="files-bbb/000000"),
     ),

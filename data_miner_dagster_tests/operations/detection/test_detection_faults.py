@@ -91,9 +91,12 @@ class _OddAtRedAndBlue(ColourDetector):
     [
         (
             lambda answer: [_with_a_box(answer, (0, 0, np.nan, 9), 0)],
-            r"ValueError: .* with the coordinates \[.*nan.*\] and the confidence 0\.5, but .* finite numbers \(.*\)",
+            r"ValueError: .* with the coordinates \[.*nan.*\] and the confidence 0\.5, but .* finite numbers; .* \(.*\)",
         ),
-        (lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)], r"ValueError: .* a box of class -1, .* is 2 \(.*\)"),
+        (
+            lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)],
+            r"ValueError: .* a box of class -1, .* is 2; .* \(.*\)",
+        ),
         (lambda _answer: [], r"ValueError: .* \(.*\)"),
         (lambda _answer: 1 // 0, r"ZeroDivisionError: integer division or modulo by zero \(.*\)"),
     ],
