@@ -57,17 +57,18 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a process holds a temporary folder. The result is False for a file, which is never held."""
+    """Return whether a process holds a temporary folder, or may hold it because the file system cannot lock folders.
+
+    The result is False for a file, which is never held.
+    """
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
     except OSError:
-        return False
+        return True
     finally:
         os.close(lock)
     return False
