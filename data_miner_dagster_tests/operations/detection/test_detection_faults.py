@@ -91,7 +91,7 @@ class _OddAtRedAndBlue(ColourDetector):
     [
         (
             lambda answer: [_with_a_box(answer, (0, 0, np.nan, 9), 0)],
-            r"ValueError: .* with the coordinates \[.*nan.*\] and the confidence 0\.5, but .* finite numbers; .* \(.*\)",
+            r"ValueError: .* with the coordinates \[.*nan.*\] and the confidence 0.5, but .* finite numbers; .* \(.*\)",
         ),
         (
             lambda answer: [_with_a_box(answer, (0, 0, 9, 9), -1)],
