@@ -24,7 +24,7 @@ from data_miner_dagster.domain.backoff import backoff_seconds
 
 _IS_OVER: Final = " (resolved)"
 _SENDING: Final = timedelta(seconds=180)
-"""A message that was taken this long ago and still exists may be taken again: the process that took it has died."""
+"""A message that was taken this long ago and still exists may be taken again: its process is assumed to be dead."""
 _KEPT: Final = timedelta(days=1)
 """Messages older than this are discarded if their target has not accepted them."""
 

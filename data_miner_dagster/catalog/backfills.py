@@ -130,7 +130,7 @@ def _records(session: Session, stage: WorkStage, project: str, video_keys: Seque
 
 
 def _failed_at(stage: WorkStage, row: VideoRow, records: _Records) -> WorkStage | None:
-    """Return the earlier stage at which a video has failed, or None if it has not failed or is being retried."""
+    """Return the stage before `stage` at which a video has failed, or None if it has not failed or is being retried."""
     has_file = row.sha256 is not None and row.status is not VideoStatus.UNAVAILABLE
     needed = WorkStage.EXTRACTION if has_file and stage is WorkStage.EMBEDDING else WorkStage.DOWNLOADING
     has_failed = row.status in (VideoStatus.FAILED, VideoStatus.UNAVAILABLE) or (needed, row.key) in records.failed

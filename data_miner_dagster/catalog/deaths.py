@@ -130,7 +130,7 @@ def note_progress(session: Session, batch_id: int) -> None:
 
 
 def is_suspect(stage: ColumnElement[WorkStage], item: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the SQL condition that an item is a suspect at a stage. Suspects never share a batch with other items."""
+    """Return the SQL condition that an item is a suspect at a stage. Suspects share batches only with suspects."""
     return exists().where(SuspectRow.stage == stage, SuspectRow.item == item)
 
 

@@ -25,10 +25,10 @@ from data_miner_dagster.domain.work import WorkStage
 def close_gate(session: Session, stage: WorkStage, kind: str, reason: str, batch_id: int | None = None) -> StageGateRow:
     """Close the gate of a stage after a failure, or close it again after a failed probe. Return the gate.
 
-    The failure counts as a failed probe if `batch_id` is the id of the probe. A failure without a batch also counts as
-    one if the closing time is over and no probe is running. A batch that was running when the gate closed may fail for
-    the same reason. Such a failure neither extends the closure nor ends another batch's probe. It replaces the gate's
-    `kind` and `reason`, unless a probe is running.
+    The failure counts as a failed probe if `batch_id` is the id of the probe. If `batch_id` is None, the failure also
+    counts as one if the closing time is over and no probe is running. A batch that was running when the gate closed may
+    fail for the same reason. Such a failure neither extends the closure nor ends another batch's probe. It replaces the
+    gate's `kind` and `reason`, unless a probe is running.
     """
     now = now_of(session)
     gate = _locked(session, stage, now)

@@ -145,8 +145,8 @@ def add_candidates(
     Each entry of `decided` is a candidate and the reason for its rejection, or None if it passes the rules. An existing
     membership keeps its first provenance. It becomes PENDING if it was rejected and now passes the rules, and REJECTED
     if it passed and is now rejected. A video that a person removed from the project stays rejected unless `takes_back`
-    is set. An address known only from a listing is replaced once the user enters an address. Videos that have been
-    removed on request are not inserted, and False is returned for them.
+    is set. If a video's address is known only from a listing, an address that the user enters replaces it.
+    Videos that have been removed on request are not inserted, and False is returned for them.
     """
     keys = [candidate.video_key for candidate, _ in decided]
     forgotten = forgotten_among(session, [candidate for candidate, _ in decided])

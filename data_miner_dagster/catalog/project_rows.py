@@ -33,9 +33,9 @@ _ROWS_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """One stored input of a release, as text: a row of a catalog table, facts about a video, or a file.
+    """One stored input of a release, as text: a row of a catalog table, facts about a video, or a file's content.
 
-    The facts and the file are added by operations/releasing/inputs.py.
+    The facts about each video's frames and the file's content are added by operations/releasing/inputs.py.
     """
 
     table: str

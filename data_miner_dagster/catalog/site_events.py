@@ -178,7 +178,7 @@ def put_back_if_of_event(
 
 
 def was_refused(session: Session, site: str, video_key: str, begun_at: datetime) -> bool:
-    """Return whether the site has recorded refusals that serving this video would clear.
+    """Return whether serving this video would clear any refusals recorded for its site.
 
     If not, `note_served` need not be called.
     """
@@ -226,8 +226,8 @@ def note_served(database: Database, site: str, video_key: str, begun_at: datetim
 def take_probe(database: Database, site: str, video_key: str) -> bool:
     """Return whether a video that the caller has claimed may be requested from its site now.
 
-    During an event, no video may be requested until the site's pause is over. Afterwards, only one video at a time may
-    be requested, and it is recorded as the site's probe. A probe whose process is dead does not count.
+    During an event, no video may be requested until the site's closing time is over. Afterwards, only one video at a
+    time may be requested, and it is recorded as the site's probe. A probe whose process is dead does not count.
     """
     with database.transaction() as session:
         gate = locked_gate(session, site)

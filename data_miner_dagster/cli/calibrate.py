@@ -92,7 +92,8 @@ def calibrate(
 def _check_goal_options(has_goal: bool, *, has_answers: bool, write: bool, restart: bool) -> None:
     if restart and has_goal:
         raise ConfigError(
-            "--restart draws new questions, so it cannot be used with --precision or --recall; omit one of them"
+            "--restart draws new questions, so it cannot be used with --precision or --recall; "
+            "omit --restart, or use it alone"
         )
     for option, is_given in (("--answers", has_answers), ("--write", write)):
         if is_given and not has_goal:

@@ -64,7 +64,7 @@ def add_video(
     platform = opened(root, config)
     tell_upgrade(platform)
     for key, is_new in add(platform, project, address):
-        echo(f"{key} was added to {project}" if is_new else f"{key} was already in {project}")
+        echo(f"{key} was added to {project}" if is_new else f"{key} is in {project}, where it was already recorded")
     echo(
         f"next: run `data-miner run --config FILE{said_again()}` for a new release; a running `data-miner up` does "
         "this automatically"

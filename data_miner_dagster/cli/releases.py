@@ -85,7 +85,9 @@ def publish(
     ] = None,
     withdraw: Annotated[
         bool,
-        typer.Option("--withdraw", help="Remove the release given by --version from the destination --to."),
+        typer.Option(
+            "--withdraw", help="Remove the release given by --version from the destination --to instead of publishing."
+        ),
     ] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

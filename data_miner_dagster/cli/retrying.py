@@ -26,7 +26,7 @@ def retry(
     root: RootOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Immediately retry failed and unavailable videos, failed stages of projects and the work of cancelled runs.
+    """Make failed and unavailable videos, failed stages of projects and the work of cancelled runs due now.
 
     If keys, --project or --stage are given, all holds on that work end too. With --kind, no hold ends.
     """
@@ -54,7 +54,7 @@ def retry(
 
 
 def _line(retried: "Retried", *, dry_run: bool) -> str:
-    """Return one line: what is retried and when, which holds end, and which stages no longer wait for an outage."""
+    """Return a line: what is retried and when, which holds end, and which stages stop waiting for an outage to end."""
     videos = counted(len(retried.videos), "video")
     projects = f" and {counted(len(retried.projects), 'project')}" if retried.projects else ""
     ended = f"{counted(retried.num_holds, 'hold')} {'would end' if dry_run else 'ended'}"

@@ -19,7 +19,9 @@ _CHANGES_SECONDS: Final = 3.0
 
 
 def watch(platform: "Platform", project: str | None, interval_seconds: float) -> None:
-    """Print the progress of each project and run until no work is due or in progress, or until Ctrl-C.
+    """Print the progress of projects and runs until no work is due or in progress, or until Ctrl-C.
+
+    If `project` is not None, only this project and its runs are included.
 
     While `data-miner up` is running, an unfinished project counts as work even between two of its runs. In that case,
     this function returns only after two consecutive checks without work, because a project file may just have been

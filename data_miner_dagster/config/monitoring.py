@@ -28,8 +28,8 @@ class AlertsConfig(ConfigModel):
     """The `platform.alerts` section. Without targets, nothing is monitored."""
 
     targets: tuple[Reference, ...] = ()
-    """The targets to notify. Each is an `env:NAME` or `file:PATH` that stores an Apprise URL, such as
-    `jsons://host/path` for a webhook or `mailtos://user:password@example.org`."""
+    """The targets to notify. Each is `env:NAME` or `file:PATH`, and the variable or file contains an Apprise URL, such
+    as `jsons://host/path` for a webhook or `mailtos://user:password@example.org`."""
     stage_closed_minutes: float = Field(default=15, ge=0)
     """Send an alert when a stage or site has been closed for this long."""
     stalled_minutes: float = Field(default=60, gt=0)

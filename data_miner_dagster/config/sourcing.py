@@ -249,7 +249,7 @@ class RulesConfig(ConfigModel):
         if self.required_words and blocked.issuperset(map(_folded, self.required_words)):
             raise ValueError(
                 f"every word of required_words ({', '.join(self.required_words)}) is also in blocked_words, so no "
-                "title or description is accepted; remove it from one of them"
+                "title or description is accepted; remove at least one of these words from blocked_words"
             )
         return self
 

@@ -291,7 +291,7 @@ def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _leftovers(instance: dg.DagsterInstance, before: datetime) -> Iterator[Path]:
-    """Yield old files and logs of runs that Dagster no longer knows about but has not deleted."""
+    """Yield old files and logs of runs that Dagster has deleted. It does not delete the files of a deleted run."""
     events, logs = _run_files(instance), _local_logs(instance)
     known = set(instance.get_run_ids())
     for path in (*(events.glob("*-*.db*") if events else ()), *(logs.glob("*-*") if logs else ())):

@@ -83,7 +83,10 @@ class _Tick:
             self.waiting.append(f"project file refused: {folder.refused[0]}{others}")
 
     def look_at_files(self) -> None:
-        """Make results due again if their settings or versions are out of date, or else check a few files if due."""
+        """Make results from other settings or versions due again. Once this is complete, check the next few videos.
+
+        Videos are checked at most once a minute.
+        """
         if not settle_bases(self._platform, max_seconds=_SETTLING_SECONDS):
             self.waiting.append("files from earlier settings or versions are being checked")
         elif (audit := _audit_of(self._platform)).is_due:

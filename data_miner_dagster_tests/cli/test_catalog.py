@@ -50,7 +50,8 @@ def test_add_video__file_is_a_member_once(run_command: RunCommand, project_file:
     other = tmp_path / "three.mp4"
     other.write_bytes(b"three")
     assert " was added to bikes" in run_command("add-video", "bikes", other, "--root", root).stdout
-    assert " was already in bikes" in run_command("add-video", "bikes", other, "--root", root).stdout
+    again = run_command("add-video", "bikes", other, "--root", root).stdout
+    assert " is in bikes, where it was already recorded" in again
     members = find_members(build_platform(root).database, "bikes")
     assert sorted(member.source for member in members) == ["by_hand", "files", "files"]
 
