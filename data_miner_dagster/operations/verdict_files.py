@@ -20,7 +20,8 @@ def adopt_verdict_file(database: Database, layout: StorageLayout, project: str) 
     If the call is interrupted and repeated, each verdict is still imported only once.
 
     Raises:
-        ConfigError: the file cannot be read, or one of its lines is not a verdict. The file stays in place.
+        ConfigError: the file is not valid, or one of its lines is not a verdict. The file stays in place.
+        OSError: the file cannot be read or renamed.
     """
     path = layout.frame_verdicts(project)
     if path.is_file():
@@ -33,5 +34,5 @@ def adopt_verdict_files(database: Database, layout: StorageLayout) -> None:
     for project in layout.all_frame_verdicts():
         try:
             adopt_verdict_file(database, layout, project)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:  # of this project alone
             logger.warning("the earlier verdicts of project %s were not imported: %s", project, error)

@@ -29,6 +29,7 @@ def read_verdict_file(path: Path) -> list[Verdict]:
 
     Raises:
         ConfigError: a line is not a valid verdict, or the file is not UTF-8 text.
+        OSError: the file cannot be read.
     """
     verdicts = []
     try:
@@ -45,6 +46,8 @@ def read_verdict_file(path: Path) -> list[Verdict]:
         return []
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8, or restore it from a backup") from error
+    except csv.Error as error:
+        raise ConfigError(f"{path} is not a CSV file ({error}); correct it, or restore it from a backup") from error
     return verdicts
 
 

@@ -129,14 +129,36 @@ def test_filter_project__a_file_of_an_earlier_version_is_taken_in(platform: Plan
     assert [path.name for path in file.parent.iterdir()] == ["frames.csv.adopted"]
 
 
-def test_filter_project__a_file_that_cannot_be_read_stops_its_project_alone(
-    platform: PlantedPlatform, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("local-b/000000,0.0,maybe,Ada,", "frames.csv is not a valid verdict"),
+        (f"local-b/000000,0.0,keep,{'A' * 200_000},", "frames.csv is not a CSV file"),
+        (None, "Input/output error"),
+    ],
+)
+def test_adopt_verdict_files__a_damaged_file_stops_no_other_project(
+    platform: PlantedPlatform, caplog: pytest.LogCaptureFixture, line: str | None, problem: str
 ) -> None:
+    damaged, file = platform.layout.frame_verdicts("cats"), platform.layout.frame_verdicts("pets")
+    for path in (damaged, file):
+        path.parent.mkdir(parents=True)
+    if line is None:
+        damaged.symlink_to("/proc/self/mem")  # as on a failing disk, reading it is an error
+    else:
+        damaged.write_text(f"{HEADER}\n{line}\n")
+    file.write_text(f"{HEADER}\nlocal-a/000000,0.0,drop,Ada,2026-01-02T03:04:05Z\n")
+    adopt_verdict_files(platform.database, platform.layout)
+    assert "the earlier verdicts of project cats were not imported: " in caplog.text
+    assert problem in caplog.text
+    assert len(verdicts_in_force(platform.database, "pets")) == 1
+    assert damaged.exists()
+
+
+def test_filter_project__a_file_that_cannot_be_read_stops_its_project(platform: PlantedPlatform) -> None:
     file = platform.layout.frame_verdicts("pets")
     file.parent.mkdir(parents=True)
     file.write_text(f"{HEADER}\nlocal-a/000000,0.0,maybe,Ada,2026-01-02T03:04:05Z\n")
-    adopt_verdict_files(platform.database, platform.layout)
-    assert "frames.csv is not a valid verdict" in caplog.text
     with pytest.raises(ConfigError, match=r"line 2 of .* is not a valid verdict"):
         filter_project(platform, "pets")
     assert file.exists()
