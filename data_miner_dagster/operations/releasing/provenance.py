@@ -4,6 +4,7 @@ Facts about an image come from the release. Facts that the release lacks, such a
 from the project's tables if they still agree with the release about the image. Verdicts and runs come from the catalog.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -27,6 +28,8 @@ from data_miner_dagster.operations.releasing.standing import existing_version
 from data_miner_dagster.operations.split_memory import release_versions
 from data_miner_dagster.storage.similarities import similarities_of_frame
 from data_miner_dagster.storage.tables import rows_with
+
+logger = logging.getLogger(__name__)
 
 _IMAGE: Final = "image:"
 _BOX: Final = "box:"
@@ -103,7 +106,12 @@ def trace_image(
     """
     place = _place_in(platform, what)
     project, version = project or (place[0] if place else None), version or (place[1] if place else None)
-    found = list(_releases_with(platform, what, project, version))
+    unread: list[str] = []
+    found = list(_releases_with(platform, what, project, version, unread))
+    if unread and not found:
+        raise DataMinerError(f"{what!r} was not found in the releases that can be read; {unread[0]}")
+    for line in unread:
+        logger.warning("a release was passed over: %s", line)
     if not found:
         where = f"{f'release {version}' if version else 'the current release'} of {project or 'any project'}"
         raise ConfigError(
@@ -130,20 +138,39 @@ def _place_in(platform: Platform, what: str) -> tuple[str, str] | None:
 
 
 def _releases_with(
-    platform: Platform, what: str, project: str | None, version: str | None
+    platform: Platform, what: str, project: str | None, version: str | None, unread: list[str]
 ) -> Iterator[tuple[str, str, int]]:
     """Yield the project, version and image id for each searched release that contains the image.
 
-    If `project` is None, all projects are searched. If `version` is None, only current releases are searched.
+    If `project` is None, all projects are searched, and a line for each release that cannot be read is added to
+    `unread`. If `version` is None, only current releases are searched.
+
+    Raises:
+        ConfigError: `what` is not a valid id, or the project or release does not exist.
+        DataMinerError: the only release to search is damaged.
     """
-    names = [project] if project is not None else [row.name for row in find_projects(platform.database)]
+    names = [project] if project is not None else _projects_with(platform, version)
     for name in names:
-        if project is None and not release_versions(platform, name):
-            continue
         standing = existing_version(platform, name, version)
         release = platform.layout.release_folder(name, standing)
-        if (image_id := _image_id(release, what)) is not None:
+        try:
+            image_id = _image_id(release, what)
+        except ConfigError:
+            raise
+        except (DataMinerError, OSError) as error:
+            if project is not None:
+                raise
+            unread.append(str(error))  # another project's release may contain the image
+            continue
+        if image_id is not None:
             yield name, standing, image_id
+
+
+def _projects_with(platform: Platform, version: str | None) -> list[str]:
+    """Return the projects that have a release of this version on disk, or any release if no project has this one."""
+    versions = {row.name: release_versions(platform, row.name) for row in find_projects(platform.database)}
+    released = [name for name, known in versions.items() if known]
+    return [name for name in released if version in (None, *versions[name])] or released
 
 
 def _image_id(release: Path, what: str) -> int | None:

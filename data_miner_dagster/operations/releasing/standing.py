@@ -33,12 +33,12 @@ class ReleaseSummary:
     """One release in a list.
 
     `folder` is None if the release is not on disk. `created_at` is None if the catalog does not contain the release.
-    `problems` is empty unless the files were checked. `changes` is empty for the first release, and if the release
-    is not on disk.
+    `problems` contains a damaged manifest, and the result of checking the files if they were checked. `changes` is
+    empty for the first release, and if the release is not on disk or its manifest is damaged.
     """
 
     version: str
-    num_videos: int | None  # videos with an image, or None if the files no longer exist
+    num_videos: int | None  # videos with an image, or None if the files no longer exist or cannot be read
     num_images: int
     num_boxes: int
     created_at: datetime | None
@@ -85,7 +85,6 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
 
     Raises:
         ConfigError: neither the project nor a release of it exists.
-        DataMinerError: the manifest of a release is damaged.
     """
     rows = {row.version: row for row in find_releases(platform.database, project)}
     on_disk = release_versions(platform, project)
@@ -94,7 +93,7 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
     summaries = []
     for version in sorted({*rows, *on_disk}, key=version_number):
         row, folder = rows.get(version), platform.layout.release_folder(project, version)
-        manifest = read_manifest(folder)
+        manifest, problems = _manifest_or_problem(folder)
         counts = manifest or {
             "num_videos": None,
             "num_images": row.num_images if row else 0,
@@ -110,13 +109,20 @@ def list_releases(platform: Platform, project: str, *, check: bool = False) -> l
                 num_boxes=counts["num_boxes"],
                 created_at=row.created_at if row else None,
                 withdrawn_reason=row.withdrawn_reason if row else None,
-                folder=folder if manifest else None,
-                problems=tuple(damaged_files(folder)) if check and manifest else (),
+                folder=folder if manifest or problems else None,
+                problems=tuple(damaged_files(folder)) if check and manifest else problems,
                 changes=from_json(ReleaseDifference, changes).as_line if changes else "",
                 cost=row.cost if row else None,
             )
         )
     return summaries
+
+
+def _manifest_or_problem(folder: Path) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    try:
+        return read_manifest(folder), ()
+    except (DataMinerError, OSError) as error:  # of this release alone
+        return None, (str(error),)
 
 
 def release_header(release: Path) -> ReleaseHeader:

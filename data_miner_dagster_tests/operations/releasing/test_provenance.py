@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_miner_dagster.catalog.verdicts import add_verdicts
-from data_miner_dagster.domain.errors import ConfigError
+from data_miner_dagster.domain.errors import ConfigError, DataMinerError
 from data_miner_dagster.domain.verdicts import FramePlace, ReviewQueue, ShownBox, Verdict, VerdictWord
 from data_miner_dagster.export.coco import read_coco
 from data_miner_dagster.export.lookups import find_image_id
@@ -14,7 +14,7 @@ from data_miner_dagster.export.parquet import images_table
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.provenance import trace_image
 from data_miner_dagster.operations.releasing.release_project import release_project
-from data_miner_dagster_tests.support.sample_project import SAMPLE_VIDEOS, build_project
+from data_miner_dagster_tests.support.sample_project import SAMPLE_VIDEOS, SampleVideo, build_project
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,30 @@ def test_trace_image__in_two_projects_it_has_to_be_said_which(tmp_path: Path) ->
     assert trace_image(platform, "files-aaa/000001", project="walkers").project == "walkers"
     path = platform.layout.release_folder("walkers", "v001") / "images" / "x" / "files-aaa_000001.jpg"
     assert trace_image(platform, str(path)).project == "walkers"
+
+
+def test_trace_image__a_damaged_release_of_another_project_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform = build_project(tmp_path / "root")
+    build_project(tmp_path / "root", name="walkers", videos=(SampleVideo("files-zzz"),))
+    for name in ("cyclists", "walkers"):
+        release_project(platform, name)
+    damaged = platform.layout.release_folder("cyclists", "v001") / "data" / "images.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:50])
+    assert trace_image(platform, "files-zzz/000000").project == "walkers"
+    assert f"a release was passed over: {damaged} is damaged" in caplog.text
+    with pytest.raises(DataMinerError, match=r"'files-aaa/000001' was not found in the releases that can be read; .*"):
+        trace_image(platform, "files-aaa/000001")
+    with pytest.raises(DataMinerError, match="images.parquet is damaged"):
+        trace_image(platform, "files-aaa/000001", project="cyclists")
+
+
+def test_trace_image__a_version_that_another_project_does_not_have(tmp_path: Path) -> None:
+    platform = build_project(tmp_path / "root")
+    build_project(tmp_path / "root", name="walkers", videos=(SampleVideo("files-zzz"),))
+    for name in ("cyclists", "walkers"):
+        release_project(platform, name)
+    folder = platform.layout.release_folder("walkers", "v001")
+    folder.rename(folder.with_name("v002"))
+    assert trace_image(platform, "files-zzz/000000", version="v002").project == "walkers"

@@ -37,3 +37,15 @@ def test_list_releases__files_are_gone(tmp_path: Path) -> None:
     shutil.rmtree(platform.layout.releases_folder("cyclists"))
     (listed,) = list_releases(platform, "cyclists")
     assert (listed.state, listed.num_videos, listed.num_images) == ("files are missing", None, 7)
+
+
+def test_list_releases__a_damaged_manifest_hides_no_other_release(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    first = platform.layout.release_folder("cyclists", "v001")
+    shutil.copytree(first, first.with_name("v002"))
+    (first / "release.json").write_text("{")
+    damaged, whole = list_releases(platform, "cyclists")
+    assert (damaged.num_videos, damaged.num_images, damaged.folder) == (None, 7, first)
+    assert damaged.state.startswith(f"damaged: {first / 'release.json'} is damaged")
+    assert (whole.version, whole.state, whole.num_images) == ("v002", "whole", 7)
