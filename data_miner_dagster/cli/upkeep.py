@@ -239,9 +239,12 @@ def forget(
     needles = needles_of(videos, others)
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # the id or name of a channel
-    held = releases_holding(platform, keys)
+    unread: list[str] = []
+    held = releases_holding(platform, keys, unread)
     shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of {'it' if len(keys) == 1 else 'them'}"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
+    for line in unread:
+        echo(line, err=True)
     _tell_copies(platform, videos, held, keep_releases=keep_releases)
     if dry_run:
         echo(f"{counted(len(keys), 'video')} would be forgotten: {', '.join(keys)}")
@@ -254,7 +257,7 @@ def forget(
     if num_runs := forget_in_history(platform, needles, forgotten.projects):
         were = "was" if num_runs == 1 else "were"
         echo(f"{counted(num_runs, 'run')} that may show or name forgotten videos {were} removed from Dagster's history")
-    _tell_traces(platform, needles, forgotten.releases if keep_releases else ())
+    _tell_traces(platform, needles, forgotten.releases if keep_releases else (), forgotten.left)
     if forgotten.projects:
         echo(
             f"next: run `data-miner run --config FILE{said_again()}` to build {', '.join(forgotten.projects)} without "
@@ -289,8 +292,12 @@ def _withdraw_published(platform: "Platform", held: "Collection[HeldRelease]") -
     return is_all
 
 
-def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]") -> None:
+def _tell_traces(
+    platform: "Platform", needles: "Collection[str]", kept: "Collection[HeldRelease]", unread: "Collection[str]"
+) -> None:
     """Search the root, the catalog and Dagster's storage for traces of forgotten videos, and report the remaining ones.
+
+    `unread` has a line for each place that could not be read, which counts as a trace.
 
     Raises:
         typer.Exit: a trace is outside the releases in `kept`. The status is 1.
@@ -303,7 +310,7 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
     home = standing_dagster_home(platform.layout)
     folders = [platform.root] if home is None or home.is_relative_to(platform.root) else [platform.root, home]
     kept_folders = [platform.layout.release_folder(release.project, release.version) for release in kept]
-    left, num_kept = [], 0
+    left, num_kept = list(unread), 0
     for trace in find_traces(folders, needles):
         if any(trace.path.is_relative_to(folder) for folder in kept_folders):
             num_kept += 1
@@ -320,9 +327,11 @@ def _tell_traces(platform: "Platform", needles: "Collection[str]", kept: "Collec
     for line in left:
         echo(f"remaining: {line}", err=True)
     if left:
-        places = f"{counted(len(left), 'place still names', 'places still name')} forgotten videos"
+        places = f"{counted(len(left), 'place names or may name', 'places name or may name')} forgotten videos"
         echo(
-            f"{places}; edit any project file in this list, stop `data-miner up`, and run the same command again",
+            f"{places}; edit any project file in this list, repair or remove any damaged file "
+            "(`data-miner doctor --fix` removes those that can be recreated), stop `data-miner up`, and run the same "
+            "command again",
             err=True,
         )
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from data_miner_dagster.catalog.database import Session
 from data_miner_dagster.catalog.members import skipped_reuploads
 from data_miner_dagster.catalog.splits import add_generations, add_splits, read_generations, read_splits
 from data_miner_dagster.config.releasing import ReleasingConfig
+from data_miner_dagster.domain.errors import DataMinerError
 from data_miner_dagster.export.manifest import is_release, read_manifest
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.stages.releasing import version_number
@@ -31,17 +32,24 @@ def release_versions(platform: Platform, project: str) -> list[str]:
     return sorted(versions, key=version_number)
 
 
-def read_manifests(platform: Platform, project: str) -> Manifests:
+def read_manifests(platform: Platform, project: str, *, passes_over: bool = False) -> Manifests:
     """Return the manifests of a project's complete releases on disk, by version, oldest first.
 
-    Reading manifests takes time, so callers read them once and pass them on.
+    Reading manifests takes time, so callers read them once and pass them on. With `passes_over`, releases whose
+    manifest cannot be read are left out.
 
     Raises:
         DataMinerError: the manifest of a release is damaged.
+        OSError: the manifest of a release cannot be read.
     """
     manifests: dict[str, dict[str, Any]] = {}
     for version in release_versions(platform, project):
-        manifest = read_manifest(platform.layout.release_folder(project, version))
+        try:
+            manifest = read_manifest(platform.layout.release_folder(project, version))
+        except (DataMinerError, OSError):
+            if not passes_over:
+                raise
+            continue
         if manifest is not None:
             manifests[version] = manifest
     return manifests
@@ -88,13 +96,16 @@ def remember_splits(session: Session, project: str, released: Mapping[str, Mappi
         add_splits(session, project, text, {**bound, **splits})
 
 
-def remember_releases(platform: Platform, project: str) -> None:
+def remember_releases(platform: Platform, project: str, *, passes_over: bool = False) -> None:
     """Store the splits and generations from a project's releases on disk, so that they outlive the releases.
+
+    With `passes_over`, releases whose manifest cannot be read are left out.
 
     Raises:
         DataMinerError: the manifest of a release is damaged.
+        OSError: the manifest of a release cannot be read.
     """
-    manifests = read_manifests(platform, project)
+    manifests = read_manifests(platform, project, passes_over=passes_over)
     splits, generations = released_splits(manifests), released_generations(manifests)
     with platform.database.transaction() as session:
         remember_splits(session, project, splits)

@@ -22,7 +22,7 @@ from data_miner_dagster.partitions import VIDEOS
 from data_miner_dagster_tests.cli.conftest import RunCommand
 from data_miner_dagster_tests.conftest import new_database
 from data_miner_dagster_tests.support.dagster_history import KEYS, PICTURE, make_history
-from data_miner_dagster_tests.support.sample_project import FOUND_AT, build_project
+from data_miner_dagster_tests.support.sample_project import FOUND_AT, SampleVideo, build_project
 
 pytestmark = pytest.mark.slow(12)
 
@@ -125,7 +125,7 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
     file.write_text("urls: [https://videos.example/files-aaa.mp4]\n")
     result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"remaining: {file}: its content\n1 place still names forgotten videos")
+    assert result.stderr.startswith(f"remaining: {file}: its content\n1 place names or may name forgotten videos")
 
 
 @pytest.fixture
@@ -205,3 +205,20 @@ def test_removal__leaves_nothing_for_doctor(run_command: RunCommand, platform: P
     run_command("cleanup-orphans", *root)
     result = run_command("doctor", *root[1:])
     assert (result.exit_code, result.stdout) == (0, "catalog, files and partitions agree\n")
+
+
+def test_forget__a_release_that_cannot_be_read_is_named_and_the_rest_goes(
+    run_command: RunCommand, platform: Platform
+) -> None:
+    build_project(platform.root, name="walkers", videos=(SampleVideo("files-zzz"),))
+    release_project(platform, "walkers")
+    damaged = platform.layout.release_folder("cyclists", "v001") / "release.json"
+    damaged.write_text("{")
+    result = run_command("forget", "files-zzz", "--yes", "--root", platform.root)
+    assert result.exit_code == 1
+    line = f"release cyclists v001 may show or name forgotten videos: {damaged} is damaged"
+    assert result.stderr.count(line) == 2  # before the question, and afterwards
+    assert f"remaining: {line}" in result.stderr
+    assert "no trace is left" not in result.output
+    assert not platform.layout.release_folder("walkers", "v001").exists()
+    assert find_video(platform.database, "files-zzz") is None

@@ -6,11 +6,11 @@ for remaining traces (traces.py).
 
 import json
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +29,7 @@ from data_miner_dagster.catalog.verdicts import delete_verdicts_of_videos
 from data_miner_dagster.catalog.videos import find_video, find_videos
 from data_miner_dagster.catalog.wording import reword_what_names
 from data_miner_dagster.domain.copies import CopyKind
-from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError
+from data_miner_dagster.domain.errors import ClaimHeldError, ConfigError, DamagedFileError, DataMinerError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.keys import forgotten_subject, split_frame_id
 from data_miner_dagster.domain.phrases import counted
@@ -43,6 +43,7 @@ from data_miner_dagster.export.manifest import (
     read_manifest,
     write_manifest,
 )
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone
 from data_miner_dagster.operations.naming import name_of_video
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.operations.releasing.inputs import forget_inputs
@@ -84,6 +85,7 @@ class Forgetting:
     removal: Removal
     releases: tuple[HeldRelease, ...]  # releases that were removed, or marked as withdrawn if they stay
     projects: tuple[str, ...]  # projects that had one of the videos, or have a release with one
+    left: tuple[str, ...]  # a line for each file or release that could not be read, and so may still show a video
 
 
 def find_forgettable(platform: Platform, target: str) -> tuple[list[VideoRow], list[str]]:
@@ -123,17 +125,15 @@ def _meant(platform: Platform, target: str) -> str:
     return f"; did you mean {' or '.join(keys[:_MOST_MEANT])}?"
 
 
-def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[HeldRelease]:
+def releases_holding(platform: Platform, keys: Collection[str], unread: list[str] | None = None) -> list[HeldRelease]:
     """Return the releases on disk, from all projects, that contain images from any of the videos.
 
-    Raises:
-        DataMinerError: the manifest of a release is damaged.
+    A release that cannot be read may contain some, too. A line about each such release is added to `unread`.
     """
     held = []
-    for folder in _release_folders(platform):
-        manifest = read_manifest(folder)
-        by_video = manifest["splits"]["by_video"] if manifest is not None else {}
-        num_videos = len(set(video_keys) & set(by_video))
+    for folder, manifest in _readable_releases(platform, [] if unread is None else unread):
+        by_video = manifest["splits"]["by_video"]
+        num_videos = len(set(keys) & set(by_video))
         if num_videos:
             held.append(HeldRelease(folder.parent.name, folder.name, num_videos, len(by_video)))
     return held
@@ -142,9 +142,9 @@ def releases_holding(platform: Platform, video_keys: Collection[str]) -> list[He
 def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collection[HeldRelease]) -> list[str]:
     """Describe the copies outside the root that may show any of the videos, and how to remove each copy.
 
-    A copy is a publication or a backup. A publication is included if its release contains one of the videos or is no
-    longer under the root. A backup is included if it was made after the first of the videos was added, or if that time
-    is unknown.
+    A copy is a publication or a backup. A publication is included if its release contains one of the videos, or if that
+    is unknown because the release is no longer under the root or cannot be read. A backup is included if it was made
+    after the first of the videos was added, or if that time is unknown.
     """
     versions = {(release.project, release.version) for release in held}
     since = min((video.created_at for video in videos if video.created_at is not None), default=None)
@@ -152,9 +152,9 @@ def copies_showing(platform: Platform, videos: Sequence[VideoRow], held: Collect
     for copy in find_outside_copies(platform.database):
         if copy.kind is CopyKind.PUBLICATION:
             project, version = str(copy.project_name), str(copy.version)
-            is_here = is_release(platform.layout.release_folder(project, version))
-            if (project, version) in versions or not is_here:
-                certain = "" if is_here else ", which is no longer under the root and may show the videos,"
+            doubt = "" if (project, version) in versions else _why_unknown(platform, project, version)
+            if (project, version) in versions or doubt:
+                certain = f", which {doubt} and may show the videos," if doubt else ""
                 place = copy.url.removesuffix(f"/{project}/{version}")
                 how = f"`data-miner publish {project} --version {version} --to {place} --withdraw`"
                 how = "remove it on the hub" if place.startswith("hf:") else how
@@ -174,13 +174,12 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     beside their manifest. In releases that only name a video among their changes, the name is replaced and the
     checksums are updated.
 
-    After an interruption, the call can be repeated.
+    What cannot be read is passed over and named in the result. After an interruption, the call can be repeated.
 
     Raises:
-        ConfigError: `target` is neither a video nor a channel, or a project's file of earlier verdicts is invalid.
+        ConfigError: `target` is neither a video nor a channel.
         ClaimHeldError: a worker holds one of the videos or projects, or a release is being rebuilt or exported to a
             bucket or hub.
-        DataMinerError: the manifest of a release is damaged.
     """
     videos, subjects = find_forgettable(platform, target)
     keys = [video.key for video in videos]
@@ -188,22 +187,26 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     remove_unfinished_rebuilds(platform)
     remove_unfinished_exports(platform)
     wanting = projects_wanting(platform.database, keys, also_rejected=True)
-    held = releases_holding(platform, keys)
+    left: list[str] = []
+    held = releases_holding(platform, keys, left)
     projects = {name for names in wanting.values() for name in names} | {release.project for release in held}
     known = {row.name for row in find_projects(platform.database)}
     for name in sorted(projects & known):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
             with platform.database.transaction() as session:
                 move_project(session, name, ProjectStage.SOURCING)  # its derived tables are deleted below
-            adopt_verdict_file(platform.database, platform.layout, name)
-            _forget_in_project(platform.layout, name, keys)
+            try:
+                adopt_verdict_file(platform.database, platform.layout, name)
+            except (ConfigError, OSError) as error:  # the file stays in place
+                left.append(f"the earlier verdicts of project {name} were not imported: {error}")
+            left += _forget_in_project(platform.layout, name, keys)
         with platform.hold_shard(f"student/{name}"):
             sweep_partials(platform.layout.students_folder(name))  # copies of a release that a killed training left
     _forget_windows(platform, sorted(known), keys)
     for name in sorted({folder.parent.name for folder in _release_folders(platform)}):
         with platform.hold_project(name, wait_seconds=_WAIT_SECONDS):
-            remember_releases(platform, name)
-    _forget_in_releases(platform, keys, held, reason, keep=keep_releases)
+            remember_releases(platform, name, passes_over=True)
+    left += _forget_in_releases(platform, keys, held, reason, keep=keep_releases)
     removal = remove_videos(platform, keys, force=True)
     if removal.in_use:
         raise ClaimHeldError(
@@ -212,7 +215,7 @@ def forget_videos(platform: Platform, target: str, *, reason: str, keep_releases
     for key in keys:
         remove_files(video_files(platform.layout, key))  # an earlier attempt may have ended between rows and files
     _forget_in_catalog(platform, keys, [*(video.url for video in videos if video.url), target])
-    return Forgetting(removal, tuple(held), tuple(sorted(projects)))
+    return Forgetting(removal, tuple(held), tuple(sorted(projects)), tuple(left))
 
 
 # --- releases ---
@@ -222,9 +225,34 @@ def _release_folders(platform: Platform) -> list[Path]:
     return [folder for folder in paths_below(platform.layout.releases, "*/*") if is_release(folder)]
 
 
+def _readable_releases(platform: Platform, unread: list[str]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder and manifest of each release on disk. Add a line to `unread` for each that cannot be read."""
+    for folder in _release_folders(platform):
+        try:
+            manifest = read_manifest(folder)
+        except (DataMinerError, OSError) as error:
+            unread.append(f"release {folder.parent.name} {folder.name} may show or name forgotten videos: {error}")
+            continue
+        if manifest is not None:
+            yield folder, manifest
+
+
+def _why_unknown(platform: Platform, project: str, version: str) -> str:
+    """Return why it is unknown which videos a release contains, or "" if its manifest can be read."""
+    try:
+        manifest = read_manifest(platform.layout.release_folder(project, version))
+    except (DataMinerError, OSError):
+        return "cannot be read"
+    return "is no longer under the root" if manifest is None else ""
+
+
 def _forget_in_releases(
     platform: Platform, keys: Sequence[str], held: Sequence[HeldRelease], reason: str, *, keep: bool
-) -> None:
+) -> list[str]:
+    """Remove or mark the releases in `held`, and take the videos' names out of all others.
+
+    Return a line for each release that may still name one.
+    """
     for release in held:
         folder = platform.layout.release_folder(release.project, release.version)
         told = f"{utc_now():%Y-%m-%d}: forgot {release.num_videos} of its videos: {reason}"
@@ -232,17 +260,21 @@ def _forget_in_releases(
         if keep:
             note = folder / WITHDRAWN_FILE
             earlier = note.read_text(encoding="utf-8") if note.exists() else ""
-            with atomic_path(note) as partial:
-                partial.write_text(f"{earlier}{told}\n", encoding="utf-8")
+            with atomic_path(note) as file:
+                file.write_text(f"{earlier}{told}\n", encoding="utf-8")
             continue
         shutil.rmtree(folder)
         row = find_project(platform.database, release.project)
         if row is not None and row.released_version == release.version:
             update_project(platform.database, release.project, released_version=None)
-    for folder in _release_folders(platform):
-        manifest = read_manifest(folder)
-        if manifest is not None and not set(keys) & set(manifest["splits"]["by_video"]):
-            _take_names_out(folder, keys)
+    left = []
+    for folder, manifest in _readable_releases(platform, []):
+        if not set(keys) & set(manifest["splits"]["by_video"]):
+            name = f"release {folder.parent.name} {folder.name}"
+            outcome = attempt_alone("forget", name, partial(_take_names_out, folder, keys))
+            if isinstance(outcome, ItemFault):
+                left.append(f"{name} may name forgotten videos: {outcome.line}")
+    return left
 
 
 def _take_names_out(folder: Path, keys: Sequence[str]) -> None:
@@ -286,25 +318,30 @@ def _forget_windows(platform: Platform, projects: Sequence[str], keys: Sequence[
                 remove_files(found)
 
 
-def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
-    """Remove the videos from a project's derived files.
+def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str]) -> list[str]:
+    """Remove the videos from a project's derived files. Return a line for each file that may still name one.
 
-    Files that are cheap to recreate are deleted. In the others, only the rows about the videos are removed.
+    Files that are cheap to recreate are deleted, and so are damaged ones. In the others, only the rows about the videos
+    are removed.
     """
     folder = layout.project_folder(project)
     remove_files([path for path in (layout.report_folder(project), layout.project_previews(project)) if path.exists()])
     if not folder.is_dir():
-        return
+        return []
     for path in sorted(folder.iterdir()):
         if path.is_file():  # tables, the vectors of representatives, hashes of local files
             path.unlink()
-    _forget_answers(layout, project, keys)
+    left = _forget_answers(layout, project, keys)
     forget_inputs(layout.release_inputs_folder(project), keys)
     layout.adopted_verdicts(project).unlink(missing_ok=True)  # the catalog has these verdicts
     gone = pa.array(keys, pa.string())
     # Detectors' results are expensive, and stay valid for the other videos.
     for part in sorted(folder.glob("*/**/*.parquet")):
-        rows = read_table(part)
+        try:
+            rows = read_table(part)
+        except DamagedFileError:  # it would be removed by its next reader
+            part.unlink()
+            continue
         if "video_key" in rows.column_names:
             is_other = pc.invert(pc.is_in(rows["video_key"], gone))
         elif "frame_id" in rows.column_names:
@@ -312,30 +349,37 @@ def _forget_in_project(layout: StorageLayout, project: str, keys: Sequence[str])
             is_other = pc.invert(pc.is_in(of_video, gone))
         else:
             continue
-        left = rows.filter(is_other)
-        if left.num_rows < rows.num_rows:
+        others = rows.filter(is_other)
+        if others.num_rows < rows.num_rows:
             metadata = read_metadata(part)
             fingerprint = metadata.pop("data_miner.fingerprint", "")
-            write_table(part, left.replace_schema_metadata(None), fingerprint=fingerprint, metadata=metadata)
+            write_table(part, others.replace_schema_metadata(None), fingerprint=fingerprint, metadata=metadata)
+    return left
 
 
-def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> None:
+def _forget_answers(layout: StorageLayout, project: str, keys: Sequence[str]) -> list[str]:
     """Remove answers about the videos, and all questions with their pictures, from a project's calibration.
 
     The reference file is removed if it names one of the videos. `data-miner calibrate` writes the questions again.
+    Return a line if the answers cannot be read.
     """
-    calibration = layout.calibration_folder(project)
+    calibration, left = layout.calibration_folder(project), []
     if not calibration.is_dir():
-        return
+        return []
     answers = layout.answers_file(project)
     if answers.is_file():
-        given = read_answers(answers)
-        write_answers(answers, {frame: word for frame, word in given.items() if split_frame_id(frame)[0] not in keys})
+        try:
+            given = read_answers(answers)
+            others = {frame: word for frame, word in given.items() if split_frame_id(frame)[0] not in keys}
+            write_answers(answers, others)
+        except (ConfigError, ValueError) as error:  # the file stays as it is
+            left.append(f"answers about frames of {project} may name forgotten videos: {error}")
     reference, questions = layout.reference_file(project), layout.questions_table(project).stem
     for path in sorted(calibration.iterdir()):
         names_it = path == reference and any(f'"{key}"' in path.read_text(encoding="utf-8") for key in keys)
         if names_it or path.name.startswith(f"{questions}."):
             path.unlink()
+    return left
 
 
 def _forget_in_catalog(platform: Platform, keys: Sequence[str], names: Sequence[str]) -> None:

@@ -73,6 +73,11 @@ def test_publish_release__is_the_release_remembered_and_withdrawn(platform: Plat
     publication, backup = copies_showing(platform, videos, releases_holding(platform, ["files-aaa"]))
     assert publication.endswith(f"`data-miner publish cyclists --version v001 --to {PLACE} --withdraw`")
     assert "--keep 1" in backup
+    manifest, content = release / "release.json", (release / "release.json").read_bytes()
+    manifest.write_text("{")
+    doubtful, _ = copies_showing(platform, videos, releases_holding(platform, ["files-aaa"]))
+    assert ", which cannot be read and may show the videos, at" in doubtful
+    manifest.write_bytes(content)
     buckets.put("public/cyclists/v002/release.json", b"another's")
     assert withdraw_publication(platform, "cyclists", PLACE, "v001") == sent.files.num_files
     assert buckets.names() == ["public/cyclists/v002/release.json"]

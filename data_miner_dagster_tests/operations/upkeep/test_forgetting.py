@@ -31,7 +31,7 @@ from data_miner_dagster.operations.upkeep.forgetting import (
 from data_miner_dagster.operations.upkeep.traces import Trace, find_rows, find_traces, needles_of
 from data_miner_dagster.storage.tables import read_fingerprint, read_table, write_table
 from data_miner_dagster_tests.support.damage import damage
-from data_miner_dagster_tests.support.sample_project import FOUND_AT, SAMPLE_VIDEOS, build_project
+from data_miner_dagster_tests.support.sample_project import FOUND_AT, SAMPLE_VIDEOS, SampleVideo, build_project
 from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 KEY = "files-aaa"
@@ -216,3 +216,42 @@ def test_find_traces__in_every_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
     (unknown,) = find_traces([tmp_path], ["other.parquet"])
     assert unknown.where.startswith("unreadable, so it may still name the video")
+
+
+def test_forget_videos__does_the_rest_if_something_cannot_be_read(platform: Platform) -> None:
+    build_project(platform.root, name="walkers")
+    for name in ("cyclists", "walkers"):
+        release_project(platform, name)
+    layout = platform.layout
+    unread, whole = layout.release_folder("cyclists", "v001"), layout.release_folder("walkers", "v001")
+    (unread / "release.json").write_text("{")
+    part = layout.project_folder("cyclists") / "parts" / "1.parquet"
+    part.parent.mkdir()
+    part.write_bytes(b"PAR1")
+    verdicts, answers = layout.frame_verdicts("cyclists"), layout.answers_file("cyclists")
+    for path in (verdicts, answers):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff")
+    forgotten = forget_videos(platform, KEY, reason="asked")
+    assert forgotten.releases == (HeldRelease("walkers", "v001", 1, 3),)
+    assert forgotten.removal.removed == (KEY,)
+    assert [line.partition(":")[0] for line in forgotten.left] == [
+        "release cyclists v001 may show or name forgotten videos",
+        "the earlier verdicts of project cyclists were not imported",
+        "answers about frames of cyclists may name forgotten videos",
+    ]
+    assert not whole.exists()
+    assert not part.exists()
+    assert (unread / "release.json").exists()
+    assert set(read_generations(platform.database, "walkers")) == {"files-bbb", "files-ccc"}
+
+
+def test_forget_videos__a_release_whose_texts_cannot_be_read_keeps_its_names(platform: Platform) -> None:
+    release_project(platform, "cyclists")
+    build_project(platform.root, name="walkers", videos=(SampleVideo("files-zzz"),))
+    release_project(platform, "walkers")
+    readme = platform.layout.release_folder("cyclists", "v001") / "README.md"
+    readme.write_bytes(b"\xff")
+    forgotten = forget_videos(platform, "files-zzz", reason="asked")
+    assert [line.partition(":")[0] for line in forgotten.left] == ["release cyclists v001 may name forgotten videos"]
+    assert forgotten.removal.removed == ("files-zzz",)
