@@ -135,12 +135,15 @@ def backups(
         done = keep_latest(platform, store, keep)
         echo(f"{counted(len(done.snapshots), 'backup')} and {counted(done.num_files, 'file')} were removed")
         return
-    found = read_snapshots(store)
+    unread: list[str] = []
+    found = read_snapshots(store, unread)
     if as_json:
         print_json([plain(snapshot) for snapshot in found])
-        return
-    print_table(
-        ["backup", "created", "files", "size", "root"],
-        [(entry.id, entry.made_at, f"{entry.num_files:,}", size_text(entry.num_bytes), entry.root) for entry in found],
-        numbers=["files", "size"],
-    )
+    else:
+        columns = ["backup", "created", "files", "size", "root"]
+        rows = [(one.id, one.made_at, f"{one.num_files:,}", size_text(one.num_bytes), one.root) for one in found]
+        print_table(columns, rows, numbers=["files", "size"])
+    for line in unread:
+        echo(line, err=True)
+    if unread:
+        raise typer.Exit(1)

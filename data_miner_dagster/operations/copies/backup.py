@@ -28,7 +28,7 @@ from typing import Final
 from data_miner_dagster.catalog.claims import check_claim, hold_claim
 from data_miner_dagster.catalog.outside_copies import record_backup
 from data_miner_dagster.catalog.snapshots import snapshot_catalog
-from data_miner_dagster.domain.errors import ConfigError, ObjectChangedError
+from data_miner_dagster.domain.errors import ConfigError, ObjectChangedError, ObjectError
 from data_miner_dagster.domain.fingerprints import sha256_of_file
 from data_miner_dagster.domain.leftovers import held
 from data_miner_dagster.domain.phrases import counted
@@ -79,27 +79,26 @@ def make_backup(platform: Platform, store: ObjectStore, *, dry_run: bool = False
     Only other backups and removals of backups are blocked.
 
     Raises:
-        ConfigError: the store is inside the root, or one of its snapshots cannot be read or was made by a newer version
-            of this package.
+        ConfigError: the store is inside the root, or one of its snapshots was made by a newer version of this package.
         ClaimHeldError: another backup of this root, or a removal of its backups, is running.
         ClaimLostError: another process has taken over the backup's claim.
-        ObjectError: the store refuses a request, or the list of files of its latest snapshot is missing or damaged.
+        ObjectError: the store refuses a request.
         ObjectTransientError: the store does not answer.
     """
     _check_place(platform, store)
     with hold_claim(platform.database, BACKUP_CLAIM, wait_seconds=0) as claim, _work_folder(platform.root) as folder:
         work = _Work(platform.root, store, dry_run=dry_run)
-        earlier = read_snapshots(store)
+        unread: list[str] = []
+        earlier = read_snapshots(store, unread)
+        for line in unread:
+            logger.warning("%s", line)
         work.known = {digest for entry in store.entries(FILES_PREFIX) if (digest := _digest_of(entry.name)) is not None}
         catalog = StorageLayout(folder).catalog_file
         snapshot_catalog(platform.database, catalog)
         catalog_sha256 = work.store_file(catalog)
         table = folder / "files.jsonl.gz"
-        rows_before = folder / "before.jsonl.gz"
-        if earlier:
-            store.download(blob_name(earlier[-1].files_sha256), rows_before)
         with writing_rows(table) as writer:
-            before = _Before(read_rows(rows_before, earlier[-1].id) if earlier else iter(()))
+            before = _Before(work.rows_of(earlier[-1], folder / "before.jsonl.gz") if earlier else iter(()))
             for rows in work.units_in_order(platform.layout, before, platform.config.objects.concurrent_transfers):
                 check_claim(platform.database, claim)
                 writer.add(rows)
@@ -182,6 +181,18 @@ class _Work:
         self._dry_run = dry_run
         self._lock = threading.Lock()
         self._told_at = time.monotonic()
+
+    def rows_of(self, snapshot: Snapshot, table: Path) -> Iterator[FileRow]:
+        """Download the list of files of a snapshot, and yield its rows.
+
+        The rows end where the list is damaged, so that later files are read again. The list itself may be sent again.
+        """
+        try:
+            self._store.download(blob_name(snapshot.files_sha256), table)
+            yield from read_rows(table, snapshot.id)
+        except ObjectError as error:
+            logger.warning("files are read again although they may not have changed: %s", error)
+            self.known.discard(bytes.fromhex(snapshot.files_sha256))
 
     def units_in_order(self, layout: StorageLayout, before: "_Before", num_at_once: int) -> Iterator[list[FileRow]]:
         """Store up to `num_at_once` units at the same time. Yield the rows of each unit, in the order of the units."""

@@ -79,15 +79,32 @@ def write_snapshot(store: ObjectStore, snapshot: Snapshot) -> None:
     store.write(snapshot_name(snapshot.id), content.encode())
 
 
-def read_snapshots(store: ObjectStore) -> list[Snapshot]:
+class DamagedSnapshotError(ConfigError):
+    """The record of a snapshot is not valid. Other snapshots stay usable."""
+
+
+def read_snapshots(store: ObjectStore, unread: list[str] | None = None) -> list[Snapshot]:
     """Return the snapshots in a store, oldest first.
 
+    If `unread` is given, damaged snapshots are passed over, and a line about each is added to it.
+
     Raises:
-        ConfigError: a snapshot cannot be read, or was made by a newer version of this package.
+        ConfigError: a snapshot is damaged, or was made by a newer version of this package.
         ObjectError, ObjectTransientError: the store refuses a request, or does not answer.
     """
-    names = [entry.name for entry in store.entries(SNAPSHOTS_PREFIX) if entry.name.endswith(_SUFFIX)]
-    return [_read_snapshot(store, name) for name in sorted(names)]
+    found = []
+    for name in _names_of_snapshots(store):
+        try:
+            found.append(_read_snapshot(store, name))
+        except DamagedSnapshotError as error:
+            if unread is None:
+                raise
+            unread.append(str(error))
+    return found
+
+
+def _names_of_snapshots(store: ObjectStore) -> list[str]:
+    return sorted(entry.name for entry in store.entries(SNAPSHOTS_PREFIX) if entry.name.endswith(_SUFFIX))
 
 
 def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
@@ -99,29 +116,28 @@ def _read_snapshot(store: ObjectStore, name: str) -> Snapshot:
             )
         return from_json(Snapshot, content)
     except ValueError as error:
-        raise ConfigError(
+        raise DamagedSnapshotError(
             f"{store.shown}/{name} is not a valid snapshot ({str(error).splitlines()[0]}); remove that file"
         ) from None
 
 
 def chosen_snapshot(store: ObjectStore, snapshot_id: str | None) -> Snapshot:
-    """Return the snapshot with the given id, or the latest one if the id is None.
+    """Return the snapshot with the given id, or the latest one if the id is None. No other one is read.
 
     Raises:
-        ConfigError: the snapshot does not exist, or one of the snapshots cannot be read.
+        ConfigError: the snapshot does not exist or cannot be read.
         ObjectError, ObjectTransientError: the store refuses a request, or does not answer.
     """
-    found = read_snapshots(store)
-    if not found:
+    names = _names_of_snapshots(store)
+    if not names:
         raise ConfigError(
             f"{store.shown} has no complete backup; check the address, or make a backup with `data-miner backup --to "
             f"{store.shown}`"
         )
     if snapshot_id is None:
-        return found[-1]
-    for snapshot in found:
-        if snapshot.id == snapshot_id:
-            return snapshot
+        return _read_snapshot(store, names[-1])
+    if snapshot_name(snapshot_id) in names:
+        return _read_snapshot(store, snapshot_name(snapshot_id))
     raise ConfigError(
         f"{store.shown} has no backup {snapshot_id!r}; `data-miner backups --at {store.shown}` lists its backups"
     )

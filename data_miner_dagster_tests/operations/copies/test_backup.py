@@ -9,11 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from data_miner_dagster.catalog.claims import try_claim
 from data_miner_dagster.catalog.copying import catalog_tables, count_rows
 from data_miner_dagster.catalog.outside_copies import find_outside_copies
 from data_miner_dagster.catalog.projects import find_project, save_snapshot
+from data_miner_dagster.cli.main import app
 from data_miner_dagster.config.settings import PlatformConfig
 from data_miner_dagster.domain.copies import CopyKind
 from data_miner_dagster.domain.errors import CatalogError, ClaimHeldError, ConfigError, ObjectError
@@ -297,3 +299,26 @@ def test_keep_latest__removes_what_no_other_backup_names(platform: Platform, tmp
     assert [row.snapshot for row in find_outside_copies(platform.database)] == [second.id]
     with closing(sqlite3.connect(tmp_path / "again" / "catalog.sqlite")) as catalog:
         assert catalog.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_backup__a_damaged_snapshot_stops_no_other(platform: Platform, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "copies")
+    first, damaged, table = (make_backup(platform, store).snapshot for _ in range(3))
+    assert table.files_sha256 == first.files_sha256  # nothing has changed
+    record = tmp_path / "copies" / "snapshots" / f"{damaged.id}.json"
+    record.write_text("{")
+    (tmp_path / "copies" / blob_name(table.files_sha256)).write_bytes(b"no list of files")
+    unread: list[str] = []
+    assert [one.id for one in read_snapshots(store, unread)] == [first.id, table.id]
+    assert [line.partition(" (")[0] for line in unread] == [f"{record} is not a valid snapshot"]
+    listed = CliRunner().invoke(app, ["backups", "--at", str(tmp_path / "copies"), "--root", str(platform.root)])
+    assert (listed.exit_code, first.id in listed.stdout, str(record) in listed.stderr) == (1, True, True)
+    new = make_backup(platform, store)
+    assert new.snapshot.num_files == first.num_files
+    assert new.num_new_files <= 2  # at most the catalog and the list of files
+    for number, snapshot in enumerate((first.id, new.snapshot.id)):
+        restore_root(store, StorageLayout(tmp_path / f"again-{number}"), snapshot_id=snapshot)
+    with pytest.raises(ConfigError, match="is not a valid snapshot"):
+        restore_root(store, StorageLayout(tmp_path / "again"), snapshot_id=damaged.id)
+    with pytest.raises(ConfigError, match="is not a valid snapshot"):
+        keep_latest(platform, store, 1)  # which must know what the others need

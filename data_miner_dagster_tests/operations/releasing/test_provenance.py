@@ -136,7 +136,7 @@ def test_trace_image__a_damaged_release_of_another_project_is_passed_over(
     assert f"a release was passed over: {damaged} is damaged" in caplog.text
     with pytest.raises(DataMinerError, match=r"'files-aaa/000001' was not found in the releases that can be read; .*"):
         trace_image(platform, "files-aaa/000001")
-    with pytest.raises(DataMinerError, match="images.parquet is damaged"):
+    with pytest.raises(DataMinerError, match=r"images\.parquet is damaged"):
         trace_image(platform, "files-aaa/000001", project="cyclists")
 
 
