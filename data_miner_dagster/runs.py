@@ -34,7 +34,7 @@ from data_miner_dagster.catalog.leases import (
 from data_miner_dagster.catalog.processes import ProcessIdentity, this_process
 from data_miner_dagster.catalog.renewal import LEASE_SECONDS
 from data_miner_dagster.launching.tags import REFUSED_TAG
-from data_miner_dagster.operations.item_faults import ItemFault, attempt_alone, attempt_extra
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 
 _EARLIER_PROCESS_TAG: Final = "data_miner/process"
 """The tag by which earlier versions identified a run's process. Retries inherit it from the previous run."""
@@ -134,7 +134,8 @@ def end_dead_runs(
         verdict = judged.get(run_id)
         if verdict is None or verdict.state is RunState.ALIVE or run.status is dg.DagsterRunStatus.QUEUED:
             continue
-        if attempt_alone("end_dead_runs", run_id, partial(_end, instance, database, run, verdict)) is True:
+        # Even an error of Dagster's database may concern one run, whose events are a file of their own.
+        if attempt_extra("end_dead_runs", run_id, partial(_end, instance, database, run, verdict)) is True:
             ended.append(run_id)
     return ended
 

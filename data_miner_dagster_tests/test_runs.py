@@ -183,6 +183,14 @@ def test_end_dead_runs__one_that_cannot_be_ended_keeps_no_other(
     assert sorted(end(instance, database)) == sorted([runs[0], runs[2]])
 
 
+def test_end_dead_runs__one_whose_events_are_damaged_keeps_no_other(
+    instance: dg.DagsterInstance, database: Database
+) -> None:
+    runs = [start_with_lease(instance, database, process_started="1") for _ in range(3)]
+    (Path(instance.root_directory) / "history" / "runs" / f"{runs[1]}.db").write_bytes(b"no database" * 500)
+    assert sorted(end(instance, database)) == sorted([runs[0], runs[2]])
+
+
 def test_end_dead_runs__frees_the_slot_and_the_claims(instance: dg.DagsterInstance, database: Database) -> None:
     storage = instance.event_log_storage
     storage.set_concurrency_slots("test_pool", 1)

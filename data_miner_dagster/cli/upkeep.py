@@ -239,13 +239,10 @@ def forget(
     needles = needles_of(videos, others)
     if target not in keys and len(target) >= MIN_NEEDLE_LENGTH:
         needles = (*needles, target)  # the id or name of a channel
-    unread: list[str] = []
-    held = releases_holding(platform, keys, unread)
+    held = releases_holding(platform, keys, unread := list[str]())
     shown_by = f"{counted(len(held), 'release shows', 'releases show')} frames of {'it' if len(keys) == 1 else 'them'}"
     echo(f"{count_videos_to_remove(platform, keys)}; {shown_by}")
-    for line in unread:
-        echo(line, err=True)
-    _tell_copies(platform, videos, held, keep_releases=keep_releases)
+    _tell_copies(platform, videos, held, unread, keep_releases=keep_releases)
     if dry_run:
         echo(f"{counted(len(keys), 'video')} would be forgotten: {', '.join(keys)}")
         return
@@ -268,10 +265,17 @@ def forget(
 
 
 def _tell_copies(
-    platform: "Platform", videos: "Sequence[VideoRow]", held: "Collection[HeldRelease]", *, keep_releases: bool
+    platform: "Platform",
+    videos: "Sequence[VideoRow]",
+    held: "Collection[HeldRelease]",
+    unread: "Collection[str]",
+    *,
+    keep_releases: bool,
 ) -> None:
     from data_miner_dagster.operations.upkeep.forgetting import copies_showing
 
+    for line in unread:
+        echo(line, err=True)
     for release in held:
         echo(f"release {release}: {'will stay, marked as withdrawn' if keep_releases else 'will be removed'}")
     for copy in copies_showing(platform, videos, held):

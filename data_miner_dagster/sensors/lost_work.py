@@ -7,6 +7,7 @@ deciding what a death means for the items (catalog/deaths.py).
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import dagster as dg
@@ -29,6 +30,7 @@ from data_miner_dagster.domain.work import (
 )
 from data_miner_dagster.jobs import is_ours
 from data_miner_dagster.launching.tags import REFUSED_TAG
+from data_miner_dagster.operations.item_faults import ItemFault, attempt_extra
 from data_miner_dagster.operations.platform import Platform
 from data_miner_dagster.runs import active_runs, end_dead_runs, innermost_message
 
@@ -95,7 +97,10 @@ def _end_if_over(instance: dg.DagsterInstance, platform: Platform, batch: OpenBa
         done = () if batch.stage in VIDEO_STAGES else items_of(platform.database, batch.id)
         end_batch(platform.database, batch.id, "its run ended", done=done)
         return None
-    if (failure := _failure_told_by(instance, run, batch.stage)) is not None:
+    failure = attempt_extra("lost_work", f"run {run.run_id}", partial(_failure_told_by, instance, run, batch.stage))
+    if isinstance(failure, ItemFault):
+        instance.get_run_by_id(run.run_id)  # raises unless only the events of this run cannot be read
+    elif failure is not None:
         end_batch(platform.database, batch.id, failure.message, failure=failure)
         return f"{what}: {failure.message}"
     if (refusal := run.tags.get(REFUSED_TAG)) is not None:  # an error that affects every run of the stage
