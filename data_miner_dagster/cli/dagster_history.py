@@ -56,7 +56,8 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
 
     All finished runs of the projects are deleted because they store previews with pictures. This shortens the history
     that Dagster shows, but loses nothing that further work needs. Events of the projects, other rows that name one of
-    `needles`, and the history that `migrate-to` set aside are deleted too.
+    `needles`, and the history that `migrate-to` set aside are deleted too. A finished run whose events cannot be read
+    may name one of `needles`, and is deleted.
 
     Args:
         platform: the platform of one root.
@@ -78,8 +79,7 @@ def forget_in_history(platform: "Platform", needles: Collection[str], projects: 
         shutil.rmtree(home / BEFORE_MOVE_NAME, ignore_errors=True)
         run_ids = [run.run_id for run in _runs(instance) if _concerns(instance, run, needles, projects)]
         for run_id in run_ids:
-            instance.delete_run(run_id)
-            instance.compute_log_manager.delete_logs(prefix=[run_id])
+            _delete_run(instance, run_id)
         _forget_in_events(instance, projects)
         kept = {run.run_id for run in _runs(instance)}
         delete_dagster_rows(instance, needles, gone=run_ids, kept=kept)
@@ -102,6 +102,7 @@ def _concerns(
 ) -> bool:
     from dagster import serialize_value
 
+    from data_miner_dagster.catalog.failures import DATABASE_ERROR
     from data_miner_dagster.operations.upkeep.traces import text_forms
     from data_miner_dagster.partitions import PARTITION_TAG
 
@@ -110,8 +111,23 @@ def _concerns(
     if run.tags.get(PARTITION_TAG) in projects:
         return True
     forms = text_forms(needles)
-    texts = (serialize_value(run), *map(serialize_value, instance.all_logs(run.run_id)))
+    try:
+        texts = (serialize_value(run), *map(serialize_value, instance.all_logs(run.run_id)))
+    except DATABASE_ERROR:
+        return True  # perhaps: the file of its events is damaged
     return any(form in text for text in texts for form in forms)
+
+
+def _delete_run(instance: "dg.DagsterInstance", run_id: str) -> None:
+    from data_miner_dagster.catalog.failures import DATABASE_ERROR
+    from data_miner_dagster.history.pruning import remove_files_of
+
+    try:
+        instance.delete_run(run_id)
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+    except DATABASE_ERROR:  # the file of its events is damaged
+        remove_files_of(instance, run_id)
+        instance.run_storage.delete_run(run_id)
 
 
 def _forget_in_events(instance: "dg.DagsterInstance", projects: Collection[str]) -> None:

@@ -131,7 +131,7 @@ def prune_history(
                 num_events, num_states = num_events + num_deleted, num_states + num_kept
         for run_id in some:
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)
-            _remove_files_of(instance, run_id)
+            remove_files_of(instance, run_id)
             instance.run_storage.delete_run(run_id)
     while True:
         note_progress()
@@ -284,7 +284,8 @@ def _files_of(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
     return [*found, *([logs / run_id] if logs is not None and (logs / run_id).is_dir() else [])]
 
 
-def _remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
+def remove_files_of(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove the logs of a run, and the SQLite file of its events if there is one."""
     instance.compute_log_manager.delete_logs(prefix=[run_id])
     for path in _files_of(instance, run_id):
         _remove(path)

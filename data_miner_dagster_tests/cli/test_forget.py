@@ -97,6 +97,20 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
     assert files_with(platform.root, PICTURE) == files_with(platform.root, KEYS[1]) == []
 
 
+def test_forget__a_run_whose_events_are_damaged_goes_too(run_command: RunCommand, platform: Platform) -> None:
+    make_history(platform)
+    with dg.DagsterInstance.get() as instance:
+        (damaged,) = (run.run_id for run in instance.get_runs() if run.tags.get("dagster/partition") == KEYS[1])
+        events = Path(instance.root_directory) / "history" / "runs" / f"{damaged}.db"
+    assert events.is_file()
+    events.write_bytes(b"no database" * 500)
+    result = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
+    assert result.exit_code == 0, result.output
+    assert "3 runs that may show or name forgotten videos were removed" in result.stdout
+    assert not events.exists()
+    assert files_with(platform.root, KEYS[0]) == []
+
+
 def test_forget__what_pruning_kept_goes_too(run_command: RunCommand, platform: Platform) -> None:
     make_history(platform)
     frames, dataset = dg.AssetKey("frames"), dg.AssetKey("dataset")
