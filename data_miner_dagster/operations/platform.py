@@ -209,11 +209,11 @@ class Platform:
             )
         try:
             config = ProjectConfig.from_snapshot(row.config)
-        except ValidationError as error:
+        except ValueError as error:
+            why = describe_problems(error, ProjectConfig, None) if isinstance(error, ValidationError) else str(error)
             raise ConfigError(
-                f"the stored settings of project {project!r} do not fit this version: "
-                f"{describe_problems(error, ProjectConfig, None)}; correct {row.config_file or 'its file'}, and "
-                "register it again with `data-miner populate --config FILE`"
+                f"the stored settings of project {project!r} do not fit this version: {why}; correct "
+                f"{row.config_file or 'its file'}, and register it again with `data-miner populate --config FILE`"
             ) from None
         for value, reference in config.interpolations.values:
             remember_reference(value, reference)  # this process must never log the value

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from data_miner_dagster.catalog.projects import find_project, save_snapshot
 from data_miner_dagster.catalog.schema import ProjectRow
 from data_miner_dagster.catalog.wording import reword_listings
+from data_miner_dagster.config.interpolation import Interpolations
 from data_miner_dagster.config.loading import (
     ParseFile,
     config_hash,
@@ -88,7 +89,7 @@ def register_project_file(
         check_models_and_classes(platform, project)
     digest = config_hash(project)
     is_changed = save_snapshot(platform.database, file.name, project.as_snapshot(), digest, str(path))
-    if known is not None and project.interpolations != interpolations_of_snapshot(known.config):
+    if known is not None and project.interpolations != _interpolations_of(known):
         # Values that the settings now read from the environment are removed from messages of earlier listings.
         reword_listings(platform.database, file.name, project.shown.text)
     return RegisteredProject(file.name, digest, is_changed)
@@ -98,6 +99,17 @@ def _check_addresses(file: ProjectFile, limits: ProjectLimits, path: Path) -> No
     for number, source in enumerate(file.sourcing.sources):
         if problem := limits.problem_of_source(source):
             raise ConfigError(f"{path}: sourcing.sources.{number}.{problem}")
+
+
+def _interpolations_of(row: ProjectRow) -> Interpolations | None:
+    """Return the settings of a stored project that came from the environment, or None if another version stored them.
+
+    The new settings then replace them.
+    """
+    try:
+        return interpolations_of_snapshot(row.config)
+    except ValueError:
+        return None
 
 
 def is_withdrawn(platform: Platform, project: ProjectRow) -> bool:

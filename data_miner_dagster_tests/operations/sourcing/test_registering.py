@@ -59,12 +59,17 @@ def test_register_project_file__new_unchanged_and_changed(platform: Platform, tm
     assert row.config_file == str(path)
 
 
-def test_register_project_file__after_settings_that_no_longer_fit(platform: Platform, tmp_path: Path) -> None:
+@pytest.mark.parametrize("misfit", [{"name": 5}, {"interpolated": {"later": 1}}, {"interpolated": {"values": 3}}])
+def test_register_project_file__after_settings_that_no_longer_fit(
+    platform: Platform, tmp_path: Path, misfit: dict[str, object]
+) -> None:
     """The remedy for stored settings that do not fit this version works."""
     path = tmp_path / "bikes.yaml"
     path.write_text(PROJECT)
     register_project_file(platform, path)
-    update_project(platform.database, "bikes", config={"name": 5})  # as an older version may have kept it
+    row = find_project(platform.database, "bikes")
+    assert row is not None
+    update_project(platform.database, "bikes", config={**row.config, **misfit})  # as another version may have kept it
     with pytest.raises(ConfigError, match="do not fit this version"):
         platform.project_config("bikes")
     path.write_text(PROJECT.replace("a bicycle", "a tram"))
