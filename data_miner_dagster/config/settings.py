@@ -221,6 +221,22 @@ def interpolations_of_snapshot(content: Mapping[str, Any]) -> Interpolations:
     return from_json(Interpolations, content[_INTERPOLATED]) if _INTERPOLATED in content else Interpolations()
 
 
+def references_of_snapshot(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the values in a snapshot that came from the environment, with the references to them.
+
+    Of a record that another version wrote, those that can be recognized are returned.
+    """
+    try:
+        return list(interpolations_of_snapshot(content).values)
+    except ValueError:
+        record = content[_INTERPOLATED]
+        pairs = record.get("values") if isinstance(record, Mapping) else None
+        known = [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+        return [
+            (pair[0], pair[1]) for pair in known if len(pair) > 1 and all(isinstance(text, str) for text in pair[:2])
+        ]
+
+
 class ProjectFile(ProjectConfig):
     """The content of one YAML file: the project's keys, and the `platform` section."""
 

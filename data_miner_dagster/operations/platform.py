@@ -24,7 +24,7 @@ from data_miner_dagster.catalog.projects import find_project, find_projects
 from data_miner_dagster.catalog.renewal import note_progress
 from data_miner_dagster.config.extraction import ExtractionConfig
 from data_miner_dagster.config.problems import describe_problems, stored_misfit
-from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, interpolations_of_snapshot
+from data_miner_dagster.config.settings import PlatformConfig, ProjectConfig, references_of_snapshot
 from data_miner_dagster.domain.errors import CatalogError, ConfigError, DamagedFileError, DataMinerError
 from data_miner_dagster.domain.records import VideoOutcome
 from data_miner_dagster.domain.secret_values import remember_reference
@@ -222,7 +222,7 @@ class Platform:
     def remember_references(self) -> None:
         """Keep values that project files read from the environment out of all messages of this process."""
         for row in find_projects(self.database):
-            for value, reference in interpolations_of_snapshot(row.config).values:
+            for value, reference in references_of_snapshot(row.config):
                 remember_reference(value, reference)
 
     @contextmanager

@@ -17,6 +17,7 @@ from data_miner_dagster.cli import progress, summary
 from data_miner_dagster.domain.addresses import Origin
 from data_miner_dagster.domain.errors import ConfigError
 from data_miner_dagster.domain.reasons import VideoErrorKind
+from data_miner_dagster.domain.secret_values import with_references
 from data_miner_dagster.domain.tables import REUPLOADS_SCHEMA
 from data_miner_dagster.domain.verdicts import VerdictWord
 from data_miner_dagster.domain.work import Failure, FailureKind, WorkStage
@@ -49,6 +50,17 @@ def test_status__settings_of_one_project_that_do_not_fit_this_version_are_a_line
     told = run_command("status", "--root", platform.root).stdout
     assert f"{row.name}: the stored settings of project '{row.name}' do not fit this version: filtering is 3" in told
     assert "progress:" in told
+
+
+def test_status__a_record_of_the_environment_that_another_version_wrote_is_a_line_and_hides_its_values(
+    run_command: RunCommand, platform: Platform
+) -> None:
+    (row,) = find_projects(platform.database)
+    record = {"values": [["a-long-secret-value", "${SECRET}"], 3], "later": 1}
+    update_project(platform.database, row.name, config={**row.config, "interpolated": record}, built_basis="earlier")
+    told = run_command("status", "--root", platform.root).stdout
+    assert f"{row.name}: the stored settings of project '{row.name}' do not fit this version: Interpolations" in told
+    assert with_references("it is a-long-secret-value") == "it is ${SECRET}"
 
 
 def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
