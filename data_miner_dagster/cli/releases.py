@@ -158,6 +158,9 @@ def releases(
             ],
             numbers=["videos", "images", "boxes"],
         )
+    for release in found:
+        if release.problems and release.num_videos is None:  # its manifest, which the next build would need
+            raise DataMinerError(release.problems[0])
     damaged = [release.version for release in found if release.problems]
     if damaged:
         what, are, them = ("release", "is", "it") if len(damaged) == 1 else ("releases", "are", "them")

@@ -109,3 +109,11 @@ def test_select__shows_writes_a_list_and_says_what_to_put_where(root: Path, tmp_
     assert "fewer images than --count were chosen, because the limits per video and channel allow no more" in told
     content = json.loads(_run("select", "cyclists", "--count", "7", "--json", "--root", root))
     assert (len(content["frame_ids"]), content["is_written"]) == (7, False)
+
+
+def test_releases__a_damaged_manifest_is_told_with_its_remedy_after_the_list(tmp_path: Path) -> None:
+    platform = build_project(tmp_path)
+    release_project(platform, "cyclists")
+    (platform.layout.release_folder("cyclists", "v001") / "release.json").write_text("{")
+    with pytest.raises(DataMinerError, match=r"release\.json is damaged .* move it elsewhere"):
+        _run("releases", "cyclists", "--root", tmp_path)
