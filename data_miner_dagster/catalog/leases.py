@@ -245,7 +245,7 @@ def _write(database: Database, missing: Mapping[str, str], postponed: Sequence[R
         now = database.now(session)
         for row in postponed:
             # The process is alive but does not renew its lease: it was suspended, or the clock was set. The time since
-            # the lease expired counts as idle. If the clock was set back, the times of the lease are moved back, too.
+            # the lease expired does not count as idle. If the clock was set back, the lease's times are set back, too.
             passed = now - row.expires_at if row.expires_at <= now else now + _LEASE - row.expires_at
             session.execute(
                 update(_LEASES)

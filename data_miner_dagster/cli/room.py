@@ -63,9 +63,10 @@ def clean(
 
 
 def room_content(platform: "Platform") -> "list[dict[str, object]]":
-    """Return a row of disk usage for each kind of file, or an empty list if there are no files and no quota is set.
+    """Return rows with the disk usage of videos' files and of frames. If a quota is set, more rows follow.
 
-    If a quota is set, rows for all other files, the total and the quota follow.
+    They have the disk usage of all other files, the total and the quota. Without a quota, videos' files and frames, the
+    list is empty.
     """
     from data_miner_dagster.operations.upkeep.cleaning import room_overview
 

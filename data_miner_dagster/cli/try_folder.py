@@ -46,7 +46,7 @@ ImagesOption = Annotated[
     list[str] | None,
     typer.Option(
         "--image",
-        help="An example image of a class, such as part=part.jpg for the class part; may be repeated. It adds to the "
+        help="An example image of a class, such as bus=stop.jpg for the class `bus`; may be repeated. It adds to the "
         "phrases of the class if the class is also given, and is used alone otherwise.",
     ),
 ]
@@ -263,7 +263,9 @@ def _classes(classes: Sequence[str], images: Sequence[str]) -> dict[str, object]
     for image in images:
         name, is_given, path = image.partition("=")
         if not is_given:
-            raise ConfigError(f'--image {image} names no class; write --image "part={image}" for the class part')
+            raise ConfigError(
+                f'--image {image} does not name a class; write it before the path, as in --image "bus={image}"'
+            )
         images_by_class.setdefault(name, []).append(path)
     for text in classes:
         name, _, phrases = text.partition("=")

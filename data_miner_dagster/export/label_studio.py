@@ -157,9 +157,9 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
             yield _returned(task)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             is_task = isinstance(task, Mapping) and "annotations" in task
-            hint = "export it again" if is_task else "export it as JSON, not JSON-MIN, and give that file"
+            hint = "export the tasks again" if is_task else "export the tasks as JSON, not JSON-MIN, and give that file"
             why = f"{type(error).__name__}: {str(error)[:80]}" if is_task else "it has no key `annotations`"
-            raise ConfigError(f"task {number} in {path} is not a task of {_TOOL} ({why}); {hint}") from error
+            raise ConfigError(f"task {number} in {path} is not a valid {_TOOL} task ({why}); {hint}") from error
 
 
 def _returned(task: Mapping[str, Any]) -> ReturnedImage:

@@ -112,8 +112,9 @@ def concerns_all_items(error: BaseException) -> bool:
       listed here, such as `VideoTransientError` and `WorkerDiedError`, concern the item.
     - `WorkersClosedError`: the batch is being shut down.
     - The catalog is unreachable or damaged (`concerns_database`). An error in one row concerns only its item.
-    - Nothing can be written: a full disk or quota in an error of any class (`is_disk_full`), or `OSError` with EROFS.
-      Reading never raises these, so a source does not cause them.
+    - Nothing can be written: a full disk or quota (`is_disk_full`), or `OSError` with EROFS. Reading never raises
+      these, so a source does not cause them. A `DataMinerError` about a full disk concerns its item, unless its class
+      is listed above.
     - `OSError` with EMFILE or ENFILE: the process can open no more files. EACCES, ENOENT, EIO and ESTALE are different:
       they often concern a single path, and if they concern everything, they occur on every item.
 

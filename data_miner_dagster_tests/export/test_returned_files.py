@@ -227,6 +227,6 @@ def test_read_label_studio__a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "min.json").write_text('[{"image": "/data/a.jpg", "label": [], "id": 1}]')
     with pytest.raises(
         ConfigError,
-        match=r"task 1 in .* is not a task of Label Studio \(.* `annotations`\); export it as JSON, not JSON-MIN",
+        match=r"task 1 in .* is not a valid Label Studio task \(.* `annotations`\); .* as JSON, not JSON-MIN",
     ):
         list(read_label_studio(tmp_path / "min.json"))
