@@ -45,9 +45,9 @@ _HEAD: Final = """\
 # Licences
 
 `make licences` writes this page from the packages' own metadata (pip-licenses) and from the model registry. It is not
-legal advice. The metadata does not name libraries inside a wheel: `av` and `opencv-python` contain FFmpeg (LGPL), and
-`av` contains libx264 and libx265 (GPL-2.0 or later). [Supply chain](deploy/supply-chain.md#licences-with-conditions)
-explains the conditions.
+legal advice. The metadata of a package does not mention the libraries that its wheel contains: `av` and `opencv-python`
+contain FFmpeg (LGPL), and `av` contains libx264 and libx265 (GPL-2.0 or later).
+[Supply chain](deploy/supply-chain.md#licences-with-conditions) explains the conditions.
 
 """
 
@@ -86,7 +86,8 @@ def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
     return "\n".join(
         [
             "## Packages\n",
-            f"{len(locked)} packages: this one, with all that its extras for images require, for Linux with CUDA.\n",
+            f"{len(locked)} packages: this one, and all that it and the extras in the container images require on Linux "
+            "with CUDA.\n",
             "### With conditions\n",
             *_table(("licence", "packages"), asking),
             "",
@@ -107,7 +108,8 @@ def models_part() -> str:
     }
     lines = [f"| `{name}` | {licence} | {source} |" for name, (licence, source) in rows.items()]
     head = ["| model | licence of the weights | source |", "|---|---|---|"]
-    return "\n".join([f"{_MODELS}\n", "No weights are part of the package or the images.\n", *head, *lines, ""])
+    note = "Neither the package nor the container images contain weights.\n"
+    return "\n".join([f"{_MODELS}\n", note, *head, *lines, ""])
 
 
 def _table(columns: tuple[str, str], rows: Mapping[str, Iterable[str]]) -> list[str]:
