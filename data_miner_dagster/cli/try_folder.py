@@ -263,9 +263,7 @@ def _classes(classes: Sequence[str], images: Sequence[str]) -> dict[str, object]
     for image in images:
         name, is_given, path = image.partition("=")
         if not is_given:
-            raise ConfigError(
-                f'--image {image} does not name a class; write it before the path, as in --image "bus={image}"'
-            )
+            raise ConfigError(f'--image {image} does not name a class; write it first, as in --image "bus={image}"')
         images_by_class.setdefault(name, []).append(path)
     for text in classes:
         name, _, phrases = text.partition("=")
