@@ -86,8 +86,8 @@ def packages_part(said: Mapping[str, str], locked: Mapping[str, str]) -> str:
     return "\n".join(
         [
             "## Packages\n",
-            f"{len(locked)} packages: this one, and all that it and the extras in the container images require on Linux "
-            "with CUDA.\n",
+            f"{len(locked)} packages: this one, and all that it and the extras in the container images require on "
+            "Linux with CUDA.\n",
             "### With conditions\n",
             *_table(("licence", "packages"), asking),
             "",
