@@ -8,7 +8,7 @@
   `history_kb_per_video` is the growth of DAGSTER_HOME under `up`.
 - A hundred videos from a site so slow that downloads outlast extraction and embedding together:
   `run_over_longest_stage` is the time of `data-miner run` over that of the downloads alone.
-- A catalog of 10,000 and of 100,000 videos in 50 projects: CPU of one tick of every sensor, and of `status`.
+- A catalog of 10,000 and of 100,000 videos in 50 projects: CPU of one tick of the sensor, and of `status`.
 
 `--quick`: a hundred videos, twenty slow ones, 10,000 and 20,000 planted ones.
 """
@@ -146,7 +146,7 @@ def measure_overlap(folder: Path, samples: Path, num_videos: int) -> Figures:
 
 
 def measure_ticks(folder: Path, num_videos: int, label: str) -> Figures:
-    """Plant a catalog, and return the CPU seconds of one tick of every sensor, and of `status`."""
+    """Plant a catalog, and return the CPU seconds of one tick of the sensor, and of `status`."""
     root = folder / f"planted{num_videos}"
     planted = [sys.executable, "-m", "benchmarks.planted_ticks", str(root), str(num_videos)]
     done = subprocess.run(planted, env=environment(), check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -1,6 +1,6 @@
 """What a project must come to, worked out plainly from what is stored of its frames: the stages' judge.
 
-Written from docs/filtering.md, docs/deduplication.md and docs/releasing.md with loops and dictionaries, without the
+Written from docs/filtering.md, docs/deduplication.md and docs/releases.md with loops and dictionaries, without the
 stages' own code. Only numbers of a whole row at a time go through numpy. Slow, and small enough to be believed.
 """
 

@@ -68,7 +68,7 @@ CLASSES: Final[Mapping[type[errors.DataMinerError], Advice]] = {
     ),
     errors.SystematicFaultError: Advice(
         "The same unexpected exception affected every item: this program has a bug, or the installation is broken.",
-        "ends the run and charges no item; retries three times, then with another version of the package",
+        "ends the run and charges no item; the work is tried three times, and again by another version of the package",
         "Update the package. If the error persists, report it with the output of `data-miner doctor` and a traceback "
         "(`DATA_MINER_DEBUG=1`).",
     ),
@@ -313,7 +313,7 @@ RUNS: Final[Mapping[FailureKind, Advice]] = {
     ),
     FailureKind.SYSTEMATIC_FAULT: Advice(
         "The same exception affected every item: this program has a bug.",
-        "retries three times, then with another version of the package",
+        "the work is tried three times, and again by another version of the package",
         "Update the package, or report the bug.",
     ),
     FailureKind.INTERNAL_ERROR: Advice(

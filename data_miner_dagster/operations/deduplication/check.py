@@ -70,7 +70,7 @@ def check_deduplication(platform: Platform, project: str, *, sample_size: int | 
     Args:
         platform: the platform of the project.
         project: the name of a project that has been deduplicated.
-        sample_size: the number of representatives to compare with all earlier frames. If it is None, `SAMPLE_SIZE`
+        sample_size: the number of representatives to compare with all earlier ones. If it is None, `SAMPLE_SIZE`
             of them are compared, or all of them (in about a minute) if the search was exact and there are at most
             100,000 frames.
 

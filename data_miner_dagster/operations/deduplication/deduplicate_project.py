@@ -77,7 +77,7 @@ _DECISION_SCHEMA: Final = pa.schema(
 )
 FOREIGN_TIERS: Final = pa.array([DuplicateTier.OTHER_PROJECT.value, DuplicateTier.EARLIER_RELEASE.value])
 SAMPLE_SIZE: Final = 2000
-"""How many representatives are compared with all earlier frames when comparing all pairs is too expensive."""
+"""How many representatives are compared with all earlier ones when comparing all pairs is too expensive."""
 _UNRELEASED: Final = 1 << 31
 _NO_DECISIONS: Final = DEDUPLICATED_SCHEMA.empty_table()
 

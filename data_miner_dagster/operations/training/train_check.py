@@ -102,8 +102,8 @@ def train_check(
             exception, the training ends.
 
     Raises:
-        ConfigError: the project, release or network does not exist; the release has no boxes, or no images to train on
-            or to evaluate on; or `platform.models.allowed_licences` excludes the licence of Ultralytics.
+        ConfigError: the project, release or network does not exist; `train` or `val` of the release has no
+            images or no boxes; or `platform.models.allowed_licences` excludes the licence of Ultralytics.
         ClaimHeldError: another process is training on a release of this project.
         ModelError: training fails, or the student cannot be loaded.
         DataMinerError: the release is damaged or was withdrawn, or the record of its existing student is damaged.

@@ -204,7 +204,7 @@ def test_answers_that_count__up_to_the_last_question_of_the_calibration() -> Non
 
 
 def test_answers_that_count__people_who_were_asked_near_the_threshold_first() -> None:
-    """One wide stratum on each side; good frames are those above -.05; people have answered the nearest 300 before."""
+    """One wide stratum on each side; good frames are those above -.08; people have answered the nearest 300 before."""
     right, naive = 0, 0
     for seed in range(60):
         generator = np.random.default_rng(seed)
