@@ -126,8 +126,8 @@ class DownloadingConfig(ConfigModel):
     socket_timeout_seconds: float = Field(default=20, gt=0, le=600)
     """A connection that is silent for this long counts as failed."""
     tries_per_run: int = Field(default=3, ge=1, le=10)
-    """The number of tries within one run for a download that ends before its file is complete. After other transient
-    failures, such as HTTP 500, a later run tries again."""
+    """The number of tries within one run for a download that ends before its file is complete, or fails for a reason
+    that may pass, such as HTTP 500. After that, a later run tries again."""
     try_delay_seconds: float = Field(default=1.0, ge=0, le=600)
     """The pause before the second try within one run. It doubles with each further try."""
     max_attempts: int = Field(default=8, ge=1)

@@ -197,7 +197,7 @@ def classify(error: BaseException) -> tuple[VideoErrorKind, str, float | None]:
         Exception: the original exception, if it is a bug in this package (`fault_of_ours`).
     """
     chain = list(_chain(error))
-    # From certain to likely: our own errors, then types, then HTTP statuses, then message texts.
+    # From certain to likely: our own errors, then HTTP statuses and types, then message texts.
     for item in chain:
         if (raised_by_us := _of_our_own(item)) is not None:
             return raised_by_us
