@@ -1,8 +1,8 @@
 """Find images of different splits that look alike, by comparing all pairs.
 
-Videos are grouped by near-duplicates that were found with one encoder and an index. Here every pair is compared using
-other representations: perceptual hashes, and vectors of another encoder, if there are any. Does not belong here:
-reading these hashes and vectors.
+Videos are grouped by near-duplicates that were found by one encoder's vectors, through an index, and by hashes. Here
+every pair is compared, by perceptual hashes and by the vectors of another encoder, if there are any. Does not belong
+here: reading these hashes and vectors.
 """
 
 import heapq
