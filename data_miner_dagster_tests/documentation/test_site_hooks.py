@@ -1,4 +1,7 @@
-"""The site is built strictly, has every page, and loads nothing from another host. `make docs` adds the docstrings."""
+"""Tests that the site builds in strict mode, contains every page and loads nothing from other hosts.
+
+These builds leave out the docstrings, which `make docs` adds.
+"""
 
 import os
 import re
@@ -65,7 +68,7 @@ def test_foreign__by_hand() -> None:
 
 
 def foreign(page: str) -> list[str]:
-    """Return the addresses on other hosts that a browser asks as it opens the page."""
+    """Return the addresses on other hosts that a browser requests when it opens the page."""
     loaded = []
     for source, attributes in _LOADED.findall(page):
         if source:

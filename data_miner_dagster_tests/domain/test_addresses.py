@@ -1,4 +1,4 @@
-"""Which addresses carry a secret in plain."""
+"""Tests which addresses contain a secret in plain text."""
 
 import re
 
@@ -52,7 +52,7 @@ def test_secret_in_address(address: str, found: str | None) -> None:
 def test_foreign_address__parse(text: str, taken: str) -> None:
     address = ForeignAddress.parse(text)
     assert address.text == taken
-    assert ForeignAddress(taken) == address  # what was stored is read back
+    assert ForeignAddress(taken) == address  # a stored address can be read again
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,18 @@ from pathlib import Path
 import data_miner_dagster
 
 OUTSIDE = {
-    "AddressError",  # what pydantic's validators raise
-    "AddressRefusedError",  # yt-dlp's, as the four below
+    "AddressError",  # raised in pydantic validators
+    "AddressRefusedError",  # raised inside yt-dlp, like the four below
     "DeadlineExceededError",
     "OptedOutError",
     "PageTooLargeError",
     "QueueStoppedError",
-    "CallerError",  # the end of a job, which no library may take for an error
-    "WorkerFaultError",  # an exception that nobody expected
-    "StoppedError",  # ends a thread of a drain, past everything that keeps an item's fault
-    "_SourceError",  # within one function
-    "_OrderError",  # within two functions of one module
-    "_UndoError",  # within one function
+    "CallerError",  # ends a job; no library may handle it as an error
+    "WorkerFaultError",  # wraps an unexpected exception
+    "StoppedError",  # ends a drain's thread; no handler of an item's faults may catch it
+    "_SourceError",  # used within one function
+    "_OrderError",  # used within two functions of one module
+    "_UndoError",  # used within one function
 }
 
 

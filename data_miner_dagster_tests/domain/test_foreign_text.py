@@ -1,4 +1,4 @@
-"""What strangers wrote, cleaned where it comes in and made printable where it goes out."""
+"""Tests that text from strangers is cleaned on input and made printable on output."""
 
 import json
 

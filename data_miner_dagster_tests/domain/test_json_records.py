@@ -1,4 +1,4 @@
-"""Records that go through JSON."""
+"""Tests of the conversion of records to JSON and back."""
 
 import json
 from dataclasses import dataclass

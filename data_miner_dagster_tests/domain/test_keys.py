@@ -1,4 +1,4 @@
-"""What keys, names and ids may look like."""
+"""Tests of the format of keys, names and ids."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""The garbage collector pauses while objects that stay are created, and never sees them again."""
+"""Tests that the garbage collector pauses while lasting objects are created and ignores them afterwards."""
 
 import gc
 import threading

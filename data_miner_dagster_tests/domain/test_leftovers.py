@@ -1,4 +1,4 @@
-"""What killed writers leave is removed by the next one, and nothing of a writer that lives."""
+"""Tests that the next writer removes what killed writers leave behind, but nothing that belongs to a live writer."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ with scratch_folder(Path(sys.argv[1])) as made:
 
 @contextmanager
 def writer(parent: Path) -> Iterator[tuple["subprocess.Popen[str]", Path]]:
-    """Yield another process that fills a temporary folder in `parent`, and that folder."""
+    """Yield a process that fills a temporary folder in `parent`, and the path of the folder."""
     command = [sys.executable, "-c", WRITER, str(parent)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -20,7 +20,7 @@ RING = np.array(
 def test_mask__by_hand() -> None:
     mask = Mask.of(RING)
     assert mask.resolution_wh == (4, 3)
-    assert mask.counts == "3410"  # down the columns 3 absent, 4 present, 1 absent, 0 more present than before
+    assert mask.counts == "3410"  # by column: 3 absent, 4 present, 1 absent, 4 present (stored as the difference 0)
     assert mask.run_lengths() == [3, 4, 1, 4]
     assert mask.area == 8
     assert mask.bounds_xyxy == (1, 0, 4, 3)

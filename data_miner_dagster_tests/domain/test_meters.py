@@ -1,4 +1,4 @@
-"""Real threads, a real worker's clock: what is counted, and that nothing is counted twice."""
+"""Tests with real threads and a real worker's clock that meters count everything exactly once."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ BURNT = 0.08
 
 
 def burn(seconds: float = BURNT) -> None:
-    """Spend this much CPU time of the calling thread."""
+    """Use this much CPU time in the calling thread."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass
@@ -56,7 +56,7 @@ def test_working__counts_its_thread_and_those_that_work_for_it() -> None:
     with meter.working(), ThreadPoolExecutor(1) as threads:
         burn()
         threads.submit(for_current_meter(burn)).result()
-        threads.submit(burn).result()  # works for nobody
+        threads.submit(burn).result()  # belongs to no meter
         note(Measured(num_requests=1))
         taken = meter.take()
     burn()
@@ -82,7 +82,7 @@ def test_working__for_another_meter_meanwhile_is_not_counted() -> None:
             burn(2 * BURNT)
             note(Measured(num_requests=1))
         assert current_meter() is outer
-        with outer.working():  # once more: nothing twice
+        with outer.working():  # entered again: nothing is counted twice
             burn()
     assert 2 * BURNT <= inner.take().cpu_seconds < 3 * BURNT
     of_outer = outer.take()
@@ -101,7 +101,7 @@ def test_of_process__counts_what_no_other_meter_counts() -> None:
     with process.working():
         in_thread(work)
         in_thread(burn)
-        in_thread(lambda: note(Measured(num_boxes=1)))  # a thread that works for nobody in particular
+        in_thread(lambda: note(Measured(num_boxes=1)))  # a thread without a meter of its own
         taken = process.take()
     spent = time.process_time() - began
     assert taken.num_boxes == 1
@@ -122,7 +122,7 @@ def test_of_process__two_at_once_share() -> None:
 
 
 def test_with_libraries__counts_threads_that_python_did_not_start() -> None:
-    """FAISS searches in threads of OpenMP; those of a small search may be this one alone."""
+    """FAISS searches in OpenMP threads. A small search may use only the calling thread."""
     faiss = pytest.importorskip("faiss")
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(3)

@@ -75,7 +75,7 @@ _NO_NUMBER = (
     "'fewer'} images",
     "'seqLength')} frames",
 )
-"""Words before such a noun that are not a number, numbers that are never 1, and faults of this program."""
+"""Lines that need no `counted`: no number precedes the noun, the number is never 1, or it reports a bug."""
 
 
 def test_counted__is_asked_wherever_a_number_and_its_noun_are_said() -> None:

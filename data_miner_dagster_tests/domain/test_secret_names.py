@@ -1,4 +1,4 @@
-"""Which names are those of secrets."""
+"""Tests which names are recognized as names of secrets."""
 
 import pytest
 

@@ -59,5 +59,5 @@ def test_project_transitions__a_stage_is_left_forward_only_by_itself() -> None:
     for waiting in (P.DEDUPLICATION_READY, P.DETECTION_READY, P.RELEASING_READY, P.COMPLETE):
         reached_from = {stage for stage, targets in PROJECT_TRANSITIONS.items() if waiting in targets}
         before = {stage for stage, after in STAGE_AFTER.items() if after is waiting}
-        itself = {stage for stage, place in PROJECT_WAY.items() if place.waiting is waiting}  # cut off
+        itself = {stage for stage, place in PROJECT_WAY.items() if place.waiting is waiting}  # interrupted
         assert reached_from == before | itself

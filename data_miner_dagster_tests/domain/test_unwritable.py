@@ -42,6 +42,6 @@ def test_why_unwritable__folders_that_can_be_written_to(tmp_path: Path) -> None:
 
 
 def test_unwritable_behind__other_errors() -> None:
-    assert unwritable_behind(OSError(errno.EROFS, "")) is None  # of no file
-    assert unwritable_behind(PermissionError(errno.EACCES, "", "/read")) is None  # perhaps it was only to be read
+    assert unwritable_behind(OSError(errno.EROFS, "")) is None  # names no file
+    assert unwritable_behind(PermissionError(errno.EACCES, "", "/read")) is None  # may have been opened only to read
     assert unwritable_behind(ValueError("why")) is None
