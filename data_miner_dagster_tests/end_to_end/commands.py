@@ -1,4 +1,4 @@
-"""Running `data-miner` as a user does: a process of its own, its output read line by line."""
+"""Helpers that run `data-miner` as a user does: in its own process, with its output read line by line."""
 
 import hashlib
 import os
@@ -17,13 +17,12 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Return the environment of a child process: this checkout's code, nobody's settings."""
+    """Return the environment of a child process: it uses this checkout's code and no personal settings."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("DATA_MINER_", "DAGSTER_")) or name == "DATA_MINER_MODEL_CACHE"
     }
-    # Two cores: threads of several processes at once only get in each other's way.
     return {**kept, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200", **extra}
 
 
@@ -35,7 +34,7 @@ def command(*arguments: str | Path) -> list[str]:
 def data_miner(
     *arguments: str | Path, timeout: float = 900, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; stderr is appended to stdout."""
+    """Run a command until it ends. Its stderr is merged into stdout."""
     return subprocess.run(
         command(*arguments),
         env=dict(env or environment()),
@@ -48,10 +47,10 @@ def data_miner(
 
 
 def kill_when(arguments: Sequence[str | Path], moment: re.Pattern[str], *, timeout: float = 900) -> list[str]:
-    """Run a command and SIGKILL its whole process group at the first output line that matches; return the lines.
+    """Run a command, kill its process group with SIGKILL at the first output line that matches, and return the lines.
 
     Raises:
-        AssertionError: the command ended without such a line.
+        AssertionError: the command ended without a matching line.
     """
     process = subprocess.Popen(
         command(*arguments),
@@ -79,7 +78,7 @@ def kill_when(arguments: Sequence[str | Path], moment: re.Pattern[str], *, timeo
 
 
 def upload_again(source: Path, target: Path) -> Path:
-    """Write a clip as another site would have it: two thirds of the size, another bit rate, another container."""
+    """Write a clip as another site would serve it: at two thirds of the size, with another bit rate and container."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
         stream = writer.add_stream("libx264", rate=video.average_rate, options={"crf": "30", "preset": "veryfast"})
@@ -105,7 +104,7 @@ def project(name: str, sources: Sequence[Mapping[str, object]], **changes: objec
         "sourcing": {"sources": list(sources)},
         "filtering": {"positive": ["a bicycle", "a car on the street", "a person"], "negative": ["a cartoon animal"]},
         "detection": {"classes": {"bicycle": [], "person": [], "car": ["car", "taxi"]}},
-        "releasing": {"confidence_threshold": 0.25, "unsure": "as_negative"},  # nobody reviews
+        "releasing": {"confidence_threshold": 0.25, "unsure": "as_negative"},  # nobody reviews these releases
         "platform": {
             "models": {"profile": "lite"},
             "extraction": {"strategy": "time", "every_seconds": 1.0},
@@ -116,7 +115,7 @@ def project(name: str, sources: Sequence[Mapping[str, object]], **changes: objec
 
 
 def digests(*folders: Path) -> dict[str, str]:
-    """Return the sha256 of every file under the folders, by path relative to its folder."""
+    """Return the sha256 of every file in the folders. Each key is the folder's name and the path within the folder."""
     return {
         f"{folder.name}/{path.relative_to(folder)}": hashlib.sha256(path.read_bytes()).hexdigest()
         for folder in folders
@@ -126,10 +125,10 @@ def digests(*folders: Path) -> dict[str, str]:
 
 
 def result_digests(root: Path) -> dict[str, str]:
-    """Return the digests of everything a project is made of: frames, embeddings, tables, releases, reports.
+    """Return the digests of all of a project's results: frames, embeddings, tables, releases and reports.
 
-    What was spent, which a report says, is measured, and no two runs spend the same. Rows of the catalog, which are
-    kept to make a release again, say when each thing was found and done.
+    Two things that differ between runs are left out: the measured cost in the reports, and the catalog rows stored
+    for rebuilding a release, which contain times.
     """
     pages = {
         f"reports/{page.relative_to(root / 'reports')}": hashlib.sha256(

@@ -1,4 +1,4 @@
-"""Real clips, real weights, a real server."""
+"""Fixtures with real clips, real weights and a real server."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +14,7 @@ from data_miner_dagster.models.packages import fetch_profile, fetch_samples
 
 @pytest.fixture(scope="session")
 def clips() -> dict[str, Path]:
-    """The sample clips by name, and the lite weights in the cache."""
+    """Return the sample clips by name, after fetching the lite weights into the cache."""
     try:
         fetch_profile("lite", progress=print)
         return dict(fetch_samples(progress=print))
@@ -23,7 +23,7 @@ def clips() -> dict[str, Path]:
 
 
 class RecordingServer:
-    """Serves a folder on 127.0.0.1 and remembers every path that was asked for with GET."""
+    """Serves a folder on 127.0.0.1 and records the path of every GET request."""
 
     def __init__(self, folder: Path) -> None:
         self.requests: list[str] = []
@@ -43,7 +43,6 @@ class RecordingServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -51,7 +50,7 @@ class RecordingServer:
 
 @pytest.fixture
 def served_clips(clips: dict[str, Path]) -> Iterator[RecordingServer]:
-    """The sample clips behind HTTP."""
+    """Serve the sample clips over HTTP."""
     server = RecordingServer(clips["bikes.mp4"].parent)
     yield server
     server.close()

@@ -1,4 +1,4 @@
-"""A running `data-miner up`, spoken to as its users do: files, HTTP, GraphQL, signals."""
+"""A running `data-miner up`, used as its users use it: through files, HTTP, GraphQL and signals."""
 
 import json
 import os
@@ -21,9 +21,10 @@ _T = TypeVar("_T")
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that was free a moment ago, and that no outgoing connection is given meanwhile.
+    """Return a free port of 127.0.0.1 from outside the range that the kernel assigns to outgoing connections.
 
-    Whoever is to listen there takes seconds to start; the ports that the kernel hands out are reused by then.
+    The server that will listen on the port takes seconds to start. By then, the kernel may have reused a port that it
+    assigns itself.
     """
     first_given_out = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
@@ -37,7 +38,7 @@ def wait_for(what: str, look: Callable[[], _T | None], *, timeout: float, every:
     """Return the first answer of `look` that is not None.
 
     Raises:
-        AssertionError: there is none within `timeout` seconds.
+        AssertionError: `look` returned only None for `timeout` seconds.
     """
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -48,7 +49,7 @@ def wait_for(what: str, look: Callable[[], _T | None], *, timeout: float, every:
 
 
 class Dagster:
-    """A Dagster web server over a root, spoken to by GraphQL. Subclasses start and stop it."""
+    """A Dagster web server for a root, queried with GraphQL. Subclasses start and stop it."""
 
     def __init__(self, root: Path, port: int) -> None:
         self.root = root
@@ -60,7 +61,7 @@ class Dagster:
         raise NotImplementedError
 
     def wait_until_loaded(self) -> None:
-        """Wait until the web server knows the code location."""
+        """Wait until the web server has loaded the code location."""
         wait_for("the web server", self._location_is_loaded, timeout=600)
 
     def _location_is_loaded(self) -> bool | None:
@@ -74,10 +75,10 @@ class Dagster:
         return True if answer["repositoriesOrError"].get("nodes") else None
 
     def graphql(self, query: str, variables: Mapping[str, object] | None = None) -> dict[str, Any]:
-        """Return the data of a GraphQL answer.
+        """Send a GraphQL query and return the data of the answer.
 
         Raises:
-            AssertionError: the answer has errors.
+            AssertionError: the answer contains errors.
         """
         request = urllib.request.Request(
             f"{self.address}/graphql",
@@ -90,7 +91,7 @@ class Dagster:
         return dict(answer["data"])
 
     def launch_backfill(self, assets: Sequence[str], keys: Sequence[str]) -> str:
-        """Launch an asset backfill as the UI does; return its id."""
+        """Launch an asset backfill as the UI does, and return its id."""
         launched = self.graphql(
             "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) "
             "{ __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }",
@@ -100,7 +101,7 @@ class Dagster:
         return str(launched["backfillId"])
 
     def wait_for_backfill(self, backfill_id: str, *, timeout: float = 900) -> str:
-        """Return the status that a backfill ends with."""
+        """Wait until a backfill ends, and return its final status."""
 
         def ended() -> str | None:
             answer = self.graphql(
@@ -114,7 +115,7 @@ class Dagster:
         return wait_for("the backfill", ended, timeout=timeout, every=2)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return all runs: id, job, status, start and end in seconds, tags."""
+        """Return each run's id, job, status, start and end (in seconds) and tags."""
         query = (
             "{ runsOrError { ... on Runs { results { runId jobName status startTime endTime tags { key value } } } } }"
         )
@@ -123,7 +124,7 @@ class Dagster:
 
 
 class OneCommand(Dagster):
-    """A command that serves Dagster until Ctrl-C; `stop` sends SIGINT and expects an orderly end."""
+    """A command that serves Dagster until Ctrl-C. `stop` sends SIGINT and checks the exit status."""
 
     status_when_stopped = 0
 
@@ -138,7 +139,7 @@ class OneCommand(Dagster):
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                # Whoever runs the tests in the background has Ctrl-C ignored, and children inherit that.
+                # Tests that run in the background of a shell may ignore SIGINT, and child processes inherit that.
                 preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
             )
         self.wait_until_loaded()
@@ -148,7 +149,7 @@ class OneCommand(Dagster):
         assert self.process.poll() is None, self.log.read_text()[-4000:]
 
     def stop(self) -> None:
-        """Stop with Ctrl-C and wait."""
+        """Send SIGINT, as Ctrl-C does, and wait for the end."""
         self.process.send_signal(signal.SIGINT)
         try:
             assert self.process.wait(60) == self.status_when_stopped, self.log.read_text()[-4000:]
@@ -158,7 +159,7 @@ class OneCommand(Dagster):
 
 
 class RunningPlatform(OneCommand):
-    """`data-miner up` over a root."""
+    """`data-miner up` for a root."""
 
     status_when_stopped = 130
 
@@ -169,7 +170,7 @@ class RunningPlatform(OneCommand):
 
 
 class DagsterDev(OneCommand):
-    """`dagster dev` over a root, with the checkout's workspace.yaml."""
+    """`dagster dev` for a root, with the checkout's workspace.yaml."""
 
     def __init__(self, root: Path) -> None:
         port = free_port()

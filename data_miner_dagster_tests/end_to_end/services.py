@@ -1,4 +1,4 @@
-"""The services of docker/docker-compose.yaml as processes of this machine: its commands, settings and health checks."""
+"""The services of docker/docker-compose.yaml, run as local processes with its commands, settings and health checks."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from data_miner_dagster_tests.end_to_end.platform_process import Dagster, free_p
 DOCKER: Final = CHECKOUT / "docker"
 COMPOSE: Final = yaml.safe_load((DOCKER / "docker-compose.yaml").read_text(encoding="utf-8"))
 OURS: Final = ("code", "webserver", "daemon", "review", "metrics")
-"""The services of this package that go on, in the order in which they are started."""
+"""The long-running services of this package, in the order in which they start."""
 _PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "python": (sys.executable,),
     "dagster": (sys.executable, "-m", "dagster"),
@@ -27,15 +27,15 @@ _GRACE_SECONDS: Final = 60
 
 
 def service(name: str) -> dict[str, Any]:
-    """Return what the compose file says of a service."""
+    """Return the definition of a service in the compose file."""
     return dict(COMPOSE["services"][name])
 
 
 class Services(Dagster):
-    """All services over one root and one database server.
+    """All services for one root and one database server.
 
-    Ports, folders and the database's host are this machine's; all else is what the compose file and the files beside it
-    say. `database` has the values of DATA_MINER_DATABASE_*.
+    The ports, the folders and the database's host are local. Everything else comes from the compose file and the files
+    next to it. `database` contains the values of DATA_MINER_DATABASE_*.
     """
 
     def __init__(self, folder: Path, database: Mapping[str, str]) -> None:
@@ -49,17 +49,16 @@ class Services(Dagster):
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_all(self) -> None:
-        """Migrate, start all services and wait until they are healthy."""
+        """Migrate the database, start all services, and wait until they are healthy."""
         self._run("migrate")
         for name in OURS:
             self.start(name)
-            if name == "code":  # the others wait for it
+            if name == "code":  # the other services need it
                 self.wait_until_healthy(name)
         for name in OURS:
             self.wait_until_healthy(name)
 
     def start(self, name: str) -> None:
-        """Start a service."""
         with self._log(name).open("a") as output:
             self.processes[name] = subprocess.Popen(
                 self._entered(service(name)["command"]),
@@ -72,7 +71,7 @@ class Services(Dagster):
             )
 
     def stop_service(self, name: str) -> None:
-        """Stop a service as an engine does: SIGTERM, and SIGKILL for all of it after the time of grace."""
+        """Stop a service as a container engine does: send SIGTERM, then SIGKILL to its group after the grace period."""
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
@@ -82,13 +81,13 @@ class Services(Dagster):
             process.wait()
 
     def restart(self, name: str) -> None:
-        """Stop a service, start it again and wait until it is healthy."""
+        """Restart a service and wait until it is healthy."""
         self.stop_service(name)
         self.start(name)
         self.wait_until_healthy(name)
 
     def health(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Run the health check of a service once."""
+        """Run a service's health check once."""
         check = service(name)["healthcheck"]["test"]
         assert check[0] == "CMD"
         return subprocess.run(
@@ -96,7 +95,7 @@ class Services(Dagster):
         )
 
     def wait_until_healthy(self, name: str) -> None:
-        """Wait until the health check of a service succeeds."""
+        """Wait until a service's health check succeeds."""
 
         def is_healthy() -> bool | None:
             self.check_alive()
@@ -105,17 +104,17 @@ class Services(Dagster):
         wait_for(f"{name} to be healthy", is_healthy, timeout=600, every=0.5)
 
     def check_alive(self) -> None:
-        """Raise AssertionError with its log if a service has ended."""
+        """Raise AssertionError with the service's log if a service has ended."""
         for name, process in self.processes.items():
             assert process.poll() is None, f"{name}: {self._log(name).read_text()[-4000:]}"
 
     def stop(self) -> None:
-        """Stop all services, the last one first."""
+        """Stop all services in reverse order."""
         for name in [*reversed(self.processes)]:
             self.stop_service(name)
 
     def logs(self) -> Iterator[str]:
-        """Yield what each service has printed."""
+        """Yield the log of each service."""
         for name in OURS:
             yield self._log(name).read_text()
 
@@ -137,7 +136,7 @@ class Services(Dagster):
             "DATA_MINER_CODE_PORT": self._ports[said["DATA_MINER_CODE_PORT"]],
             "DATA_MINER_COMPUTE_LOGS": said["DATA_MINER_COMPUTE_LOGS"].replace("/data", str(self.root), 1),
             "DATA_MINER_PROFILE": "lite",
-            # what the image sets
+            # set by the image
             "DAGSTER_HOME": str(self.home),
             "DATA_MINER_ROOT": str(self.root),
             "DATA_MINER_CONFIG": str(self.home / "platform.yaml"),
@@ -148,7 +147,7 @@ class Services(Dagster):
         return environment(**{key: value for key, value in said.items() if key not in left_out} | here, PATH=on_path)
 
     def _entered(self, command: list[str]) -> list[str]:
-        """Return a command behind the entry point of the image."""
+        """Return the command with the image's entry point in front."""
         return [sys.executable, str(DOCKER / "service.py"), "run", *self._translated(command)]
 
     def _translated(self, command: list[str]) -> list[str]:

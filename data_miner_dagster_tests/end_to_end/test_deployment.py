@@ -1,4 +1,4 @@
-"""The topology of docker/docker-compose.yaml as processes, on a real PostgreSQL, with each part stopped and started."""
+"""Tests the topology of docker/docker-compose.yaml as processes on a real PostgreSQL. Each part is restarted."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from data_miner_dagster_tests.support.postgres import server_in, start_again
 pytestmark = [pytest.mark.slow(140), pytest.mark.models, pytest.mark.postgres, pytest.mark.timeout(2400)]
 
 PASSWORD = "p@ss/w:rd #1%"
-"""Of characters that mean something in an address."""
+"""A password with characters that have a meaning in URLs."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def services(
 ) -> Iterator[Services]:
     admin = create_engine(postgres_server_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)  # the server restarts
     with admin.connect() as connection:
-        _remove_all(connection)  # of a run of this test that failed
+        _remove_all(connection)  # left by a failed run of this test
         connection.execute(text(f"CREATE ROLE miner SUPERUSER LOGIN PASSWORD '{PASSWORD}'"))
         (folder,) = connection.execute(text("SHOW unix_socket_directories")).one()
     secret = tmp_path / "postgres_password"
@@ -82,14 +82,14 @@ def test_services__each_part_may_be_stopped_and_started_and_nothing_is_lost(
 
 
 def check_logs(services: Services, num_videos: int) -> None:
-    """No video was done twice, and the web server and the collector find what runs print, without the secret."""
+    """Check that no video was processed twice, and that the UI and the collector get runs' logs without the secret."""
     written = sorted((services.root / "dagster_home" / "storage").glob("*/compute_logs/*.err"))
     lines = [json.loads(line) for path in written for line in path.read_text().splitlines() if line.startswith("{")]
     assert {"embedding", "detection"} <= {line.get("stage") for line in lines}
     assert all({"time", "level", "logger", "message", "run_id"} <= set(line) for line in lines if "stage" in line)
     for made in ("videos", "frames"):
         done = [line["video"] for line in lines if re.fullmatch(rf"{made} \S+: done.*", line["message"])]
-        # none twice; a run that ended with its code server may have had no time to say so
+        # some may be missing: a run that was killed with its code server may not have logged its last videos
         assert 0 < len(done) == len(set(done)) <= num_videos, made
     path = next(path for path in written if path.stat().st_size)
     answer = services.graphql(
@@ -101,7 +101,7 @@ def check_logs(services: Services, num_videos: int) -> None:
 
 
 def restart_postgres(url: str) -> None:
-    """Stop the server, which ends all connections, and start it again."""
+    """Restart the server, which closes all connections."""
     engine = create_engine(url)
     with engine.connect() as connection:
         (folder,) = connection.execute(text("SHOW data_directory")).one()

@@ -1,4 +1,4 @@
-"""What a project's file reads of the environment works, and stands in no text: the whole life of a small project."""
+"""Tests, on a small project's whole life, that values from the environment are used but appear in no text."""
 
 from pathlib import Path
 from typing import Final
@@ -26,14 +26,14 @@ VALUES: Final = {
 
 @pytest.fixture(autouse=True)
 def own_references(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this process learns of the environment here must not change the messages that other tests look at."""
+    """Keep the values read here from changing the messages that other tests check."""
     monkeypatch.setattr(secret_values, "_references", {})
 
 
 def write_project(path: Path, address: str, *, description: str) -> Path:
     sources = [
         {"type": "urls", "urls": [f"{address}/bikes.mp4?from=${{oc.env:DM_TEST_VISITOR}}"]},
-        {"type": "urls", "urls": ["http://127.0.0.1:9/${oc.env:DM_TEST_VISITOR}.mp4"]},  # nobody answers there
+        {"type": "urls", "urls": ["http://127.0.0.1:9/${oc.env:DM_TEST_VISITOR}.mp4"]},  # no server listens there
         {"type": "files", "paths": ["nowhere/${oc.env:DM_TEST_FOLDER}"]},
     ]
     content = project(
@@ -82,7 +82,7 @@ def test_run__a_value_of_the_environment_stands_in_no_text(served_clips: Recordi
     needles = list(VALUES.values())
     assert [needle for needle in needles if needle in printed] == []
     left = {trace.path.relative_to(root) for trace in find_traces([root], needles)}
-    # what the next stage reads has the words that were scored and looked for; all else, Dagster's storage too, has not
+    # only the catalog and the tables that the next stage reads contain the values; Dagster's storage does not
     assert {path for path in left if path.suffix != ".parquet" or path.parts[0] != "projects"} == {
         Path("catalog.sqlite")
     }

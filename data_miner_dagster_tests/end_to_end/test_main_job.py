@@ -1,4 +1,4 @@
-"""The main job: from a YAML file to a released dataset, with real clips, models, downloader and database."""
+"""Tests the main job, from a YAML file to a released dataset, with real clips, models, downloads and database."""
 
 import contextlib
 import io
@@ -35,7 +35,7 @@ from data_miner_dagster_tests.support.span_collector import SpanCollector
 pytestmark = [pytest.mark.slow(270), pytest.mark.models, pytest.mark.timeout(2400)]
 
 PLAIN = "plain.yaml"
-"""The project file of `finished` whose log is for people."""
+"""The project file of `finished` that logs in human-readable form."""
 
 
 def release_folder(root: Path, name: str) -> Path:
@@ -60,7 +60,7 @@ def collector() -> Iterator[SpanCollector]:
 def finished(
     clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, collector: SpanCollector
 ) -> tuple[Path, Path, str]:
-    """A finished run over a folder of good and bad files: (root, project file, output)."""
+    """Return the root, project file and output of a finished run over a folder of good and bad files."""
     base = tmp_path_factory.mktemp("finished")
     folder = base / "clips"
     folder.mkdir()
@@ -71,7 +71,7 @@ def finished(
     (folder / "empty.mp4").write_bytes(b"")
     (folder / "truncated.mp4").write_bytes(clips["bikes.mp4"].read_bytes()[:200_000])
     for file in folder.iterdir():
-        os.utime(file, (0, 0))  # hashes of files that have just changed are not remembered
+        os.utime(file, (0, 0))  # hashes of recently changed files are not cached
     content = project("street", [{"type": "files", "paths": ["clips"]}])
     write_yaml(base / PLAIN, content)
     logging = {"logging": {"format": "json"}}
@@ -97,7 +97,7 @@ def test_run__every_line_of_the_log_says_what_it_is_about(finished: tuple[Path, 
     in_runs = [
         line for line in lines if line["logger"].startswith("data_miner_dagster.") and ".cli." not in line["logger"]
     ]
-    assert {line.get("run_id") for line in in_runs} == set(jobs)  # and none without
+    assert {line.get("run_id") for line in in_runs} == set(jobs)  # every line has a run id
     stages = {"sourcing", "downloading", "extraction", "embedding", "filtering", "deduplication", "detection"}
     assert {line.get("stage") for line in in_runs} == {*stages, "releasing"}
     assert {line["project"] for line in in_runs} == {"street"}
@@ -280,7 +280,7 @@ def test_run__nothing_found_is_one_line_and_a_failure(finished: tuple[Path, Path
 
 
 def test_dagster_dev__a_backfill_over_graphql_succeeds(finished: tuple[Path, Path, str]) -> None:
-    """The real `dagster dev` over the root that `data-miner run` has filled. Last, since it makes frames again."""
+    """Run a backfill with `dagster dev` on the root of `data-miner run`. Must be the last test: it recreates frames."""
     root, _, _ = finished
     rows = json.loads(data_miner("videos", "--root", root, "--project", "street", "--json").stdout)
     keys = sorted(row["key"] for row in rows if row["status"] == "EXTRACTED")[:2]

@@ -1,4 +1,4 @@
-"""`data-miner up` with nobody touching anything: sensors, backfills, crashes, the browser."""
+"""Tests of an unattended `data-miner up`: sensors, backfills, crashes and the browser."""
 
 import json
 import time
@@ -124,7 +124,7 @@ def test_sensors__an_added_url_costs_the_new_video_only(platform: RunningPlatfor
 
 
 def test_sensors__settle_down(platform: RunningPlatform) -> None:
-    """Nothing is asked for again once everything is done: level-triggered is not restless."""
+    """Check that the level-triggered sensors request no more runs once everything is done."""
     wait_for("the queue to empty", lambda: None if active(platform) else True, timeout=300)
     before = num_asked_for(platform)
     ticks = num_ticks(platform)
@@ -133,12 +133,12 @@ def test_sensors__settle_down(platform: RunningPlatform) -> None:
 
 
 def num_asked_for(platform: RunningPlatform) -> int:
-    """Return how many runs there are that no schedule asked for: each has its minute, which may be this one."""
+    """Return the number of runs that no schedule requested. A schedule may be due at any time during a test."""
     return sum("dagster/schedule_name" not in run["tags"] for run in platform.runs())
 
 
 def test_pools__bound_each_stage(platform: RunningPlatform) -> None:
-    """No two runs of one pool were at work at the same time."""
+    """Check that no two runs of one pool overlapped."""
     pools = {
         "list_sources": "sourcing",
         "download_videos": "download",
@@ -180,7 +180,7 @@ def num_ticks(platform: RunningPlatform) -> int:
 
 
 def test_up__links_of_assets_lead_to_its_review_pages(platform: RunningPlatform) -> None:
-    """Whatever ran the assets: the runs of this root began under other ports, or none."""
+    """Check that links lead to the current review server, even for runs that began under another port or none."""
     found = platform.graphql(
         'query { assetOrError(assetKey: {path: ["project_videos"]}) { ... on Asset { assetMaterializations(limit: 1) '
         "{ metadataEntries { label ... on UrlMetadataEntry { url } } } } } }"
@@ -206,7 +206,7 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
             executable_path=str(CHROMIUM), args=[*flags, "--disable-sync"], timeout=120_000
         )
         page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        page.set_default_timeout(120_000)  # a busy machine is no failure
+        page.set_default_timeout(120_000)  # long enough for a busy machine
         page.goto(f"{platform.address}/assets/filtered_frames?view=partitions&partition=street")
         page.get_by_text("not similar enough to the prompts").first.wait_for()
         page.get_by_text("data-miner review street").first.wait_for()
@@ -222,7 +222,7 @@ def test_browser__a_project_is_understood_without_the_terminal(platform: Running
         offline.goto(report.as_uri())
         offline.get_by_text("street").first.wait_for()
         assert failures == []
-        # images below the fold load as one scrolls
+        # images below the fold load only when scrolled into view
         offline.evaluate("[...document.images].forEach(image => { image.loading = 'eager' })")
         offline.wait_for_function("[...document.images].every(image => image.complete)")
         sizes = offline.evaluate("[...document.images].map(image => image.naturalWidth)")

@@ -1,4 +1,4 @@
-"""`data-miner up` whose servers are killed, that is killed itself, and that is not alone."""
+"""Tests of `data-miner up` when its servers are killed, when it is killed itself, and when another one is running."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
 
 
 def processes(platform: RunningPlatform) -> dict[int, str]:
-    """Return the living processes whose DAGSTER_HOME is that of the root, with their command lines."""
+    """Return the command lines, by pid, of the running processes whose DAGSTER_HOME belongs to the root."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -101,11 +101,11 @@ def test_up__starts_again_what_is_killed(platform: RunningPlatform) -> None:
 
 
 def test_up__killed_leaves_nothing_behind_and_another_may_begin(platform: RunningPlatform) -> None:
-    assert len(processes(platform)) >= 4  # both servers, and the code server of each
+    assert len(processes(platform)) >= 4  # both servers, each with a code server
     platform.process.kill()
     platform.process.wait()
     wait_for("the end of all", lambda: None if processes(platform) else True, timeout=120, every=0.1)
     holder = json.loads((platform.root / "up.lock").read_text())
-    assert holder["pid"] == platform.process.pid  # what the file says does not count, the lock does
+    assert holder["pid"] == platform.process.pid  # the file still names the dead process, but only the lock counts
     taken = data_miner("up", "--root", platform.root, "--host", "192.0.2.1")
     assert "192.0.2.1 is not an address of this machine" in taken.stdout  # so the lock was free

@@ -1,4 +1,4 @@
-"""A project with a priced verifier, from its file to a release that states the price, and to its rebuilt copy."""
+"""Tests a project with a priced verifier, from its file to a release that states the price, and the rebuilt release."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from data_miner_dagster_tests.support.chat_server import KEY, answer_text, chat_
 pytestmark = [pytest.mark.slow(45), pytest.mark.models]
 
 PRICES = {"price_per_million_input_tokens": 0.5, "price_per_million_output_tokens": 2.0}
-"""An answer has 1,000 input and 20 output tokens, so 1,000 answers cost 0.54."""
+"""Each answer uses 1,000 input and 20 output tokens, so 1,000 answers cost 0.54."""
 
 
 def _by_brightness(rgb: RgbImage, _prompt: str) -> str:
@@ -56,7 +56,7 @@ def test_run__a_priced_verifier_in_the_card_and_rebuilt_without_asking(clips: di
         assert KEY not in text
     assert "| verifier | eyes | endpoint:sharp-eyes | not pinned: it runs on a server | unknown |" in text
     assert f"A verifier examined individual boxes: {counts['line']}. Rejected boxes are left out, " in text
-    # The endpoint is away, and there is no key.
+    # The endpoint is down and no key is set.
     before = digests(root / "releases")
     again = data_miner("rebuild", "street", "--to", to, "--config", config, "--root", root)
     assert again.returncode == 0, again.stdout
@@ -64,7 +64,7 @@ def test_run__a_priced_verifier_in_the_card_and_rebuilt_without_asking(clips: di
     assert files_of(to) == files_of(release)
     assert digests(root / "releases") == before
     assert len(chat.bodies) == num_asked
-    # Another model's answers would be others.
+    # Another model would give other answers.
     endpoint["model"] = "sharper-eyes"
     refused = data_miner(
         "rebuild", "street", "--to", tmp_path / "other", "--config", write_yaml(config, content), "--root", root
