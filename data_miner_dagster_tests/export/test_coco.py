@@ -1,4 +1,4 @@
-"""COCO files, character by character. That each fault is found when they are read back is in test_verification.py."""
+"""Tests of COCO files, character by character. test_verification.py tests that the read-back finds each fault."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ BOXES: dict[str, tuple[tuple[float, float, float, float], list[float], float]] =
 
 
 def written(folder: Path, *images: ReleaseImage) -> dict[str, Any]:
-    """Return the content of every file, by split."""
+    """Write images, and return the content of every COCO file by split."""
     write_images(CocoWriter(folder, HEADER), images)
     return {split: json.loads(annotation_file(folder, split).read_text()) for split in (*HEADER.splits, "all")}
 

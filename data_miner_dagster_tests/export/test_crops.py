@@ -1,4 +1,4 @@
-"""Crops. That each fault is found when they are read back is in test_verification.py."""
+"""Tests of crops. test_verification.py tests that the read-back finds each fault."""
 
 from dataclasses import replace
 from pathlib import Path

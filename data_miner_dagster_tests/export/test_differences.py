@@ -38,7 +38,7 @@ def test_compare_releases__every_kind_of_change(tmp_path: Path) -> None:
         SampleVideo("files-a", boxes={0: [PERSON]}),
         SampleVideo("files-b", num_frames=2),
     ]
-    # frame 3 of a becomes a duplicate, frame 1 of a gets a box; b goes, c comes
+    # frame 3 of files-a becomes a duplicate and its frame 1 gets a box; files-b is gone and files-c is new
     after = [
         SampleVideo(
             "files-a",

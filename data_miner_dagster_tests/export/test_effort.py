@@ -1,4 +1,4 @@
-"""The cost of a release in units that are the same on every machine, in words."""
+"""Tests how a release's cost is worded, in units that are the same on every machine."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def _rows(**more: Any) -> list[tuple[str, str]]:
 
 
 def test_effort_rows__all_that_every_release_has() -> None:
-    assert effort_rows({"images_size_bytes": 9_000_000}) == []  # of an earlier version
+    assert effort_rows({"images_size_bytes": 9_000_000}) == []  # written by an earlier version
     assert _rows() == [
         ("videos fetched or copied", "1,200"),
         ("size of these videos", "34.5 GB"),

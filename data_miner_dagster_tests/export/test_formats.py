@@ -24,7 +24,7 @@ def test_formats__each_can_be_written_and_read_back(format: Format) -> None:
     assert isinstance(format.codec, Codec)
     assert format.codec.verifiers
     assert format.in_releases or format.in_exports
-    # a verifier's name is what the user reads when it cannot read a file
+    # if a verifier cannot read a file, its name is part of the message
     verifiers = (*format.codec.verifiers, *format.codec.export_verifiers)
     assert all(verify.__name__.endswith("_problems") for verify in verifiers)
 

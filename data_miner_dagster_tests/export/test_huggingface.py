@@ -1,4 +1,4 @@
-"""The Hugging Face layouts. That each fault is found when they are read back is in test_verification.py."""
+"""Tests of the Hugging Face layouts. test_verification.py tests that the read-back finds each fault."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lance's tables, read by its own library. That each fault is found is in test_verification.py."""
+"""Tests of Lance tables with Lance's own library. test_verification.py tests that the read-back finds each fault."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def test_lance_writer__rows_of_a_split_in_any_order(tmp_path: Path) -> None:
     write_images(LanceWriter(folder, tmp_path, max_shard_bytes=1))
     assert sorted(path.name for path in (folder / "data").iterdir()) == ["train.lance", "val.lance"]
     train = lance.dataset(split_table(folder, "train"))
-    # a fragment for each full shard, and one version that has them all
+    # one fragment per full shard, and a single version that contains all of them
     assert ([fragment.count_rows() for fragment in train.get_fragments()], train.version) == ([1, 1, 1], 1)
     assert train.take([2, 0], columns=["image", "image_id", "file_name"]).to_pylist() == [
         {"image": jpeg_of(4), "image_id": 4, "file_name": "files-c_000001.jpg"},

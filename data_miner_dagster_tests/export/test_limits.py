@@ -11,7 +11,7 @@ SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 
 
 def video(key: str, num_images: int, **values: Any) -> ReleaseVideo:
-    """Return a video with that many images; its channel and licence are unknown."""
+    """Return a video with this many images and, by default, an unknown channel and licence."""
     columns: dict[str, Any] = {
         "video_key": key,
         "split": "train",
@@ -106,7 +106,7 @@ def test_limits_of__splits() -> None:
 @pytest.mark.parametrize(
     ("key", "licence", "redistribution"),
     [
-        ("youtube-a", None, Redistribution.FORBIDDEN),  # the site's standard licence
+        ("youtube-a", None, Redistribution.FORBIDDEN),  # without a stated licence, the site's standard licence applies
         ("vimeo-a", None, Redistribution.UNKNOWN),
         ("youtube-a", "Creative Commons Attribution license (reuse allowed)", Redistribution.ALLOWED),
         ("generic-a", "CC-BY-4.0", Redistribution.ALLOWED),

@@ -1,4 +1,4 @@
-"""The manifest of a release and its checksums: every fault in a standing release has a line, or ends in one."""
+"""Tests of a release's manifest and checksums: every fault in a release is reported or raised as one line."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ IMAGE, LABELS = "images/train/a.jpg", "labels/train/a.txt"
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """A release of one image and two other files."""
+    """Return the folder of a release with one image and two other files."""
     folder = tmp_path / "v001"
     for name, content in ((IMAGE, b"an image"), ("images/train/metadata.parquet", b"rows"), (LABELS, b"0 0 0 1 1")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

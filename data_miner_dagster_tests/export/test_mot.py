@@ -1,7 +1,7 @@
-"""MOT and YouTube-VIS, read by TrackEval. That each fault is found is in test_verification.py.
+"""Tests of MOT and YouTube-VIS with TrackEval. test_verification.py tests that the read-back finds each fault.
 
-Two objects pass through three images of a video; the second is not on the middle one. A tracker that is right is scored
-as such; one that takes the two for each other on the last image has two switches.
+Two objects move through three images of a video, but the second is missing from the middle one. A correct tracker gets
+a high score. A tracker that swaps the two objects on the last image gets two identity switches.
 """
 
 import configparser
@@ -68,9 +68,9 @@ def exported(
     tracked: Sequence[TrackedFrame] = (),
     contents: Mapping[int, bytes] = MappingProxyType({}),
 ) -> tuple[Path, list[str]]:
-    """Return an export of images of a release in `base`, and what is wrong with it.
+    """Export images of a release that is written to `base`. Return the export's folder and its problems.
 
-    The release has whole-clip tracks if `tracked` is given. `contents` are pictures other than the usual, by image id.
+    The release has whole-clip tracks if `tracked` is given. `contents` replaces image files, by image id.
     """
     release, folder, format = base / "release", base / name, EXPORT_FORMATS[name]
     write_pictures(release, of)
@@ -88,7 +88,7 @@ def exported(
 
 
 def scores(dataset: Any, sequence: str, class_name: str) -> tuple[float, int, int]:
-    """Return HOTA, the number of switches and the number of true objects of the tracker `ours`."""
+    """Return the HOTA, identity switches and number of ground-truth detections of the tracker `ours`."""
     data = dataset.get_preprocessed_seq_data(dataset.get_raw_seq_data("ours", sequence), class_name)
     clear = CLEAR({"PRINT_CONFIG": False}).eval_sequence(data)
     hota = HOTA().eval_sequence(data)
@@ -96,7 +96,7 @@ def scores(dataset: Any, sequence: str, class_name: str) -> tuple[float, int, in
 
 
 Changed = Callable[[int, int], int]
-"""Returns the number that a tracker gives an object on a frame, given its frame and its own number."""
+"""Maps a frame number and an object's true number to the number that a tracker gives the object on that frame."""
 TRACKERS: Mapping[str, tuple[Changed, int]] = {
     "right": (lambda _frame, number: number, 0),
     "takes one for the other at the end": (lambda frame, number: 3 - number if frame == 3 else number, 2),
@@ -112,11 +112,11 @@ def test_mot__read_by_trackeval(tmp_path: Path, tracker: str) -> None:
     assert lines == [
         "1,1,2.0,10.0,10.0,20.0,1,1,1",
         "1,2,40.5,10.0,10.0,20.0,1,1,1",
-        "1,1000000001,20.0,10.0,10.0,20.0,0,1,1",  # unsure
+        "1,1000000001,20.0,10.0,10.0,20.0,0,1,1",  # an unsure box
         "2,1,4.0,10.0,10.0,20.0,1,1,1",
         "3,1,6.0,10.0,10.0,20.0,1,1,1",
         "3,2,30.0,10.0,10.0,20.0,1,1,1",
-        "3,1000000002,50.0,10.0,10.0,20.0,0,1,1",  # a person drew it
+        "3,1000000002,50.0,10.0,10.0,20.0,0,1,1",  # a box that a person drew
     ]
     found = [line.split(",") for line in lines if ",100000000" not in line]
     results = tmp_path / "trackers" / "ours" / "data"
@@ -149,7 +149,8 @@ def test_youtube_vis__read_by_trackeval(tmp_path: Path, tracker: str) -> None:
     assert video["file_names"] == [f"files-a/{number:06d}.jpg" for number in (1, 2, 3)]
     first, second, drawn = content["annotations"]
     assert second["bboxes"] == [[40.5, 10.0, 10.0, 20.0], None, [30.0, 10.0, 10.0, 20.0]]
-    # without a mask, the box in whole pixels: columns 40 to 50; with one, its runs: 30 columns of 48 pixels and 10 rows
+    # without a mask, the area of the box in whole pixels: columns 40 to 50
+    # with a mask, its runs: they begin after 30 columns of 48 pixels and 10 rows
     assert second["areas"] == [220, None, 200]
     assert second["segmentations"][2]["counts"][:3] == [30 * 48 + 10, 20, 28]
     assert [track["iscrowd"] for track in (first, second, drawn)] == [0, 0, 1]
@@ -180,13 +181,13 @@ def test_youtube_vis__read_by_trackeval(tmp_path: Path, tracker: str) -> None:
     )
     assert (dataset.seq_list, dataset.class_list) == (["files-a"], ["person", "bicycle"])
     hota, switches, num_objects = scores(dataset, "files-a", "person")
-    # the object that a person drew is there, too, and no tracker found it
+    # the object that a person drew counts too, although no tracker found it
     assert (switches, num_objects) == (num_switches, 6)
     assert (hota > 0.85) == (num_switches == 0)
 
 
 def rle_of(entry: Mapping[str, Any]) -> str:
-    """Return run lengths in COCO's compressed form, as trackers hand them in."""
+    """Return a mask's run lengths in COCO's compressed form, which trackers submit."""
     from pycocotools import mask as coco_masks
 
     counts: bytes = coco_masks.frPyObjects(entry, *entry["size"])["counts"]
@@ -201,7 +202,7 @@ def test_tracks__of_whole_clips(tmp_path: Path, name: str) -> None:
         for number in range(5)
     ]
     frames[2] = replace(frames[2], frame_id=of[0].frame_id)
-    stranger = replace(frames[0], video_key="files-0")  # no image of it is released
+    stranger = replace(frames[0], video_key="files-0")  # the release has no image of this video
     folder, problems = exported(tmp_path, name, of, [stranger, *frames])
     assert problems == []
     pictures = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))
@@ -219,7 +220,7 @@ def test_tracks__of_whole_clips(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["mot", "youtube-vis"])
 def test_tracks__of_whole_clips_beside_a_folder_of_pictures(tmp_path: Path, name: str) -> None:
-    """Nothing is followed in pictures: each is a frame, and evaluation ignores their boxes."""
+    """Check that evaluation ignores the boxes in a folder of pictures, in which objects are not followed."""
     [followed_image, *_] = images()
     picture = replace(release_image(1, "train", "pictures-b", 0), boxes=(replace(followed(None, 5.0), recovered=None),))
     tracked = TrackedFrame("files-a", "train", 0, 0.0, followed_image.frame_id, 0, 64, 48, (followed(1, 2.0),))
@@ -235,7 +236,7 @@ def test_tracks__of_whole_clips_beside_a_folder_of_pictures(tmp_path: Path, name
 
 
 def pictures_as(*extensions: str, video_key: str) -> tuple[tuple[ReleaseImage, ...], dict[int, bytes]]:
-    """Return one image per extension, and the files of the images by image id."""
+    """Return one image per extension, and the images' file contents by image id."""
     of, contents = [], {}
     for number, extension in enumerate(extensions, 1):
         buffer = io.BytesIO()
@@ -255,7 +256,7 @@ def pictures_as(*extensions: str, video_key: str) -> tuple[tuple[ReleaseImage, .
     [
         (("png", "png"), ("png", "png")),
         (("webp", "webp"), ("webp", "webp")),
-        (("jpg", "webp", "png"), ("png", "png", "png")),  # seqinfo.ini states one extension for all
+        (("jpg", "webp", "png"), ("png", "png", "png")),  # seqinfo.ini has one extension for all images
     ],
 )
 def test_mot__names_pictures_by_their_format(

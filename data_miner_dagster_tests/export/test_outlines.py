@@ -1,4 +1,4 @@
-"""Polygons of strange masks, filled by pycocotools and as Ultralytics fills them."""
+"""Tests that the polygons of unusual masks match the masks when filled by pycocotools or as Ultralytics does."""
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ def drawn(*rectangles: tuple[int, int, int, int]) -> MaskPixels:
 
 
 def ellipse(*holes: tuple[int, int, int]) -> MaskPixels:
-    """An ellipse with round holes: (x, y, radius)."""
+    """Return an ellipse with round holes, each given as (x, y, radius)."""
     canvas = np.zeros((WH[1], WH[0]), np.uint8)
     cv2.ellipse(canvas, (200, 150), (120, 70), 20, 0, 360, 1, -1)
     for x, y, radius in holes:
@@ -60,7 +60,7 @@ STRANGE = {
 def test_coco_segmentation__pycocotools_fills_it_to_the_mask(name: str) -> None:
     mask = Mask.of(STRANGE[name])
     segmentation = coco_segmentation(mask, is_crowd=False)
-    assert isinstance(segmentation, dict) == ("a hole" in name or "holes" in name)  # polygons have none
+    assert isinstance(segmentation, dict) == ("a hole" in name or "holes" in name)  # polygons cannot have holes
     assert mask_iou(mask_of_coco(segmentation, WH), mask) >= 0.99
     if isinstance(segmentation, list):
         points = np.concatenate([np.array(ring).reshape(-1, 2) for ring in segmentation])
@@ -98,7 +98,7 @@ def test_yolo_polygon__a_part_smaller_than_the_way_to_it_is_left_out() -> None:
 
 
 def test_yolo_polygon__noise_ends() -> None:
-    """Most of what is left out is dust; what is kept is a polygon all the same."""
+    """Check that a noisy mask, of which mostly specks are left out, still gives a valid polygon."""
     mask = Mask.of(np.random.default_rng(0).random((60, 80)) > 0.5)
     points = yolo_polygon(mask)
     assert ((points >= 0) & (points <= [80, 60])).all()

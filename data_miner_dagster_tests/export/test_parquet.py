@@ -1,4 +1,4 @@
-"""The tables of a release. That each fault is found when they are read back is in test_verification.py."""
+"""Tests of a release's tables. test_verification.py tests that the read-back finds each fault."""
 
 from pathlib import Path
 

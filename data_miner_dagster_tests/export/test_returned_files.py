@@ -1,4 +1,4 @@
-"""Files that come back from annotation tools: what they say, and what is refused in one line."""
+"""Tests of files from annotation tools: what is read from them, and what is rejected with a one-line message."""
 
 import json
 import zipfile
@@ -158,7 +158,7 @@ def test_read_cvat__archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("data_miner_dagster.export.round_trips.MAX_RETURNED_BYTES", 50_000)
     with pytest.raises(
         ConfigError, match=r"more than 50 kB, the most that can be read; export it in parts"
-    ):  # whatever the archive itself says
+    ):  # whatever size the archive states
         list(read_cvat(path))
     path.write_bytes(path.read_bytes()[:150] + b"x" * 20 + path.read_bytes()[170:])
     with pytest.raises(ConfigError, match=r"cannot be read as CVAT for images 1\.1"):

@@ -1,4 +1,4 @@
-"""What the three formats of annotation tools share: they hold what they are given, or refuse it in one line."""
+"""Tests that the three formats for annotation tools store everything, or reject it with a one-line message."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def written(folder: Path, tool: str, images: tuple[ReleaseImage, ...], header: R
 
 
 def read_back(folder: Path, tool: str) -> Iterator[ReturnedImage]:
-    """Read what a tool would return of an export that nobody touched."""
+    """Read an unchanged export as if an annotation tool had returned it."""
     if tool == "cvat":
         return read_cvat(folder / "annotations.xml")
     if tool == "fiftyone":
@@ -114,6 +114,6 @@ def test_box_ids__equal_boxes_have_names_of_their_own() -> None:
     first, second, third = box_ids(release_image(1, "train", "files-a", 0, (0, corners), (0, corners), (1, corners)))
     assert second == f"{first}-2"
     assert third != first
-    # the same box has the same name in another release, of another frame another one
+    # a box's id is the same in every release, and differs between frames
     assert box_ids(release_image(9, "val", "files-a", 0, (0, corners))) == (first,)
     assert box_ids(release_image(1, "train", "files-a", 1, (0, corners))) != (first,)

@@ -8,7 +8,7 @@ from data_miner_dagster_tests.support.releases import jpeg_of, write_images, wri
 
 
 class Noted:
-    """A shard that notes what happens to it."""
+    """A shard that records the calls to it."""
 
     def __init__(self, notes: list[str], name: str) -> None:
         self._notes = notes

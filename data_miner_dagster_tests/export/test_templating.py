@@ -1,4 +1,4 @@
-"""What strangers and users write, as markdown shows it: word for word."""
+"""Tests that Markdown shows texts from strangers and users verbatim."""
 
 import pytest
 

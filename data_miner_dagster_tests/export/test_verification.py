@@ -1,4 +1,4 @@
-"""A planted fault of each kind makes the read-back fail, in every format of releases and exports."""
+"""Tests that the read-back finds a planted fault of each kind, in every format of releases and exports."""
 
 import importlib
 import importlib.util
@@ -39,7 +39,7 @@ def module_of(format: Format) -> str:
 
 
 def faults_of(format: Format, where: str) -> dict[str, Fault]:
-    """Return the faults of a format, none where it has no module of them: a test of its own says so."""
+    """Return the faults of a format, or {} if it has no module of faults, which another test reports."""
     name = f"data_miner_dagster_tests.export.faults.{module_of(format)}"
     if importlib.util.find_spec(name) is None:
         return {}
@@ -53,13 +53,13 @@ IN_EXPORTS = {name: faults_of(format, "IN_EXPORTS") for name, format in EXPORT_F
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A release, and beside it every export of it, by format."""
+    """Return a folder with a release and, next to it, an export in every format."""
     return write_all(tmp_path_factory.mktemp("sound"), IMAGES, HEADER)
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, of images with verdicts, regions to ignore and tracks."""
+    """Return a folder like `sound`, whose images have verdicts, regions to ignore and tracks."""
     return write_all(tmp_path_factory.mktemp("judged"), JUDGED_IMAGES, JUDGED_HEADER)
 
 
@@ -193,7 +193,7 @@ ODD_NAMES = (
     "100% a:b#c, d",
     "x" * 64,
 )
-"""Class names with letters of every kind, blanks, slashes, and words with a meaning in YAML, a tool or a system."""
+"""Class names with unusual letters, spaces and slashes, and words that mean something to YAML, a tool or a system."""
 ON_THE_BORDER = ((0.0, 0.0, 64.0, 48.0), (63.0, 47.0, 64.0, 48.0), (0.0, 0.0, 1.0, 1.0), (0.0, 10.125, 64.0, 11.5))
 
 
@@ -216,7 +216,7 @@ def test_odd_releases__read_back_in_every_format(tmp_path: Path, names: tuple[st
     assert release_problems(tmp_path / "release", header, tally) == []
     found = {name: exported(tmp_path / name, name, tmp_path / "release", images, header) for name in EXPORT_FORMATS}
     assert found == {name: [] for name in EXPORT_FORMATS}
-    # whatever a class is called, its files are in the folder
+    # no class name puts a file outside its folder
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["release", *EXPORT_FORMATS])
 
 

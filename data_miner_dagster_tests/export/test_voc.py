@@ -7,10 +7,10 @@ from data_miner_dagster_tests.support.releases import HEADER, IMAGES, write_imag
 
 
 def test_voc__reads_back_with_torchvision(tmp_path: Path) -> None:
-    from torchvision.datasets import VOCDetection  # with torch's compiler, which takes seconds to import
+    from torchvision.datasets import VOCDetection  # also imports torch's compiler, which takes seconds
 
     write_pictures(tmp_path / "release")
-    devkit = tmp_path / "VOCdevkit" / "VOC2012"  # where torchvision looks
+    devkit = tmp_path / "VOCdevkit" / "VOC2012"  # where torchvision expects the files
     devkit.mkdir(parents=True)
     write_images(VocWriter(devkit, HEADER, tmp_path / "release"))
     train = VOCDetection(str(tmp_path), year="2012", image_set="train")
@@ -21,7 +21,7 @@ def test_voc__reads_back_with_torchvision(tmp_path: Path) -> None:
         "files-a_000002.jpg",
         "files-c_000001.jpg",
     ]
-    # pixels are counted from 1: the box from 4.0 to 40.0 begins in the fifth pixel and ends with the fortieth
+    # VOC counts pixels from 1: a box from 4.0 to 40.0 covers the fifth to the fortieth pixel
     assert [(box["name"], box["bndbox"]) for box in annotations[0]["object"]] == [
         ("person", {"xmin": "5", "ymin": "7", "xmax": "40", "ymax": "30"}),
         ("bicycle", {"xmin": "11", "ymin": "9", "xmax": "30", "ymax": "47"}),

@@ -1,4 +1,4 @@
-"""WebDataset's shards, read by its own data set. That each fault is found is in test_verification.py."""
+"""Tests of shards with WebDataset's own reader. test_verification.py tests that the read-back finds each fault."""
 
 import io
 from dataclasses import replace
@@ -11,7 +11,7 @@ from PIL import Image
 from data_miner_dagster.export.webdataset import WebDatasetWriter, hub_features, read_samples, shard_files
 from data_miner_dagster_tests.support.releases import IMAGES, release_image, write_images, write_pictures
 
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the library leaves shards open
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the library does not close shards
 
 
 def test_webdataset_writer__reads_back_with_webdataset(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""YOLO labels, line by line. That each fault is found when they are read back is in test_verification.py."""
+"""Tests of YOLO labels, line by line. test_verification.py tests that the read-back finds each fault."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Faults that the read-back must find: one module a format, called as the format is.
+"""Faults that the read-back must find. Each format has one module, named after it.
 
-A module has `IN_RELEASES`, `IN_EXPORTS` or both, as the format is in releases or exports. It needs a fault of each kind
-once: a verifier of both is tried in releases, and exports show that it is at work there.
+A module has `IN_RELEASES` if its format is in releases, and `IN_EXPORTS` if its format is an export. Each kind of fault
+is needed once: a verifier that checks both is tested on releases, and one fault in an export shows that it runs there.
 """

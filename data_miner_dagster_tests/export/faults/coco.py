@@ -18,7 +18,7 @@ def in_json(name: str, change: Callable[[Any], object]) -> Callable[[Path], None
 
 
 def _with_entries_as_lines(content: dict[str, Any]) -> str:
-    """Return COCO in the layout of the writer, in which large files are read back."""
+    """Return the JSON of a COCO file in the writer's layout, in which large files are read back: one entry per line."""
     facts = [f'"{name}": {json.dumps(value)},' for name, value in content.items() if name not in LISTS]
     lists = [f'"{name}": [' + ",".join("\n" + json.dumps(one) for one in content[name]) + "\n]" for name in LISTS]
     return "{" + "\n".join(facts) + "\n" + ",\n".join(lists) + "}\n"

@@ -1,4 +1,4 @@
-"""What can be wrong with a row, in the folder of images and with the images inside alike."""
+"""Faults in a row. The formats that store one row per image share them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,7 +10,7 @@ from data_miner_dagster_tests.export.faults.planting import Fault
 
 
 def in_table(split: str, change: Callable[[list[Any]], object]) -> Callable[[Path], None]:
-    """Change the rows of a split."""
+    """Return a fault that changes the rows of a split."""
 
     def plant(folder: Path) -> None:
         import lance
@@ -25,7 +25,7 @@ def in_table(split: str, change: Callable[[list[Any]], object]) -> Callable[[Pat
 
 
 def without_data(folder: Path) -> None:
-    """Cut the data of a table."""
+    """Truncate the data file of a table."""
     (data,) = (folder / "data" / "val.lance" / "data").iterdir()
     data.write_bytes(data.read_bytes()[:50])
 

@@ -86,7 +86,7 @@ IN_RELEASES: dict[str, Fault] = {
         "data: videos.parquet has videos whose split differs from that of their images",
     ),
     "truncated videos": (cut("data/videos.parquet"), r"videos: the files cannot be read \(DataMinerError"),
-    "wrong box": (  # by itself it is as good as any
+    "wrong box": (  # nothing in the table itself is wrong
         in_rows("data/boxes.parquet", lambda rows: rows[0].update(x_min=4.5)),
         r"instances_train.json: train/files-a_000000.jpg: the label of class 0 at \(4.0, .* box of class 0 at \(4.5,",
     ),

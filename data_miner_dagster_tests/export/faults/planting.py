@@ -1,4 +1,4 @@
-"""What can be done to the files of a release or an export."""
+"""Ways to damage the files of a release or an export."""
 
 import shutil
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Fault = tuple[Callable[[Path], object], str]
-"""What is done to a folder, and what the read-back says: an expression."""
+"""A function that damages a folder, and a regular expression that matches what the read-back then reports."""
 
 
 def in_text(name: str, old: str, new: str) -> Callable[[Path], None]:
-    """Replace the first `old` of a text file."""
+    """Return a fault that replaces the first `old` in a text file."""
 
     def plant(folder: Path) -> None:
         text = (folder / name).read_text()
@@ -24,7 +24,7 @@ def in_text(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def in_rows(name: str, change: Callable[[list[Any]], object]) -> Callable[[Path], None]:
-    """Change the rows of a Parquet file."""
+    """Return a fault that changes the rows of a Parquet file."""
 
     def plant(folder: Path) -> None:
         schema = pq.read_schema(folder / name)
@@ -36,27 +36,27 @@ def in_rows(name: str, change: Callable[[list[Any]], object]) -> Callable[[Path]
 
 
 def cut(name: str) -> Callable[[Path], object]:
-    """Take the last bytes of a file away."""
+    """Return a fault that cuts off the last 20 bytes of a file."""
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-20])
 
 
 def gone(name: str) -> Callable[[Path], object]:
-    """Take a file away."""
+    """Return a fault that deletes a file."""
     return lambda folder: (folder / name).unlink()
 
 
 def copied(name: str, new: str) -> Callable[[Path], object]:
-    """Put a copy beside a file."""
+    """Return a fault that adds a copy of a file."""
     return lambda folder: shutil.copyfile(folder / name, folder / new)
 
 
 def copied_folder(name: str, new: str) -> Callable[[Path], object]:
-    """Put a copy beside a folder."""
+    """Return a fault that adds a copy of a folder."""
     return lambda folder: shutil.copytree(folder / name, folder / new)
 
 
 def exchanged(name: str, other: str) -> Callable[[Path], object]:
-    """Exchange the content of two files."""
+    """Return a fault that swaps the contents of two files."""
 
     def plant(folder: Path) -> None:
         content = (folder / name).read_bytes()

@@ -1,4 +1,4 @@
-"""Faults of the tables of what was shown, which every format of an annotation tool holds."""
+"""Faults in the tables of the boxes that were shown, which every format for an annotation tool contains."""
 
 from data_miner_dagster_tests.export.faults.planting import Fault, gone, in_rows, in_text
 

@@ -10,7 +10,7 @@ from data_miner_dagster_tests.export.faults.planting import Fault, copied, excha
 
 
 def in_samples(name: str, change: Callable[[list[Any]], object]) -> Callable[[Path], None]:
-    """Change the rows of a shard, each with the name of its sample and its image."""
+    """Return a fault that changes the rows of a shard. Each row has the name and the image of its sample."""
 
     def plant(folder: Path) -> None:
         rows: list[Any] = []
