@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance, on each storage in turn."""
+    """Yield a Dagster instance on each storage in turn."""
     settings = {}
     if request.param == "postgres":
         url = request.getfixturevalue("postgres_url")

@@ -1,4 +1,4 @@
-"""Which keys go, and what is left of them."""
+"""Tests which partition keys are removed, and what remains of them."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ GONE = [f"files-gone-{number}" for number in range(1_100)]
 
 
 def plant(instance: dg.DagsterInstance, tmp_path: Path) -> Platform:
-    """Keys of a catalog and of what was deleted from it, some with a state."""
+    """Add keys that are in the catalog and keys that were deleted from it, and materialize some of them."""
     instance.add_dynamic_partitions(str(VIDEOS.name), ["files-aaa", *GONE])
     instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists", "gone"])
     for asset, key in ((FRAMES, "files-aaa"), (FRAMES, GONE[-1]), (DATASET, "cyclists"), (DATASET, "gone")):
@@ -37,7 +37,7 @@ def test_remove_stray_keys__keys_in_use_wait(instance: dg.DagsterInstance, tmp_p
     platform = plant(instance, tmp_path)
     started = dg.DagsterRunStatus.STARTED
     create_run_for_test(instance, status=started, tags={PARTITION_TAG: "gone"})
-    create_run_for_test(instance, status=started, tags={"data_miner/batch": "7"})  # of keys, in no range
+    create_run_for_test(instance, status=started, tags={"data_miner/batch": "7"})  # a batch of keys, not a range
     ranging = create_run_for_test(instance, status=started, tags={RANGE_START_TAG: GONE[0]})
     assert remove_stray_keys(platform, instance) == (0, 1_101)
     instance.report_run_failed(ranging)

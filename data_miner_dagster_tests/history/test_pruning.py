@@ -1,4 +1,4 @@
-"""What is left of Dagster's storage after pruning, on the storages themselves."""
+"""Tests, on each of Dagster's storages, what remains after pruning."""
 
 import contextlib
 import sqlite3
@@ -70,7 +70,7 @@ def build(instance: dg.DagsterInstance) -> str:
 
 
 class State(NamedTuple):
-    """What the UI shows of assets."""
+    """What the UI shows about assets."""
 
     materialized: dict[str, set[str]]
     latest: list[tuple[Any, ...]]
@@ -105,7 +105,7 @@ def prune(instance: dg.DagsterInstance, older_than: timedelta = MONTH, *, later:
 
 
 def stored_files(instance: dg.DagsterInstance) -> list[str]:
-    """Return the files of single runs: events and logs."""
+    """Return the files that belong to single runs: events and logs."""
     files = [path for path in Path(instance.root_directory).rglob("*") if path.is_file()]
     return sorted(str(path) for path in files if "-" in path.stem or path.parent.name == "compute_logs")
 
@@ -130,12 +130,12 @@ def test_prune_history__the_state_of_partitions_is_as_before(instance: dg.Dagste
     assert prune(instance).num_events == 0
     assert state_of(instance) == before
 
-    # what has come later, or lost its key, is no state any more
+    # superseded events and events whose key was deleted are no longer part of the state
     later = run(instance, KEYS[0], 3)
     again = build(instance)
     instance.delete_dynamic_partition(str(VIDEOS.name), KEYS[1])
     after = state_of(instance)
-    pruned = prune(instance, later=timedelta(0))  # the new runs are young
+    pruned = prune(instance, later=timedelta(0))  # the new runs are too young to be pruned
     assert (pruned.num_runs, pruned.num_events, state_of(instance)) == (0, 2, after)
     assert {left.run_id for left in instance.get_runs()} == {failed, later, again}
     pruned = prune(instance)
@@ -169,7 +169,7 @@ def test_prune_history__a_kill_half_way_is_made_good(
         run(instance, key)
     before = state_of(instance)
     gone = str(uuid.uuid4())
-    leftover = Path(instance.root_directory, "history", "runs", f"{gone}.db")  # of a run that was deleted in the UI
+    leftover = Path(instance.root_directory, "history", "runs", f"{gone}.db")  # left by a run deleted in the UI
     leftover.write_bytes(b"")
     removed: list[str] = []
 

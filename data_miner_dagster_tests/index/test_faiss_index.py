@@ -1,4 +1,4 @@
-"""The contract of `VectorIndex`, on both implementations, and of `HashIndex`."""
+"""Tests of the contracts of `VectorIndex`, with both implementations, and of `HashIndex`."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ POINTS /= np.linalg.norm(POINTS, axis=1, keepdims=True)
 
 
 def clustered(dimension: int) -> ClusteredFaissIndex:
-    """Visit all clusters: nothing is missed."""
+    """Return an index that searches all clusters, so that it misses nothing."""
     return ClusteredFaissIndex(POINTS[:, :dimension], num_clusters=4, num_probes=4)
 
 
@@ -23,7 +23,7 @@ FACTORIES = pytest.mark.parametrize("make", [FaissIndex, clustered])
 
 
 def pairs(index: VectorIndex, queries: Float32Array, minimum: float) -> set[tuple[int, int]]:
-    """Return (query, id) pairs."""
+    """Return the (query, id) pairs that the index finds."""
     offsets, ids, _ = index.within(queries, minimum)
     return {(q, int(i)) for q in range(len(queries)) for i in ids[offsets[q] : offsets[q + 1]]}
 
@@ -49,7 +49,7 @@ def test_within__every_pair_and_no_other(make: Callable[[int], VectorIndex]) -> 
     error = index.similarity_error
     assert {(q, i) for q, i in np.argwhere(products >= 0.5 + error).tolist()} <= found
     assert found <= {(q, i) for q, i in np.argwhere(products >= 0.5 - error).tolist()}
-    assert len(found) > 1000  # far more than any usual cap on neighbours would give
+    assert len(found) > 1000  # far more than a typical limit on neighbours would allow
 
 
 @FACTORIES
@@ -70,7 +70,7 @@ def test_num_clusters_for__power_of_two_that_can_be_trained() -> None:
 def test_hash_index__finds_every_pair_within_the_distance_and_no_other(distance: int) -> None:
     rng = np.random.default_rng(distance)
     hashes = rng.integers(0, 2**64, 300, dtype=np.uint64)
-    # Of each a neighbour at every distance up to 10: bits of random places, the last one among them.
+    # Each hash gets a neighbour at every distance up to 10, with bits flipped at random places, including the last bit.
     places = np.stack([rng.permutation(64)[:10] for _ in hashes]).astype(np.uint64)
     masks = np.bitwise_or.accumulate(np.uint64(1) << places, axis=1)
     queries = np.concatenate([hashes, (hashes[:, None] ^ masks).ravel()])
