@@ -1,4 +1,4 @@
-"""The kill matrix: a platform at work whose parts are killed or taken away at random moments.
+"""The kill matrix: the parts of a running platform are killed or taken away at random moments.
 
-`python -m benchmarks.kills --help` runs many seeds by hand; the tests live once on each database.
+`python -m benchmarks.kills --help` says how to run many seeds. The tests run one life on each database.
 """

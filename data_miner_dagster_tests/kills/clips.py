@@ -1,4 +1,4 @@
-"""Tiny distinct clips: pieces of the sample clips, so that real models find something in them."""
+"""Tiny distinct clips, cut from the sample clips so that real models find something in them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,10 @@ SECONDS, FRAME_RATE, SIZE_WH = 2, 8, (160, 120)
 
 
 def write_clips(folder: Path, samples: Path, count: int) -> list[str]:
-    """Write `count` clips of two seconds, each another piece in another colour; return their names. Repeatable."""
+    """Write `count` clips of two seconds and return their names.
+
+    Each clip shows a different crop in different colours. The clips are the same on every call.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stills = list(_stills(samples))
     names = [f"clip{number:04d}.mp4" for number in range(count)]

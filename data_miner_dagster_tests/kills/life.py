@@ -1,4 +1,4 @@
-"""One life of a platform: a project from its file to its release, struck at random moments that a seed decides."""
+"""One life of a platform: a project, from its file to its release, with strikes at random moments set by a seed."""
 
 import ctypes.util
 import os
@@ -22,7 +22,7 @@ _FAKE_TIME_LIBRARIES: Final = ("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What became of a platform. `faults` has one line for each thing that should not be; none is a good life."""
+    """The result of one life of a platform. `faults` has one line for each problem, and is empty if there was none."""
 
     seed: int
     database: str
@@ -33,7 +33,7 @@ class Life:
 
 
 def kinds_here(database: str) -> list[str]:
-    """Return the kinds of strikes that this machine and this database allow."""
+    """Return the kinds of strikes that are possible on this machine and this database."""
     may_mount = os.geteuid() == 0
     return [
         name
@@ -43,7 +43,7 @@ def kinds_here(database: str) -> list[str]:
 
 
 def fake_time_library() -> str | None:
-    """Return the library that gives a process another clock, or None where it is not installed."""
+    """Return the library that changes a process's clock, or None if it is not installed."""
     return next((path for path in _FAKE_TIME_LIBRARIES if Path(path).exists()), ctypes.util.find_library("faketimeMT"))
 
 
@@ -59,7 +59,7 @@ def live(
     kinds: list[str] | None = None,
     limit_seconds: float = 600,
 ) -> Life:
-    """Take a project through `num_strikes` strikes; return what became of it."""
+    """Run a project through `num_strikes` strikes, and return the result."""
     rng = random.Random(seed)
     chosen = [rng.choice(kinds or kinds_here(database)) for _ in range(num_strikes)]
     moments = sorted(rng.randint(0, int(len(names) * 1.9)) for _ in chosen)
@@ -101,13 +101,13 @@ def _wait_for_progress(platform: KilledPlatform, num_done: int, limit_seconds: f
 
 
 def faults_at_the_end(platform: KilledPlatform, strikes: list[str], expected: dict[str, str]) -> list[str]:
-    """Return a line for each thing that a complete project must not leave, or must not have cost."""
+    """Return one line for each leftover, difference or unnecessary cost that a completed project must not have."""
     faults = []
 
     def is_idle() -> bool | None:
         try:
             return None if any(settled_counts(platform).values()) else True
-        except OSError:  # the web server may be starting
+        except OSError:  # the web server may still be starting
             return None
 
     try:
@@ -139,7 +139,7 @@ def _state(platform: KilledPlatform) -> str:
 
 
 def _clock(folder: Path) -> dict[str, str]:
-    """Return the environment in which processes read the offset of their clock from a file."""
+    """Return environment variables that make processes read their clock's offset from a file."""
     clock = folder / "clock"
     clock.write_text("+0")
     return {
@@ -151,5 +151,5 @@ def _clock(folder: Path) -> dict[str, str]:
 
 
 def discard(folder: Path) -> None:
-    """Remove what a life has left."""
+    """Remove the files of a life."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""`data-miner up` over one root, as something that is killed: its processes, its outages, and what it must end with."""
+"""A `data-miner up` for one root that tests can kill, with its processes, its outages and its expected final state."""
 
 import json
 import shutil
@@ -28,41 +28,40 @@ ENDED: Final = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 def project_of(server: CountingServer, names: list[str], changes: Mapping[str, object]) -> dict[str, object]:
-    """Return the project file of clips that a server has, with some sections of one's own."""
+    """Return the content of a project file for a server's clips. `changes` replaces sections of it."""
     return project(NAME, [{"type": "urls", "urls": [f"{server.address}/{name}" for name in names]}], **changes)
 
 
 @dataclass(slots=True)
 class KilledPlatform:
-    """A platform that is started as often as it takes, on SQLite or, with `postgres`, on PostgreSQL."""
+    """A platform that can be restarted any number of times. It uses PostgreSQL if `postgres` is given, else SQLite."""
 
     folder: Path
     server: CountingServer
     names: list[str]
     postgres: OwnPostgres | None = None
     extra_environment: Mapping[str, str] = field(default_factory=dict)
-    changes: Mapping[str, object] = field(default_factory=dict)  # sections of the project file
+    changes: Mapping[str, object] = field(default_factory=dict)  # sections of the project file, by name
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
-    finished_at: dict[str, float] = field(default_factory=dict)  # video keys, when their manifest was first seen
+    finished_at: dict[str, float] = field(default_factory=dict)  # by video key: when the manifest was first seen
 
     @property
     def root(self) -> Path:
-        """The root."""
         return self.folder / "root"
 
     @property
     def home(self) -> Path:
-        """DAGSTER_HOME, outside the root, so that outages of the store are not Dagster's."""
+        """DAGSTER_HOME. It is outside the root, so an outage of the root does not affect Dagster."""
         return self.folder / "dagster_home"
 
     @property
     def log(self) -> Path:
-        """What `up` prints."""
+        """The file with the output of `up`."""
         return self.folder / "up.log"
 
     def prepare(self, *, is_waiting: bool = False) -> None:
-        """Write the settings, and the project file unless that `is_waiting` for `drop_project`."""
+        """Write the settings, and also the project file unless `is_waiting`, which leaves it to `drop_project`."""
         self.home.mkdir(parents=True)
         content = project_of(self.server, self.names, self.changes)
         settings: dict[str, Any] = dict(content.pop("platform"))  # type: ignore[call-overload]
@@ -87,7 +86,7 @@ class KilledPlatform:
             time.sleep(0.2)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of its processes."""
+        """Return the environment of the platform's processes."""
         urls = {}
         if self.postgres is not None:
             logs = self.folder / "compute_logs"
@@ -100,7 +99,7 @@ class KilledPlatform:
         return environment(DAGSTER_HOME=str(self.home), **urls, **self.extra_environment)
 
     def start(self) -> None:
-        """Start `up`, as whoever supervises it would, and wait until its web server answers."""
+        """Start `up` as a supervisor would, without waiting for its web server."""
         ports = ("--port", str(self.port), "--review-port", str(free_port()))
         arguments = command("up", "--root", self.root, "--config", self.folder / "platform.yaml", *ports)
         with self.log.open("a") as output:
@@ -115,7 +114,7 @@ class KilledPlatform:
             )
 
     def start_again(self) -> None:
-        """Start `up` until it stays: what it needs may not be back yet."""
+        """Start `up` repeatedly until it stays up, since something that it needs may not be back yet."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             self.start()
@@ -128,7 +127,7 @@ class KilledPlatform:
         raise AssertionError(f"`up` does not stay:\n{self.log.read_text()[-3000:]}")
 
     def stop(self) -> None:
-        """End everything."""
+        """Stop `up` and kill all remaining processes."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -140,11 +139,11 @@ class KilledPlatform:
             process.kill()
 
     def processes(self, *kinds: str) -> list[Process]:
-        """Return its living processes, of some kinds or all."""
+        """Return the platform's live processes of the given kinds, or of all kinds."""
         return [process for process in processes_of(self.home) if not kinds or process.kind in kinds]
 
     def kill_all(self) -> None:
-        """What a power cut does to the processes."""
+        """Kill all processes at once, as a power cut does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -153,11 +152,11 @@ class KilledPlatform:
         wait_for("all processes to be gone", lambda: None if self.processes() else True, timeout=120, every=0.1)
 
     def num_done(self) -> int:
-        """Return how many downloads and extractions are there: what strikes are timed by."""
+        """Return the number of finished downloads and extractions, which decides when strikes happen."""
         return len(list(self.root.glob("videos/*/info.json"))) + len(list(self.root.glob("frames/*/frames.parquet")))
 
     def graphql(self, query: str) -> dict[str, Any]:
-        """Return the data of an answer of its web server."""
+        """Send a GraphQL query to the web server and return the data of the answer."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql",
             data=json.dumps({"query": query}).encode(),
@@ -169,7 +168,7 @@ class KilledPlatform:
         return dict(answer["data"])
 
     def answers(self) -> bool | None:
-        """Return True once its web server knows the jobs, else None."""
+        """Return True if the web server has loaded the jobs, else None."""
         try:
             found = self.graphql("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
         except OSError:
@@ -177,17 +176,17 @@ class KilledPlatform:
         return True if found["repositoriesOrError"].get("nodes") else None
 
     def runs(self) -> list[dict[str, Any]]:
-        """Return all runs: runId, jobName, status."""
+        """Return the runId, jobName and status of each run."""
         found = self.graphql("{ runsOrError { ... on Runs { results { runId jobName status } } } }")
         return list(found["runsOrError"]["results"])
 
     def busy_slots(self) -> int:
-        """Return how many pool slots Dagster holds to be taken."""
+        """Return the number of pool slots that Dagster considers taken."""
         found = self.graphql("{ instance { concurrencyLimits { concurrencyKey activeSlotCount } } }")
         return sum(limit["activeSlotCount"] for limit in found["instance"]["concurrencyLimits"])
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return what the catalog answers."""
+        """Run a statement on the catalog and return the rows."""
         file = self.root / "catalog.sqlite"
         if self.postgres is None and not file.exists():
             raise FileNotFoundError(file)
@@ -205,7 +204,7 @@ class KilledPlatform:
         return sorted(path for path in found if (path / "release.json").exists())
 
     def is_complete(self) -> bool | None:
-        """Return True once every video is embedded and released, else None."""
+        """Return True if every video is embedded and the project is released, else None."""
         if not self.releases():
             return None
         try:
@@ -219,7 +218,7 @@ class KilledPlatform:
         return True if num_embedded == len(self.names) else None
 
     def downloaded_again(self) -> list[str]:
-        """Return the files that were asked for after their video was finished."""
+        """Return the files that were requested after their video was finished."""
         addresses = dict(self.rows("SELECT key, url FROM videos"))
         finished = {
             addresses[key].removeprefix(self.server.address): when
@@ -229,7 +228,7 @@ class KilledPlatform:
         return sorted({path for path, when in self.server.gets if when > finished.get(path, float("inf")) + 0.5})
 
     def result(self) -> dict[str, str]:
-        """Return the digests of frames, embeddings and the newest release."""
+        """Return the digests of the platform's frames, embeddings and newest release."""
         return result_of(self.root)
 
 
@@ -241,7 +240,7 @@ def result_of(root: Path) -> dict[str, str]:
 
 
 def settled_counts(platform: KilledPlatform) -> dict[str, int]:
-    """Return what must be nothing once all is done: claims, open batches, leases, pending work, slots, active runs."""
+    """Return the counts that must be 0 at the end: claims, batch items, leases, pending work, slots and active runs."""
     counts = {
         name: int(platform.rows(f"SELECT count(*) FROM {name}")[0][0])
         for name in ("claims", "batch_items", "pending_work", "run_leases")
@@ -252,14 +251,14 @@ def settled_counts(platform: KilledPlatform) -> dict[str, int]:
 
 
 def runs_by_status(platform: KilledPlatform) -> dict[str, int]:
-    """Return how many runs there are by job and status."""
+    """Return the number of runs by job and status."""
     return dict(sorted(Counter(f"{run['jobName']} {run['status']}" for run in platform.runs()).items()))
 
 
 def reference_result(
     folder: Path, server: CountingServer, names: list[str], changes: Mapping[str, object] | None = None
 ) -> dict[str, str]:
-    """Return the result of the same project by `data-miner run`, undisturbed."""
+    """Return the result of an undisturbed `data-miner run` of the same project."""
     content: dict[str, Any] = project_of(server, names, changes or {})
     content["platform"]["downloading"]["user_agent"] = REFERENCE_AGENT
     config = write_yaml(folder / "reference.yaml", content)

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, which may be killed and started again."""
+"""A private PostgreSQL server that tests can kill and restart."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from data_miner_dagster_tests.support.postgres import server_in, start_again
 
 
 class OwnPostgres:
-    """A server with two empty databases: the catalog's and Dagster's."""
+    """A server with two empty databases, one for the catalog and one for Dagster."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
@@ -27,17 +27,17 @@ class OwnPostgres:
         self.dagster_url = base.set(database="dagster").render_as_string(hide_password=False)
 
     def kill(self) -> None:
-        """End it at once, as a crash does: open transactions are lost, and the log is replayed at the next start."""
+        """Stop the server immediately, like a crash: open transactions are lost, and the next start replays the log."""
         pid = self._server.get_pid()
         assert pid is not None
         os.kill(pid, signal.SIGQUIT)
         self._server.get_postmaster_info().process.wait(120)
 
     def start(self) -> None:
-        """Start it again over the same files."""
+        """Restart the server on the same files."""
         start_again(self._server)
 
     def close(self) -> None:
-        """Stop it and remove its files."""
+        """Stop the server and remove its files."""
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)

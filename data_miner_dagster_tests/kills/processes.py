@@ -1,4 +1,4 @@
-"""The processes of a platform, told apart by their command lines, whatever session they are in."""
+"""The processes of a platform in any session, told apart by their command lines."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A living process. `kind` is webserver, daemon, code, run or other; its CPU time includes its ended children."""
+    """A running process. `kind` is webserver, daemon, code, run or other. `cpu_seconds` includes ended children."""
 
     pid: int
     parent: int
@@ -25,13 +25,13 @@ class Process:
     cpu_seconds: float
 
     def kill(self) -> None:
-        """Send SIGKILL; it may have ended meanwhile."""
+        """Send SIGKILL, unless the process has already ended."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 
 
 def processes_of(dagster_home: Path) -> list[Process]:
-    """Return the living processes that were started with this DAGSTER_HOME, workers of runs left out."""
+    """Return the running processes with this DAGSTER_HOME, without the workers of runs."""
     wanted = f"DAGSTER_HOME={dagster_home}".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

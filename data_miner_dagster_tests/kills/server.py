@@ -1,4 +1,4 @@
-"""A site on loopback that remembers when each file was asked for, answers slowly, and can be cut off."""
+"""A slow site on the loopback interface that records when each file was requested and can be cut off."""
 
 import time
 from functools import partial
@@ -8,13 +8,13 @@ from threading import Thread
 from typing import Final
 
 REFERENCE_AGENT: Final = "reference"
-"""What asks for the files of the undisturbed project, which may be made at the same time."""
+"""The user agent of the undisturbed project, which may run at the same time."""
 
 
 class CountingServer:
-    """Serves a folder. `gets` has the path and the time.time() of every GET but those of the reference.
+    """Serves a folder. `gets` has the path and time.time() of every GET except those of the undisturbed project.
 
-    While `is_cut`, connections are closed.
+    While `is_cut` is True, the server closes every connection.
     """
 
     def __init__(self, folder: Path, *, seconds_a_file: float = 0.0) -> None:
@@ -41,7 +41,6 @@ class CountingServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

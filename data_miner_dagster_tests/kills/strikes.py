@@ -1,4 +1,4 @@
-"""What is done to a platform at work. Each strike ends with everything that it took away given back."""
+"""Strikes against a running platform. Each strike restores everything that it took away."""
 
 import random
 import subprocess
@@ -17,11 +17,11 @@ Strike = Callable[[KilledPlatform, random.Random], None]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of strike. `num_failures` is how many runs it may cost; None: as many as probe the outage."""
+    """A kind of strike. `num_failures` is how many runs may fail, or None for no limit, since runs probe the outage."""
 
     strike: Strike
     num_failures: int | None = 1
-    needs_root: bool = False  # mounts
+    needs_root: bool = False  # it mounts a file system
     on: tuple[str, ...] = ("sqlite", "postgresql")
 
 
@@ -34,7 +34,7 @@ def _kill_one(*kinds: str) -> Strike:
 
 
 def kill_up(platform: KilledPlatform, rng: random.Random) -> None:
-    """Kill `up` itself; its supervisor starts it again."""
+    """Kill `up`, and restart it as a supervisor would."""
     assert platform.process is not None
     platform.process.kill()
     platform.process.wait()
@@ -43,7 +43,7 @@ def kill_up(platform: KilledPlatform, rng: random.Random) -> None:
 
 
 def cut_power(platform: KilledPlatform, rng: random.Random) -> None:
-    """Kill everything at once, the database too."""
+    """Kill everything at once, including the database."""
     if platform.postgres is not None:
         platform.postgres.kill()
     platform.kill_all()
@@ -54,7 +54,7 @@ def cut_power(platform: KilledPlatform, rng: random.Random) -> None:
 
 
 def stop_postgres(platform: KilledPlatform, rng: random.Random) -> None:
-    """Crash the database server; it is back after a while."""
+    """Crash the database server and restart it after a while."""
     assert platform.postgres is not None
     platform.postgres.kill()
     time.sleep(rng.uniform(1, 15))
@@ -63,7 +63,7 @@ def stop_postgres(platform: KilledPlatform, rng: random.Random) -> None:
 
 
 def fill_disk(platform: KilledPlatform, rng: random.Random) -> None:
-    """Leave no byte on the file system of the root, which must be a small one."""
+    """Fill the root's file system, which must be small, and free the space after a while."""
     filler = platform.root / "filler"
     with filler.open("wb", buffering=0) as output:
         try:
@@ -77,7 +77,7 @@ def fill_disk(platform: KilledPlatform, rng: random.Random) -> None:
 
 
 def make_read_only(platform: KilledPlatform, rng: random.Random) -> None:
-    """Take away the right to write videos, frames and embeddings; the catalog keeps it."""
+    """Make videos, frames, embeddings and projects read-only for a while. The catalog stays writable."""
     rooms = [platform.root / name for name in ("videos", "frames", "embeddings", "projects")]
     mounted = []
     try:
@@ -100,20 +100,20 @@ def cut_site(platform: KilledPlatform, rng: random.Random) -> None:
 
 
 def delete_write_ahead_log(platform: KilledPlatform, _rng: random.Random) -> None:
-    """Delete the files beside SQLite's catalog, as a careless clean-up does."""
+    """Delete the files next to SQLite's catalog, as a careless cleanup does."""
     for path in platform.root.glob("catalog.sqlite-*"):
         path.unlink()
 
 
 def jump_clock(platform: KilledPlatform, rng: random.Random) -> None:
-    """Move the clock of all processes by up to three hours, in either direction; it stays there."""
+    """Set the clock of all processes up to three hours forward or back, permanently."""
     clock = Path(platform.extra_environment["FAKETIME_TIMESTAMP_FILE"])
     clock.write_text(f"{rng.randint(-10_800, 10_800):+d}")
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "run": Kind(_kill_one("run")),
-    "code": Kind(_kill_one("code"), num_failures=4),  # every run that it had started ends with it
+    "code": Kind(_kill_one("code"), num_failures=4),  # the runs that it started end with it
     "daemon": Kind(_kill_one("daemon"), num_failures=4),
     "webserver": Kind(_kill_one("webserver"), num_failures=0),
     "up": Kind(kill_up, num_failures=4),
@@ -125,11 +125,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "wal": Kind(delete_write_ahead_log, num_failures=None, on=("sqlite",)),
     "clock": Kind(jump_clock, num_failures=0),
 }
-"""By name. At most four runs are at work at a time, and each that a kill takes along fails once."""
+"""The kinds by name. At most four runs are active at a time, and each run that a kill ends fails once."""
 
 
 def _stand_up(platform: KilledPlatform) -> None:
-    """Start `up` if the outage has ended it, as its supervisor would."""
+    """Restart `up` as a supervisor would if the outage has ended it."""
     assert platform.process is not None
     if platform.process.poll() is not None:
         platform.start_again()
@@ -140,7 +140,7 @@ def _run(*arguments: str | Path) -> None:
 
 
 def _run_when_free(*arguments: str | Path) -> None:
-    """Run a command that the kernel refuses while a file is being written."""
+    """Run a command, and retry it while the kernel refuses it because a file is being written."""
     until = time.monotonic() + 10
     while True:
         try:

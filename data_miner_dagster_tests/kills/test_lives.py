@@ -1,4 +1,4 @@
-"""One life on each database: a project of 20 videos whose platform is struck at random moments."""
+"""Tests one life on each database: a project of 20 videos, with strikes at random moments."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow(320), pytest.mark.models, pytest.mark.timeout(240
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """A site, its clips, and the files that they become when nothing happens."""
+    """A site, its clips, and the files that an undisturbed project makes of them."""
 
     server: CountingServer
     names: list[str]
@@ -27,7 +27,7 @@ class Undisturbed:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undisturbed]:
-    """What lives are compared with."""
+    """Yield the undisturbed project that lives are compared with."""
     try:
         fetch_profile("lite", progress=print)
         samples = next(iter(fetch_samples(progress=print).values())).parent
