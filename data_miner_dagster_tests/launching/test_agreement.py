@@ -1,4 +1,4 @@
-"""A platform whose settings and dagster.yaml disagree does not start."""
+"""Tests that a platform does not start if its settings and dagster.yaml disagree."""
 
 import sys
 from collections.abc import Mapping

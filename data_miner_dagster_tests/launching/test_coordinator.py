@@ -1,4 +1,4 @@
-"""Every run that enters the queue knows what it asks for, whoever put it there."""
+"""Tests that every queued run has the tags of the resources that it requests, whatever queued it."""
 
 import json
 from collections.abc import Iterator, Mapping

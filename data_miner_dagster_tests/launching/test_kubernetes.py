@@ -1,4 +1,4 @@
-"""The Job that dagster-k8s makes of a run: by its own launcher, from our tags, settings file and chart's values."""
+"""Tests the Job that dagster-k8s creates for a run from this package's tags, settings file and chart values."""
 
 import json
 import sys
@@ -38,7 +38,7 @@ JOBS = "/apis/batch/v1/namespaces/data-miner/jobs"
 
 
 class Cluster(BaseHTTPRequestHandler):
-    """The part of Kubernetes' API that the launcher asks, for one namespace."""
+    """The part of the Kubernetes API that the launcher uses, for one namespace."""
 
     made: ClassVar[dict[str, Any]] = {}
     failed: ClassVar[set[str]] = set()
@@ -94,7 +94,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kubeconfig: str) -
 
 
 def submitted(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun:
-    """Submit a run of a job of ours, from a code server in the image of the values."""
+    """Submit a run of one of this package's jobs, from a code server in the image of the chart's values."""
     place = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("data_miner_dagster"), "__repository__")
     code = RepositoryPythonOrigin(
         sys.executable,
@@ -131,7 +131,7 @@ def launched(instance: dg.DagsterInstance, job: str) -> dict[str, Any]:
             {"memory": "16000000000", "nvidia.com/gpu": "1"},
         ),
         ("release_dataset", {"cpu": "2", "memory": "4000000000"}, {"memory": "4000000000"}),
-        ("prune_history", {"cpu": "1"}, {}),  # of no pool
+        ("prune_history", {"cpu": "1"}, {}),  # a job without a pool
     ],
 )
 def test_launch_run__the_pod_has_what_its_pool_asks_for(
@@ -154,7 +154,7 @@ def test_launch_run__the_pod_has_what_its_pool_asks_for(
 
 def test_launch_run__the_pod_has_the_root_the_secrets_and_no_rights(instance: dg.DagsterInstance) -> None:
     made = launched(instance, "embed_frames")
-    assert made["spec"]["backoffLimit"] == 0  # what a dead run has not done is requested again, by us
+    assert made["spec"]["backoffLimit"] == 0  # no retries: this package requests a dead run's remaining work again
     pod = made["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert problems_of_restricted(pod) == []

@@ -1,4 +1,4 @@
-"""The launcher where there is no cluster. On one: data_miner_dagster_tests/clusters."""
+"""Tests of the launcher without a cluster. data_miner_dagster_tests/clusters tests it on one."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,7 @@ def started_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus, **tag
 
 @dg.job
 def _job() -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 @pytest.mark.parametrize(

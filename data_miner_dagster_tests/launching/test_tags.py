@@ -1,4 +1,4 @@
-"""What a run asks for, in the words of each launcher."""
+"""Tests the tags with which a run requests resources from each launcher."""
 
 import json
 
