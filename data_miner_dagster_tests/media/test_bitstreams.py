@@ -1,4 +1,4 @@
-"""What a packet's first slice says, proved by decoding: without droppable packets every other picture is the same."""
+"""Tests what a packet's first slice states, by decoding: no other picture changes without the droppable packets."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,7 +13,7 @@ from data_miner_dagster.media.bitstreams import PacketInspector
 from data_miner_dagster_tests.support.barcode_clips import make_clip
 
 X265 = "log-level=none:pools=none:frame-threads=1"
-TWO_OF_THREE = [2, 3, 5, 6, 8, 9, 11, 12]  # in the file each P picture comes before the two B pictures shown before it
+TWO_OF_THREE = [2, 3, 5, 6, 8, 9, 11, 12]  # in the file, each P picture precedes the two B pictures shown before it
 CLIPS: dict[str, tuple[str, str, dict[str, str]]] = {
     "h264 with lengths": ("a.mp4", "libx264", {"bf": "2", "x264-params": "b-pyramid=none:b-adapt=0"}),
     "h264 with start codes": ("a.h264", "libx264", {"bf": "2", "x264-params": "b-pyramid=none:b-adapt=0"}),
@@ -28,11 +28,11 @@ CLIPS: dict[str, tuple[str, str, dict[str, str]]] = {
 DROPPABLE: dict[str, list[int]] = {
     "h264 with lengths": TWO_OF_THREE,
     "h264 with start codes": TWO_OF_THREE,
-    "h264 with a pyramid": [3, 4, 7, 8, 11, 12],  # the middle one of three serves its neighbours
+    "h264 with a pyramid": [3, 4, 7, 8, 11, 12],  # the middle B picture of three is a reference for the others
     "hevc with lengths": TWO_OF_THREE,
     "hevc with start codes": TWO_OF_THREE,
     "mpeg2": TWO_OF_THREE,
-    "mpeg4": [],  # nothing is known of it, and its reader marks none
+    "mpeg4": [],  # this codec is not inspected, and its demuxer marks no packets
 }
 
 
@@ -48,7 +48,7 @@ def packets_of(path: Path) -> tuple[PacketInspector, list["Packet[Any]"]]:
 
 
 def pictures_of(path: Path, without: Sequence[int] = ()) -> list[bytes]:
-    """Every picture in the order of showing, as decoded from the packets but those numbered."""
+    """Return the decoded pictures in display order, leaving out the packets with the numbers in `without`."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
@@ -105,7 +105,7 @@ def test_has_temporal_layers__is_known_once_one_was_seen(tmp_path: Path, layers:
         ([b"\x21\x9a"], False),  # 1
         ([b"\x41\x9a"], False),
         ([b"\x61\x9a"], False),
-        ([b"\x06\x05\x01", b"\x01\x9a"], True),  # after a message of no picture
+        ([b"\x06\x05\x01", b"\x01\x9a"], True),  # the slice follows a message (SEI)
         ([b"\x06\x05\x01", b"\x21\x9a"], False),
     ],
 )

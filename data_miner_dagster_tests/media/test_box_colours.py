@@ -1,4 +1,4 @@
-"""The colours in boxes of drawn pictures."""
+"""Tests of the colours found in the boxes of drawn pictures."""
 
 import numpy as np
 

@@ -20,7 +20,7 @@ from data_miner_dagster.media.foreign_pictures import small_picture
 
 
 class _Files:
-    """Reads in this process, as these tests wrote them."""
+    """Reads the tests' own pictures in this process."""
 
     def see(self, file: PictureFile, at_least_wh: tuple[int, int] | None = None) -> SeenPicture:
         return small_picture(file.path, at_least_wh)
@@ -66,7 +66,7 @@ def test_contact_sheet__draws_boxes_where_they_are() -> None:
     grey = np.full((270, 480, 3), 90, np.uint8)
     boxed = Tile(grey, boxes=(TileBox((240.0, 135.0, 400.0, 240.0), 0, ""),))
     sheet = _opened(contact_sheet([boxed], _Files(), columns=1, max_bytes=1_000_000))
-    # half size: the left edge of the box is at x = 120 of the tile, its lower edge at y = 120
+    # at half size, the box's left edge is at x = 120 in the tile and its bottom edge at y = 120
     for x, y in ((4 + 2 + 120, 4 + 2 + 90), (4 + 2 + 160, 4 + 2 + 119)):
         red, _, blue = sheet[y, x].astype(int)
         assert blue > red + 60, "the box is not where it should be"
@@ -152,8 +152,8 @@ def test_drawn_tile__a_mask_is_a_veil_with_an_outline() -> None:
     blueness = drawn[..., 2] - drawn[..., 0]  # class 0 is blue
     assert abs(blueness[20, 160]) < 10  # outside
     assert abs(blueness[90, 160]) < 10  # in the hole
-    assert 30 < blueness[90, 90] < 90  # the veil
-    assert blueness[66:70, 160].max() > blueness[90, 90] + 10  # the outline, of the hole too
+    assert 30 < blueness[90, 90] < 90  # the translucent fill
+    assert blueness[66:70, 160].max() > blueness[90, 90] + 10  # the outline, also around the hole
 
 
 def test_drawn_tile__a_mask_of_one_pixel_does_not_vanish() -> None:

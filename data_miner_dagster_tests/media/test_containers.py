@@ -1,4 +1,4 @@
-"""Which stream of a file is the video: the same one for the proof and for the frames."""
+"""Tests which stream of a file is the video: the probe and the frame extraction must choose the same one."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -52,7 +52,7 @@ def mux_videos(container: OutputContainer, streams: Iterable[av.VideoStream]) ->
 
 
 def chosen(path: Path) -> tuple[int, int]:
-    """The size of the stream that both choose."""
+    """Return the size of the stream that both choose."""
     probed = probe_video(path, max_pixels=10**6)
     with open_video(path) as stream:
         size = (stream.codec_context.width, stream.codec_context.height)
@@ -69,7 +69,7 @@ def covered_clip(path: Path) -> Path:
 
 
 def with_cover_first(content: bytes) -> bytes:
-    """Put the box with the cover of an mp4 before its tracks, so that the cover becomes stream 0."""
+    """Move the box with an mp4's cover in front of its tracks, so that the cover becomes stream 0."""
 
     def boxes(low: int, high: int) -> Iterable[tuple[bytes, bytes]]:
         while low < high:

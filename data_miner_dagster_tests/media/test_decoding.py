@@ -1,4 +1,4 @@
-"""Times of pictures in streams that have none: by construction."""
+"""Tests the times given to pictures in streams without timestamps, on constructed streams."""
 
 from fractions import Fraction
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pictures as phones, cameras and strangers leave them: what is seen is what every reader of the stored file sees."""
+"""Tests that every reader sees the same in the stored files of pictures from phones, cameras and strangers."""
 
 import hashlib
 import io
@@ -39,7 +39,7 @@ def turned(orientation: int) -> Image.Exif:
 
 
 def half_clear() -> Image.Image:
-    """The upper half is transparent; what is hidden there is red."""
+    """Return a picture whose upper half is transparent, with red hidden under it."""
     pixels = np.dstack([PIXELS, np.full(GREY.shape, 255, np.uint8)])
     pixels[:60] = (255, 0, 0, 0)
     return Image.fromarray(pixels)
@@ -95,7 +95,7 @@ def differs_by(one: RgbImage, other: RgbImage) -> float:
 
 
 def seen_by_all(content: bytes, extension: str, folder: Path) -> RgbImage:
-    """What Pillow and OpenCV, heeding orientation as they do, and our own reader see in a file: the same."""
+    """Return a file's pixels, after checking that Pillow, OpenCV and this package's readers see the same pixels."""
     path = folder / f"picture.{extension}"
     path.write_bytes(content)
     ours = read_stored_image(path, hashlib.sha256(content).hexdigest())
@@ -156,7 +156,7 @@ def test_take_picture__orientation(orientation: int, form: str, tmp_path: Path) 
 
 
 def bomb(width: int, height: int) -> bytes:
-    """Return a PNG of one bit per pixel whose header promises more than follows: a kilobyte."""
+    """Return a PNG with one bit per pixel whose header states this size, but which contains only a kilobyte of data."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -30,7 +30,7 @@ def test_read_stored_image__bytes_must_be_those_that_were_stored(tmp_path: Path)
 
 @pytest.fixture
 def large_photo(tmp_path: Path) -> tuple[Path, str]:
-    """A smooth picture of 1920 x 1080."""
+    """Write a smooth picture of 1920 x 1080 pixels, and return its path and sha256."""
     rows, columns = np.mgrid[0:1080, 0:1920]
     waves = np.stack([127 + 120 * np.sin(rows / 90), 127 + 120 * np.cos(columns / 70), (rows + columns) / 12], axis=-1)
     path = tmp_path / "large.jpg"

@@ -1,4 +1,4 @@
-"""Pictures against libswscale's own RGB, and against each other."""
+"""Tests that compare pictures with libswscale's RGB and with each other."""
 
 import subprocess
 from fractions import Fraction
@@ -65,14 +65,14 @@ QUARTERS = {"R": (200, 40, 40), "G": (40, 180, 60), "B": (40, 60, 200), "Y": (22
 
 
 def quarters() -> np.ndarray:
-    """R and G above, B and Y below."""
+    """Return a picture with red and green above blue and yellow."""
     picture = np.zeros((128, 192, 3), np.uint8)
     picture[:64, :96], picture[:64, 96:], picture[64:, :96], picture[64:, 96:] = QUARTERS.values()
     return picture
 
 
 def read_quarters(picture: np.ndarray) -> str:
-    """The letters of the quarters, left to right, top to bottom."""
+    """Return the letters of the quarters, from left to right and top to bottom."""
     height, width = picture.shape[:2]
     spots = [picture[y, x].astype(int) for y in (height // 4, height * 3 // 4) for x in (width // 4, width * 3 // 4)]
     return "".join(min(QUARTERS, key=lambda name: int(np.abs(spot - QUARTERS[name]).max())) for spot in spots)
@@ -133,7 +133,7 @@ def frame_of(pix_fmt: str, planes: list[np.ndarray]) -> av.VideoFrame:
 
 
 def pq_code(nits: float) -> float:
-    """Source: SMPTE ST 2084."""
+    """Return the PQ code value of a luminance (SMPTE ST 2084)."""
     power = (nits / 10000) ** (2610 / 16384)
     return float(((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375)
 
@@ -171,7 +171,7 @@ def test_picture_of__rotation_of_the_container(tmp_path: Path, rotation: int) ->
     with open_video(clip) as stream:
         picture = picture_of(next(decode_all(stream, DecodeTally())))
     assert picture.resolution_wh == ((128, 192) if rotation % 180 else (192, 128))
-    # Turned back clockwise by what the container asks to turn counter-clockwise, it can be read.
+    # The container asks for a counter-clockwise rotation. Turned back clockwise, the barcode can be read.
     assert read_barcode(np.rot90(as_rgb(picture), -rotation // 90)) == 0
 
 

@@ -1,4 +1,4 @@
-"""The proof that a file is a video, on real tiny files."""
+"""Tests on tiny real files of the check that a file is a video."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ PIXELS = 10**7
 def kind_of(path: Path, max_pixels: int = PIXELS) -> VideoErrorKind:
     with pytest.raises(VideoPermanentError) as error:
         probe_video(path, max_pixels=max_pixels)
-    assert str(error.value).count("; ") == 1  # one remedy, even if one error is the cause of another
+    assert str(error.value).count("; ") == 1  # a single remedy, even if one error caused another
     return error.value.kind
 
 

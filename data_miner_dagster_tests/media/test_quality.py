@@ -1,4 +1,4 @@
-"""Measures against values worked out by hand, and against imagehash."""
+"""Tests that compare quality measures with values computed by hand and with imagehash."""
 
 import cv2
 import imagehash

@@ -1,4 +1,4 @@
-"""Changes between pictures, on a clip with one cut."""
+"""Tests of the changes between pictures, on a clip with one cut."""
 
 from pathlib import Path
 

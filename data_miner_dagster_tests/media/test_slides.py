@@ -1,4 +1,4 @@
-"""Drawn slides and a printed page against photographs."""
+"""Tests that tell drawn slides and a printed page from photographs."""
 
 import cv2
 import numpy as np
@@ -33,7 +33,7 @@ def test_measure_slide__nothing_on_it() -> None:
 @pytest.mark.parametrize(("background", "ink"), [(255, 20), (20, 240), (70, 230)])
 def test_measure_slide__slides(background: int, ink: int) -> None:
     measures = measure_slide(reduced(slide(background, ink)))
-    # Drawn text covers about a twelfth: four lines, of which the letters' boxes are 44 to 64 pixels high.
+    # Drawn text covers about a twelfth of the slide: four lines whose letter boxes are 44 to 64 pixels high.
     assert 0.05 < measures.text_share < 0.2
     assert measures.plain_share > 0.85
 
