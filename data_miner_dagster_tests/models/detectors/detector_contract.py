@@ -1,4 +1,4 @@
-"""What every ObjectDetector must keep, asked of each implementation by its own test module."""
+"""The contract of `ObjectDetector`. Each implementation's test module checks it with these functions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ ODD_SIZES_WH = ((640, 480), (37, 211), (500, 33), (1, 1), (416, 416), (17, 16))
 
 
 def odd_images(seed: int = 0) -> list[RgbImage]:
-    """Return smooth noise of odd sizes."""
+    """Return images of smooth noise in odd sizes."""
     random = np.random.default_rng(seed)
     images = []
     for width, height in ODD_SIZES_WH:
@@ -27,7 +27,7 @@ def odd_images(seed: int = 0) -> list[RgbImage]:
 
 
 def assert_equal(first: ImageDetections, second: ImageDetections) -> None:
-    """Fail unless both are the same to the last bit."""
+    """Raise AssertionError unless both are identical to the last bit."""
     np.testing.assert_array_equal(first.boxes_xyxy, second.boxes_xyxy)
     np.testing.assert_array_equal(first.confidences, second.confidences)
     np.testing.assert_array_equal(first.class_indices, second.class_indices)
@@ -36,10 +36,10 @@ def assert_equal(first: ImageDetections, second: ImageDetections) -> None:
 
 
 def assert_alike(first: ImageDetections, second: ImageDetections) -> None:
-    """Fail unless both are the same but for rounding between batch sizes."""
+    """Raise AssertionError unless both are equal up to the rounding differences between batch sizes."""
     assert first.prompts == second.prompts
     np.testing.assert_array_equal(first.class_indices, second.class_indices)
-    # A pixel at the rim of a mask is in it or not.
+    # Rounding can add or remove a pixel at the edge of a mask, which moves its box by a pixel.
     atol = np.array([0.1 if mask is None else 1 for mask in first.masks]).reshape(-1, 1)
     assert (np.abs(first.boxes_xyxy - second.boxes_xyxy) <= atol + 1e-3 * np.abs(second.boxes_xyxy)).all()
     for one, other in zip(first.masks, second.masks, strict=True):
@@ -55,7 +55,7 @@ def assert_keeps_contract(
     images: Sequence[RgbImage] | None = None,
     confidence_floor: float = 0.01,
 ) -> list[ImageDetections]:
-    """Fail unless the detector keeps the Protocol; return what it found, one per image."""
+    """Raise AssertionError unless the detector keeps the contract. Return its detections, one entry per image."""
     assert isinstance(detector, ObjectDetector)
     assert detector.name
     assert detector.fingerprint
@@ -81,7 +81,7 @@ def assert_keeps_contract(
 def assert_well_formed(
     detections: ImageDetections, image: RgbImage, classes: Sequence[ClassPrompts], confidence_floor: float
 ) -> None:
-    """Fail unless boxes lie inside the image, sorted, with a phrase of their own class."""
+    """Raise AssertionError unless the boxes are sorted, lie inside the image, and have a phrase of their own class."""
     count = len(detections.confidences)
     assert detections.boxes_xyxy.shape == (count, 4)
     assert detections.boxes_xyxy.dtype == detections.confidences.dtype == np.float32
@@ -106,7 +106,7 @@ def assert_well_formed(
 
 
 def assert_can_be_tried(models: ModelProvider, classes: Sequence[ClassPrompts], folder: Path) -> None:
-    """Fail unless `data-miner try detect` finds on a folder's pictures what the detector finds on the same pixels."""
+    """Raise AssertionError unless `data-miner try detect` finds the same boxes as the detector on the same pixels."""
     pictures = odd_images()[:2]
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / f"{number}.png")

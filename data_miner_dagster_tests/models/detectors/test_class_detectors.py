@@ -1,4 +1,7 @@
-"""RT-DETR, RT-DETRv2, D-FINE, DEIMv2 and RF-DETR: real classes, random weights, the real loading path, no network."""
+"""Tests of RT-DETR, RT-DETRv2, D-FINE, DEIMv2 and RF-DETR.
+
+The network classes and the loading code are real and the weights random. The tests need no internet.
+"""
 
 import json
 import shutil
@@ -80,13 +83,13 @@ def test_detect__as_its_own_post_processing(architecture: str, folders: dict[str
         (theirs,) = detector.image_processor.post_process_object_detection(
             outputs, threshold=0.0, target_sizes=[image.shape[:2]]
         )
-        # Theirs are the best of all pairs of box and class, most confident first; ours is the best pair of each box.
+        # Transformers returns the best pairs of box and class, most confident first; ours is the best pair of each box.
         boxes = theirs["boxes"].numpy()
         firsts = sorted(np.unique(boxes, axis=0, return_index=True)[1])
         assert len(firsts) >= 10
         assert len(set(theirs["labels"][firsts].tolist())) > 1
         boxes = np.clip(boxes[firsts], 0, [image.shape[1], image.shape[0]] * 2)
-        if architecture != "rf-detr with masks":  # whose boxes are their masks' bounds
+        if architecture != "rf-detr with masks":  # its boxes are the bounds of its masks
             np.testing.assert_allclose(ours.boxes_xyxy[: len(firsts)], boxes, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(ours.confidences[: len(firsts)], theirs["scores"][firsts].numpy(), atol=1e-5)
         np.testing.assert_array_equal(ours.class_indices[: len(firsts)], theirs["labels"][firsts].numpy())
@@ -103,7 +106,7 @@ def test_detect__masks_as_its_own_post_processing(folders: dict[str, Path]) -> N
     )
     num_compared = 0
     for row, mask in enumerate(ours.masks):
-        if mask is None:  # transformers leaves out what has no pixel
+        if mask is None:  # transformers leaves out empty masks
             continue
         same = [
             pixels.numpy()
@@ -111,7 +114,7 @@ def test_detect__masks_as_its_own_post_processing(folders: dict[str, Path]) -> N
             if segment["label_id"] == ours.class_indices[row]
             and abs(segment["score"] - float(ours.confidences[row])) < 2e-6
         ]
-        if len(same) != 1:  # not among the best pairs of box and class, or one of two alike
+        if len(same) != 1:  # not among the best pairs of box and class, or ambiguous
             continue
         pixels = same[0]
         across, down = np.flatnonzero(pixels.any(axis=0)), np.flatnonzero(pixels.any(axis=1))
@@ -137,7 +140,7 @@ def test_load__rt_detr_is_the_name_of_three_kinds(folders: dict[str, Path]) -> N
 
 
 def test_detect__a_processor_that_pads(folders: dict[str, Path], tmp_path: Path) -> None:
-    """RF-DETR's own processor may keep the aspect ratio: a small picture's boxes do not depend on a large neighbour."""
+    """Check that a small image's boxes do not depend on a larger image in the batch if the aspect ratio is kept."""
     folder = Path(shutil.copytree(folders["rf-detr"], tmp_path / "padding"))
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     settings["size"] = {"shortest_edge": 64, "longest_edge": 128}

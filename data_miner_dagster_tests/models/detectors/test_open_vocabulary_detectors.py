@@ -1,4 +1,7 @@
-"""GroundingDINO, MM-Grounding-DINO, OWLv2, OmDet-Turbo: real classes, random weights, real loading, no network."""
+"""Tests of GroundingDINO, MM-Grounding-DINO, OWLv2 and OmDet-Turbo.
+
+The network classes and the loading code are real and the weights random. The tests need no internet.
+"""
 
 import socket
 from collections.abc import Callable
@@ -129,7 +132,7 @@ def test_grounding_dino__text_is_what_its_tokenizer_makes_of_the_whole(grounding
 def test_grounding_dino__each_phrase_by_its_own_tokens(grounding_dino: GroundingDinoDetector) -> None:
     image = odd_images()[0]
     (scored,) = grounding_dino.score([image], PROMPTS)
-    # By another route: the text as one string, the model called directly, tokens counted by hand.
+    # The expected scores: the text is one string, the model is called directly, and tokens are counted by hand.
     tokens = grounding_dino.tokenizer("car . a red taxi . a person riding a bike .", return_tensors="pt")
     pixels = grounding_dino.image_processor(images=[image], return_tensors="pt")
     with torch.inference_mode():
@@ -150,12 +153,12 @@ def test_grounding_dino__no_merged_labels(grounding_dino: GroundingDinoDetector)
     (found,) = grounding_dino.detect([odd_images()[0]], classes, confidence_floor=0.0)
     assert len(found.prompts) > 1
     assert set(found.prompts) <= {"car", "taxi"}
-    # One box of the network, one label.
+    # Each box of the network gets one label.
     assert len({tuple(box) for box in found.boxes_xyxy.tolist()}) == len(found.prompts)
 
 
 def test_grounding_dino__long_class_lists_go_in_chunks(grounding_dino: GroundingDinoDetector) -> None:
-    phrases = [Phrase(index, "a red car") for index in range(100)]  # four tokens each, with the separator
+    phrases = [Phrase(index, "a red car") for index in range(100)]  # four tokens each, including the separator
     chunks = grounding_dino.chunks_of(phrases)
     assert [len(chunk) for chunk in chunks] == [63, 37]  # 63 * 4 + 2 = 254 of 256 tokens
     assert [phrase for chunk in chunks for phrase in chunk] == phrases
@@ -185,7 +188,7 @@ def test_owlv2__boxes_of_a_padded_image(folders: dict[str, Path]) -> None:
     assert isinstance(detector, Owlv2Detector)
     images = odd_images()[:3]
     scored = detector.score(images, PROMPTS)
-    # transformers' own post-processing knows that the padding is to the longer side.
+    # Transformers' own post-processing takes the padding to the longer side into account.
     text = detector.tokenizer(PROMPTS, padding="max_length", max_length=16, return_tensors="pt")
     for image, ours in zip(images, scored, strict=True):
         pixels = detector.image_processor(images=[image], return_tensors="pt")
@@ -232,7 +235,7 @@ def exemplar_of(image: RgbImage, *boxes: BoxXyxy, name: str = "") -> ExemplarIma
 
 
 def theirs_of(detector: Any, image: RgbImage, example: RgbImage) -> tuple[Any, Any]:
-    """Return (boxes, confidences) of transformers' own image-guided detection."""
+    """Return the boxes and confidences of transformers' own image-guided detection."""
     pixels, query = (detector.image_processor(images=[one], return_tensors="pt") for one in (image, example))
     with torch.inference_mode():
         outputs = detector.network.image_guided_detection(
@@ -284,7 +287,7 @@ def test_owlv2__classes_of_pictures_keep_the_contract(folders: dict[str, Path]) 
     )
     found = assert_keeps_contract(detector, classes, images=odd_images()[:3:2])
     assert {prompt for detections in found for prompt in detections.prompts} > {classes[1].exemplar_prompt}
-    # Words and pictures of one class do not count twice: a box goes to its one best phrase.
+    # A box that matches both the words and the pictures of a class counts once, for its best phrase.
     (both,) = detector.detect([odd_images()[0]], classes, confidence_floor=0.0)
     assert len({tuple(box) for box in both.boxes_xyxy.tolist()}) == len(both.prompts)
 
@@ -304,7 +307,7 @@ def test_owlv2__pictures_are_seen_once(folders: dict[str, Path]) -> None:
     assert_equal(first[0], again[0])
 
 
-# --- who accepts no exemplars ---
+# --- detectors that accept no exemplars ---
 
 
 @pytest.mark.parametrize("architecture", ["grounding-dino", "mm-grounding-dino", "omdet-turbo"])

@@ -1,4 +1,4 @@
-"""SAM 3: the real class, random weights, the real loading path, no network."""
+"""Tests of SAM 3. The network class and the loading code are real, the weights random. The tests need no internet."""
 
 import json
 import shutil
@@ -63,7 +63,7 @@ def sam3(folder: Path) -> Sam3Detector:
 
 
 def theirs_of(detector: Sam3Detector, image: RgbImage, prompt: str, *, threshold: float = 0.0) -> Any:
-    """Return what transformers' own processor makes of the whole network's answer to one phrase."""
+    """Return the network's output for one phrase, post-processed by transformers' own processor."""
     processor = transformers.Sam3Processor(detector.image_processor, detector.tokenizer)
     inputs = processor(images=image, text=prompt, return_tensors="pt")
     with torch.inference_mode():
@@ -101,11 +101,11 @@ def test_candidates_of__as_its_own_post_processing(sam3: Sam3Detector) -> None:
 
 
 def test_detect__each_phrase_by_itself(sam3: Sam3Detector) -> None:
-    """One phrase a class: what is left is transformers' boxes after torchvision's suppression, one by one.
+    """Check that, with one phrase per class, the boxes are transformers' boxes after torchvision's suppression.
 
-    A box with a mask is the bounds of the mask's pixels.
+    If a box has a mask, the box is the bounds of the mask's pixels.
     """
-    import torchvision.ops  # with torch's compiler: more than all else that tests import
+    import torchvision.ops  # imports torch's compiler, which is larger than everything else that tests import
 
     image = odd_images()[0]
     classes = [ClassPrompts(prompt, (prompt,)) for prompt in PROMPTS]
@@ -169,7 +169,7 @@ def test_check_classes__exemplars_are_boxes_on_the_same_image(folder: Path) -> N
 
 
 def test_load__the_video_network_around_it(folder: Path, sam3: Sam3Detector, tmp_path: Path) -> None:
-    """What is published is one checkpoint of both; the detector's weights lie under a name of their own."""
+    """Load a checkpoint like the published one: it contains both networks, and the detector's weights have a prefix."""
     video = Path(shutil.copytree(folder, tmp_path / "video"))
     config = json.loads((video / "config.json").read_text())
     (video / "config.json").write_text(

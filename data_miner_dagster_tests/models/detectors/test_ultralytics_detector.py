@@ -63,13 +63,14 @@ def test_detect__contract(detector: UltralyticsDetector) -> None:
 
 
 def test_detect__as_the_lite_detector_finds_them(detector: UltralyticsDetector) -> None:
-    """Two routes from one set of weights: Ultralytics' pre- and post-processing, and ours."""
+    """Compare the two implementations that use the same weights, one with Ultralytics' pre- and post-processing."""
     images = [photo("bus.jpg"), photo("zidane.jpg")]
     ours = load_lite(BUILT_IN["lite-yolov3-tiny"], "cpu").detect(images, CLASSES, confidence_floor=0.3)
     theirs = detector.detect(images, CLASSES, confidence_floor=0.3)
     for first, second in zip(ours, theirs, strict=True):
         assert len(first.prompts) >= 4
-        # Theirs keeps overlaps up to .7, ours, as Darknet, up to .45: every box of ours is one of theirs.
+        # Ultralytics keeps boxes that overlap by up to 0.7, and ours, like Darknet, only up to 0.45.
+        # So every box of ours is one of Ultralytics'.
         overlaps = iou_matrix(first.boxes_xyxy, second.boxes_xyxy)
         assert (overlaps.max(axis=1) > 0.98).all()
         twins = overlaps.argmax(axis=1)
@@ -132,7 +133,7 @@ def test_import_yolo__leaves_the_process_as_it_was(tmp_path: Path) -> None:
 
 
 class Bomb:
-    """Makes a file where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -168,14 +169,14 @@ def test_load__pinned_pickle_builds_no_foreign_classes(tmp_path: Path) -> None:
 
 
 def save_random(architecture: str, path: Path) -> list[str]:
-    """Write a `.pt` as Ultralytics makes it, with random weights that see things; return its class names."""
+    """Write a `.pt` file as Ultralytics does, with random weights that give detections, and return its class names."""
     import torch
 
     torch.manual_seed(0)
     yolo = import_yolo()(f"{architecture}.yaml", task="detect", verbose=False)
     for name, parameter in yolo.model.model[-1].named_parameters():
         if "cv3" in name and name.endswith("bias"):
-            torch.nn.init.normal_(parameter, -1, 1.5)  # classes that are seen, and told apart
+            torch.nn.init.normal_(parameter, -1, 1.5)  # so that it detects several classes
     yolo.ckpt = {"train_args": {"imgsz": 160}}
     yolo.save(path)
     return list(yolo.names.values())
@@ -197,7 +198,7 @@ def test_load__what_ultralytics_exports_finds_the_same(architecture: str, tmp_pa
     path = tmp_path / f"{architecture}.pt"
     classes = [ClassPrompts(f"class {name}", (name,)) for name in save_random(architecture, path)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, about tracing
+        warnings.simplefilter("ignore")  # torch warns about tracing
         exported = import_yolo()(str(path)).export(format="onnx", imgsz=160, simplify=False, verbose=False)
     images = [photo("bus.jpg")[:300, :211], photo("zidane.jpg")]
     theirs = (

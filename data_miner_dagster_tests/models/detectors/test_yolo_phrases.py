@@ -1,4 +1,8 @@
-"""YOLO-World and YOLOE: Ultralytics' own networks and a text half from disk, random weights, no network."""
+"""Tests of YOLO-World and YOLOE.
+
+The networks are Ultralytics' own, the text encoder is loaded from disk, and the weights are random. The tests need no
+internet.
+"""
 
 import shutil
 import socket
@@ -46,12 +50,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def save_network(name: str, folder: Path) -> Path:
-    """Write a `.pt` as Ultralytics does, whose random network sees something and tells phrases apart."""
+    """Write a `.pt` file as Ultralytics does, with a random network that gives detections and distinguishes phrases."""
     torch.manual_seed(0)
     yolo = import_yolo()(f"{name}.yaml", verbose=False)
     for module in yolo.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0  # take over the statistics of the next batch: else a random network fades to zeros
+            module.momentum = 1.0  # use the next batch's statistics; otherwise outputs fade to zero
     for name_of, parameter in yolo.model.model[-1].named_parameters():
         if "cv4" in name_of and name_of.endswith(("logit_scale", "bias")) and "norm" not in name_of:
             torch.nn.init.constant_(parameter, -1.0)
@@ -64,7 +68,7 @@ def save_network(name: str, folder: Path) -> Path:
 
 
 def pixels_of(image: RgbImage) -> torch.Tensor:
-    """Return (3, SIDE, SIDE) as the networks take it."""
+    """Return the image as the (3, SIDE, SIDE) input of the networks."""
     return torch.from_numpy(letterbox(image, SIDE)[0]).permute(2, 0, 1).float() / 255
 
 
@@ -75,7 +79,7 @@ def provider_of(path: Path, **options: str) -> ModelProvider:
 
 
 def with_text(path: Path, folder: Path, **options: str) -> ModelProvider:
-    """Return a provider of the network with the text half it asks for, written to `folder`."""
+    """Write the text encoder that the network needs to `folder`, and return a provider of both."""
     script = SCRIPT_BY_NETWORK[path.stem]
     if script is None:
         return provider_of(path, text_model=f"file:{save_clip_text(folder)}")
@@ -98,7 +102,7 @@ def test_detect__contract(name: str, networks: dict[str, Path], tmp_path: Path) 
 
 @pytest.mark.parametrize("name", SCRIPT_BY_NETWORK)
 def test_detect__another_class_list_and_back(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
-    """Ultralytics melts the phrases into the network that predicts; the next project asks for others."""
+    """Check that other phrases can follow, although Ultralytics fuses the phrases into the network that predicts."""
     detector = with_text(networks[name], tmp_path).detector.load()
     images = odd_images()[1:2]
     (first,) = detector.detect(images, CLASSES, confidence_floor=0.05)
@@ -139,7 +143,7 @@ def test_detect__masks_as_ultralytics_makes_them(networks: dict[str, Path], tmp_
         assert mask is not None
         assert mask_iou(mask, other) >= 0.99
         np.testing.assert_allclose(found.boxes_xyxy[row], list(other.bounds_xyxy or ()), atol=1)
-    # Where masks are not asked for, boxes are the network's own.
+    # If masks are not requested, the boxes come from the network.
     plain = with_text(networks["yoloe-26n-seg"], tmp_path / "boxes").detector.load()
     (without,) = plain.detect([image], CLASSES, confidence_floor=0.05)
     (result,) = theirs.predict([image[..., ::-1].copy()], **settings)
@@ -150,7 +154,7 @@ def test_detect__masks_as_ultralytics_makes_them(networks: dict[str, Path], tmp_
 
 @pytest.mark.parametrize("name", ["yoloe-11n-seg", "yoloe-26n-seg"])
 def test_detect__pictures_as_ultralytics_sees_them(name: str, networks: dict[str, Path], tmp_path: Path) -> None:
-    """Its own visual prompts: `predict` with a reference image, boxes on it and their classes."""
+    """Compare exemplars with Ultralytics' visual prompts: a reference image with boxes and their classes."""
     image, example = odd_images()[0], odd_images(seed=1)[4]
     detector: Any = with_text(networks[name], tmp_path).detector.load()
     theirs: Any = import_yolo()(str(networks[name]))
@@ -181,7 +185,7 @@ def test_detect__pictures_as_ultralytics_sees_them(name: str, networks: dict[str
 
 
 def test_detect__words_and_pictures_of_a_yoloe(networks: dict[str, Path], tmp_path: Path) -> None:
-    """Pictures are one more phrase of their class, and the mean of their vectors; words stay what they are."""
+    """Check that a class's pictures add one phrase, the mean of their vectors, and leave the words unchanged."""
     detector: Any = with_text(networks["yoloe-26n-seg"], tmp_path, output="masks").detector.load()
     first, second = odd_images(seed=1)[0], odd_images(seed=2)[4]
     pictures = (ExemplarImage("a", (), lambda: first), ExemplarImage("b", ((5, 5, 99, 99),), lambda: second))
@@ -211,12 +215,12 @@ def test_check_classes__pictures_are_for_yoloe_alone(networks: dict[str, Path], 
 
 
 def test_detect__masks_of_an_exported_yoloe(networks: dict[str, Path], tmp_path: Path) -> None:
-    """What Ultralytics exports has its phrases for class names; masks are those that Ultralytics makes of the file."""
+    """Check that an exported file has its phrases as class names and gives the same masks as in Ultralytics."""
     path = Path(shutil.copy(networks["yoloe-26n-seg"], tmp_path))
     yoloe: Any = import_yolo()(str(path))
     yoloe.set_classes(PHRASES, torch.nn.functional.normalize(torch.randn(1, 3, 512), dim=-1))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, about tracing
+        warnings.simplefilter("ignore")  # torch warns about tracing
         exported = Path(yoloe.export(format="onnx", imgsz=SIDE, simplify=False, verbose=False))
     role = provider_of(exported, output="masks").detector
     check_classes(role.entry, CLASSES)
@@ -245,7 +249,7 @@ def test_load__masks_of_a_network_that_has_none(networks: dict[str, Path], tmp_p
 
 
 def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, Path], tmp_path: Path) -> None:
-    """Another route: transformers' CLIP through its own tokenizer, the network itself, and no post-processing."""
+    """Compare with a direct computation: transformers' CLIP and tokenizer, the bare network, and no post-processing."""
     import transformers
 
     detector = with_text(networks["yolov8n-worldv2"], tmp_path).detector.load()
@@ -260,7 +264,7 @@ def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, P
         network.txt_feats = torch.nn.functional.normalize(vectors, dim=-1)[None]
         network.model[-1].nc = len(PHRASES)
         scores = network(pixels_of(image)[None])[0][0, 4:]
-    led = scores.where(scores == scores.amax(dim=0), 0).amax(dim=1).numpy()  # a box goes to its one best phrase
+    led = scores.where(scores == scores.amax(dim=0), 0).amax(dim=1).numpy()  # each box counts for its best phrase only
     best = [found.confidences[[prompt == phrase for prompt in found.prompts]].max() for phrase in PHRASES]
     np.testing.assert_allclose(best, led, atol=0.001)
 
@@ -268,7 +272,7 @@ def test_detect__yolo_world_as_its_network_answers_to_clip(networks: dict[str, P
 def test_token_ids__as_mobileclip_was_traced(networks: dict[str, Path], tmp_path: Path) -> None:
     detector: Any = with_text(networks["yoloe-11n-seg"], tmp_path).detector.load()
     (ids,) = detector._phrases._text.token_ids(["A bus"]).numpy()
-    # The tokenizer has no merges: a token a letter, 256 more where it ends a word.
+    # The tokenizer has no merges: each letter is one token, whose id is 256 higher at the end of a word.
     assert ids[0], ids[5] == (512, 513)
     assert ids[4] - 256 == ids[3] + ord("s") - ord("u")
     assert not ids[6:].any()

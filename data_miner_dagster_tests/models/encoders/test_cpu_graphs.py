@@ -1,4 +1,4 @@
-"""The runtimes for a CPU against torch, on tiny random networks of the real classes."""
+"""Tests that compare the CPU runtimes with torch, on tiny random networks of the real classes."""
 
 import importlib
 import sys
@@ -26,7 +26,7 @@ GRAPH_BACKENDS: tuple[CpuBackend, ...] = ("onnxruntime", "openvino", "openvino-b
 
 @pytest.fixture(scope="module", autouse=True)
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A model cache of this module's own, which its tests share: each graph is written once."""
+    """Yield a model cache that the tests of this module share, so that each graph is written once."""
     with pytest.MonkeyPatch.context() as patched:
         folder = tmp_path_factory.mktemp("cache")
         patched.setenv("DATA_MINER_MODEL_CACHE", str(folder))
@@ -139,7 +139,7 @@ def test_openvino__not_installed_is_said_before_any_work(
 def test_openvino__reports_to_nobody(monkeypatch: pytest.MonkeyPatch, images: list[RgbImage], tmp_path: Path) -> None:
     sender = importlib.import_module("openvino_telemetry.utils.sender")
     sent: list[object] = []
-    monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path / "cache"))  # so that the graph is written anew
+    monkeypatch.setenv("DATA_MINER_MODEL_CACHE", str(tmp_path / "cache"))  # forces a new graph
     monkeypatch.setattr(sender.TelemetrySender, "send", lambda _self, *message: sent.append(message))
     config = tiny_config("dinov2", save_tiny("dinov2", tmp_path / "network"))
     embed_images(_with("openvino", config).dedup_encoder.load(), images)

@@ -1,4 +1,4 @@
-"""What every encoder must do, whatever it is made of: a fake, each hub architecture, the lite ones."""
+"""Tests of the contract of encoders, with a fake encoder, each hub architecture and the lite models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +20,11 @@ from data_miner_dagster_tests.support.tiny_networks import ARCHITECTURES, save_t
 SIZES = ((1, 1), (7, 500), (33, 31), (48, 64), (601, 13))
 ON_GRAPHS = ("siglip2 by onnxruntime", "dinov2 by openvino")
 TOLERANCE = 1e-4
-"""Between an image alone and in a batch."""
+"""The greatest allowed difference between an embedding computed alone and in a batch."""
 
 
 class FakeEncoder:
-    """The mean colour as a direction; a prompt's letters as one."""
+    """Embeds an image as the direction of its mean colour, and a prompt as a direction computed from its letters."""
 
     name, fingerprint, embedding_dim, input_side = "fake", "fake-1", 3, 1
     calibration = SimilarityCalibration(0.5, 0.9)

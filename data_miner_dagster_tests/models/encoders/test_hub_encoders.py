@@ -1,4 +1,4 @@
-"""The wrappers on tiny random networks of the real classes, against transformers' own processors and calls."""
+"""Tests that compare the wrappers with transformers' own processors and calls, on tiny random networks."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def images() -> list[RgbImage]:
-    """Smooth, so that two ways of resizing differ by rounding only."""
+    """Return smooth images, for which two ways of resizing differ only by rounding."""
     rows, columns = np.mgrid[0:120, 0:160]
     waves = [np.stack([rows * 2, columns, (rows + columns) // (1 + k)], axis=-1) % 256 for k in range(3)]
     return [np.array(Image.fromarray(wave.astype(np.uint8)).resize((96, 72))) for wave in waves]
@@ -67,7 +67,7 @@ def test_embed_texts__equals_the_network_on_ids_written_by_hand(architecture: st
             "siglip2": [*words, 3, *[0] * (63 - len(words))],
             "clip": [2, *words, 3],
             "metaclip2": [2, *words, 3],
-            "tipsv2": words,  # with a mask, padding changes nothing
+            "tipsv2": words,  # its attention mask makes padding irrelevant
         }[architecture]
         with torch.inference_mode():
             expected = _unit(network.get_text_features(torch.tensor([ids])).pooler_output)[0]
@@ -98,7 +98,7 @@ def test_pooling__each_is_another_vector(architecture: str, folders: dict[str, P
     pixels = preparation.normalized(batch, torch.float32)
     with torch.inference_mode():
         hidden = network(pixel_values=pixels).last_hidden_state
-    num_patches = 16  # 32 pixels in patches of 8; before them the class token and, for DINOv3, two registers
+    num_patches = 16  # 32 x 32 pixels in patches of 8 x 8, after the class token and, for DINOv3, two registers
     np.testing.assert_allclose(by_pooling["mean"], _unit(hidden[:, -num_patches:].mean(dim=1)), atol=1e-5)
     np.testing.assert_allclose(by_pooling["cls"], _unit(hidden[:, 0]), atol=1e-5)
     assert not np.allclose(by_pooling["mean"], by_pooling["cls"], atol=1e-3)
