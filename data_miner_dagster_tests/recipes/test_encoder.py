@@ -1,4 +1,4 @@
-"""`How to add a detector or an encoder`: `alike`, for which every picture looks like every other."""
+"""Follow `How to add a detector or an encoder`: the encoder `alike` returns the same vector for every picture."""
 
 from pathlib import Path
 from typing import Final

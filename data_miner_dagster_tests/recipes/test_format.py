@@ -1,4 +1,4 @@
-"""`How to add an export format`: `lines`, a line per box."""
+"""Follow `How to add an export format`: `lines` writes one line per box."""
 
 from pathlib import Path
 from typing import Final

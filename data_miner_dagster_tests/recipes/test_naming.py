@@ -1,4 +1,4 @@
-"""Every path and name in CONTRIBUTING.md and in the tables *Where what lives* exists."""
+"""Check that every path and name in CONTRIBUTING.md and in the tables *Where what lives* exists."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ STAGES = [
     if (REPOSITORY / PACKAGE / "operations" / path.stem).is_dir()
 ]
 PAGES = {"embedding": "models.md", "releasing": "releases.md"}
-"""Pages that are not called as their stage."""
+"""The pages that are not named after their stage."""
 
 
 def read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""`How to add a rule before download`: `shouting`, which turns down titles in capitals."""
+"""Follow `How to add a rule before download`: `shouting` rejects titles in capitals."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""`Where smaller things go`: a command, and a column of `frames.parquet`."""
+"""Follow `Where smaller things go`: add a command, and a column of `frames.parquet`."""
 
 from pathlib import Path
 from typing import Final

@@ -1,4 +1,4 @@
-"""`How to add a source`: `daily_feeds`, the feeds of sites that keep one at a known place."""
+"""Follow `How to add a source`: `daily_feeds` lists the feeds of sites that have one at a known path."""
 
 from pathlib import Path
 from typing import Final

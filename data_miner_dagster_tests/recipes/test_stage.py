@@ -1,4 +1,4 @@
-"""`How to add a stage of a project`: `linking`, between detection and the release."""
+"""Follow `How to add a stage of a project`: `linking`, between detection and the release."""
 
 import sys
 from pathlib import Path
@@ -209,11 +209,11 @@ assert stage() == "FAILED"
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the package with the stage, made as the recipe says."""
+    """Return a copy of the package, with the stage added as the recipe says."""
     copy = copy_of_package(tmp_path / "copy", NEW_FILES, CHANGES)
     contracts = (copy / "setup.cfg").read_text()
-    assert contracts.count("    reviewing\n    detection\n") == 1  # of decisions
-    assert contracts.count("    reporting\n    detection\n") == 1  # of operations
+    assert contracts.count("    reviewing\n    detection\n") == 1  # layers of stages/
+    assert contracts.count("    reporting\n    detection\n") == 1  # layers of operations/
     for above in ("reviewing", "reporting"):
         contracts = contracts.replace(f"    {above}\n    detection\n", f"    {above}\n    linking\n    detection\n")
     (copy / "setup.cfg").write_text(contracts)
