@@ -1,4 +1,4 @@
-"""The lease that the process of a run holds, from its first step to its last."""
+"""A run's process holds its lease from its first step to its last."""
 
 import threading
 from collections.abc import Iterator
@@ -47,19 +47,19 @@ def _look(platform: PlatformResource, step: str, run_id: str) -> None:
 
 @dg.asset
 def earlier(context: dg.AssetExecutionContext, platform: PlatformResource) -> None:
-    """A first step."""
+    """Run as the first step."""
     _look(platform, "earlier", context.run.run_id)
 
 
 @dg.asset(deps=[earlier])
 def later(context: dg.AssetExecutionContext, platform: PlatformResource) -> None:
-    """A second one."""
+    """Run as the second step."""
     _look(platform, "later", context.run.run_id)
 
 
 @dg.asset_check(asset=later)
 def checked(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
-    """A check of it."""
+    """Check the second step."""
     _look(platform, "checked", context.run.run_id)
     return dg.AssetCheckResult(passed=True)
 
@@ -111,7 +111,7 @@ def test_run_idle_limit__longer_than_any_item_may_take(tmp_path: Path) -> None:
 def test_end_dead_runs__reexecutions_live_under_ticks_without_a_pause(
     instance: dg.DagsterInstance, platform: Platform
 ) -> None:
-    """Ticks at any moment of a run: before its lease, between its steps, after its end."""
+    """Tick at any moment of a run: before it has a lease, between its steps, and after its end."""
     ended: list[str] = []
     num_ticks = 0
     is_over = threading.Event()

@@ -1,4 +1,4 @@
-"""What version 0.1.0 made opens in this one: backed up, migrated, and nothing is redone that was not announced."""
+"""This version opens a root of version 0.1.0: it backs it up, migrates it, and redoes only what it announced."""
 
 import json
 import re
@@ -44,7 +44,7 @@ ROWS = {
     "source_listings": 6,
     "videos": 7,
 }
-NOT_COPIED = {("forgotten", "subject")}  # a name, of which a hash is kept since revision 0006
+NOT_COPIED = {("forgotten", "subject")}  # names; since revision 0006, only their hashes are kept
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_frames_that_cannot_be_read__are_left_out_of_what_is_said(made: Path, ru
 def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     root = made / "mined"
     kept = ("videos", "releases/served", "releases/animals/v001", "releases/animals/v002")
-    (stills,) = (root / "frames").glob("frames-*/")  # whose pictures are not there any more
+    (stills,) = (root / "frames").glob("frames-*/")  # its pictures no longer exist
     parts = root / "projects/animals/detection_parts"
     pictures = sorted((root / "frames").glob("*/*.jpg"))
     before = digests(*(root / name for name in kept), parts, stills), [path.read_bytes() for path in pictures]
@@ -134,7 +134,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     work = next(number for number, line in enumerate(lines) if line.startswith("  project_videos animals"))
     frames_redone = FRAMES_REDONE.replace("frames of 5", "frames of 4").replace(
         "(5 by", "(4 by"
-    )  # those of the project
+    )  # those of the project `animals`
     assert lines[0].startswith("the catalog was migrated from revision 0002 to ")
     assert lines[1:3] == [ANIMALS_REDONE, frames_redone]
     done = Counter(
@@ -143,9 +143,9 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     )
     assert done == {
         ("project_videos", "reused"): 1,
-        ("extraction:",): 1,  # a batch begins
+        ("extraction:",): 1,  # the batch begins
         ("frames",): 4,
-        (f"{stills.name}:",): 1,  # a line that says that they stay
+        (f"{stills.name}:",): 1,  # a line which says that the stills are kept
         ("embedding:",): 1,
         ("frame_embeddings",): 3,
         ("filtered_frames", "done"): 1,
@@ -153,7 +153,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
         ("detections", "done"): 1,
         ("dataset", "done"): 1,
     }
-    assert "has examined" not in first.stdout  # no image is detected anew
+    assert "has examined" not in first.stdout  # detection is not repeated for any image
     after = digests(*(root / name for name in kept), parts, stills), [path.read_bytes() for path in pictures]
     assert after == before
     assert report.read_bytes() != old_report
@@ -165,7 +165,7 @@ def test_run__redoes_what_it_announced_and_nothing_else(made: Path) -> None:
     assert "everything is current: nothing to do" in second.stdout
     doctor = data_miner("doctor", "--root", root).stdout
     assert [line for line in doctor.splitlines() if line.startswith("note:")] == [
-        f"note: {SERVED_REDONE}",  # which was not built since
+        f"note: {SERVED_REDONE}",  # `served` has not been built since
         f"note: {FRAMES_REDONE.replace('of 5', 'of 2').replace('(5 by', '(2 by')}",
     ]
 
@@ -176,7 +176,7 @@ def test_prompts__stored_vectors_are_taken(made: Path) -> None:
     texts, templates = ["a cat", "a person", "a brick wall", "a slide with text"], ["{}", "a photo of {}"]
     vectors = embed_prompts(platform, texts, templates)
     assert vectors.shape == (4, 384)
-    assert digests(platform.layout.embeddings) == files  # had the encoder been asked, there would be more
+    assert digests(platform.layout.embeddings) == files  # a call of the encoder would have added files
 
 
 def test_calibration__answers_of_a_person_are_kept(made: Path, run_command: RunCommand) -> None:

@@ -1,4 +1,4 @@
-"""The stored roots of released versions, and how they are unpacked."""
+"""Unpack the stored roots of released versions."""
 
 import tarfile
 from pathlib import Path
@@ -8,7 +8,7 @@ FOLDER: Final = Path(__file__).parent
 
 
 def unpack(version: str, target: Path) -> Path:
-    """Unpack what version `version` made, such as 0.1.0, below `target`: project files, media, and the root `mined`."""
+    """Unpack the project files, the media and the root `mined` that `version` (such as 0.1.0) made, into `target`."""
     with tarfile.open(FOLDER / f"v{version.replace('.', '_')}" / "root.tar.xz") as archive:
         archive.extractall(target, filter="data")
     return target

@@ -1,7 +1,7 @@
-"""Made the root beside this file, with the code of version 0.1.0. Historic: it runs with that version alone.
+"""The script that made the root beside this file, with the code of version 0.1.0.
 
-A root of a version can be made only by that version, so this is here to be read. README.md says how it was run, and
-what the root holds. A later version gets a folder and a script of its own.
+Only version 0.1.0 can make a root of version 0.1.0, so the script is kept for reference. README.md says how it was run
+and what the root contains. A later version gets its own folder and script.
 """
 
 import csv
@@ -132,7 +132,7 @@ platform:
 
 
 def pans(picture: np.ndarray, num_frames: int) -> Iterator[np.ndarray]:
-    """Yield windows that move over a picture and out of it, each WIDTH by HEIGHT."""
+    """Yield windows of WIDTH by HEIGHT that pan across a picture and zoom out."""
     height, width = picture.shape[:2]
     for number in range(num_frames):
         share = 0.6 + 0.4 * number / max(1, num_frames - 1)
@@ -155,7 +155,7 @@ def write_clip(path: Path, pictures: Iterator[np.ndarray]) -> None:
 
 
 def write_media(*, is_first: bool) -> None:
-    """Write the media that the project finds: the cup comes after the first release."""
+    """Write the media that the projects list. The cup is added after the first release."""
     clips, stills = HOME / "media/clips", HOME / "media/stills"
     if not is_first:
         write_clip(clips / "cup.mp4", pans(skimage.data.coffee(), 3 * RATE))
@@ -177,14 +177,14 @@ def data_miner(*arguments: str) -> None:
 
 
 def key_of(name: str) -> str:
-    """Return the key of the only video whose address ends so."""
+    """Return the key of the only video whose address ends with `name`."""
     with sqlite3.connect(HOME / "mined/catalog.sqlite") as connection:
         ((key,),) = connection.execute("SELECT key FROM videos WHERE url LIKE ?", [f"%{name}"])
     return str(key)
 
 
 def answer_questions(questions: Path, answers: Path) -> None:
-    """Answer as a person would who does not want the rocket, nor the last frame of any video."""
+    """Answer like a person who wants neither the rocket nor the last frame of any video."""
     with questions.open(newline="") as file:
         frame_ids = sorted(row["frame_id"] for row in csv.DictReader(file))
     lasts = set({frame_id.rpartition("/")[0]: frame_id for frame_id in frame_ids}.values())
@@ -197,7 +197,7 @@ def answer_questions(questions: Path, answers: Path) -> None:
 
 
 def close_databases() -> None:
-    """Bring what SQLite wrote ahead into the files, as the end of a process that is alone does not always."""
+    """Write SQLite's write-ahead logs into the database files. A process that ends does not always do so."""
     for path in HOME.rglob("*"):
         if path.is_file() and path.open("rb").read(16) == b"SQLite format 3\0":
             with sqlite3.connect(path) as connection:
@@ -208,7 +208,7 @@ def close_databases() -> None:
 
 
 def check_paths() -> None:
-    """See that no path of the machine is in any file but HOME."""
+    """Ensure that no file contains a path of this machine other than HOME."""
     own = [os.fsencode(Path.home()) + b"/", os.fsencode(sys.prefix), os.fsencode(Path.cwd())]
     for path in HOME.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
@@ -218,7 +218,7 @@ def check_paths() -> None:
 
 
 def pack(target: Path) -> None:
-    """Write everything below HOME as one archive: the same content gives the same bytes, hard links stay links."""
+    """Write everything below HOME to one archive: equal content gives equal bytes, and hard links remain links."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(HOME.rglob("*")):
@@ -234,7 +234,7 @@ def pack(target: Path) -> None:
 def main() -> None:
     """Make the root, then pack it."""
     target = Path(sys.argv[1]).absolute()
-    HOME.mkdir()  # there must be none
+    HOME.mkdir()  # fails if it exists
     write_media(is_first=True)
     (HOME / "animals.yaml").write_text(ANIMALS)
     (HOME / "served.yaml").write_text(SERVED)
