@@ -1,4 +1,4 @@
-"""A platform that the sensors open by themselves, and an instance of Dagster's."""
+"""Fixtures: a platform that the sensors open themselves, and a Dagster instance."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ticks of the sensor tell people of a project that has failed: once, and once that it is over."""
+"""The sensor's ticks report a failed project once, and its recovery once."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from data_miner_dagster_tests.support.webhook import serving_webhook
 
 
 def tick_that_looks(instance: dg.DagsterInstance) -> None:
-    work._regular_watch.cache_clear()  # half a minute has passed
+    work._regular_watch.cache_clear()  # as if half a minute had passed
     tick(instance)
 
 

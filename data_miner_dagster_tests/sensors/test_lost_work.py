@@ -1,4 +1,4 @@
-"""Batches whose runs are over, although the events of another run cannot be read."""
+"""Batches whose runs have ended are found even if the events of another run cannot be read."""
 
 from pathlib import Path
 

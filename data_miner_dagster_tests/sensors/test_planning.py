@@ -1,4 +1,4 @@
-"""What a project waits for."""
+"""The stage that a project needs next, and the reason why it waits."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ def test_next_stage__nothing_for_what_is_built() -> None:
         ({"stage": ProjectStage.FAILED}, WorkStage.FILTERING),
         ({"stage": ProjectStage.FILTERING}, WorkStage.FILTERING),  # left by a dead worker
         ({"stage": ProjectStage.DEDUPLICATION_READY}, WorkStage.DEDUPLICATION),
-        ({"stage": ProjectStage.DETECTION_READY, "basis": "another"}, WorkStage.DETECTION),  # the build goes on
+        ({"stage": ProjectStage.DETECTION_READY, "basis": "another"}, WorkStage.DETECTION),  # the build continues
         ({"stage": ProjectStage.RELEASING_READY}, WorkStage.RELEASING),
         ({"stage": ProjectStage.RELEASING}, WorkStage.RELEASING),
     ],

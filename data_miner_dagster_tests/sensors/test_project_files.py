@@ -1,4 +1,4 @@
-"""Project files of the watched folder, as the sensor takes them up, on a real instance and a real catalog."""
+"""The sensor registers the project files of the watched folder, on a real instance and a real catalog."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_register__a_file_is_read_once_in_the_processes_of_one_up(
     later = WatchedFolder(platform)
     assert later.register()
     assert not later.register()
-    monkeypatch.setenv("DATA_MINER_SESSION", "two")  # whose variables may be others
+    monkeypatch.setenv("DATA_MINER_SESSION", "two")  # after a restart, the environment variables may differ
     assert WatchedFolder(platform).register()
     delete_project(platform.database, "street")
     assert WatchedFolder(platform).register()
@@ -102,11 +102,11 @@ def test_wanted_work__a_file_that_stays_refused_is_logged_once(
     num_logged = []
     for text in ("filtring: {}", "filtring: {}", "filtring: {}\nx: 1"):
         file.write_text(f"name: bad\n{text}\n")
-        os.utime(file, (len(text), len(text)))  # written twice within a tick of the clock, it is the same file
+        os.utime(file, (len(text), len(text)))  # the same text keeps its time, so the file counts as unchanged
         lines = Lines()
         assert "project file refused" in reason_of(tick(instance, lines))
         num_logged.append(sum("bad.yaml" in line for line in lines.logged))
-    assert num_logged == [1, 0, 1]  # again when it is wrong in another way
+    assert num_logged == [1, 0, 1]  # logged again only when the error is a different one
 
 
 def test_watched_folder__reads_what_has_changed_alone(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_watched_folder__reads_what_has_changed_alone(platform: Platform, monkey
     assert not folder.register()
     drop_project(platform, "b", description="another")
     assert folder.register()
-    delete_project(platform.database, "a")  # whoever removes it by a command moves its file away first
+    delete_project(platform.database, "a")  # the command that removes a project moves its file away first
     assert folder.register()
     assert read == ["a.yaml", "b.yaml", "b.yaml", "a.yaml"]
 
@@ -133,7 +133,7 @@ def test_register_project_files__one_file_decides_for_no_other(platform: Platfor
     folder = platform.layout.project_files
     drop_project(platform, "good")
     assert register_project_files(platform) == []
-    drop_project(platform, "good").rename(folder / "a_copy.yaml")  # before it in the alphabet
+    drop_project(platform, "good").rename(folder / "a_copy.yaml")  # sorts before good.yaml
     drop_project(platform, "good", description="the first has the name")
     drop_project(platform, "upper").rename(folder / "E.YAML")
     (folder / "b.yaml").write_text("d: " + "[" * 100_000)
@@ -182,12 +182,12 @@ def test_wanted_work__a_file_that_disappears_leaves_its_project_which_is_listed_
 
     path.rename(path.with_suffix(".away"))
     (request,) = requests_of(tick(instance))
-    assert request.job_name == "download_videos"  # what it has is still worked on
+    assert request.job_name == "download_videos"  # work on its videos continues
     assert relisted(platform) == ["other"]
     update_project(platform.database, "street", sourced_config_hash=None)
     assert "street: its project file was removed, so its sources are not listed" in reason_of(tick(instance))
     assert len(find_members(platform.database, "street")) == 1
-    # a folder that is missing as a whole is not mounted: nothing has disappeared
+    # if the whole folder is missing, it is not mounted, so no project file counts as removed
     update_project(platform.database, "street", sourced_config_hash="of another time")
     path.parent.rename(path.parent.with_name("unmounted"))
     (request,) = requests_of(tick(instance))
@@ -198,12 +198,12 @@ def test_wanted_work__a_flood_of_files_waits_in_the_catalog(instance: dg.Dagster
     for number in range(5):
         drop_project(platform, f"street{number:02d}")
     asked = [request.partition_key for request in requests_of(tick(instance))]
-    assert asked == ["street00", "street01"]  # one at work, one in the queue
+    assert asked == ["street00", "street01"]  # one running, one queued
     assert "street02: it is waiting for a free slot for sourcing" in reason_of(tick(instance))
 
 
 def relisted(platform: Platform) -> list[str]:
-    """Return the projects that the schedule lists, and end their batches."""
+    """Return the projects that the schedule lists again, and end their batches."""
     result = relist_sources(dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, 1, tzinfo=UTC)))
     assert isinstance(result, list)
     for batch in open_batches(platform.database):

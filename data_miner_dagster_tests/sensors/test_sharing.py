@@ -40,12 +40,12 @@ def sharing(num_shards: int, num_open: int, num_free: int, *, ask_after: float =
 @pytest.mark.parametrize(
     ("shared", "seconds", "expected"),
     [
-        (sharing(64, 64, 63), 600, 0),  # none is made: there is no pace yet
+        (sharing(64, 64, 63), 600, 0),  # no shard is finished, so there is no pace yet
         (sharing(64, 60, 59), 40, 19),  # 10 s each: 590 s of work
-        (sharing(64, 4, 3), 600, 1),  # 3 left at 10 s each
-        (sharing(64, 3, 2), 610, 0),  # 20 s of work are not worth a process
-        (sharing(64, 2, 2), 6200, 2),  # 100 s each, but there are only two
-        (sharing(64, 60, 59, ask_after=60), 40, 0),  # others are on their way
+        (sharing(64, 4, 3), 600, 1),  # 3 shards left, 10 s each
+        (sharing(64, 3, 2), 610, 0),  # 20 s of work do not justify a process
+        (sharing(64, 2, 2), 6200, 2),  # 100 s each, but only two shards are left
+        (sharing(64, 60, 59, ask_after=60), 40, 0),  # the processes requested before are still starting
         (sharing(64, 60, 59, ask_after=60), 60, 29),
         (sharing(64, 4, 0), 6000, 0),
     ],
@@ -66,7 +66,7 @@ def room_of(instance: dg.DagsterInstance, platform: Platform) -> Room:
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    """A project whose detection has been at work for ten minutes, and has made two of ten shards."""
+    """Return a project whose detection has run for ten minutes and finished two of ten shards."""
     platform = plant_project(tmp_path)
     ranges = [ShardRange(f"a/{at:06d}", f"a/{at:06d}", at, 1) for at in range(10)]
     plan = begin_sharing(platform.database, STAGE, PROJECT, "basis", ranges, first_part=0)
@@ -84,14 +84,14 @@ def begin(platform: Platform) -> None:
 
 
 def test_request_shares__as_many_as_there_are_places(platform: Platform, instance: dg.DagsterInstance) -> None:
-    assert request_shares(platform, room_of(instance, platform)) == []  # no run leads
+    assert request_shares(platform, room_of(instance, platform)) == []  # no run is leading
     begin(platform)
-    requests = request_shares(platform, room_of(instance, platform))  # of three places the run that leads has one
+    requests = request_shares(platform, room_of(instance, platform))  # the leading run has one of three places
     plan = sharings(platform.database)[0].plan
     assert [request.run_key for request in requests] == [f"shards:{plan.id}:0", f"shards:{plan.id}:1"]
     assert {request.job_name for request in requests} == {SHARE_JOB_BY_STAGE[STAGE]}
     assert requests[0].run_config == {"ops": {"detection_shards": {"config": {"project": PROJECT}}}}
-    assert request_shares(platform, room_of(instance, platform)) == []  # they are on their way
+    assert request_shares(platform, room_of(instance, platform)) == []  # the requested runs are still starting
 
 
 def test_request_shares__none_where_others_have_or_want_the_places(
@@ -132,5 +132,5 @@ def test_request_videos__long_videos_of_one_project_are_embedded_by_several_runs
         add_video(platform.database, f"files-{number}", PROJECT, status=VideoStatus.EXTRACTED, num_frames=2400)
     requests = list(request_videos(platform, room_of(instance, platform)))
     keys = [request.run_config["ops"]["embedding"]["config"]["keys"] for request in requests]
-    assert [len(some) for some in keys] == [2, 2, 2]  # three places
+    assert [len(some) for some in keys] == [2, 2, 2]  # one batch for each of three places
     assert sorted(key for some in keys for key in some) == [f"files-{number}" for number in range(6)]

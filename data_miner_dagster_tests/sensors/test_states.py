@@ -1,4 +1,4 @@
-"""The failures of projects, as they are in the catalog."""
+"""The failures of projects, as stored in the catalog."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_stopped_projects__whose_inputs_are_unknown_show_the_earliest_stage(
 ) -> None:
     add_project(platform.database, "bikes")
     with platform.database.transaction() as session:
-        for stage in stages:  # in the order of the attempts
+        for stage in stages:  # the order of the attempts
             charge_failure(session, stage, "bikes", Failure(FailureKind.FAILED, f"{stage} failed"))
 
     def without_a_model(*_arguments: object) -> str:

@@ -140,7 +140,7 @@ def test_wanted_work__what_a_dead_run_left_is_tried_in_halves(instance: dg.Dagst
     add_members(platform, KEYS[:6])
     (request,) = requests_of(tick(instance))
     run = run_of(instance, request, dg.DagsterRunStatus.FAILURE)
-    set_run(platform.database, int(request.tags[".dagster/data_miner_batch"]), run.run_id)  # as its process does
+    set_run(platform.database, int(request.tags[".dagster/data_miner_batch"]), run.run_id)  # as the run's process does
     (again,) = requests_of(tick(instance))
     assert len(keys_of(again)) == 3
 
@@ -278,14 +278,14 @@ def test_wanted_work__a_project_looks_again_at_what_its_build_left_out(
     assert row is not None
     update_project(platform.database, "street", stage=ProjectStage.COMPLETE, built_basis=present_basis(platform, row))
     date_next_look(platform.database, "street", num_left_out=2)
-    assert reason_of(tick(instance)) == "everything is done"  # for the next 30 s
+    assert reason_of(tick(instance)) == "everything is done"  # until the next look
     update_project(platform.database, "street", look_again_at=utc_now())
     (request,) = requests_of(tick(instance))
     assert request.job_name == "filter_frames"
     row = find_project(platform.database, "street")
     assert row is not None
     assert row.look_again_at is None
-    assert row.built_basis != present_basis(platform, row)  # until the build ends, so that each stage is asked for
+    assert row.built_basis != present_basis(platform, row)  # until the build ends, so that every stage is requested
 
 
 def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
@@ -309,7 +309,7 @@ def test_wanted_work__no_build_begins_in_the_middle_of_a_review(
     undone_now = undo_verdict(platform.database, "street", said.answer_id, who="Ada")
     assert undone_now
     add_verdicts(platform.database, "street", [quiet])
-    assert "people are reviewing the project" in reason_of(tick(instance))  # undoing an answer is an answer
+    assert "people are reviewing the project" in reason_of(tick(instance))  # undoing an answer counts as an answer
     drop_project(platform, refresh={"after_review_minutes": 0})
     list_projects(instance, platform, "street")
     (request,) = requests_of(tick(instance))
@@ -320,7 +320,7 @@ def test_why_reviewed__until_it_has_been_quiet(platform: Platform) -> None:
     drop_project(platform)
     tick_time = utc_now()
     said = frame_verdict("generic-a/000000", 0.0, VerdictWord.KEEP)
-    assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time) is None  # nobody has said anything
+    assert why_reviewed(platform.database, "street", RefreshConfig(), tick_time) is None  # nobody has answered yet
     add_verdicts(platform.database, "street", [replace(said, given_at=tick_time - timedelta(seconds=299))])
     assert "UTC, 5 minutes after the last answer" in (
         why_reviewed(platform.database, "street", RefreshConfig(), tick_time) or ""

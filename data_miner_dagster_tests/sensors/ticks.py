@@ -1,4 +1,4 @@
-"""Ticks of the sensor on a real instance, and what they find."""
+"""Run ticks of the sensor on a real instance, and read their results."""
 
 import logging
 from pathlib import Path
@@ -18,7 +18,7 @@ from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 
 
 class Lines(logging.Handler):
-    """Keeps what is logged."""
+    """Keeps the logged messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ def add_members(platform: Platform, keys: list[str], name: str = "street") -> No
 
 
 def list_projects(instance: dg.DagsterInstance, platform: Platform, *names: str) -> None:
-    """Register the files that were dropped, and let their projects be listed."""
+    """Register the dropped project files, and mark their projects as listed."""
     tick(instance)
     for batch in open_batches(platform.database):
         end_batch(platform.database, batch.id, "listed")
@@ -77,7 +77,7 @@ def keys_of(request: dg.RunRequest) -> list[str]:
 
 
 def run_of(instance: dg.DagsterInstance, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-    """Create the run that Dagster makes of a request."""
+    """Create the run that Dagster would create for a request."""
     assert BATCH_TAG in request.tags
     assert request.job_name is not None
     return instance.create_run_for_job(
