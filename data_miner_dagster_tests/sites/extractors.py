@@ -1,4 +1,4 @@
-"""Extractors of sites that do not exist, for what yt-dlp's own would ask a real site for."""
+"""Extractors of invented sites, for cases where yt-dlp's own extractors would need a real site."""
 
 import json
 import os
@@ -18,17 +18,17 @@ from data_miner_dagster_tests.sites.hostile_server import HostileServer
 
 
 def install(client: SiteClient, extractor: type[Any]) -> None:
-    """Have a client, in the calling thread, ask this extractor before all others."""
+    """Make a client try this extractor before all others, in the calling thread."""
     _put_first(client._ydl(), extractor)
 
 
 def install_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the workers of a test ask the extractors of this module before all others."""
+    """Make the workers of a test try the extractors of this module before all others."""
     monkeypatch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.tube_jobs")
 
 
 def install_in_this_process(*extractors: type[Any]) -> None:
-    """Have every client of this process, from now on, ask these extractors before all others."""
+    """Make every client that this process creates from now on try these extractors before all others."""
     add_defaults = GuardedYoutubeDL.add_default_info_extractors
 
     def add(ydl: GuardedYoutubeDL) -> None:
@@ -46,7 +46,7 @@ def _put_first(ydl: GuardedYoutubeDL, extractor: type[Any]) -> None:
 
 
 class TubeIE(InfoExtractor):  # type: ignore[misc]
-    """Pages of single videos: what a page says is the JSON it holds."""
+    """Reads the page of a single video: a JSON object with the fields of the video."""
 
     IE_NAME = "tube"
     _RETURN_TYPE = "video"
@@ -57,7 +57,7 @@ class TubeIE(InfoExtractor):  # type: ignore[misc]
 
 
 class TubeListIE(InfoExtractor):  # type: ignore[misc]
-    """Playlists and channels of the same site, flat: each entry with what a listing shows of a video."""
+    """Reads flat playlists and channels of `TubeIE`'s site. An entry has the fields that a listing shows of a video."""
 
     IE_NAME = "tube:list"
     _VALID_URL = r"https?://localhost:\d+/tube/list/(?P<id>\w+)"
@@ -72,7 +72,7 @@ class TubeListIE(InfoExtractor):  # type: ignore[misc]
 
 
 class WaryIE(InfoExtractor):  # type: ignore[misc]
-    """A site that refuses with a page that is no error by its status."""
+    """Imitates a site that refuses with a page whose status is not an error."""
 
     IE_NAME = "wary"
     _VALID_URL = r"https?://localhost:\d+/wary/(?P<id>\w+)"
@@ -83,7 +83,7 @@ class WaryIE(InfoExtractor):  # type: ignore[misc]
 
 
 class BoardIE(InfoExtractor):  # type: ignore[misc]
-    """Pages whose JSON is what yt-dlp makes of a page, formats and all."""
+    """Reads pages whose JSON is the complete result of an extraction by yt-dlp, with formats."""
 
     _VALID_URL = r"https?://127\.0\.0\.1:\d+/watch/(?P<id>\w+)"
 
@@ -92,7 +92,7 @@ class BoardIE(InfoExtractor):  # type: ignore[misc]
 
 
 class ChangedIE(InfoExtractor):  # type: ignore[misc]
-    """A site whose pages offer pictures alone, or nothing."""
+    """Imitates a site whose pages offer only pictures, or nothing."""
 
     IE_NAME = "changed"
     _RETURN_TYPE = "video"
@@ -105,7 +105,7 @@ class ChangedIE(InfoExtractor):  # type: ignore[misc]
 
 
 class CrashIE(InfoExtractor):  # type: ignore[misc]
-    """A page that ends the process that reads it."""
+    """Kills the process that reads a page, with the signal that the page's id names."""
 
     IE_NAME = "crash"
     _VALID_URL = r"https?://localhost:\d+/crash/(?P<id>\w+)"
@@ -115,7 +115,7 @@ class CrashIE(InfoExtractor):  # type: ignore[misc]
 
 
 class EnvironmentIE(InfoExtractor):  # type: ignore[misc]
-    """A page that tells, as the description of its video, which variables the process that reads it can see."""
+    """Describes a video by the secrets and references that the process which reads its page can see."""
 
     _VALID_URL = r"https?://localhost:\d+/environment/(?P<id>[\w-]+)"
 
@@ -126,16 +126,16 @@ class EnvironmentIE(InfoExtractor):  # type: ignore[misc]
 
 
 def offer_page(server: HostileServer, video_id: str, **page: Any) -> str:
-    """Serve a page of `TubeIE`; return its address."""
+    """Serve a page for `TubeIE`, and return its address."""
     return _add(server, f"/tube/watch/{video_id}", page)
 
 
 def offer_list(server: HostileServer, name: str, shown_by_id: dict[str, dict[str, Any]]) -> str:
-    """Serve a list of `TubeListIE`; return its address."""
+    """Serve a list for `TubeListIE`, and return its address."""
     entries = [{"id": video_id, "shown": shown} for video_id, shown in shown_by_id.items()]
     return _add(server, f"/tube/list/{name}", entries)
 
 
 def _add(server: HostileServer, path: str, content: object) -> str:
     server.add(path, hostile.page(json.dumps(content), "application/json"))
-    return server.url(path, host="localhost")  # a number is taken for no site
+    return server.url(path, host="localhost")  # a numeric host does not count as a site

@@ -1,4 +1,4 @@
-"""The jobs of site workers, with a bug of ours that every address with `victim` in it meets."""
+"""The jobs of site workers, with a planted bug that every address containing `victim` triggers."""
 
 from typing import Any
 

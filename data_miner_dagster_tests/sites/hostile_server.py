@@ -1,4 +1,4 @@
-"""A local HTTP server that misbehaves on request, and remembers every request it got."""
+"""A local HTTP server that misbehaves as told, and records every request."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ Answer = Callable[["Exchange"], None]
 
 @dataclass
 class Request:
-    """One request as the server saw it."""
+    """A request as the server received it."""
 
     at: float  # time.monotonic()
     path: str
@@ -25,7 +25,7 @@ class Request:
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request being answered. HTTP/1.0: each connection carries one request."""
+    """Answers one request. With HTTP/1.0, each connection carries one request."""
 
     server: "HostileServer"
     seen: Request
@@ -63,17 +63,17 @@ class Exchange(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self, content: bytes) -> None:
-        """Send bytes and count them."""
+        """Send bytes, and count them."""
         self.wfile.write(content)
         self.wfile.flush()
         self.seen.body_bytes_sent += len(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 class HostileServer(ThreadingHTTPServer):
-    """Paths to answers; what is not known is a 404."""
+    """Maps paths to answers. The answer for an unknown path is 404."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -81,26 +81,26 @@ class HostileServer(ThreadingHTTPServer):
     def __init__(self, host: str) -> None:
         super().__init__((host, 0), Exchange)
         self.answers: dict[str, Answer] = {}
-        self.posts: dict[str, Answer] = {}  # what is posted is not among the requests
+        self.posts: dict[str, Answer] = {}  # POST requests are not recorded in `requests`
         self.requests: list[Request] = []
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.host = host
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is none."""
+        """Ignore clients that hang up."""
 
     def url(self, path: str, *, host: str | None = None) -> str:
         """Return the address of a path."""
         return f"http://{host or self.host}:{self.server_address[1]}{path}"
 
     def add(self, path: str, answer: Answer) -> str:
-        """Answer a path so, and return its address."""
+        """Set the answer for a path, and return the path's address."""
         self.answers[path] = answer
         return self.url(path)
 
     def count(self, path: str | None = None) -> int:
-        """Return how many requests came, for a path or in all."""
+        """Return the number of requests for a path, or for all paths."""
         with self.lock:
             return sum(path is None or request.path.partition("?")[0] == path for request in self.requests)
 
@@ -124,7 +124,7 @@ def hostile_server(host: str = "127.0.0.1") -> Iterator[HostileServer]:
 
 
 def whole_file(content: bytes, kind: str = "video/mp4") -> Answer:
-    """200, or 206 for a range."""
+    """Return an answer with the content: 200, or 206 for a range."""
 
     def answer(exchange: Exchange) -> None:
         start = exchange.seen.range_start
@@ -142,7 +142,7 @@ def whole_file(content: bytes, kind: str = "video/mp4") -> Answer:
 
 
 def page(html: str, kind: str = "text/html; charset=utf-8") -> Answer:
-    """200 with a text."""
+    """Return an answer with a text and status 200."""
     content = html.encode()
 
     def answer(exchange: Exchange) -> None:
@@ -153,7 +153,7 @@ def page(html: str, kind: str = "text/html; charset=utf-8") -> Answer:
 
 
 def status(code: int, **headers: str) -> Answer:
-    """An empty answer of a status."""
+    """Return an empty answer with this status."""
 
     def answer(exchange: Exchange) -> None:
         exchange.start(code, 0, "text/plain", **headers)
@@ -162,12 +162,12 @@ def status(code: int, **headers: str) -> Answer:
 
 
 def redirect(location: str) -> Answer:
-    """302 to elsewhere."""
+    """Return an answer that redirects with status 302."""
     return status(302, Location=location)
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """The first request gets the first answer, and so on; the last one stays."""
+    """Give the first request the first answer, and so on. Further requests get the last answer."""
     counter: Counter[str] = Counter()
     lock = threading.Lock()
 
@@ -181,7 +181,7 @@ def in_turn(*answers: Answer) -> Answer:
 
 
 def cut_off(content: bytes, share: float) -> Answer:
-    """Promise all of it, send a share of it, and hang up."""
+    """Promise the whole content, send only this share of it, and hang up."""
 
     def answer(exchange: Exchange) -> None:
         start = exchange.seen.range_start or 0
@@ -196,7 +196,7 @@ def cut_off(content: bytes, share: float) -> Answer:
 
 
 def wrong_length(content: bytes, length: int) -> Answer:
-    """A Content-Length that is not the length."""
+    """Send the content with a wrong Content-Length."""
 
     def answer(exchange: Exchange) -> None:
         exchange.start(200, length)
@@ -206,7 +206,7 @@ def wrong_length(content: bytes, length: int) -> Answer:
 
 
 def slow_loris(seconds_a_byte: float = 0.05) -> Answer:
-    """Never-ending headers, one byte at a time: no single read times out."""
+    """Send endless headers, one byte at a time, so that no single read times out."""
 
     def answer(exchange: Exchange) -> None:
         exchange.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
@@ -218,7 +218,7 @@ def slow_loris(seconds_a_byte: float = 0.05) -> Answer:
 
 
 def slow_body(content: bytes, seconds_a_piece: float, pieces: int = 10) -> Answer:
-    """The right bytes, slowly."""
+    """Send the right bytes slowly."""
 
     def answer(exchange: Exchange) -> None:
         start = exchange.seen.range_start or 0
@@ -236,7 +236,7 @@ def slow_body(content: bytes, seconds_a_piece: float, pieces: int = 10) -> Answe
 
 
 def endless_body(kind: str = "video/mp4") -> Answer:
-    """Bytes without end, and no length."""
+    """Send endless bytes without a Content-Length."""
 
     def answer(exchange: Exchange) -> None:
         exchange.start(200, None, kind)

@@ -1,6 +1,7 @@
-"""The jobs of site workers, where a connection is handed out only when four have been made.
+"""The jobs of site workers, with connections that are handed out only when four have been made.
 
-The first to come then sends its request; the others wait for the file `closed`. All in the temporary folder.
+The first worker then sends its request, and the others wait for the file `closed`. The workers meet through files in
+the temporary folder.
 """
 
 import os
@@ -25,7 +26,7 @@ def _wait(condition: Any) -> None:
 
 
 def connect_and_wait(*arguments: Any) -> socket.socket:
-    """Connect, and wait for the other three."""
+    """Connect, and wait for the other three connections."""
     connection = connect_checked(*arguments)
     (FOLDER / f"{os.getpid()}.connected").touch()
     _wait(lambda: len(list(FOLDER.glob("*.connected"))) >= 4)

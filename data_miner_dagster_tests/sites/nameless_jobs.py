@@ -1,4 +1,4 @@
-"""The jobs of site workers, where every name is unknown."""
+"""The jobs of site workers, with a resolver that knows no names."""
 
 import socket
 from typing import Any
@@ -7,7 +7,7 @@ from data_miner_dagster.operations.foreign.site_jobs import main
 
 
 def no_names(host: str, *_: object) -> list[Any]:
-    """Resolve nothing."""
+    """Return no addresses."""
     raise OSError(-2, f"Name or service not known: {host}")
 
 

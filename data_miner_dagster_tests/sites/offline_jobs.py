@@ -1,4 +1,4 @@
-"""The jobs of site workers, on a host without a network: nobody answers who knows the names of sites."""
+"""The jobs of site workers, on a host without a network, where every name lookup fails."""
 
 import socket
 from typing import Any, NoReturn

@@ -1,4 +1,4 @@
-"""What this package does to foreign text, as jobs that a limit of CPU time can be set to."""
+"""Everything that this package does with foreign text, as jobs whose CPU time can be limited."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def _parse(text: str) -> None:
 
 
 def read(arguments: dict[str, Any]) -> None:
-    """Do all of it to one text."""
+    """Run every function that takes foreign text on one text."""
     text: str = arguments["text"]
     opt_out_of({"X-Robots-Tag": text}, text)
     for function in (redact, redact_url, redacted, classify_message, clean_text, printable, _parse):
@@ -33,7 +33,7 @@ def read(arguments: dict[str, Any]) -> None:
 
 
 def classify_message(text: str) -> None:
-    """As the error of a download whose message quotes a page."""
+    """Classify the text as the message of a download's error, which may quote a page."""
     classify(RuntimeError(text))
 
 

@@ -1,4 +1,4 @@
-"""A proxy on this machine that speaks CONNECT and SOCKS5, and leads all connections to one server."""
+"""A local proxy that speaks CONNECT and SOCKS5, and forwards all connections to one server."""
 
 import base64
 import contextlib
@@ -12,7 +12,7 @@ from io import BufferedIOBase
 
 
 class Tunnel(socketserver.StreamRequestHandler):
-    """One connection: a greeting in either language, then bytes both ways."""
+    """Serves one connection: a CONNECT or SOCKS5 greeting, then bytes in both directions."""
 
     server: "TunnelServer"
 
@@ -31,7 +31,7 @@ class Tunnel(socketserver.StreamRequestHandler):
         return is_welcome
 
     def _socks(self) -> bool:
-        """RFC 1928 and 1929: a name and a password, then an address."""
+        """Read a name, a password and an address, as in RFC 1928 and 1929."""
         self.rfile.read(self.rfile.read(1)[0])
         self.wfile.write(b"\x05\x02")
         self.rfile.read(1)
@@ -70,7 +70,7 @@ class Tunnel(socketserver.StreamRequestHandler):
 
 
 class TunnelServer(socketserver.ThreadingTCPServer):
-    """Knows one user, and remembers whom it was asked to connect to."""
+    """Accepts one user, and records the targets that it was asked to connect to."""
 
     daemon_threads = True
 
@@ -81,13 +81,13 @@ class TunnelServer(socketserver.ThreadingTCPServer):
         self.targets: list[str] = []
 
     def welcomes(self, credentials: str, target: str) -> bool:
-        """Note a target, if it may be connected to."""
+        """Return whether the credentials are right, and record the target if they are."""
         if credentials == self.credentials:
             self.targets.append(target)
         return credentials == self.credentials
 
     def url(self, scheme: str, credentials: str | None = None) -> str:
-        """Return the proxy's address as one writes it into a configuration."""
+        """Return the proxy's address, as written in a configuration."""
         return f"{scheme}://{credentials or self.credentials}@127.0.0.1:{self.server_address[1]}"
 
 

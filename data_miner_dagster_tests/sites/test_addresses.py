@@ -1,4 +1,4 @@
-"""Which addresses may be spoken to."""
+"""Which addresses may be connected to."""
 
 import socket
 
@@ -24,7 +24,7 @@ def test_checked_addresses__allowed_host_is_that_host_alone() -> None:
 
 
 def test_connect_checked__connects_to_the_address_it_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that resolves differently the second time (DNS rebinding) is only asked once."""
+    """Resolve a name only once, because a second answer could differ (DNS rebinding)."""
     asked: list[str] = []
 
     def resolver(host: str, port: int, *_: object) -> list[object]:

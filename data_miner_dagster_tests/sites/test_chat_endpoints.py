@@ -1,4 +1,4 @@
-"""One request to a chat endpoint: what may come back, and who may be spoken to."""
+"""A request to a chat endpoint: the possible answers, and the hosts that are allowed."""
 
 from typing import Any
 

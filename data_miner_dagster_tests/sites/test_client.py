@@ -1,4 +1,4 @@
-"""The client over real yt-dlp: which format, the hint at a missing runtime. All on this machine."""
+"""The site client with the real yt-dlp and local servers: formats, errors, and the hint about a missing runtime."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ def fetch(client: SiteClient, key: str, url: str, folder: Path) -> FetchedVideo:
 
 
 def offered(server: HostileServer, *formats: tuple[str, int, str, int]) -> list[dict[str, Any]]:
-    """Return formats of (id, height, codec, bit rate), each served as its own bytes."""
+    """Return formats from (id, height, codec, bit rate), each served with different bytes."""
     return [
         {
             "format_id": name,
@@ -80,7 +80,7 @@ def test_fetch__the_smallest_that_satisfies_h264_first_in_one_extraction(
         install(client, SomeIE)
         fetched = fetch(client, "some-a", server.url("/watch/a"), tmp_path)
     assert fetched.format_id == expected
-    assert fetched.path == tmp_path / "video.mp4"  # whatever its title
+    assert fetched.path == tmp_path / "video.mp4"  # regardless of its title
     assert fetched.path.read_text() == expected
     assert fetched.candidate.licence == "CC BY"
     assert len(extractions) == 1
@@ -132,7 +132,7 @@ def test_options_of__nothing_of_the_configuration_can_run_or_write() -> None:
     options = options_of(config(extractor_args={"youtube": {"player_client": ["web; rm -rf /"]}}))
     assert not {name for name in options if "post" in name or "exec" in name or "download_archive" in name}
     assert options["external_downloader"] == {"default": "native"}
-    assert options["extractor_args"]["youtube"] == {"player_client": ["web; rm -rf /"]}  # data, to one extractor
+    assert options["extractor_args"]["youtube"] == {"player_client": ["web; rm -rf /"]}  # passed on as data
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):
         config(postprocessors=[{"key": "Exec", "exec_cmd": "true"}])
 
@@ -224,7 +224,7 @@ asking = pytest.mark.parametrize("ask", _ASKING.values(), ids=_ASKING.keys())
 @asking
 @pytest.mark.parametrize(
     ("place", "planted"),
-    [  # yt-dlp wraps the first as an unexpected error of the handler, the second as a request that cannot be sent
+    [  # yt-dlp wraps the first in an unexpected error of the handler, and the second in an error of the request
         ("transport.select_proxy", KeyError("planted")),
         ("public_addresses.normalize_host", ValueError("planted")),
     ],
@@ -242,7 +242,7 @@ def test_a_bug_of_ours_comes_through_as_it_is(
 
 
 class _BrokenIE(InfoExtractor):  # type: ignore[misc]
-    """A site that its extractor no longer understands."""
+    """Imitates an extractor that no longer understands its site."""
 
     _VALID_URL = r"https?://127\.0\.0\.1:\d+/broken/(?P<id>\w+)"
 
@@ -303,7 +303,7 @@ CONTENT = b"\0\0\0\x18ftypmp42" + bytes(5000)
         ("/of-unsaid-length.mp4", (True, False)),
         ("/empty.mp4", (True, True)),
         ("/without-suffix", (True, True)),
-        ("/elsewhere.mp4", (True, True)),  # a redirect of the file's own address
+        ("/elsewhere.mp4", (True, True)),  # the file's own address redirects
         ("/with-element", (False, True)),
         ("/watch/a", (False, True)),
     ],
@@ -335,7 +335,7 @@ def test_fetch__tells_files_of_plain_servers_from_what_pages_hand_out(
 
 
 def test_list_address__pages_alike_on_two_hosts_are_two_videos(server: HostileServer) -> None:
-    """The extractor of video elements is of no site: what it calls an id is a part of the page's address."""
+    """The generic extractor belongs to no site, so its ids, which are parts of addresses, do not identify a video."""
     with (
         hostile.hostile_server("127.0.0.2") as other,
         SiteClient(config(allowed_private_hosts=["127.0.0.1", "127.0.0.2"])) as client,

@@ -1,4 +1,4 @@
-"""The table of error classes, on messages as yt-dlp and its extractors word them."""
+"""The classification of errors, with the messages of yt-dlp and its extractors."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Work on foreign text grows with its length and no faster: what is quadratic takes minutes for 100 kB."""
+"""The time for foreign text grows only linearly with its length. Quadratic time would be minutes for 100 kB."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Keys of what a site offers."""
+"""The keys of videos from sites."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Local files: what an entry stands for, and what it is keyed by."""
+"""Local files: the files that an entry matches, and their keys."""
 
 import hashlib
 import os
@@ -56,7 +56,7 @@ def test_list_local_videos__folder_is_searched_below(tree: Path) -> None:
         ("**/*.webm", ["sub/c.webm"]),
         ("sub/**", ["sub/c.webm", "sub/deep/d.mov"]),
         ("*.txt", ["notes.txt"]),  # the glob names the extension
-        ("notes.txt", ["notes.txt"]),  # named itself: taken, and found out at the download
+        ("notes.txt", ["notes.txt"]),  # an explicitly named file is accepted; its download will fail
         ("su?", ["sub/c.webm", "sub/deep/d.mov"]),
     ],
 )
@@ -74,7 +74,7 @@ def test_list_local_videos__says_what_it_passes_over(tree: Path) -> None:
     assert found.remark == (
         "7 files were left out: .swf (2), special file or broken link (2), .rm (1), .txt (1), no extension (1)"
     )
-    assert list_local_videos("*.swf", tree).remark == ""  # named by its ending: tried
+    assert list_local_videos("*.swf", tree).remark == ""  # the glob names the extension, so the files are tried
     assert list_local_videos("b.mp4", tree).remark == ""
     (tree / "only").mkdir()
     (tree / "only/y.rm").touch()
@@ -87,10 +87,10 @@ def test_list_local_videos__linked_folders_are_searched_once(tmp_path: Path) -> 
     for path in (root / "z/real.mp4", outside / "far.mp4"):
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
-    (root / "a").symlink_to(root / "z")  # the same folder, by a name that comes first
+    (root / "a").symlink_to(root / "z")  # the same folder, under a name that sorts first
     (root / "session").symlink_to(outside)
     (root / "session again").symlink_to("../elsewhere")
-    (outside / "back").symlink_to(root)  # round and round
+    (outside / "back").symlink_to(root)  # a cycle
     (root / "z/up").symlink_to("..")
     (root / "linked.mp4").symlink_to(outside / "far.mp4")
     expected = [outside.resolve() / "far.mp4", root.resolve() / "linked.mp4", root.resolve() / "z/real.mp4"]
@@ -122,7 +122,7 @@ ODD_NAMES = [
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_list_local_videos__any_name_works(tmp_path: Path, name: str) -> None:
-    """As a folder that holds the project file, as a folder that is searched, and as a file."""
+    """The name may belong to the folder of the project file, to a searched folder, or to a file."""
     base = tmp_path / name
     clip = base / name / f"{name[:240]}.mp4"
     clip.parent.mkdir(parents=True)
@@ -177,7 +177,7 @@ def test_list_local_videos__a_name_that_is_no_utf_8_is_left_out_by_name(tmp_path
 
 
 def test_video_endings__follow_what_ffmpeg_demuxes() -> None:
-    """Every ending that libavformat gives to the formats we let it open, but for those of sound, text and pictures."""
+    """Every extension that libavformat lists for the allowed formats, except those of sound, text and pictures."""
     muxers = {
         "mpegvideo": ("mpeg1video", "mpeg2video"),
         "mpeg": ("vob", "svcd"),
@@ -189,7 +189,7 @@ def test_video_endings__follow_what_ffmpeg_demuxes() -> None:
     for name in CONTAINER_OPTIONS["format_whitelist"].split(","):
         known |= ContainerFormat(name, "r").extensions
         for muxer in (name, *muxers.get(name, ())):
-            with suppress(ValueError):  # some are read alone
+            with suppress(ValueError):  # some formats can only be read
                 known |= ContainerFormat(muxer, "w").extensions
     assert known - no_video - VIDEO_ENDINGS == set()
     assert VIDEO_ENDINGS - known == {"divx", "mpv", "ogm"}
@@ -221,7 +221,7 @@ def test_key_of_file__by_content(tmp_path: Path) -> None:
 
 
 def test_key_of_file__unreadable_has_a_key_by_path(tmp_path: Path) -> None:
-    key, sha256 = key_of_file(tmp_path)  # a folder cannot be read, not even by root
+    key, sha256 = key_of_file(tmp_path)  # a folder cannot be read as a file, not even by root
     assert key.startswith("file-path-")
     assert sha256 is None
 
@@ -248,7 +248,7 @@ def test_fetch_local_file__empty_and_missing(tmp_path: Path) -> None:
 
 
 def test_folders_below__an_entry_that_cannot_be_examined(tmp_path: Path) -> None:
-    """The path of the last folder is longer than the system allows, but not the path of the folder that lists it."""
+    """The path of the innermost folder is longer than the system allows, but its parent's path is not."""
     with chdir(tmp_path):
         deepest = tmp_path
         while len(str(deepest)) < 4000:

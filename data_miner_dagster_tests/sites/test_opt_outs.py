@@ -1,4 +1,4 @@
-"""What counts as a page that asks machines to leave it alone."""
+"""Pages that opt out of use by machines."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_opt_out_of__headers(headers: dict[str, str], words: str | None) -> None
         ('<META CONTENT="NoAI" NAME="Robots"/>', "robots: noai"),
         ("<meta\n  name = robots\n  content = none >", "robots: none"),
         ("<meta name=data-miner content=noimageai>", "robots: noimageai"),
-        ("<meta name='robots' content='index' content='noai'>", None),  # the first counts
+        ("<meta name='robots' content='index' content='noai'>", None),  # the first attribute counts
         ("<meta name='robots' content='no&#97;i'>", "robots: noai"),
         ("<meta title='a > b' name='robots' content='noai'>", "robots: noai"),
         ("<meta name=tdm-reservation content=1>", "tdm-reservation: 1"),
@@ -40,7 +40,7 @@ def test_opt_out_of__headers(headers: dict[str, str], words: str | None) -> None
         ("<!-- <meta name='robots' content='noai'> -->", None),
         ("<script>'<meta name=robots content=noai>'</script>", None),
         ("<meta name=robots><meta content=noai>", None),  # two elements
-        # what is broken hides nothing that follows it
+        # broken markup does not hide what follows it
         ("<p <div> </<b> <![if x]> <![what ever> <?php ?> & &# <meta name='robots' content='noai'>", "robots: noai"),
         ("<meta name='robots' content='noai'", None),  # cut off
     ],

@@ -1,4 +1,4 @@
-"""Proof-of-origin tokens: yt-dlp's own framework, a local provider, and a local site that sees the token."""
+"""Proof-of-origin tokens with yt-dlp's own framework, a local provider, and a local site that receives the token."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ TOKEN = base64.urlsafe_b64encode(b"a token that nobody may read \xff\xfe").decod
 
 
 class PotTubeIE(YoutubeIE):  # type: ignore[misc]
-    """A page of a site that wants a token of YouTube's kind with the media."""
+    """Reads the page of a site whose media need a token like YouTube's."""
 
     IE_NAME = "pottube"
     _VALID_URL = r"https?://localhost:\d+/pot/(?P<id>\w+)"
@@ -38,7 +38,7 @@ class PotTubeIE(YoutubeIE):  # type: ignore[misc]
         return cls._match_valid_url(url) is not None
 
     def _real_initialize(self) -> None:
-        self._downloader.params["verbose"] = True  # all that yt-dlp could ever say
+        self._downloader.params["verbose"] = True  # have yt-dlp log as much as it can
         super()._real_initialize()
 
     def _real_extract(self, url: str) -> Any:
@@ -55,14 +55,14 @@ class PotTubeIE(YoutubeIE):  # type: ignore[misc]
 
 @pytest.fixture
 def server() -> Iterator[HostileServer]:
-    _pot_memory_cache.value = {}  # of another test
+    _pot_memory_cache.value = {}  # may hold a token of another test
     with hostile.hostile_server() as running:
         yield running
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """All that is logged, whatever an earlier test has made of the loggers."""
+    """Collect everything that is logged, even if an earlier test has changed the loggers."""
     text = io.StringIO()
     handler, logger = logging.StreamHandler(text), logging.getLogger("data_miner_dagster.sites")
     level = logger.level
@@ -74,7 +74,7 @@ def log() -> Iterator[io.StringIO]:
 
 
 def token_server(server: HostileServer, answer: object, code: int = 200) -> list[dict[str, Any]]:
-    """Answer as bgutil's server does; return the questions as they come."""
+    """Answer like bgutil's server, and return a list that collects its requests."""
     questions: list[dict[str, Any]] = []
     content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
 
@@ -124,7 +124,7 @@ def test_provider__its_token_reaches_the_request_and_no_log(
     assert media
     assert all(f"pot={TOKEN}" in path for path in media)
     assert TOKEN not in log.getvalue()
-    assert "PO Token response from" in log.getvalue()  # where it would be
+    assert "PO Token response from" in log.getvalue()  # the line that would contain the token
     assert "pot=***" in log.getvalue()
 
 
@@ -132,7 +132,7 @@ def test_provider__its_token_reaches_the_request_and_no_log(
     ("answer", "code"),
     [
         ({"error": "out of order"}, 500),
-        ({"error": "too busy"}, 429),  # which opens no breaker of the site
+        ({"error": "too busy"}, 429),  # does not open the site's breaker
         (b"[", 200),
         (b"[]", 200),
         (b"[" * 90_000, 200),

@@ -1,4 +1,4 @@
-"""Addresses of searches, hashtags and channels: those that yt-dlp's extractors take."""
+"""The addresses of searches, hashtags and channels are those that yt-dlp's extractors accept."""
 
 from collections.abc import Iterator
 

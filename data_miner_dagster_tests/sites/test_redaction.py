@@ -1,4 +1,4 @@
-"""Secrets kept out of texts."""
+"""Secrets are removed from texts."""
 
 import pytest
 
@@ -66,4 +66,4 @@ def test_redact__values_behind_names_of_secrets(text: str, expected: str) -> Non
 
 def test_redact__takes_time_proportional_to_the_text() -> None:
     for text in ("x-" * 200_000, "a:" * 200_000, "token=" * 100_000, "cookie: " + "a=b;" * 100_000, "<meta " * 50_000):
-        assert len(redact(text)) <= len(text) + 10  # in time proportional to its square it would take hours
+        assert len(redact(text)) <= len(text) + 10  # quadratic time would be hours

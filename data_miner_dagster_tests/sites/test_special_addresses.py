@@ -1,4 +1,4 @@
-"""Which IP addresses are of the public internet, whatever the interpreter thinks."""
+"""Which IP addresses belong to the public internet, regardless of the interpreter's own tables."""
 
 import pytest
 

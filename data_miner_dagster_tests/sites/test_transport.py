@@ -1,4 +1,4 @@
-"""The way out: proxies by reference, TLS, and the address policy in all of them. All on this machine."""
+"""Outgoing connections to local servers: deadlines, proxies by reference, TLS, redirects, and the address policy."""
 
 import base64
 import socket
@@ -27,7 +27,7 @@ from data_miner_dagster_tests.support.waiting import wait_until
 
 SECRET = "pr0xy-5EC12E7"
 NOWHERE = "198.51.100.7"
-"""TEST-NET-2: exists nowhere. What comes from there, came through a proxy."""
+"""An address of TEST-NET-2, which no host has. An answer from it must have come through a proxy."""
 
 
 @pytest.fixture
@@ -77,9 +77,9 @@ def test_deadlines__each_errand_ends_at_its_own() -> None:
         deadlines.add(patient)
         deadlines.add(removed)
         deadlines.remove(removed)
-        removed.deadline = now  # long over, if anybody still looked at it
-        deadlines.add(hasty)  # the thread waits for the first, and is woken for the last
-        assert ours.recv(1) == b""  # until it is shut down
+        removed.deadline = now  # would expire if it were still watched
+        deadlines.add(hasty)  # wakes the thread, which is waiting for `patient`
+        assert ours.recv(1) == b""  # returns when the socket is shut down
     assert (hasty.is_expired, patient.is_expired, removed.is_expired) == (True, False, False)
     deadlines.close()
     again = Errand("a", time.monotonic())
@@ -105,10 +105,10 @@ def test_proxy__http(
         credentials = base64.b64encode(f"me:{SECRET}".encode()).decode()
         headers = {name.lower(): value for name, value in request.headers.items()}
         assert headers["proxy-authorization"] == f"Basic {credentials}"
-        # an address that is not public is refused here, not left to the proxy
+        # an address that is not public is refused by the client, not left to the proxy
         assert refusal(client, "http://10.0.0.1/inner.mp4", tmp_path).kind is VideoErrorKind.POLICY
         assert len(server.requests) == 1
-        # a proxy that refuses is an error without its password
+        # the error of a proxy that refuses does not contain the password
         server.answers[f"http://{NOWHERE}/no.mp4"] = hostile.status(407)
         shown = str(refusal(client, f"http://{NOWHERE}/no.mp4", tmp_path)) + caplog.text
     assert SECRET not in shown
@@ -130,7 +130,7 @@ def test_proxy__socks5(
     with SiteClient(config(proxy="env:DATA_MINER_TEST_PROXY")) as client:
         assert fetch(client, f"http://{NOWHERE}/clip.mp4", tmp_path).path.read_bytes() == b"through the tunnel"
         assert tunnel.targets == [f"{NOWHERE}:80"]
-        # what is not public is refused here, and so is where a redirect leads
+        # the client refuses addresses that are not public, and redirects to them
         server.add("/away.mp4", hostile.redirect("http://127.0.0.2/inner.mp4"))
         for url in ("http://10.0.0.1/a.mp4", "http://localhost/a.mp4", f"http://{NOWHERE}/away.mp4"):
             assert refusal(client, url, tmp_path).kind is VideoErrorKind.POLICY
@@ -197,7 +197,7 @@ def test_proxy__connect_for_https(
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate that only this test trusts, with its key in the same file."""
+    """Create a certificate that only this test trusts, with its key in the same file."""
     key, path = tmp_path / "key.pem", tmp_path / "certificate.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
     named = ["-addext", "subjectAltName=IP:127.0.0.1,IP:198.51.100.7", "-keyout", str(key), "-out", str(path)]
@@ -210,7 +210,7 @@ def certificate(tmp_path: Path) -> Path:
 def secure_server(server: HostileServer, certificate: Path) -> HostileServer:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    # The handshake is left to the thread of the exchange: one that fails must not end the server.
+    # The exchange's own thread does the handshake, because a failed handshake must not end the server.
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     return server
 

@@ -1,4 +1,4 @@
-"""What yt-dlp may load, run and fetch."""
+"""Limits on what yt-dlp may load, run and fetch."""
 
 import os
 import subprocess

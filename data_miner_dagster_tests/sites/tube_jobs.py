@@ -1,4 +1,4 @@
-"""The jobs of site workers, with extractors of sites that do not exist."""
+"""The jobs of site workers, with extractors of invented sites."""
 
 from data_miner_dagster.operations.foreign.site_jobs import main
 from data_miner_dagster_tests.sites.extractors import (
