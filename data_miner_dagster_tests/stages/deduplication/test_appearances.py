@@ -1,4 +1,4 @@
-"""Which hashes tell something, and which representatives look alike."""
+"""Which hashes are informative, and which representatives look alike."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from data_miner_dagster.stages.deduplication.appearances import AlikeRepresentat
 
 
 def appearances(files: list[int], hashes: list[int], telling: list[bool]) -> Appearances:
-    """Return what frames look like, at most 4 bits apart."""
+    """Return the appearances of frames. Hashes at most 4 bits apart are near."""
     return Appearances(np.asarray(files), np.asarray(hashes, np.uint64), np.asarray(telling, np.bool_), 4)
 
 
@@ -36,5 +36,5 @@ def test_pairs_of__by_hash_and_by_file() -> None:
     alike.add(np.array([0, 1]))
     alike.add(np.array([2]))
     rows, ids = alike.pairs_of(np.array([3, 4, 5]))
-    # 3 has the file of 0; 4 is near 0, 1 and 2; 5 has the file of 2, and a hash that tells nothing.
+    # Frame 3 has the same file as 0, and 4 is near 0, 1 and 2. 5 has the same file as 2, and an uninformative hash.
     assert sorted(zip(rows.tolist(), ids.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1), (1, 2), (2, 2)]

@@ -1,4 +1,4 @@
-"""Cosines do not depend on the order of anything."""
+"""Cosines do not depend on the order of components or of arguments."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ Float16Array = npt.NDArray[np.float16]
 
 
 def halves(*rows: list[float]) -> Float16Array:
-    """Return rows in float16."""
+    """Return the rows as float16."""
     return np.asarray(rows, np.float16)
 
 

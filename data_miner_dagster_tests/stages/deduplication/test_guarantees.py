@@ -1,4 +1,4 @@
-"""The proof must fail where a guarantee is broken."""
+"""The verification fails if a guarantee is broken."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_verify_guarantees__two_representatives_alike(monkeypatch: pytest.Monkey
     assert not report.holds
     assert (report.num_too_close, report.num_unsupported) == (1, 0)
     assert report.too_close_pairs == ((2, 0),)
-    assert report.recall == 0.5  # of two frames to be removed, one was
+    assert report.recall == 0.5  # one of the two frames to remove was removed
 
 
 def test_verify_guarantees__representative_too_far() -> None:
@@ -58,11 +58,11 @@ def test_verify_guarantees__against_leaders_known_before() -> None:
 def test_verify_guarantees__sample_finds_its_part() -> None:
     vectors = np.repeat(AXES[:1], 10, axis=0)
     report = verify_guarantees(NONE, vectors, np.arange(10, dtype=np.int64), 0.9, sample_size=4)
-    assert (report.num_representatives_checked, report.num_too_close) == (4, 3)  # the first has none before it
+    assert (report.num_representatives_checked, report.num_too_close) == (4, 3)  # the first has no predecessor
 
 
 def looks(files: list[int], hashes: list[int]) -> Appearances:
-    """Return what frames look like; hashes at most one bit apart are near."""
+    """Return the appearances of frames. Hashes at most one bit apart are near."""
     return Appearances(np.asarray(files), np.asarray(hashes, np.uint64), np.ones(len(files), np.bool_), 1)
 
 

@@ -1,4 +1,4 @@
-"""Greedy leaders against a brute-force oracle, and cases worked out by hand."""
+"""Compare greedy leader clustering with a brute-force oracle and with cases worked out by hand."""
 
 from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
@@ -36,12 +36,12 @@ def _proof_in_small_blocks() -> Iterator[None]:
 
 
 def none_of(dimension: int) -> Float16Array:
-    """Return no vectors."""
+    """Return an empty array of vectors."""
     return np.zeros((0, dimension), np.float16)
 
 
 def halves(*rows: list[float]) -> Float16Array:
-    """Return rows in float16."""
+    """Return the rows as float16."""
     return np.asarray(rows, np.float16)
 
 
@@ -58,7 +58,7 @@ def find(
     block: int = 2048,
     looks: Appearances | None = None,
 ) -> Assignment:
-    """Run with the exact indexes."""
+    """Find representatives with the exact indexes."""
     known = none_of(newcomers.shape[1]) if leaders is None else leaders
     alike = None if looks is None else AlikeRepresentatives(looks, FaissHashIndex(looks.max_hash_distance))
     index = FaissIndex(newcomers.shape[1])
@@ -72,7 +72,7 @@ def looking(
     distance: int = 2,
     apart: Collection[tuple[int, int]] = (),
 ) -> Appearances:
-    """Return what frames look like."""
+    """Return the appearances of frames."""
     is_telling = np.ones(len(files), np.bool_) if telling is None else np.asarray(telling, np.bool_)
     return Appearances(
         np.asarray(files, np.int64),
@@ -84,7 +84,7 @@ def looking(
 
 
 def look_alike(looks: Appearances | None, one: int, other: int) -> bool:
-    """The definition of alike, in plain arithmetic."""
+    """Return whether two frames look alike, by the definition, in plain arithmetic."""
     if looks is None:
         return False
     bits = bin(int(looks.hashes[one]) ^ int(looks.hashes[other])).count("1")
@@ -93,7 +93,7 @@ def look_alike(looks: Appearances | None, one: int, other: int) -> bool:
 
 
 def oracle(vectors: Float16Array, threshold: float, looks: Appearances | None = None) -> list[int]:
-    """The definition, frame by frame, in rational arithmetic: the id that each frame names."""
+    """Return the id of each frame's representative, by the definition, frame by frame, in rational arithmetic."""
     rows = [[Fraction(float(x)) for x in row] for row in vectors]
     squares = [sum(x * x for x in row) for row in rows]
     named: list[int] = []
@@ -130,12 +130,12 @@ def test_find_representatives__identical_frames_at_threshold_one() -> None:
 
 
 def test_find_representatives__pan_with_orthogonal_ends_keeps_at_least_5() -> None:
-    # 19 frames over 90 degrees, 5 degrees apart; cosine .95 is 18.2 degrees, so 3 neighbours on each side.
+    # 19 frames, 5 degrees apart. A cosine of .95 is 18.2 degrees, so 3 neighbours on each side are within reach.
     angles = np.radians(np.linspace(0, 90, 19))
     pan = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float16)
     assignment = find(pan, 0.95)
     assert np.flatnonzero(assignment.is_representative).tolist() == [0, 4, 8, 12, 16]
-    # The 10-degree frame lies between two representatives: the nearer, later one had not come yet.
+    # The frame at 10 degrees lies between two representatives, but the later one did not exist yet.
     assert assignment.representative_ids[2] == 0
 
 
@@ -228,8 +228,8 @@ FAR_APART = np.eye(6, dtype=np.float16)
 def test_find_representatives__near_hashes_whatever_the_cosine() -> None:
     looks = looking(range(4), [0b0000, 0b0011, 0b0111, 0b11110000])
     assignment = find(FAR_APART[:4], 0.9, looks=looks)
-    assert assignment.representative_ids.tolist() == [0, 0, 2, 3]  # three bits from frame 0, and frame 1 is none
-    assert assignment.similarities.tolist() == [1.0, 0.0, 1.0, 1.0]  # the cosine, also where the hash decided
+    assert assignment.representative_ids.tolist() == [0, 0, 2, 3]  # 2 is three bits from 0, and 1 represents nothing
+    assert assignment.similarities.tolist() == [1.0, 0.0, 1.0, 1.0]  # the cosine, even where the hash decided
 
 
 def test_find_representatives__hashes_that_tell_nothing() -> None:
@@ -245,7 +245,7 @@ def test_find_representatives__equal_files_whatever_else() -> None:
 
 
 def test_find_representatives__the_most_similar_of_all_within_reach() -> None:
-    # Frame 3: by hash within reach of frame 0 (cosine 0) and 1 (cosine .6); frame 2 (cosine .8) is out of reach.
+    # By its hash, frame 3 is within reach of frames 0 (cosine 0) and 1 (cosine .6), but not of frame 2 (cosine .8).
     vectors = halves([1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.6, 0.8])
     looks = looking(range(4), [0b0011, 0b1100, 2**60 - 1, 0b0000])
     assert find(vectors, 0.9, looks=looks).representative_ids.tolist() == [0, 1, 2, 1]
@@ -311,13 +311,13 @@ def test_find_representatives__told_apart_pairs_are_out_of_reach_whatever_is_ali
     for block in (1, 2, 4):
         assignment = find(same, 0.9, looks=looks, block=block)
         assert assignment.representative_ids.tolist() == [0, 1, 0, 3]
-    for wrong in ([0, 0, 0, 3], [0, 1, 2, 3]):  # removed for one it is told from; kept although none tells it apart
+    for wrong in ([0, 0, 0, 3], [0, 1, 2, 3]):  # removed for one it is told apart from; kept without being told apart
         report = verify_guarantees(none_of(64), same, np.asarray(wrong), 0.9, appearances=looks)
         assert not report.holds
 
 
 def quality_table(rows: list[tuple[int, float, float, int, str]]) -> pa.Table:
-    """Return a table for `quality_order`."""
+    """Return a table to pass to `quality_order`."""
     names = ["generation", "positive_similarity", "sharpness", "num_pixels", "frame_id"]
     return pa.table({name: [row[i] for row in rows] for i, name in enumerate(names)})
 

@@ -1,4 +1,4 @@
-"""The most similar representative within reach, where many are told apart."""
+"""The most similar representative within reach is found even if many others are told apart."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from data_miner_dagster.stages.deduplication.leaders import find_representatives
 
 
 def test_find_representatives__goes_down_the_order_of_similarity_until_one_is_not_told_apart() -> None:
-    # 80 representatives of one view, all told apart from each other, and a frame that is apart from the 75 nearest.
+    # 80 representatives of one view, all told apart from each other. The frame is told apart from the nearest 75.
     angles = np.radians(np.linspace(1, 9, 80))
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     vectors = np.concatenate([vectors, [[1.0, 0.0]]]).astype(np.float16)

@@ -1,4 +1,4 @@
-"""Re-uploads among sequences of groups written by hand: one letter a frame."""
+"""Re-uploads in hand-written sequences of duplicate groups, with one letter per frame."""
 
 import pyarrow as pa
 
@@ -6,7 +6,7 @@ from data_miner_dagster.stages.deduplication.reuploads import Reupload, find_reu
 
 
 def decided(**groups_by_video: str) -> pa.Table:
-    """Return a table in which the first frame to show a letter, in the order given, is its representative."""
+    """Return a table in which the first frame with a letter, in the given order, represents the letter's group."""
     first: dict[str, str] = {}
     rows = []
     for video_key, groups in groups_by_video.items():
@@ -27,7 +27,7 @@ def decided(**groups_by_video: str) -> pa.Table:
 
 
 def find(minimum_share: float = 0.8, minimum_pictures: int = 3, **groups: str) -> list[Reupload]:
-    """Find with the usual settings."""
+    """Find re-uploads, by default with the usual settings."""
     return find_reuploads(decided(**groups), minimum_share=minimum_share, minimum_pictures=minimum_pictures)
 
 
@@ -53,7 +53,7 @@ def test_find_reuploads__excerpt() -> None:
 
 
 def test_find_reuploads__longer_copy_of_a_shorter_original() -> None:
-    # b is no copy of a; a is an excerpt of b, although b came second.
+    # b is not a copy of a. Instead, a is an excerpt of b, although b came second.
     assert find(a="defg", b="abcdefghij") == [Reupload("a", "b", 1.0, 0.4, 4, 4)]
 
 

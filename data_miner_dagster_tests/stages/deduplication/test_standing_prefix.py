@@ -1,4 +1,4 @@
-"""Decisions that stand when frames are added, removed or changed."""
+"""The decisions that remain valid when frames are added, removed or changed."""
 
 import pyarrow as pa
 from hypothesis import given
@@ -20,7 +20,7 @@ DECIDED = pa.schema(
 @given(st.data())
 def test_standing_prefix__gives_what_deciding_everything_gives(data: st.DataObject) -> None:
     def decided(positions: dict[str, int]) -> pa.Table:
-        # Greedy leaders on a line of points, in order of name: within reach is at most 2 apart.
+        # Greedy leaders over points on a line, in order of name. Points at most 2 apart are within reach.
         leaders: list[str] = []
         rows = []
         for rank, key in enumerate(sorted(positions)):

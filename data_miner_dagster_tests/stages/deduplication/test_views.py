@@ -1,4 +1,4 @@
-"""Two pictures of one fixed view, of which something has changed or not."""
+"""Whether something has changed between two pictures of one fixed view."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,37 +17,37 @@ Picture = npt.NDArray[np.uint8]
 
 @pytest.fixture(scope="module")
 def yard() -> Picture:
-    """A real picture, 640 x 360."""
+    """Return a real picture of 640 x 360 pixels."""
     picture = cv2.imread(str(Path(skimage.__file__).parent / "data" / "motorcycle_left.png"))
     assert picture is not None
     return np.asarray(cv2.resize(picture, (640, 360), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def boxed(picture: Picture, left: int, top: int, side: int, level: int = 250) -> Picture:
-    """Return the picture with a plain square on it."""
+    """Return the picture with a plain square drawn on it."""
     changed = picture.copy()
     changed[top : top + side, left : left + side] = level
     return changed
 
 
 def moved(picture: Picture, columns: int) -> Picture:
-    """Return what a camera sees that has turned by so many columns."""
+    """Return the view after the camera has turned by this many columns."""
     return np.concatenate([picture[:, columns:], picture[:, -columns:][:, ::-1]], axis=1)
 
 
 def zoomed(picture: Picture) -> Picture:
-    """Return what a camera sees that has zoomed by 6 %."""
+    """Return the view after the camera has zoomed in by 6 %."""
     return np.asarray(cv2.resize(picture[11:-11, 19:-19], (640, 360), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def darker(picture: Picture) -> Picture:
-    """Return a third less light, and a cloud from the left."""
+    """Return the picture with a third less light and the shadow of a cloud from the left."""
     cloud = np.linspace(0.75, 1.0, picture.shape[1])[None, :, None]
     return np.asarray(picture * 0.67 * cloud + 8, np.uint8)
 
 
 def noisy(picture: Picture) -> Picture:
-    """Return the picture after sensor noise and a poor JPEG."""
+    """Return the picture with sensor noise, after compression to a low-quality JPEG."""
     noise = np.random.default_rng(0).normal(0, 4, picture.shape)
     content = cv2.imencode(".jpg", np.clip(picture + noise, 0, 255), [cv2.IMWRITE_JPEG_QUALITY, 40])[1]
     decoded = cv2.imdecode(content, cv2.IMREAD_COLOR)
@@ -56,7 +56,7 @@ def noisy(picture: Picture) -> Picture:
 
 
 def is_changed(one: Picture, other: Picture, *, across_videos: bool = False) -> bool:
-    """Return what is said of the two, either way around."""
+    """Return whether two pictures count as changed, and ensure that their order does not matter."""
     maker = THUMBNAILS.load()
     views = Views(np.stack([maker.preprocess(one), maker.preprocess(other)]), np.array([0, int(across_videos)]))
     forth, back = views.are_changed(np.array([0]), np.array([1])), views.are_changed(np.array([1]), np.array([0]))
@@ -76,7 +76,7 @@ def test_are_changed__an_object_came(yard: Picture, side: int, left: int) -> Non
 
 
 def test_are_changed__an_object_of_another_colour_alone(yard: Picture) -> None:
-    # Red instead of green, of one luma: blue, green, red.
+    # Red instead of green, with equal luma. The channels are blue, green, red.
     green, red = yard.copy(), yard.copy()
     green[100:180, 300:380] = (60, 130, 60)
     red[100:180, 300:380] = (60, 72, 174)
@@ -109,7 +109,7 @@ def test_are_changed__any_company_gives_the_same(yard: Picture) -> None:
     together = views.are_changed(rows[chosen], others[chosen])
     alone = [
         bool(views.are_changed(rows[[pair]], others[[pair]])[0])
-        for pair in chosen[::20]  # a sample: each is a call
+        for pair in chosen[::20]  # a sample, because each pair is a separate call
     ]
     assert together[::20].tolist() == alone
 
