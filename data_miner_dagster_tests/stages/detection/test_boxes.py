@@ -20,7 +20,7 @@ CLASSES = (ClassPrompts("bus", ("bus",)), ClassPrompts("train", ("train", "tram"
 
 
 def detections(*rows: tuple[float, int, tuple[float, float, float, float]]) -> ImageDetections:
-    """Rows of (confidence, class index, box)."""
+    """Return detections from rows of (confidence, class index, box)."""
     return ImageDetections(
         np.array([box for _, _, box in rows], np.float32).reshape(-1, 4),
         np.array([confidence for confidence, _, _ in rows], np.float32),
@@ -38,7 +38,7 @@ def test_iou_matrix__no_boxes() -> None:
 def test_iou_matrix__by_hand() -> None:
     first = np.array([[0, 0, 2, 2], [5, 5, 5, 5]], np.float32)
     second = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [2, 2, 4, 4], [5, 5, 5, 5]], np.float32)
-    # Half of each box is shared: 2 of 4 + 4 - 2.
+    # Half of each box is shared, so the IoU is 2 / (4 + 4 - 2).
     expected = np.array([[1, 1 / 3, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(iou_matrix(first, second), expected)
 
@@ -65,7 +65,7 @@ def test_suppress_overlaps__what_is_suppressed_suppresses_nothing() -> None:
 
 
 def test_suppress_overlaps__as_supervision_does() -> None:
-    """An independent truth: another library on the same random boxes."""
+    """Compare with an independent implementation on the same random boxes."""
     import supervision
 
     random = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_detection_rows__rounded_and_sorted() -> None:
         detections((0.500004, 1, (1.234, 2, 30, 40)), (0.500001, 0, (1, 2, 3, 4))), np.array([2, 1], np.int32)
     )
     rows = detection_rows("files-a/000007", "files-a", 7, found, classes=CLASSES, detector="d")
-    assert [row["class_name"] for row in rows] == ["bus", "train"]  # equal once rounded: then by class
+    assert [row["class_name"] for row in rows] == ["bus", "train"]  # equal after rounding, so by class
     assert rows[1] == {
         "frame_id": "files-a/000007",
         "video_key": "files-a",
@@ -158,7 +158,8 @@ def test_fuse_detections__by_hand() -> None:
     first = detections((0.8, 0, (0, 0, 10, 10)), (0.6, 1, (50, 50, 60, 60)))
     second = detections((0.4, 0, (0, 0, 10, 13)), (0.5, 0, (90, 90, 99, 99)))
     fused = fuse_detections([first, second], iou=0.55)
-    # Bus: IoU 100 / 130; (10 * .8 + 13 * .4) / 1.2 = 11; (.8 + .4) / 2. The others were seen by one of two.
+    # Bus: IoU 100 / 130, edge (10 * .8 + 13 * .4) / 1.2 = 11, confidence (.8 + .4) / 2.
+    # Each of the other boxes was reported by only one of the two detectors.
     np.testing.assert_allclose(
         fused.detections.boxes_xyxy, np.array([[0, 0, 10, 11], [50, 50, 60, 60], [90, 90, 99, 99]]), rtol=1e-6
     )
@@ -222,7 +223,7 @@ def test_confirm_along_video__a_frame_alone_in_its_time_is_left_alone() -> None:
 
 
 def block(left: int, top: int, right: int, bottom: int) -> Mask:
-    """A rectangle in a picture of 60 x 40."""
+    """Return the mask of a rectangle in a picture of 60 x 40 pixels."""
     pixels = np.zeros((40, 60), bool)
     pixels[top:bottom, left:right] = True
     return Mask.of(pixels)

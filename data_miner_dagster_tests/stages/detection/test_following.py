@@ -1,4 +1,4 @@
-"""Objects followed from frame to frame with the real tracker; boxes are written by hand."""
+"""Objects followed from frame to frame by the real tracker, with hand-written boxes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_follow__a_missing_box_returns_between_its_neighbours() -> None:
 
 
 def test_follow__a_box_that_nobody_owns_is_taken_for_the_missing_one() -> None:
-    weak = (0, 0.1, (19.0, 11, 49.0, 41))  # too weak for a track, and where the object has to be
+    weak = (0, 0.1, (19.0, 11, 49.0, 41))  # too weak for a track, but at the object's expected place
     frames = followed([[moving(0)], [moving(1)], [weak], [moving(3)], [moving(4)]])
     assert boxes_of(frames[2]) == [(0.1, BoxTrack(1))]
 
@@ -90,7 +90,7 @@ def test_follow__a_phantom_in_the_place_of_a_missing_box_is_none() -> None:
 
 
 class ConfusedTracker:
-    """Links the boxes as planned, and one of them wrongly."""
+    """Returns prescribed links, one of which is wrong."""
 
     def __init__(self, numbers: Sequence[Sequence[int]]) -> None:
         self._numbers = iter(numbers)
@@ -103,7 +103,7 @@ class ConfusedTracker:
 
 @pytest.mark.parametrize(("turns", "owner"), [(False, 1), (True, 2)], ids=["steady", "turning"])
 def test_follow__a_box_within_a_long_gap_goes_to_the_object_that_moves_steadily(*, turns: bool, owner: int) -> None:
-    """The tracker takes the object 0 on frame 5 for object 1, which is near and was missed there."""
+    """On frame 5, the tracker mistakes object 0 for object 1, which is nearby and was not detected there."""
 
     def at(left: float, top: float, confidence: float) -> Found:
         return (0, confidence, (left, top, left + 40, top + 40))

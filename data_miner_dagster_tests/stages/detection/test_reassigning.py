@@ -1,4 +1,4 @@
-"""Boxes that a frame's successors show to belong to another object."""
+"""Boxes that the next frames show to belong to another object."""
 
 import numpy as np
 

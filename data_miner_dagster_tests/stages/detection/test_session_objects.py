@@ -1,4 +1,4 @@
-"""Objects over sessions of limited length; boxes and masks are written by hand."""
+"""Objects across sessions of limited length, with hand-written boxes and masks."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from data_miner_dagster.stages.detection.session_objects import (
 
 
 def seen(number: int, left: int, *, class_index: int = 0, confidence: float = 0.8, prompt: str = "car") -> SeenObject:
-    """Return an object of 40 x 40 pixels."""
+    """Return an object of 40 x 40 pixels with its left edge at `left`."""
     pixels = np.zeros((60, 200), np.bool_)
     pixels[10:50, left : left + 40] = True
     return SeenObject(number, class_index, prompt, confidence, (left, 10, left + 40, 50), Mask.of(pixels))

@@ -12,7 +12,7 @@ from data_miner_dagster.stages.detection.tiling import merge_tiles, tile_windows
 
 
 def found(*rows: tuple[float, int, tuple[float, float, float, float]]) -> ImageDetections:
-    """Rows of (confidence, class index, box)."""
+    """Return detections from rows of (confidence, class index, box)."""
     return ImageDetections(
         np.array([box for _, _, box in rows], np.float32).reshape(-1, 4),
         np.array([confidence for confidence, _, _ in rows], np.float32),
@@ -62,7 +62,7 @@ def test_merge_tiles__moved_and_sorted() -> None:
 
 def test_merge_tiles__whole_object_wins_over_a_more_confident_part() -> None:
     windows = [(0, 0, 100, 100), (80, 0, 180, 100)]
-    cut, whole = (0.9, 0, (85.0, 10.0, 100.0, 30.0)), (0.6, 0, (5.0, 10.0, 40.0, 30.0))  # 85..120 of the image
+    cut, whole = (0.9, 0, (85.0, 10.0, 100.0, 30.0)), (0.6, 0, (5.0, 10.0, 40.0, 30.0))  # columns 85 to 120
     merged = merge_tiles([found(cut), found(whole)], windows, (180, 100), merge_iou=0.5)
     assert merged.boxes_xyxy.tolist() == [[85, 10, 120, 30]]
     assert merged.confidences.tolist() == pytest.approx([0.6])
