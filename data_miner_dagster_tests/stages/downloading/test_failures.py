@@ -1,4 +1,4 @@
-"""Decisions of downloading, by hand."""
+"""Decisions about downloads, with cases worked out by hand."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -109,6 +109,6 @@ def test_durations_agree() -> None:
 
 def test_is_same_content() -> None:
     assert is_same_content("00000000000000ff-ff", "00000000000000ff-fe")
-    assert is_same_content("ff-00", "ff-3ff")  # ten bits
-    assert not is_same_content("ff-00", "ff-7ff")  # eleven
+    assert is_same_content("ff-00", "ff-3ff")  # ten bits differ
+    assert not is_same_content("ff-00", "ff-7ff")  # eleven bits differ
     assert not is_same_content("ff", "ff-ff")

@@ -16,8 +16,8 @@ def test_filled_limit__nine_tenths() -> None:
     ("changes", "frames_bytes", "answer"),
     [
         ({}, 0, RoomAnswer.YES),
-        ({"held": 900}, 0, RoomAnswer.YES),  # and one video beyond it
-        ({"held": 801}, 100, RoomAnswer.NO),  # its frames have to fit
+        ({"held": 900}, 0, RoomAnswer.YES),  # one more video may exceed the limit
+        ({"held": 801}, 100, RoomAnswer.NO),  # the video's frames must fit, too
         ({"held": 901}, 0, RoomAnswer.NO),
         ({"held": 901, "goes_on_beyond": True}, 0, RoomAnswer.YES),
         ({"held": 901, "goes_on_beyond": True, "promised": 1}, 0, RoomAnswer.AFTER_DOWNLOADS),  # one at a time

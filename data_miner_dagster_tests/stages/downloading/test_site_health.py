@@ -18,7 +18,7 @@ from data_miner_dagster.stages.downloading.site_health import (
         ("2026.08.19", 31),
         ("2026.8.19", 31),
         ("2026.08.19.232854", 31),  # a nightly build
-        ("2026.09.20", 0),  # made tomorrow, in another time zone
+        ("2026.09.20", 0),  # dated tomorrow, because of another time zone
         ("2026.13.01", None),
         ("2026.02.30", None),
         ("dev", None),
@@ -57,8 +57,8 @@ def test_refusal_reason__names_version_and_age() -> None:
     [
         (VideoErrorKind.TRUNCATED, True, True, True),
         (VideoErrorKind.EMPTY_FILE, True, True, True),
-        (VideoErrorKind.TRUNCATED, False, True, False),  # a site that wants a token calls a part the whole
-        (VideoErrorKind.TRUNCATED, True, False, False),  # nobody knows whether it came whole
+        (VideoErrorKind.TRUNCATED, False, True, False),  # a site that wants a token may send only a part
+        (VideoErrorKind.TRUNCATED, True, False, False),  # it is unknown whether the file is complete
         (VideoErrorKind.CUT_OFF, True, True, False),
         (VideoErrorKind.FORBIDDEN, True, True, False),
     ],
