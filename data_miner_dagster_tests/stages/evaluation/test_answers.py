@@ -1,4 +1,4 @@
-"""What the verdicts on a frame say of its boxes, by hand."""
+"""What the verdicts on a frame say about its boxes, worked out by hand."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -25,7 +25,7 @@ LOW: RelativeBox = (0.0, 0.6, 0.2, 1.0)
 
 
 def frame(*verdicts: Verdict, found: tuple[tuple[int, float, RelativeBox], ...] = ()) -> ReviewedFrame:
-    """A frame of 100 by 100 pixels."""
+    """Return a reviewed frame of 100 by 100 pixels."""
     boxes = FoundOnFrame(
         np.array([row[0] for row in found], np.int64),
         np.array([row[1] for row in found], np.float64),
@@ -83,7 +83,7 @@ def test_answers_on_frame__complete_frame_knows_every_box_and_object() -> None:
         on_box(VerdictWord.MISSING, "dog", RIGHT),
         on_box(VerdictWord.MISSING, "dog", LOW),
         complete(),
-        # the last is below the threshold, and nobody was asked about it
+        # the last box is below the threshold, so nobody was asked about it
         found=((0, 0.9, LEFT), (0, 0.4, MIDDLE), (1, 0.2, LOW), (1, 0.1, MIDDLE)),
     )
     answers = answers_on_frame(reviewed, CLASSES, "now")
@@ -101,7 +101,7 @@ def test_answers_on_frame__complete_frame_knows_every_box_and_object() -> None:
 def test_answers_on_frame__complete_frame_with_a_sure_box_that_nobody_judged() -> None:
     found = ((0, 0.9, LEFT), (0, 0.31, RIGHT), (0, 0.29, MIDDLE))
     answers = answers_on_frame(frame(on_box(VerdictWord.RIGHT, "cat", LEFT), complete(), found=found), CLASSES, "now")
-    assert answers.num_unjudged == 1  # the second
+    assert answers.num_unjudged == 1  # the second box
     assert answers.positions.tolist() == [0, 1, 2]
     assert answers.is_right.tolist() == [True, False, False]
 

@@ -1,4 +1,4 @@
-"""Intervals that hold the truth as often as they say, on detectors whose true precision is known."""
+"""Intervals contain the truth as often as they promise, on simulated detectors with known precision."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,7 +28,7 @@ NUM_RUNS = 60
 
 @dataclass(frozen=True)
 class Simulation:
-    """6,000 boxes of a class, of which every one's truth is known, and 150 verdicts on them."""
+    """6,000 boxes of a class with known truth, and 150 verdicts on them."""
 
     confidences: Float64Array
     is_right: np.ndarray
@@ -47,12 +47,12 @@ def as_stored(confidences: Float64Array) -> Float64Array:
 
 
 def simulated(seed: int, *, frame_spread: float = 0.0, design: Design = "near and random") -> Simulation:
-    """Plant a detector whose confidences are of two kinds, as those of real ones are: many low ones, and a high hump.
+    """Simulate a detector with confidences like those of real ones: many low ones, and a hump of high ones.
 
-    55% of the confidences follow Beta(1.2, 6), the others Beta(4, 2). A box is right with the probability
+    55% of the confidences follow Beta(1.2, 6), the others Beta(4, 2). The probability that a box is right is
     logistic(9 (confidence - .35)): the detector is over-confident below .35 and under-confident above. `frame_spread`
-    is the standard deviation of a term in that logit that the boxes of a frame share. Of 150 verdicts, 50 are on
-    boxes within .1 of the threshold, 100 on all boxes of random frames; or as `design` says.
+    is the standard deviation of a term in the logit which the boxes of a frame share. By default, 50 of the 150
+    verdicts are on boxes within .1 of the threshold, and 100 on all boxes of random frames. `design` changes this.
     """
     generator = np.random.default_rng(seed)
     num_boxes, num_frames = 6000, 1500
@@ -91,7 +91,7 @@ def simulated(seed: int, *, frame_spread: float = 0.0, design: Design = "near an
         pytest.param(0.0, "near and random", 0.16, id="near the threshold and random frames"),
         pytest.param(0.0, "random", 0.16, id="random frames alone"),
         pytest.param(0.0, "queue", 0.18, id="the queue near the threshold alone"),
-        # Unfriendly: where one box of a frame is wrong, so are the others.
+        # Hard: if one box of a frame is wrong, the others are likely to be wrong, too.
         pytest.param(1.5, "near and random", 0.2, id="frames whose boxes are wrong together"),
     ],
 )
@@ -107,7 +107,7 @@ def test_calibrate_class__interval_holds_the_precision_at_the_chosen_threshold(
         assert current is not None
         in_force_hits += current.precision.low <= simulation.true_precision(IN_FORCE) <= current.precision.high
         if threshold is None or found is None:
-            continue  # none is offered: no hit
+            continue  # if no threshold is offered, it is not a hit
         hits += found.precision.low <= simulation.true_precision(threshold) <= found.precision.high
         widths.append(found.precision.high - found.precision.low)
     assert hits >= 53
@@ -128,7 +128,7 @@ def test_precision_at__verdicts_on_every_box_leave_no_doubt() -> None:
     judged = JudgedBoxes(confidences, confidences > 0.505, np.arange(91))
     found = precision_at(confidences, judged, 0.4)
     assert found is not None
-    # .40, .41, ..., .95 are 56 boxes; .51, ..., .95 are 45 right ones
+    # The 56 boxes are .40, .41, ..., .95. The 45 right ones are .51, ..., .95.
     assert found.num_boxes == 56
     assert (found.precision.low, found.precision.high) == (45 / 56, 45 / 56)
     assert precision_at(confidences, judged, 0.96) is None
@@ -145,11 +145,11 @@ def test_precision_at__boxes_of_few_frames_tell_less() -> None:
     generator = np.random.default_rng(1)
     population = np.sort(generator.random(5000))
     confidences = population[:: 5000 // 120][:120]
-    is_right = np.arange(120) % 12 < 9  # 90 of 120
+    is_right = np.arange(120) % 12 < 9  # 90 of 120 boxes
     apart = precision_at(population, JudgedBoxes(confidences, is_right, np.arange(120)), 0.0)
     order = np.argsort(~is_right, kind="stable")
     frames = np.empty(120, np.int64)
-    frames[order] = np.arange(120) // 10  # each of 12 frames is right or wrong as a whole
+    frames[order] = np.arange(120) // 10  # 12 frames, each with all boxes right or all wrong
     together = precision_at(population, JudgedBoxes(confidences, is_right, frames), 0.0)
     assert apart is not None
     assert together is not None
@@ -163,7 +163,7 @@ def test_calibrate_class__few_and_many_verdicts() -> None:
     few = JudgedBoxes(judged.confidences[:19], judged.is_right[:19], judged.frames[:19])
     found = calibrate_class(simulation.population, few, in_force=IN_FORCE, wanted=0.9, pooled=judged)
     assert (found.chosen, found.in_force, found.curve) == (None, None, ())
-    assert found.num_more == 131  # of the 150 that are wanted
+    assert found.num_more == 131  # 150 are wanted
     assert found.remark == "19 verdicts are too few for a threshold; 131 more are recommended"
     assert found.is_pooled
     assert found.knots == probability_knots(judged)
@@ -207,7 +207,7 @@ def test_strata_edges__nothing_judged() -> None:
 
 
 def test_strata_edges__what_nobody_asked_about_can_contain_anything() -> None:
-    """150 answers near the threshold say nothing of the boxes far above it."""
+    """150 answers near the threshold say nothing about the boxes far above it."""
     population = as_stored(np.linspace(0.05, 0.95, 901))
     asked = population[(population > 0.25) & (population < 0.4)]
     judged = JudgedBoxes(asked, asked > 0.3, np.arange(len(asked)), strata_edges(asked, population, 0.3))
@@ -221,7 +221,7 @@ def test_strata_edges__finer_where_there_are_many_answers() -> None:
     edges = strata_edges(population[::5], population, 0.3)
     numbers = np.bincount(stratum_of(population[::5], edges))
     assert numbers.min() >= 4
-    assert numbers.max() < 36  # twice 18
+    assert numbers.max() < 36  # twice the wanted 18 per stratum
 
 
 def test_probability_knots__rise_and_are_nearer_to_the_truth_than_confidences() -> None:
@@ -237,7 +237,7 @@ def test_probability_knots__rise_and_are_nearer_to_the_truth_than_confidences() 
 
 
 def test_probability_knots__by_hand() -> None:
-    # two strata of 20 answers: 5 right below, 15 above
+    # two strata of 20 answers: 5 are right in the lower one, 15 in the upper one
     confidences = np.concatenate([np.full(20, 0.2), np.full(20, 0.8)])
     is_right = np.concatenate([np.arange(20) < 5, np.arange(20) < 15])
     knots = probability_knots(JudgedBoxes(confidences, is_right, np.arange(40)))
@@ -245,7 +245,7 @@ def test_probability_knots__by_hand() -> None:
     assert probabilities(knots, np.array([0.0, 0.2, 0.5, 0.8, 1.0])) == pytest.approx(
         [0.2619, 0.2619, 0.5, 0.7381, 0.7381]
     )
-    # more right ones below than above: one share for both
+    # if more are right in the lower stratum, both get the same share
     knots = probability_knots(JudgedBoxes(confidences, is_right[::-1].copy(), np.arange(40)))
     assert knots == ((0.5, 0.5),)
 
@@ -253,8 +253,8 @@ def test_probability_knots__by_hand() -> None:
 def test_overall_precision__each_class_by_its_boxes() -> None:
     cats, dogs = as_stored(np.linspace(0.3, 0.9, 300)), as_stored(np.linspace(0.3, 0.9, 100))
     judged = {
-        "cat": JudgedBoxes(cats, np.arange(300) % 10 != 0, np.arange(300)),  # all judged: .9
-        "dog": JudgedBoxes(dogs, np.arange(100) % 2 == 0, np.arange(100)),  # .5
+        "cat": JudgedBoxes(cats, np.arange(300) % 10 != 0, np.arange(300)),  # all judged, precision .9
+        "dog": JudgedBoxes(dogs, np.arange(100) % 2 == 0, np.arange(100)),  # precision .5
     }
     found = overall_precision({"cat": cats, "dog": dogs}, judged, {"cat": 0.3, "dog": 0.3})
     assert found is not None

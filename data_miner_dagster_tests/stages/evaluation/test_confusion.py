@@ -1,4 +1,4 @@
-"""The confusion matrix, by hand."""
+"""The confusion matrix, compared with one worked out by hand."""
 
 import numpy as np
 
@@ -14,10 +14,10 @@ def test_confusion_matrix__by_hand() -> None:
     cat, dog = 0, 1
     objects = [(0, cat, 0.0, False), (0, dog, 20.0, False), (0, dog, 40.0, False), (1, cat, 0.0, True)]
     boxes = [
-        (0, cat, 0.9, 0.0),  # the cat
-        (0, cat, 0.8, 21.0),  # a dog as a cat
-        (0, dog, 0.8, 2.0),  # over the cat, which a better box has
-        (0, dog, 0.2, 40.0),  # below its threshold: the dog is missed
+        (0, cat, 0.9, 0.0),  # finds the cat
+        (0, cat, 0.8, 21.0),  # takes a dog for a cat
+        (0, dog, 0.8, 2.0),  # on the cat, which a better box has found
+        (0, dog, 0.2, 40.0),  # below its threshold, so the dog is missed
         (1, cat, 0.7, 0.0),  # in a crowd of cats
         (1, dog, 0.7, 0.0),  # not of the crowd's class
         (2, dog, 0.7, 0.0),  # on an empty frame

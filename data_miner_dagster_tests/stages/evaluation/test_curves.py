@@ -1,4 +1,4 @@
-"""Curves and the best threshold, by hand."""
+"""Curves and the best threshold, compared with values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_class_curve__nothing_to_draw() -> None:
 
 
 def test_class_curve__by_hand() -> None:
-    # four objects; by confidence: right, right and wrong together, right, wrong
+    # four objects; by falling confidence: right, right and wrong at the same confidence, right, wrong
     rows = ((0.9, True), (0.7, True), (0.7, False), (0.5, True), (0.2, False))
     found = class_curve(matched(*rows, num_objects=4))
     assert found is not None
@@ -48,7 +48,7 @@ def test_class_curve__interval_of_the_best_threshold_narrows_with_more_frames() 
         curve = class_curve(MatchedClass(confidences, is_right, frames, objects))
         assert curve is not None
         assert len(curve.points) <= CURVE_POINTS + 1
-        # right more often than half of F1's maximum from about .43 on
+        # from about .43 on, boxes are right with a probability above half of F1's maximum, so they raise F1
         assert curve.best_threshold.low < 0.43 < curve.best_threshold.high + 0.1
         return curve.best_threshold.high - curve.best_threshold.low
 

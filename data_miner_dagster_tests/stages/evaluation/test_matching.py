@@ -1,4 +1,4 @@
-"""Matching by hand."""
+"""Matching of boxes with objects, worked out by hand."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The share of missed objects, by hand and in simulations."""
+"""The share of missed objects, worked out by hand and simulated."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def test_missed_share__by_hand() -> None:
         JudgedObject("cat", 0.29, 1),
         JudgedObject("dog", None, 1),
         JudgedObject("dog", 0.6, 2),
-        JudgedObject("bird", None, 2),  # of no class of the project
+        JudgedObject("bird", None, 2),  # not a class of the project
     ]
     found = missed_share(objects, {"cat": 0.3, "dog": 0.6})
     assert found is not None
@@ -34,7 +34,7 @@ def test_missed_share__none_missed_is_no_certainty() -> None:
 
 
 def test_missed_share__interval_holds_the_truth_where_frames_miss_together() -> None:
-    """200 of 5,000 frames, with Poisson(3) objects each; each frame misses its own with a chance of Beta(.6, 2.4)."""
+    """Sample 200 of 5,000 frames. A frame has Poisson(3) objects, and misses each with a Beta(.6, 2.4) probability."""
     hits = 0
     for seed in range(60):
         generator = np.random.default_rng(seed)

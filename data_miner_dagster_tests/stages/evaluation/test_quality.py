@@ -1,4 +1,4 @@
-"""What a release says of its labels, line by line."""
+"""What a release says about the quality of its annotations, line by line."""
 
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ POPULATIONS = {"cat": CONFIDENCES, "dog": np.zeros(0)}
 def test_release_quality__measured() -> None:
     found = release_quality("pets", ReleasingConfig(), POPULATIONS, calibration(EVERY_BOX), "now")
     assert found.state is QualityState.MEASURED
-    # .30, .305, ..., .95 are 131 boxes; .50, ..., .95 are 91 right ones
+    # The 131 boxes are .30, .305, ..., .95. The 91 right ones are .50, ..., .95.
     assert found.precision is not None
     assert found.precision.value == 91 / 131
     assert found.precision_line == "69.5 % (95% interval 69.5 to 69.5), from 181 judged boxes on 150 frames"
