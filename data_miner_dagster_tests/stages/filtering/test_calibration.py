@@ -1,4 +1,4 @@
-"""Intervals that hold the truth as often as they say and thresholds by hand."""
+"""Intervals contain the truth as often as they promise, and thresholds equal those worked out by hand."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_stratum_edges__no_frames() -> None:
 
 
 def test_stratum_edges__narrow_beside_the_threshold() -> None:
-    headroom = np.arange(-40, 40) / 100 + 0.005  # 40 frames on each side
+    headroom = np.arange(-40, 40) / 100 + 0.005  # 40 frames on each side of the threshold
     edges = stratum_edges(headroom)
     counts = np.bincount(stratum_of(headroom, edges)).tolist()
     assert counts[4:] == [1, 3, 9, 27]
@@ -48,12 +48,12 @@ def test_sampling_order__same_for_ever_and_even() -> None:
     assert (order != sampling_order("local-b", np.arange(10_000, dtype=np.int32))).all()
     assert len(np.unique(order)) == 10_000
     per_tenth = np.bincount((order >> np.uint64(32)).astype(np.int64) * 10 >> 32)
-    assert per_tenth.min() > 880  # 1,000 expected; 4 standard deviations
+    assert per_tenth.min() > 880  # 1,000 are expected; this is 4 standard deviations less
     assert order[:3].tolist() == sampling_order("local-a", np.arange(3, dtype=np.int32)).tolist()
 
 
 def simulated(seed: int, num_questions: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """20,000 frames, the chance to be worth keeping rising with the score."""
+    """Simulate 20,000 frames. Frames with more headroom are more often worth keeping."""
     generator = np.random.default_rng(seed)
     headroom = np.sort(generator.normal(-0.1, 0.15, 20_000))
     truth = generator.random(20_000) < 1 / (1 + np.exp(-30 * (headroom - 0.02)))
@@ -80,13 +80,13 @@ def test_threshold_quality__intervals_hold_the_truth() -> None:
         hits["precision"] += quality.precision.low <= precision <= quality.precision.high
         hits["recall"] += quality.recall.low <= recall <= quality.recall.high
         assert quality.num_kept == is_kept.sum()
-    assert hits["precision"] >= 0.88 * num_runs  # 95% promised; 52 of 60 or fewer would be a 2.5-sigma accident
+    assert hits["precision"] >= 0.88 * num_runs  # 95% are promised; 52 of 60 or fewer would be a 2.5-sigma event
     assert hits["recall"] >= 0.88 * num_runs
 
 
 def test_threshold_quality__answers_to_everything_leave_no_doubt() -> None:
     headroom = np.arange(-20, 20) / 100
-    answers = np.arange(40) % 4 > 0  # 30 of 40 are good, 15 of each side
+    answers = np.arange(40) % 4 > 0  # 30 of 40 are good, 15 on each side
     quality = threshold_quality(headroom, stratum_edges(headroom), headroom, answers, shift=0.0)
     assert quality.precision == Estimate(0.75, 0.75, 0.75)
     assert quality.recall == Estimate(0.5, 0.5, 0.5)
@@ -171,12 +171,12 @@ def test_calibrate__same_answers_same_result() -> None:
 
 def test_draw_in_strata__any_first_part_is_spread_as_the_whole() -> None:
     headroom = np.arange(-400, 400) / 1000 + 0.0005
-    numbers = np.arange(800, dtype=np.uint64)[::-1].copy()  # the last ones come first
+    numbers = np.arange(800, dtype=np.uint64)[::-1].copy()  # the last frames are asked about first
     edges = np.array([-np.inf, -0.1, 0.0, 0.1, np.inf])
     chosen, turns = draw_in_strata(headroom, edges, numbers, 40)
     strata = stratum_of(headroom[chosen], edges)
     wanted = [12, 8, 8, 12]
-    assert np.bincount(strata).tolist() == [4 * number for number in wanted]  # for whoever goes on
+    assert np.bincount(strata).tolist() == [4 * number for number in wanted]  # for people who continue
     assert np.bincount(strata[turns < 1]).tolist() == wanted
     assert np.bincount(strata[turns < 0.5]).tolist() == [6, 4, 4, 6]
     first = [int(chosen[(strata == stratum) & (turns < 1)].max()) for stratum in range(4)]
@@ -194,17 +194,17 @@ def test_answers_that_count__up_to_the_last_question_of_the_calibration() -> Non
         return counts
 
     assert counted([], []) == []
-    assert counted([1, 2, 5], asked=[]) == []  # another queue's, which come nearest to the threshold first
+    assert counted([1, 2, 5], asked=[]) == []  # from a queue that starts near the threshold
     assert counted([1, 2, 4], asked=[2]) == [1, 2]
     assert counted([1, 3, 5], asked=[3]) == [1, 3]
     assert counted([1, 2, 3, 4, 5], asked=[]) == [1, 2, 3, 4]  # every planned question has an answer
     assert counted([1, 2, 3, 4, 5], asked=[5]) == numbers.tolist()
     apart = SampledAnswers(np.array([0, 1]), np.array([1, 1], np.uint64), np.array([True, False]))
-    assert answers_that_count(apart, *planned).tolist() == [True, False]  # each stratum by itself
+    assert answers_that_count(apart, *planned).tolist() == [True, False]  # each stratum is separate
 
 
 def test_answers_that_count__people_who_were_asked_near_the_threshold_first() -> None:
-    """One wide stratum on each side; good frames are those above -.08; people have answered the nearest 300 before."""
+    """Each side has one wide stratum. Most frames above -.08 are good. People have already judged the nearest 300."""
     right, naive = 0, 0
     for seed in range(60):
         generator = np.random.default_rng(seed)
@@ -215,7 +215,7 @@ def test_answers_that_count__people_who_were_asked_near_the_threshold_first() ->
         chosen, turns = draw_in_strata(headroom, edges, numbers, 120)
         planned = chosen[turns < 1]
         before = np.argsort(np.abs(headroom))[:300]
-        asked = np.setdiff1d(chosen[turns < 0.7], before)  # who stopped early
+        asked = np.setdiff1d(chosen[turns < 0.7], before)  # people stopped early
         answered = np.union1d(before, asked)
         answers = SampledAnswers(stratum_of(headroom[answered], edges), numbers[answered], np.isin(answered, asked))
         counts = answers_that_count(answers, stratum_of(headroom[planned], edges), numbers[planned])
@@ -226,4 +226,4 @@ def test_answers_that_count__people_who_were_asked_near_the_threshold_first() ->
             right += holds and is_ours
             naive += holds and not is_ours
     assert right >= 53
-    assert naive <= 10  # what leaving the rule out would do
+    assert naive <= 10  # without the rule, few intervals contain the truth

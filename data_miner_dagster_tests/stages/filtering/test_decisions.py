@@ -1,4 +1,4 @@
-"""Decisions, each by hand and all against a plain-Python oracle."""
+"""Filter decisions, compared with cases worked out by hand and with a plain-Python oracle."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -90,7 +90,7 @@ def test_decide__a_person_keeps_and_drops() -> None:
         "junk",
         "unreadable",
     ]
-    # the dropped one makes room; what cannot be read cannot be kept
+    # the frame that is dropped by hand makes room for the next, and an unreadable frame cannot be kept
     verdicts = [DROP_BY_HAND, NO_VERDICT, KEEP_BY_HAND, KEEP_BY_HAND, KEEP_BY_HAND]
     assert names(decide_one_video(similarities, rules, seconds=seconds, verdicts=verdicts)) == [
         "by_hand",
@@ -120,7 +120,7 @@ def test_decide__prompt_with_a_threshold_of_its_own_leads_by_headroom() -> None:
     rules = rules_of(positive=[{"text": "cat", "threshold": 0.75}, "dog"])
     decisions = decide_one_video({"cat": [0.625, 0.875], "dog": [0.5625, 0.25]}, rules)
     assert names(decisions) == ["kept", "kept"]
-    assert decisions.positive_prompts.tolist() == [1, 0]  # the first: .625 is .125 short, .5625 is .0625 above
+    assert decisions.positive_prompts.tolist() == [1, 0]  # first frame: cat is .125 short, dog .0625 above
 
 
 def test_decide__beaten_by_negative() -> None:
@@ -181,7 +181,7 @@ def test_decide__unreadable() -> None:
 def test_decide__min_gap_keeps_the_best_and_frames_exactly_a_gap_apart() -> None:
     rules = rules_of(min_gap_seconds=2)
     decisions = decide_one_video({"cat": [0.625, 0.75, 0.6875, 0.5625, 0.5]}, rules)
-    # 1 s is the best; 0 and 2 s are too near; 3 s is 2 s away and stays; 4 s is too near to it
+    # the frame at 1 s is the best; 0 s and 2 s are too near to it; 3 s is 2 s away and stays; 4 s is too near to 3 s
     assert names(decisions) == ["too_close_in_time", "kept", "too_close_in_time", "kept", "too_close_in_time"]
 
 
@@ -206,7 +206,7 @@ def test_every_quality_flag_is_a_drop_reason() -> None:
     assert rules_of().dropped_flags == tuple(DropReason(flag) for flag in QualityFlag)
 
 
-# --- the oracle: one frame at a time, as docs/filtering.md puts it ---
+# --- the oracle: one frame at a time, as docs/filtering.md describes it ---
 
 
 def decide_plainly(
@@ -245,7 +245,7 @@ def decide_plainly(
 def decide_frame_plainly(
     similarities: Mapping[str, float], rules: FilteringRules, flag: DropReason | None
 ) -> tuple[str, float]:
-    """Return the answer of one frame by itself, and its headroom."""
+    """Return the decision for one frame, regardless of all others, and its headroom."""
     is_flagged = flag is not None and flag in rules.dropped_flags
     if math.isnan(similarities[rules.positive[0].text]):
         return (flag.value if flag is not None and is_flagged else "unreadable"), math.nan
@@ -272,21 +272,21 @@ def decide_frame_plainly(
 
 
 def cap_plainly(kept: Sequence[int], headroom: Sequence[float], rules: FilteringRules) -> list[int]:
-    """Return which of a video's frames, by falling headroom, the cap leaves."""
+    """Return the frames that a video keeps under the cap. `kept` is ordered by falling headroom."""
     cap = rules.max_frames_per_video
     if cap is None or len(kept) <= cap:
         return list(kept)
     if rules.cap_by != "spread":
         return list(kept[:cap])
     in_time, chosen = sorted(kept), []
-    for part in range(cap):  # the best of each of `cap` parts of equal size, the first ones larger by one
+    for part in range(cap):  # the best frame of each of `cap` equal parts; the first parts may have one more
         size = len(kept) // cap + (part < len(kept) % cap)
         chosen.append(max(in_time[:size], key=lambda frame: (headroom[frame], -frame)))
         in_time = in_time[size:]
     return chosen
 
 
-sixteenths = st.integers(-16, 16).map(lambda number: number / 16)  # exact in float16: ties are frequent and real
+sixteenths = st.integers(-16, 16).map(lambda number: number / 16)  # exact in float16, so there are many true ties
 
 
 @settings(max_examples=150)

@@ -1,4 +1,4 @@
-"""Drift by hand: the same population is quiet, another one is not."""
+"""Drift is reported for a different population, but not for the same one."""
 
 import numpy as np
 import pytest
@@ -31,6 +31,6 @@ def test_drift__same_population_is_quiet_and_a_shift_is_not() -> None:
     assert same.psi < 0.05
     assert not same.is_drifted
     assert shifted.psi > 0.5
-    assert shifted.ks == pytest.approx(0.383, abs=0.03)  # of two normals a standard deviation apart
+    assert shifted.ks == pytest.approx(0.383, abs=0.03)  # two normal distributions, one sigma apart
     assert shifted.is_drifted
     assert not few.is_drifted

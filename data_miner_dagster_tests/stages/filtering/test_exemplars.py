@@ -1,4 +1,4 @@
-"""Words and exemplars in one similarity, by numbers worked out by hand."""
+"""Words and exemplars are combined in one similarity, compared with numbers worked out by hand."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_score_prompts_of__words_alone_are_the_cosines_to_the_last_bit() -> None
 
 
 def test_score_prompts_of__by_hand() -> None:
-    """Exemplars Y and TILTED are at .6 of each other and at 0 of the words: raw .45, moved by .05 to the threshold."""
+    """Y and TILTED have similarity .6 to each other and 0 to the words: raw .45, moved by .05 to the threshold."""
     scores = score_prompts_of(np.stack([X, X]), [_beside(Y, TILTED), None], weight=0.75, threshold=0.5)
     frames = np.stack([X, Y, Z, TILTED])
     np.testing.assert_allclose(scores.similarities(frames)[:, 0], [0.3, 0.65, 0.35, 0.65], atol=1e-6)
@@ -39,16 +39,16 @@ def test_score_prompts_of__the_least_typical_exemplar_is_at_the_threshold() -> N
         others = np.stack(exemplars[:position] + exemplars[position + 1 :])
         held_out = 0.5 * others.mean(axis=0) @ exemplar + float(scores.offsets[0])
         assert held_out >= 0.34 - 1e-6
-    # Y has .6 and 0 to the others: of the three it is the least typical.
+    # Y has similarities .6 and 0 to the others, so it is the least typical of the three.
     assert 0.5 * 0.3 + float(scores.offsets[0]) == pytest.approx(0.34)
 
 
 def test_score_prompts_of__two_encoders() -> None:
-    """Pictures are compared by an encoder of two dimensions, words by one of three."""
+    """The encoder of the pictures has two dimensions, that of the words three."""
     pictures = np.array([[1, 0], [0.6, 0.8]], np.float32)
     beside = ExemplarVectors(np.stack([X, Y]), pictures)
     scores = score_prompts_of(X[None], [beside], weight=0.75, threshold=0.5)
-    # Raw: .25 * 1 + .75 * .6 = .7, and .25 * 0 + .75 * .6 = .45; moved by .05.
+    # The raw values are .25 * 1 + .75 * .6 = .7 and .25 * 0 + .75 * .6 = .45, so all are moved by .05.
     found = scores.similarities(np.stack([X, Z]), np.array([[1, 0], [0, 1]], np.float32))
     np.testing.assert_allclose(found[:, 0], [0.25 + 0.75 * 0.8 + 0.05, 0.75 * 0.4 + 0.05], atol=1e-6)
 

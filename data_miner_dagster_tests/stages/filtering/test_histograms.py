@@ -1,4 +1,4 @@
-"""Histograms in one line."""
+"""One-line histograms."""
 
 import numpy as np
 
