@@ -16,7 +16,7 @@ from data_miner_dagster.stages.reviewing.corrections import Correction, SentBox,
 
 WH = (200, 100)
 HERE: RelativeBox = (0.1, 0.2, 0.3, 0.6)  # (20, 20) to (60, 60)
-FURTHER: RelativeBox = (0.125, 0.2, 0.325, 0.6)  # five pixels to the right
+FURTHER: RelativeBox = (0.125, 0.2, 0.325, 0.6)  # five pixels to the right of HERE
 ELSEWHERE: RelativeBox = (0.6, 0.2, 0.8, 0.6)
 CAR = ShownBox("car", HERE, "lite", "r1", 0.4)
 
@@ -57,7 +57,7 @@ def test_corrections__gone_and_drawn() -> None:
     missing = Correction(VerdictWord.MISSING, ShownBox("car", ELSEWHERE))
     assert corrections([], [drawn], WH) == (missing,)
     assert corrections([sent()], [drawn], WH) == (Correction(VerdictWord.WRONG, CAR), missing)
-    # a box that was dragged away is the same one, by its name
+    # a box that was dragged elsewhere is the same one if it has the same id
     dragged = replace(drawn, box_id="b1")
     assert corrections([sent()], [dragged], WH) == (Correction(VerdictWord.SHIFTED, CAR, new_box=ELSEWHERE),)
 
@@ -109,7 +109,7 @@ def test_corrections__an_answer_is_corrected() -> None:
     def of(answer: Verdict, class_name: str, box: RelativeBox) -> tuple[Correction, ...]:
         return corrections([sent(answer=answer)], [ReturnedBox(class_name, box, "b1")], WH)
 
-    # what was moved is moved on from where it was found, or back
+    # a box that was moved can be moved again, or back; the correction still names the box as it was detected
     assert of(MOVED, "car", ELSEWHERE) == (Correction(VerdictWord.SHIFTED, CAR, new_box=ELSEWHERE, replaces="a1"),)
     assert of(MOVED, "car", HERE) == (Correction(VerdictWord.RIGHT, CAR, replaces="a1"),)
     assert of(RENAMED, "car", HERE) == (Correction(VerdictWord.RIGHT, CAR, replaces="a1"),)

@@ -15,7 +15,7 @@ WH = (100, 50)
 CLASSES = FrameClasses(("person", "car"), (ConfidenceRange(0.15, 0.3), ConfidenceRange(0.15, 0.3)))
 HERE, THERE = (10.0, 10.0, 30.0, 30.0), (60.0, 10.0, 80.0, 30.0)
 NEAR_HERE = (10.0, 10.0, 30.0, 40.0)  # IoU of 2/3 with HERE
-PART_OF_HERE = (10.0, 10.0, 30.0, 19.0)  # IoU of .45
+PART_OF_HERE = (10.0, 10.0, 30.0, 19.0)  # IoU of .45 with HERE
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -67,7 +67,7 @@ def test_judge_boxes__without_verdicts_by_confidence_alone() -> None:
     ("verdict", "expected"),
     [
         (said("right", HERE), [("person", (10, 10, 30, 30), "object", 0, "right")]),
-        (said("right", NEAR_HERE), [("person", (10, 10, 30, 40), "object", 0, "right")]),  # what the person confirmed
+        (said("right", NEAR_HERE), [("person", (10, 10, 30, 40), "object", 0, "right")]),  # the confirmed box
         (said("wrong", NEAR_HERE), []),
         (
             said("other_class", HERE, new_class_name="car"),
@@ -78,7 +78,7 @@ def test_judge_boxes__without_verdicts_by_confidence_alone() -> None:
             said("missing", THERE, "car"),
             [("person", (10, 10, 30, 30), "unsure", 0, None), ("car", (60, 10, 80, 30), "object", None, "missing")],
         ),
-        (said("missing", NEAR_HERE), [("person", (10, 10, 30, 40), "object", 0, "missing")]),  # it was found since
+        (said("missing", NEAR_HERE), [("person", (10, 10, 30, 40), "object", 0, "missing")]),  # detected since
     ],
 )
 def test_judge_boxes__one_verdict_on_an_unsure_box(verdict: Verdict, expected: list[object]) -> None:
@@ -155,7 +155,7 @@ def test_judge_boxes__the_same_missing_object_drawn_by_two_people_is_one() -> No
     first, second = said("missing", HERE), said("missing", NEAR_HERE, at=1, who="bob")
     assert outcome(judged([], first, second)) == [("person", (10, 10, 30, 40), "object", None, "missing")]
     mine = said("missing", NEAR_HERE, at=1)
-    assert len(judged([], first, mine).boxes) == 2  # one person who draws two means two
+    assert len(judged([], first, mine).boxes) == 2  # two boxes of one person are two objects
 
 
 def test_judge_boxes__complete_settles_what_is_unsure() -> None:
@@ -177,7 +177,7 @@ def test_judge_boxes__the_order_of_verdicts_does_not_matter() -> None:
 
 
 def test_judge_boxes__detected_outside_of_the_frame() -> None:
-    beyond = FoundBox(1, 0.2, (-40.0, 10.0, 30.0, 30.0))  # (0, 10, 30, 30) is inside, and that is what people see
+    beyond = FoundBox(1, 0.2, (-40.0, 10.0, 30.0, 30.0))  # people see the part inside: (0, 10, 30, 30)
     judgement = judged([beyond], said("right", (0.0, 10.0, 30.0, 30.0), "car"))
     assert outcome(judgement) == [("car", (0, 10, 30, 30), "object", 0, "right")]
 

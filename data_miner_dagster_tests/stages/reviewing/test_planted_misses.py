@@ -1,6 +1,6 @@
-"""A detector that misses a fifth of the objects: what frames that wait keep out of a release, and what they cost.
+"""Holding frames keeps most wrong negatives of a detector that misses a fifth of the objects out of a release.
 
-`python -m benchmarks.unsure` does the same with more frames and other seeds, and fits the curves again.
+`python -m benchmarks.unsure` repeats this with more frames and other seeds, and fits the curves again.
 """
 
 from data_miner_dagster_tests.support.planted_misses import count_negatives, plant_frames
@@ -17,6 +17,6 @@ def test_hold__wrong_negatives_go_and_correct_ones_stay() -> None:
     assert before.wrong >= 500
     assert after.wrong <= 0.1 * before.wrong
     assert after.correct >= 0.9 * before.correct
-    # what has no box at all is beyond any range of confidences, and is counted apart
+    # no range of confidences covers objects without any box, so they are counted separately
     assert 0 < after.silent <= before.silent
     assert before.silent <= 0.05 * before.wrong

@@ -9,7 +9,7 @@ from data_miner_dagster_tests.support.sample_project import project_config
     ("confidence", "num_agreeing", "state"),
     [
         (0.3, 1, BoxState.OBJECT),
-        (0.699999988079071, 1, BoxState.OBJECT),  # 0.7 as it is stored
+        (0.699999988079071, 1, BoxState.OBJECT),  # 0.7 as stored in float32
         (0.2999, 1, BoxState.UNSURE),
         (0.15, 1, BoxState.UNSURE),
         (0.15, 2, BoxState.OBJECT),  # a second detector agrees
