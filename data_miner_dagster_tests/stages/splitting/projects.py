@@ -1,4 +1,4 @@
-"""Videos with links between them, and what they bring."""
+"""Linked videos and their content."""
 
 from hypothesis import strategies as st
 
@@ -21,10 +21,10 @@ def linked_videos(draw: st.DrawFn) -> tuple[list[str], list[tuple[str, str]]]:
 
 @st.composite
 def contents_of(draw: st.DrawFn, videos: list[str]) -> dict[str, VideoContent]:
-    """Draw what each of these videos brings."""
+    """Draw the content of each of these videos."""
     return {key: VideoContent(draw(st.integers(1, 50)), found := draw(counts), found) for key in videos}
 
 
 def alike(num_videos: int, prefix: str = "youtube") -> dict[str, VideoContent]:
-    """Return videos that bring the same."""
+    """Return videos with equal content."""
     return {f"{prefix}-{index}": VideoContent(10, {0: 5}, {0: 8}) for index in range(num_videos)}

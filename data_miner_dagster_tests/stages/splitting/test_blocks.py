@@ -10,7 +10,7 @@ from data_miner_dagster_tests.stages.splitting.projects import SHARES
 
 
 def test_cut_in_blocks__a_minute_with_an_image_a_second() -> None:
-    # The gap is a twentieth of 99 s: 4.95 s. Each costs four images, and a tenth of the other 92 is nine.
+    # The gap is a twentieth of 99 s: 4.95 s. Each of two gaps costs four images, and a tenth of the other 92 is nine.
     cut = cut_in_blocks([float(second) for second in range(100)], SHARES, None)
     assert cut == "train 0.000-73.050, test 78.000-86.050, val 91.000-end"
     found = [split_at(cut, float(second)) for second in range(100)]
@@ -55,7 +55,7 @@ def test_cut_in_blocks__every_split_has_an_image_and_gaps_are_as_wide_as_said(
     found = [split_at(cut, time) for time in times]
     assert set(found) - {None} == set(SHARES)
     places = [list(SHARES).index(split) for split in found if split]
-    assert places == sorted(places)  # one block each, in order
+    assert places == sorted(places)  # each split is one block, in order
     blocks = cut_of(cut)
     wide = min(5.0, 0.05 * (times[-1] - times[0])) if guard is None else guard
     for one, next_one in pairwise(blocks):

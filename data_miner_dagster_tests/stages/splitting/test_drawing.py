@@ -27,10 +27,10 @@ def test_draw_splits__groups_stay_together_and_train_is_never_empty(data: st.Dat
     assert splits.keys() == set(videos)
     assert divided_groups(groups, splits) == []
     assert "train" in splits.values()
-    assert ("val" in splits.values()) == (len(groups) > 1)  # and the others once every split can have a group
+    assert ("val" in splits.values()) == (len(groups) > 1)  # a second group goes to val, a third to test
     assert ("test" in splits.values()) or len(groups) < 3
     shuffled = dict(sorted(contents.items(), reverse=True))
-    assert draw_splits(groups[::-1], SHARES, shuffled) == splits  # no order of anything counts
+    assert draw_splits(groups[::-1], SHARES, shuffled) == splits  # the order of the input does not matter
 
 
 @given(st.data())
@@ -58,7 +58,7 @@ def test_draw_splits__shares_are_met_exactly_where_videos_are_alike() -> None:
     contents = alike(1_000)
     splits = draw_splits([(key,) for key in sorted(contents)], SHARES, contents)
     assert numbers_of(splits) == {"train": 800, "test": 100, "val": 100}
-    # and names favour no split: of the first hundred by name, about eighty train
+    # names favour no split: about 80 of the first 100 by name are in train
     assert 65 < sum(splits[key] == "train" for key in sorted(contents)[:100]) < 95
 
 
@@ -73,7 +73,7 @@ def test_draw_splits__where_groups_are_few_most_images_train(sizes: tuple[int, .
     largest = max(contents, key=lambda key: contents[key].num_images)
     assert splits[largest] == "train"
     held = {key: "val" for key in contents if key == largest}
-    assert draw_splits([(key,) for key in contents], SHARES, contents, held)[largest] == "val"  # where it was released
+    assert draw_splits([(key,) for key in contents], SHARES, contents, held)[largest] == "val"  # as released
 
 
 def test_draw_splits__ten_groups_of_a_class_reach_every_split() -> None:

@@ -9,7 +9,7 @@ BITS = np.uint64(0xFFFF0000FFFF0000)
 
 
 def images(splits: list[int], videos: list[int], cosines_to_first: list[float]) -> ComparedImages:
-    """Return images whose vectors have these cosines with the first one; their hashes are equal."""
+    """Return images with equal hashes, whose vectors have these cosines with the first vector."""
     vectors = np.array([[cosine, np.sqrt(1 - cosine**2)] for cosine in cosines_to_first], np.float16)
     hashes = np.full(len(splits), BITS)
     return ComparedImages(np.array(splits), np.array(videos), hashes, np.ones(len(splits), np.bool_), vectors)
