@@ -52,9 +52,9 @@ def test_cost__total_and_rates() -> None:
     [
         (WorkStage.DOWNLOADING, DOWNLOADING, 0.75),
         (WorkStage.DETECTION, DETECTION, 0.5),
-        (WorkStage.RELEASING, DOWNLOADING, None),  # has no floor
+        (WorkStage.RELEASING, DOWNLOADING, None),  # releasing has no floor
         (WorkStage.DOWNLOADING, Measured(wall_seconds=8), None),  # nothing was received
-        (WorkStage.EXTRACTION, Measured(wall_seconds=1, floor_seconds=1.001), 1.0),  # clocks are read apart
+        (WorkStage.EXTRACTION, Measured(wall_seconds=1, floor_seconds=1.001), 1.0),  # read moments apart
     ],
 )
 def test_achieved__share_of_the_time(stage: WorkStage, spent: Measured, share: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What has to be decoded to have some frames, on indexes written by hand."""
+"""The pictures to decode in order to get certain frames, on hand-written indexes."""
 
 from dataclasses import replace
 from random import Random
@@ -57,7 +57,7 @@ def test_plan_decoding__never_more_than_straight_through() -> None:
 
 
 def groups_of(whole: VideoIndex, known: list[int]) -> GroupIndex:
-    """The keyframes, the last group, and the groups of these ordinals."""
+    """Return the part of the index with the keyframes, the last group, and the groups with these ordinals."""
     group = np.cumsum(whole.is_keyframe) - 1
     is_known = whole.is_keyframe | np.isin(group, [*known, group[-1]])
     return GroupIndex(
@@ -84,7 +84,7 @@ TWENTY_GROUPS = index_of(("I" + "Pbb" * 8) * 20, [25 * g + k for g in range(20) 
         ({"strategy": "time", "every_seconds": 5.0}, []),  # keyframes are 2.5 s apart
         ({"strategy": "time", "every_seconds": 7.0}, [2, 5, 8, 11, 16]),  # 35 s is the 14th keyframe
         ({"strategy": "time", "every_seconds": 7.0, "snap_tolerance_seconds": 0.5}, [2, 5, 8, 16]),
-        # a keyframe within reach, but the next one may be nearer
+        # a keyframe is within the tolerance, but the next one may be nearer
         ({"strategy": "time", "every_seconds": 7.0, "snap_tolerance_seconds": 2.0}, [2, 5, 16]),
         ({"strategy": "time", "every_seconds": 1.0}, None),
         ({"strategy": "uniform", "num_frames": 3}, [3, 16]),
@@ -145,7 +145,7 @@ def test_group_index__numbers_are_those_of_the_whole_video() -> None:
 def test_plan_decoding__what_is_not_known_is_passed_over_by_seeks() -> None:
     known = groups_of(TWENTY_GROUPS, [1])
     plan = plan_decoding(known, known.keyframe_pts[:4])
-    # 0, all 25 of group 1, 2, 3
+    # The known packets are keyframe 0, all 25 of group 1, and keyframes 2 and 3.
     assert plan.is_sent is not None
     assert np.flatnonzero(plan.is_sent).tolist() == [0, 1, 26, 27]
     assert plan.restarts == {1, 26, 27}
@@ -200,7 +200,7 @@ def test_plan_decoding__no_fixed_choice_decodes_fewer_packets(film: str, setting
     is_seekable=st.booleans(),
 )
 def test_plan_decoding__any_group_structure(kinds: str, shuffle: Random, is_seekable: bool) -> None:
-    # presentation differs from decoding by at most a few places, as reordering does
+    # as in real files, the presentation order differs from the decoding order by only a few places
     order = sorted(range(len(kinds)), key=lambda place: place + (shuffle.random() * 3 if place else -1))
     index = replace(index_of(kinds, order), is_seekable=is_seekable)
     targets = np.array(sorted(shuffle.sample(order, k=min(3, len(order)))), dtype=np.int64)
@@ -209,7 +209,7 @@ def test_plan_decoding__any_group_structure(kinds: str, shuffle: Random, is_seek
     is_sent = plan.is_sent
     assert set(targets.tolist()) <= set(index.pts[is_sent].tolist())
     for place in np.flatnonzero(is_sent).tolist():
-        # From a keyframe on, every reference picture before one that is sent is sent too.
+        # Every reference picture between a keyframe and a sent picture is sent, too.
         before = place
         while not index.is_keyframe[before] or index.pts[before] > index.pts[place]:
             before -= 1

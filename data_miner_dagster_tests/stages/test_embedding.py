@@ -21,7 +21,7 @@ from data_miner_dagster_tests.support.waiting import wait_until
 
 
 class LevelEncoder:
-    """Turns a grey level into a point of the unit circle, and remembers the sizes of the batches it was given."""
+    """Maps a grey level to a point on the unit circle, and records the sizes of its batches."""
 
     name = "level"
     fingerprint = "level-1"
@@ -115,7 +115,7 @@ def test_embed_in_batches__out_of_memory_halves_the_batch_and_stays_there() -> N
     assert all(result.vector is not None for result in results)
     assert max(encoder.batch_sizes) <= 3
     assert sum(encoder.batch_sizes) == 20
-    assert encoder.batch_sizes[0] == 2  # 8 and 4 did not fit
+    assert encoder.batch_sizes[0] == 2  # batches of 8 and 4 did not fit
 
 
 def test_embed_in_batches__not_even_one_image_fits() -> None:
@@ -152,7 +152,7 @@ def test_embed_in_batches__what_the_model_refuses_of_one_frame_is_that_frame_s()
     assert [result.frame for result in results] == list(range(20, 28))
     assert [result.frame for result in results if result.vector is None] == [22]
     assert isinstance(results[2].error, ZeroDivisionError)
-    assert encoder.batch_sizes == [1, 1, 1, 1, 4]  # 20, 21, 21 again since 22 was refused, 23, and a batch
+    assert encoder.batch_sizes == [1, 1, 1, 1, 4]  # 20, 21, 21 again because 22 was refused, 23, and the rest
 
 
 def test_embed_in_batches__batches_are_sized_by_memory() -> None:
@@ -190,7 +190,7 @@ def test_embed_in_batches__decodes_while_the_model_runs() -> None:
             return super().embed_batch(batch)
 
     def load(level: int) -> RgbImage:
-        if level == 28:  # the first of the third batch: submitted only when the first batch goes into the model
+        if level == 28:  # the first of the third batch, which is submitted only when the first batch enters the model
             assert in_model.wait(60)
             overlapped.set()
         return _grey(level)
