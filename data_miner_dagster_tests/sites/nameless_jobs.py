@@ -1,4 +1,4 @@
-"""The jobs of site workers, with a resolver that knows no names."""
+"""The jobs of site workers, with a resolver for which every name is unknown."""
 
 import socket
 from typing import Any

@@ -1,4 +1,4 @@
-"""One-line histograms."""
+"""Histograms rendered as one line."""
 
 import numpy as np
 
