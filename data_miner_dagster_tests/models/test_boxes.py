@@ -15,7 +15,7 @@ def block(left: int, top: int, right: int, bottom: int) -> Mask:
 
 
 def detections(masks: dict[int, Mask | None], asked: list[int]) -> ImageDetections:
-    """Three candidates: a box, one that it suppresses, and another."""
+    """Return the detections from three candidates: a box, one that it suppresses, and another."""
 
     def mask_of(row: int) -> Mask | None:
         asked.append(row)
@@ -51,7 +51,7 @@ def test_detections_from_candidates__a_box_is_the_bounds_of_its_mask() -> None:
     assert found.prompts == ("c", "a")
     assert found.boxes_xyxy.tolist() == [[26, 6, 40, 24], [2, 3, 18, 19]]
     assert [mask and mask.area for mask in found.masks] == [14 * 18, 16 * 16]
-    assert asked == [2, 0]  # not of the one that is suppressed
+    assert asked == [2, 0]  # no mask is requested for the suppressed box
 
 
 def test_detections_from_candidates__an_empty_mask_is_none() -> None:

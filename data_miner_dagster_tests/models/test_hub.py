@@ -1,4 +1,4 @@
-"""Which network a checkpoint holds, asked of its configuration alone."""
+"""Test that the network of a checkpoint is recognised from its configuration alone."""
 
 import json
 import threading
@@ -46,7 +46,7 @@ def provider_of(folder: Path, architecture: str, config: object) -> ModelProvide
 def test_check_network__another_architecture(
     architecture: str, config: dict[str, object], remedy: str, tmp_path: Path
 ) -> None:
-    """There are no weights to read, so a message that names the type was there before any would have been read."""
+    """The checkpoint has no weights, so a message that names its type is raised before any weights are read."""
     models = provider_of(tmp_path, architecture, config)
     entry = models.detector.entry
     ways: list[Callable[[], object]] = [models.detector.load, models.check_available]
@@ -76,13 +76,13 @@ def test_check_network__configuration_that_is_broken(tmp_path: Path) -> None:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A model hub that gives every request the same answer."""
+    """A model hub that gives the same answer to every request."""
 
     answer: tuple[int, dict[str, str]] = (200, {})
     asked: tuple[str, ...] = ()
 
     def do_HEAD(self) -> None:
-        """Answer as the hub does before a file is fetched."""
+        """Answer as the hub does before a file is downloaded."""
         status, headers = type(self).answer
         type(self).asked += (self.path,)
         self.send_response(status)
@@ -91,12 +91,12 @@ class Hub(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Suppress the request log."""
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
-    """A hub on loopback, and an empty cache."""
+    """Yield a hub on loopback, used with an empty cache."""
 
     class Served(Hub):
         pass
@@ -113,7 +113,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Hub]]:
 
 @pytest.fixture
 def hub_of_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """A hub at a port where nobody listens, and an empty cache."""
+    """Return the address of a hub on whose port nobody listens, used with an empty cache."""
     address = f"http://127.0.0.1:{free_port()}"
     use_hub(monkeypatch, address, tmp_path)
     return address

@@ -1,4 +1,4 @@
-"""Models of a hub on loopback, whose downloads end before everything is there."""
+"""Test models from a hub on loopback whose downloads end before every file has arrived."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from data_miner_dagster_tests.support.file_hub import INDEX, SHARDS, FileHub, se
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[FileHub]]:
-    """A hub on loopback, and an empty cache."""
+    """Yield a hub on loopback, used with an empty cache."""
     with serving_files() as (served, address):
         use_hub(monkeypatch, address, tmp_path)
         yield served
@@ -25,7 +25,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[FileHu
 
 @pytest.fixture
 def entry() -> ModelEntry:
-    """A detector of the hub."""
+    """Return a detector that the hub offers."""
     return ModelProvider(ModelsConfig(profile="standard")).detector.entry
 
 
@@ -65,12 +65,12 @@ def test_is_cached__a_download_that_ended_early_is_continued(
 def test_is_cached__without_the_hubs_list_of_files(
     hub: type[FileHub], entry: ModelEntry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other programs fetch file by file, so that the cache has no list of what belongs to the model."""
+    """Other programs download file by file, so their caches have no list of the model's files."""
     assert not is_cached(entry)
     assert not is_partly_cached(entry)
     fetch_from_hub(entry, print)
     assert "pytorch_model.bin" not in hub.sent
-    other = tmp_path / "other"  # the hub's client remembers the list of a cache that it has read
+    other = tmp_path / "other"  # a new folder, since the hub's client remembers the list of a cache that it has read
     shutil.copytree(tmp_path, other, symlinks=True, ignore=shutil.ignore_patterns("other", "trees"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(other))
     snapshot = _snapshot(entry, other)

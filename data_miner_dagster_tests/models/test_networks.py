@@ -9,7 +9,7 @@ from data_miner_dagster.models.networks import names_of_network, network_of, net
 
 
 def test_network_sizes__ultralytics_finds_each_name(tmp_path: Path) -> None:
-    """Ultralytics itself finds a file for each name and size, and no process has to import it to list the names."""
+    """Ultralytics itself finds a file for each name and size, but listing the names does not require importing it."""
     code = (
         "import sys\n"
         "from data_miner_dagster.models.networks import names_of_network, network_sizes\n"

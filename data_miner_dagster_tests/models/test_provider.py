@@ -127,7 +127,7 @@ def test_check_allowed__own_models_and_a_projects_detectors() -> None:
         ModelProvider(config.model_copy(update={"registry": {"yolo": bought}})).check_allowed(["yolo"])
     eyes = ModelEntryConfig(architecture="qwen3-vl", source="file:/nowhere", licence="Secret")
     looked_at = ModelProvider(config.model_copy(update={"registry": {"eyes": eyes}}))
-    looked_at.check_allowed((), "ears")  # unknown, or an endpoint: said elsewhere
+    looked_at.check_allowed((), "ears")  # an unknown model or an endpoint, which other checks report
     with pytest.raises(ConfigError, match=r"the licence of eyes \(detection.verifier.model\) is Secret"):
         looked_at.check_allowed((), "eyes")
     with pytest.raises(ConfigError, match="the licence of eyes"):
@@ -183,7 +183,7 @@ def test_calibration__is_of_encoders() -> None:
 
 
 def slow_model(entry: ModelEntry, device: str) -> tuple[str, str]:
-    """Load a model that takes a moment."""
+    """Load a model after a short delay."""
     time.sleep(0.05)
     return entry.name, device
 
@@ -195,6 +195,6 @@ def test_seconds_of_loading__count_for_the_thread_that_waited() -> None:
     after = seconds_of_loading()
     assert after - before >= 0.05
     assert load_model(entry, "cpu") == ("slow", "cpu")
-    assert seconds_of_loading() == after  # it was loaded
+    assert seconds_of_loading() == after  # it was already loaded
     with ThreadPoolExecutor(1) as other:
         assert other.submit(seconds_of_loading).result() == 0

@@ -1,4 +1,4 @@
-"""Test which epoch of a training counts as the best. The training itself is tested in operations/training."""
+"""Test which epoch of a training run counts as the best. Training itself is tested in operations/training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What networks are given, by token ids and settings written by hand, whatever tokenizers and classes default to."""
+"""Test what networks are given: recipes against token ids and settings written by hand, not library defaults."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ HALF = (127.5, 127.5, 127.5)
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Adds both special tokens and pads on the left."""
+    """Return a tokenizer that adds both special tokens and pads on the left."""
     loaded = transformers.AutoTokenizer.from_pretrained(
         save_tiny("clip", tmp_path_factory.mktemp("tokenizer") / "clip")
     )

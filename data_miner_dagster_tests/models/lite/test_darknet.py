@@ -29,7 +29,7 @@ NUM_WEIGHTS = (35_434_956 - 20) // 4  # the size of the published file
 @pytest.fixture(scope="module")
 def random_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("darknet")
-    # Variances must be positive: so is everything.
+    # Variances must be positive, so all values are.
     values = np.random.default_rng(0).uniform(0.01, 0.05, NUM_WEIGHTS).astype(np.float32)
     header = np.array([0, 2, 0, 0, 0], np.int32)
     (folder / WEIGHTS_FILE_NAME).write_bytes(header.tobytes() + values.tobytes())
@@ -96,7 +96,7 @@ def test_boxes_and_confidences__as_torch_computes_them(network: YoloV3Tiny) -> N
 
 
 def run_in_torch(weights: Path, batch: npt.NDArray[np.uint8]) -> tuple[Float32Array, Float32Array]:
-    """Boxes and confidences of one image by another route: torch modules, batch norm unfolded, boxes one by one."""
+    """Compute one image's boxes and confidences by another route: torch modules, unfolded batch norm, box by box."""
     values = torch.from_numpy(np.fromfile(weights, np.float32, offset=20))
 
     def take(*shape: int) -> torch.Tensor:
@@ -119,7 +119,8 @@ def run_in_torch(weights: Path, batch: npt.NDArray[np.uint8]) -> tuple[Float32Ar
         convolution.bias.data, convolution.weight.data = take(255), take(255, inputs, 1, 1)
         return convolution
 
-    with torch.no_grad():  # not inference mode: what is built here are parameters, whose versions others may ask for
+    # not inference mode: the parameters created here need version counters, which inference tensors lack
+    with torch.no_grad():
         features = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255
         for inputs, outputs in ((3, 16), (16, 32), (32, 64), (64, 128), (128, 256)):
             shallow = block(inputs, outputs, 3)(features)

@@ -14,7 +14,8 @@ from data_miner_dagster_tests.models.detectors.detector_contract import assert_k
 pytestmark = pytest.mark.models
 
 SPEC = find_spec("ultralytics")
-ASSETS = Path(str(SPEC and SPEC.origin)).parent / "assets"  # read by path: importing it changes the process
+# found by path, since importing ultralytics changes the process
+ASSETS = Path(str(SPEC and SPEC.origin)).parent / "assets"
 CLASSES = (
     ClassPrompts("person", ("a person",)),
     ClassPrompts("bus", ("bus",)),
@@ -46,7 +47,7 @@ def test_detect__contract(detector: LiteDetector) -> None:
 
 def test_detect__people_and_bus(detector: LiteDetector) -> None:
     found = detector.detect([photo("bus.jpg")], CLASSES, confidence_floor=0.25)[0]
-    # Read off the picture, which is 810 x 1080: three people in full, one bus.
+    # Measured in the picture, which is 810 x 1080: three whole people and one bus.
     for expected in ([50, 400, 245, 903], [670, 390, 810, 880], [222, 405, 344, 860]):
         distances = np.abs(boxes_of(found, 0, 0.25) - np.array(expected, np.float32)).max(axis=1)
         assert distances.min() < 80, expected

@@ -1,4 +1,4 @@
-"""The real lite weights on real images; the small parts by hand."""
+"""Test the real lite weights on real images, and the small parts on values written by hand."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from data_miner_dagster.models.registry import BUILT_IN
 from data_miner_dagster.stages.embedding import embed_images
 
 HALF_SIZE_COSINE = 0.99
-"""At the least: between a JPEG's vector decoded whole and decoded at half its size; docs/models.md."""
+"""The lowest cosine allowed between the vectors of a JPEG decoded at full and at half size; see docs/models.md."""
 
 needs_weights = [
     pytest.mark.models,

@@ -1,4 +1,4 @@
-"""The sentence encoder, compared with transformers' own forward pass over the same weights."""
+"""Compare the sentence encoder with transformers' own forward pass over the same weights."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ def test_embed__a_vector_does_not_depend_on_the_other_sentences(encoder: Sentenc
     assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.usefixtures("encoder")  # with it, the graph is in the model cache
+@pytest.mark.usefixtures("encoder")  # the fixture puts the graph into the model cache
 def test_load__imports_neither_torch_nor_transformers() -> None:
     code = (
         "import sys; from data_miner_dagster.models.lite.sentence_encoder import SentenceEncoder as S; "

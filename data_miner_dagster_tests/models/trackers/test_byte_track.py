@@ -1,4 +1,4 @@
-"""ByteTrack with the colours of boxes as a second cue; boxes and colours are written by hand."""
+"""Test ByteTrack with the colours of boxes as a second cue; boxes and colours are written by hand."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import numpy as np
 from data_miner_dagster.domain.colours import NUM_COLOUR_BINS, Colours
 from data_miner_dagster.models.trackers.byte_track import ByteTracker
 
-Place = tuple[float, int | None]  # the left edge of a box, and the bin of its colour
+Place = tuple[float, int | None]  # the left edge of a box and its colour bin
 
 
 def numbers(frames: Sequence[Sequence[Place]], *, has_colours: bool = True) -> list[list[int]]:
-    """Return the number of each box of 40 by 30 pixels, on frames every quarter of a second."""
+    """Return the track number of each 40 x 30 pixel box, on frames a quarter of a second apart."""
     tracker = ByteTracker(lost_seconds=3, every_seconds=0.25, start_confidence=0.2)
     return [
         tracker.update(
@@ -32,9 +32,9 @@ def _colours(colour: int) -> Colours:
 
 
 MEETING = [[(10.0 + 8 * number, 0), (210.0 - 8 * number, 50)] for number in range(8)]
-"""Two objects approach each other and are then beside each other."""
+"""Two objects approach each other until they are side by side."""
 TURNED = [[(74.0 - 8 * number, 0), (146.0 + 8 * number, 50)] for number in range(1, 8)]
-"""They turn and go back, after having been hidden."""
+"""The two objects turn back after having been hidden."""
 
 
 def test_update__objects_that_turn_where_they_meet_are_known_by_their_colours() -> None:
@@ -57,7 +57,7 @@ def test_update__unknown_colours_change_nothing() -> None:
 
 def test_update__a_false_box_beside_an_object_does_not_take_its_number() -> None:
     still: list[list[Place]] = [[(100.0, 0)]] * 6
-    gone: list[list[Place]] = [[(118.0, 50)]]  # it overlaps the object's place, and looks different
+    gone: list[list[Place]] = [[(118.0, 50)]]  # it overlaps the object's place but looks different
     ways = numbers([*still, *gone, *still])
     assert ways == [[0]] * 6 + [[1]] + [[0]] * 6
     assert numbers([*still, *gone], has_colours=False)[-1] == [0]

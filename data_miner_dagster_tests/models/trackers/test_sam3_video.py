@@ -1,4 +1,4 @@
-"""SAM 3's video mode: the real class, random weights, the real loading path; its own session and processor as truth."""
+"""Compare SAM 3's video mode, the real class with random weights, with transformers' own session and processor."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def tracker(folder: Path) -> Sam3VideoTracker:
 
 
 def clip(num_frames: int) -> list[RgbImage]:
-    """Return frames that drift, with a dark one between them."""
+    """Return drifting frames, the middle one of which is dark."""
     first = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     frames = [np.roll(first, 3 * number, axis=1) for number in range(num_frames)]
     frames[num_frames // 2] = np.zeros_like(first)
@@ -45,7 +45,7 @@ def clip(num_frames: int) -> list[RgbImage]:
 
 
 def num_stored(session: Any) -> int:
-    """Return how many numbers a session of transformers holds."""
+    """Return how many numbers a transformers session stores."""
     frames = [] if session.processed_frames is None else list(session.processed_frames.values())
     outputs = [
         value
@@ -58,7 +58,7 @@ def num_stored(session: Any) -> int:
 
 
 def test_look_at__as_its_own_session_and_processor(tracker: Sam3VideoTracker) -> None:
-    """Every object of a clip that is long enough for memories to be dropped, and for detections to confirm some."""
+    """The clip is long enough for memories to be dropped and for detections to confirm some of them."""
     processor, num_objects, num_boxes, num_confirmed = tracker.processor, 0, 0, 0
     ours, theirs = tracker.start(CLASSES), processor.init_video_session()
     processor.add_text_prompt(theirs, PROMPTS)
@@ -77,7 +77,7 @@ def test_look_at__as_its_own_session_and_processor(tracker: Sam3VideoTracker) ->
             assert each.prompt == phrase_by_number[each.number]
             assert each.class_index == (0 if each.prompt in CLASSES[0].prompts else 1)
             assert each.box_xyxy == each.mask.bounds_xyxy
-            # Theirs ends at the last pixel, and is older than the decision who owns the pixels that two objects claim.
+            # Their box ends at its last pixel, and was made before each shared pixel was assigned to one object.
             num_boxes += np.allclose(np.add(found["boxes"][row].numpy(), [0, 0, 1, 1]), each.box_xyxy, atol=1e-3)
         num_objects += len(seen)
         stored = theirs.output_dict_per_obj.values()

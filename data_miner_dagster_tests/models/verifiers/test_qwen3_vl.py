@@ -1,4 +1,4 @@
-"""Qwen3-VL as a tiny random network of its real class: real processor, real generation, answers that mean nothing."""
+"""Test Qwen3-VL as a tiny random network of its real class: real processor and generation, meaningless answers."""
 
 from pathlib import Path
 
