@@ -1,4 +1,4 @@
-"""What is planted in a catalog, counted by hand, against what monitoring is told."""
+"""Compare the values that monitoring reports with planted catalog rows that were counted by hand."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +27,10 @@ from data_miner_dagster.operations.platform import Platform
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    """A hundred videos in two projects: 25 new, 5 unavailable, 10 failed, 10 downloaded, 10 extracted, 40 embedded."""
+    """Return a platform with 100 videos in two projects.
+
+    Of these, 25 are new, 5 unavailable, 10 failed, 10 downloaded, 10 extracted and 40 embedded.
+    """
     platform = Platform(PlatformConfig.model_validate({"room": {"quota": "7GB"}}), tmp_path / "root")
     plant_root(platform, 100, num_projects=2, num_batches=0)
     return platform
@@ -170,9 +173,9 @@ def test_collector__a_collection_serves_for_a_while(platform: Platform) -> None:
 
 
 def test_collector__how_far_projects_are(platform: Platform) -> None:
-    """Half an hour ago a video took a second at each stage: what is due takes some time, and part of it is done."""
+    """One video took a second at each stage half an hour ago, so part of the work is done and the rest is estimated."""
     collector = Collector(platform)
-    assert values_of(collector, "project_eta_seconds") == {}  # nothing shows it yet
+    assert values_of(collector, "project_eta_seconds") == {}  # nothing has been measured yet
     ratios = values_of(collector, "project_progress_ratio")
     assert set(ratios.values()) == {0.0}
     with platform.database.transaction() as session:

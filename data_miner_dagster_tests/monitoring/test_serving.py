@@ -1,4 +1,4 @@
-"""The metrics as Prometheus gets them: over HTTP, read by the client library's own parser."""
+"""Test the metrics as Prometheus receives them: over HTTP, read by the client library's own parser."""
 
 import http.client
 import threading
@@ -21,7 +21,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def rest(values: Values) -> None:
-    """Stands for the parts that need a GPU, Dagster's storage or work that was measured: a value of each."""
+    """Set one value of each metric, in place of the parts that need a GPU, Dagster's storage or measured work."""
     for family in FAMILIES.values():
         values.set(family.name, 1.0, *('x\n\\"\x1b' for _ in family.labels))
 
