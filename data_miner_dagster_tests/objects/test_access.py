@@ -1,4 +1,4 @@
-"""What the clients of Google's and Azure's buckets are opened with. Nothing is asked."""
+"""Test the settings with which the clients of Google's and Azure's buckets are opened. Nothing is requested."""
 
 from data_miner_dagster.objects.access import Access, Patience, open_file_system
 
@@ -7,7 +7,7 @@ PATIENCE = Patience(timeout_seconds=1, min_bytes_per_second=1, tries=1, try_dela
 
 def test_google__asks_by_http_alone() -> None:
     fs = open_file_system("gs", Access(endpoint="http://127.0.0.1:9", is_anonymous=True), PATIENCE)
-    assert not hasattr(fs, "_get_control_plane_client")  # gRPC, which knows no endpoint
+    assert not hasattr(fs, "_get_control_plane_client")  # gRPC ignores the endpoint
     assert fs.base == "http://127.0.0.1:9/storage/v1/"
 
 

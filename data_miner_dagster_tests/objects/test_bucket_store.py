@@ -1,4 +1,4 @@
-"""The contract of a store of objects, on a real S3 server with faults and on a folder."""
+"""Test the contract of object stores, on a real S3 server with faults and on a folder."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ def _some_bytes(size: int) -> bytes:
 
 @pytest.fixture(params=["bucket", "folder"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """Each kind of store in turn, empty."""
+    """Return an empty store of each kind in turn."""
     if request.param == "folder":
         return FolderStore(tmp_path / "store")
     return _store(request.getfixturevalue("buckets"))
@@ -106,13 +106,13 @@ def test_entries__of_a_folder_that_cannot_be_read_are_not_none(tmp_path: Path) -
     store = FolderStore(tmp_path / "store")
     store.write("files/ab", b"1")
     loop = tmp_path / "store" / "snapshots"
-    loop.symlink_to(loop)  # unreadable for everybody, unlike a folder without permissions
+    loop.symlink_to(loop)  # unlike a folder without permissions, nobody can read it, not even root
     with pytest.raises(
         ObjectError, match=rf"the folder {loop} cannot be listed \(.+\); check the path, its permissions"
     ):
         list(store.entries("snapshots/"))
     assert [entry.name for entry in store.entries("files/")] == ["files/ab"]
-    assert list(store.entries("files/ab/")) == []  # as in a bucket, where this name is a file and no folder
+    assert list(store.entries("files/ab/")) == []  # as in a bucket, where this name is a file rather than a folder
     (tmp_path / "file").touch()
     with pytest.raises(ObjectError, match="cannot be listed"):
         list(FolderStore(tmp_path / "file").entries())
@@ -214,7 +214,7 @@ def test_upload__in_parts(buckets: FaultyBuckets, tmp_path: Path, monkeypatch: p
     buckets.faults.append(Fault("503", method="PUT", path="partNumber=2", num_times=2))
     assert _store(buckets).upload(tmp_path / "file", "file") == hashlib.sha256(content).hexdigest()
     assert buckets.get("base/file") == content
-    assert buckets.num_requests("PUT") == 4  # the first part once
+    assert buckets.num_requests("PUT") == 4  # the first part was sent only once
     assert buckets.num_requests("GET") == 0  # nothing had to be read back
 
 
@@ -223,7 +223,8 @@ def test_upload__in_parts_that_fails_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(bucket_store, "_PART_BYTES", 5 << 20)
     (tmp_path / "file").write_bytes(bytes(6 << 20))
-    uploads = buckets.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])  # this server keeps ended ones
+    # this server also lists uploads that have ended
+    uploads = buckets.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
     buckets.faults.append(Fault("503", method="PUT", path="partNumber=2", num_times=9))
     with pytest.raises(ObjectTransientError):
         _store(buckets, tries=2).upload(tmp_path / "file", "file")
