@@ -1,4 +1,4 @@
-"""What counts as trouble, planted in a catalog."""
+"""Test what counts as trouble, with conditions planted in a catalog."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_find_troubles__work_that_is_due_and_not_done(platform: Platform) -> Non
         "work is due (2 items at extraction, 2 items at embedding)"
     )
     with hold_lease(platform.database, "r1", "embed_frames"):
-        assert kinds(platform) == {}  # something is being done
+        assert kinds(platform) == {}  # a run is working on it
     hold_items(platform.database, reason="everything")
     assert kinds(platform) == {}
 

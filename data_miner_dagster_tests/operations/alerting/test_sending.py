@@ -1,4 +1,4 @@
-"""Alerts to real servers on loopback: a webhook and a mail server, by the references of the settings."""
+"""Test alerts sent to real servers on loopback, a webhook and a mail server, that the settings refer to."""
 
 import socket
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def platform_with(tmp_path: Path, *targets: str, **settings: object) -> Platform
 
 @pytest.fixture
 def told(webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    """A platform that tells the webhook."""
+    """Return a platform that sends its alerts to the webhook."""
     monkeypatch.setenv("HOOK", f"json://somebody:s3cret-word@127.0.0.1:{webhook.port}/hook")
     return platform_with(tmp_path, "env:HOOK")
 
@@ -103,7 +103,7 @@ def test_settle_alerts__another_line_of_an_alert_is_shown_and_ends_with_it_but_i
 def test_send_due__a_target_that_fails_is_tried_again_and_holds_up_no_other(
     webhook: Webhook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections but never answers
         monkeypatch.setenv("SILENT", f"json://127.0.0.1:{silent.getsockname()[1]}/")
         platform = platform_with(tmp_path, "env:SILENT", "file:/missing/url", "env:HOOK", timeout_seconds=2)
         settle_alerts(platform.database, [BROKEN], platform.config.alerts.targets)
@@ -117,16 +117,16 @@ def test_send_due__a_target_that_fails_is_tried_again_and_holds_up_no_other(
     assert take_message(platform.database, platform.config.alerts.targets) is None  # not due yet
     assert take_message(platform.database, ["env:HOOK"]) is None
     with platform.database.reading() as session:
-        assert count_messages(session) == 0  # nobody asks for those targets any more
+        assert count_messages(session) == 0  # these targets are no longer configured
 
 
 def test_send_due__what_is_about_one_thing_is_told_in_its_order(told: Platform, webhook: Webhook) -> None:
     webhook.status = 500
     other = Trouble(AlertKind.PROJECT_FAILED, "trams", "detection: a table is out of date")
     settle_alerts(told.database, [BROKEN], ["env:HOOK"])
-    assert send_due(told) == 0  # it is due again in half a minute
+    assert send_due(told) == 0  # the next attempt is due in half a minute
     webhook.status = 200
-    for found in ([other], [BROKEN, other]):  # over, and wrong again
+    for found in ([other], [BROKEN, other]):  # the trouble ends and then returns
         settle_alerts(told.database, found, ["env:HOOK"])
     assert send_due(told) == 1
     with told.database.transaction() as session:
@@ -165,7 +165,7 @@ def test_send__what_is_no_address(tmp_path: Path) -> None:
 
 
 class Mailbox:
-    """Keeps what a mail server is given."""
+    """Stores the messages that a mail server receives."""
 
     def __init__(self) -> None:
         self.letters: list[bytes] = []
