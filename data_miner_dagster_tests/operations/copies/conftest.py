@@ -1,4 +1,4 @@
-"""A root with a release, made once and copied for each test."""
+"""A root with a release, built once and copied for each test."""
 
 import subprocess
 from pathlib import Path
@@ -19,6 +19,6 @@ def _root_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def released_root(_root_to_copy: Path, tmp_path: Path) -> Path:
-    """A root whose project `cyclists` has the release v001."""
-    subprocess.run(["cp", "-a", str(_root_to_copy), str(tmp_path / "root")], check=True)  # keeps hard links
+    """Return a root whose project `cyclists` has the release v001."""
+    subprocess.run(["cp", "-a", str(_root_to_copy), str(tmp_path / "root")], check=True)  # preserves hard links
     return tmp_path / "root"

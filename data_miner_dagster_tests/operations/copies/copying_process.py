@@ -1,4 +1,4 @@
-"""A process that copies, for tests that kill it: `python -m ... WHAT ROOT ADDRESS SETTINGS`."""
+"""Back up, restore or publish in a process that tests kill: `python -m ... WHAT ROOT ADDRESS SETTINGS`."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from data_miner_dagster.operations.platform import Platform
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Carry out the copy that the arguments describe."""
     what, root, address, settings = sys.argv[1:]
     config = PlatformConfig.model_validate_json(settings)
     platform = Platform(config, Path(root))

@@ -1,4 +1,4 @@
-"""Killing a process that copies, at a request of a test's choice."""
+"""Kill a copying process at a request that the test chooses."""
 
 import os
 import signal
@@ -13,7 +13,11 @@ from data_miner_dagster_tests.support.buckets import Fault, FaultyBuckets
 def kill_at_request(
     buckets: FaultyBuckets, settings: str, what: tuple[str, Path, str], *, method: str, path: str, after: int
 ) -> None:
-    """Start a process that does `what` (its word, root and address), and kill it at a request after some others."""
+    """Start a copying process and kill it at a matching request.
+
+    `what` is the process's first three arguments: the kind of copy, the root and the address. The process is killed
+    after `after` requests that match `method` and `path`, at the next one.
+    """
     started: list[subprocess.Popen[bytes]] = []
     killing = Fault("call", method, path, after=after, call=lambda: os.kill(started[0].pid, signal.SIGKILL))
     buckets.faults.append(killing)

@@ -1,4 +1,4 @@
-"""Backups and what is restored of them: whole, of one state, resumed after kills, and without secrets."""
+"""Test that backups and restores are complete, consistent, resumed after kills, and free of secrets."""
 
 import gzip
 import hashlib
@@ -43,7 +43,7 @@ NEVER_COPIED = {"catalog.sqlite", "catalog_in_use", "dagster_home", "review_acce
 
 @pytest.fixture
 def platform(released_root: Path) -> Platform:
-    """A root with a project and a release, and what no backup may hold."""
+    """Return a root with a project and a release, and with files that no backup may contain."""
     platform = build_platform(released_root)
     layout = platform.layout
     layout.project_files.mkdir()
@@ -57,7 +57,7 @@ def platform(released_root: Path) -> Platform:
 
 
 def _files(root: Path) -> dict[str, bytes]:
-    """Return the content of every file that a backup holds."""
+    """Return the content of each file in a root that a backup contains, by relative path."""
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in root.rglob("*")
@@ -69,7 +69,7 @@ def _files(root: Path) -> dict[str, bytes]:
 def _counts(platform: Platform) -> dict[str, int]:
     with platform.database.engine.connect() as connection:
         counts = count_rows(connection, catalog_tables())
-    del counts["outside_copies"], counts["claims"]  # which the backup itself writes
+    del counts["outside_copies"], counts["claims"]  # written by the backup itself
     return counts
 
 
@@ -91,7 +91,7 @@ def test_backup__restored_is_the_same_and_goes_on(
     assert first.snapshot.num_files == len(_files(platform.root))
     assert (first.snapshot.num_gone, first.num_new_files > 20) == (0, True)
     second = make_backup(platform, store)
-    assert second.num_new_files == 1  # the catalog, which knows of the first one
+    assert second.num_new_files == 1  # the catalog, which now records the first backup
     restored = _restored(store, tmp_path / "again")
     assert _files(restored.root) == _files(platform.root)
     assert _counts(restored) == _counts(platform)
@@ -100,7 +100,7 @@ def test_backup__restored_is_the_same_and_goes_on(
     release = restored.layout.release_folder("cyclists", "v001")
     assert damaged_files(release) == []
     linked = [path for path in release.rglob("*.jpg") if path.stat().st_nlink > 1]
-    assert len(linked) == len(list(release.rglob("*.jpg"))) == 7  # one file each, as before
+    assert len(linked) == len(list(release.rglob("*.jpg"))) == 7  # hard links to one file each, as before
     assert [(row.kind, row.url, row.snapshot) for row in find_outside_copies(platform.database)] == [
         (CopyKind.BACKUP, store.shown, outcome.snapshot.id) for outcome in (first, second)
     ]
@@ -163,7 +163,7 @@ def test_backup__while_work_goes_on_has_units_of_one_state(
         name: f"second state of {name}".encode() for name in names
     }
     assert not restored.layout.frames_folder("files-ccc").exists()
-    assert outcome.snapshot.num_gone <= 1  # as it had been listed, or not
+    assert outcome.snapshot.num_gone <= 1  # one if the removed folder had already been listed
 
 
 def test_backup__killed_and_made_again(platform: Platform, buckets: FaultyBuckets, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_restore__killed_and_said_again(platform: Platform, buckets: FaultyBucke
         _ = Platform(settings, root).database
     num_there = len([path for path in root.rglob("*") if path.is_file() and ".restoring" not in path.parts]) - 1
     assert 0 < num_there < len(_files(platform.root))
-    make_backup(platform, store)  # a later one is none of this restore's
+    make_backup(platform, store)  # a later backup, which this restore does not use
     outcome = restore_root(store, StorageLayout(root))
     assert outcome.num_there == num_there
     assert outcome.snapshot.id == read_snapshots(store)[0].id
@@ -292,7 +292,7 @@ def test_keep_latest__removes_what_no_other_backup_names(platform: Platform, tmp
     assert len(read_snapshots(store)) == 2
     done = keep_latest(platform, store, 1)
     assert done == would
-    assert done.num_files == 3  # the old picture, catalog and table
+    assert done.num_files == 3  # the old picture, the old catalog and the old list of files
     assert store.find(old) is None
     assert [snapshot.id for snapshot in read_snapshots(store)] == [second.id]
     assert _files(_restored(store, tmp_path / "again").root) == _files(platform.root)
@@ -304,7 +304,7 @@ def test_keep_latest__removes_what_no_other_backup_names(platform: Platform, tmp
 def test_backup__a_damaged_snapshot_stops_no_other(platform: Platform, tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "copies")
     first, damaged, table = (make_backup(platform, store).snapshot for _ in range(3))
-    assert table.files_sha256 == first.files_sha256  # nothing has changed
+    assert table.files_sha256 == first.files_sha256  # no file has changed
     record = tmp_path / "copies" / "snapshots" / f"{damaged.id}.json"
     record.write_text("{")
     (tmp_path / "copies" / blob_name(table.files_sha256)).write_bytes(b"no list of files")
@@ -321,4 +321,4 @@ def test_backup__a_damaged_snapshot_stops_no_other(platform: Platform, tmp_path:
     with pytest.raises(ConfigError, match="is not a valid snapshot"):
         restore_root(store, StorageLayout(tmp_path / "again"), snapshot_id=damaged.id)
     with pytest.raises(ConfigError, match="is not a valid snapshot"):
-        keep_latest(platform, store, 1)  # which must know what the others need
+        keep_latest(platform, store, 1)  # `keep_latest` must know which files the other snapshots need

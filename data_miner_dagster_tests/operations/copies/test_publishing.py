@@ -1,4 +1,4 @@
-"""Releases in buckets: whole, resumed after a kill, remembered and withdrawn; exports likewise; the hub without it."""
+"""Test releases and exports in buckets (complete, resumed after kills, recorded, withdrawn), and the hub's records."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ PLACE = f"s3://{BUCKET}/public"
 
 @pytest.fixture
 def platform(released_root: Path, buckets: FaultyBuckets) -> Platform:
-    """A project with a release, and a bucket."""
+    """Return a platform with a released project and a bucket."""
     settings = {"models": {"profile": "lite"}, "objects": buckets.settings(concurrent_transfers=1)}
     return Platform(PlatformConfig.model_validate(settings), released_root)
 
@@ -110,7 +110,7 @@ def test_forget__withdraws_published_copies_and_names_those_that_it_cannot_reach
 
 
 class _OddServer(BaseHTTPRequestHandler):
-    """Answers a listing with a size that is no number, in which it repeats a secret."""
+    """Answers a listing request with a size that is not a number and repeats a secret."""
 
     def do_GET(self) -> None:
         entry = f"<Contents><Key>public/a.jpg</Key><Size>{SECRET_KEY} of a client</Size></Contents>"
@@ -122,7 +122,7 @@ class _OddServer(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
+        """Suppress the request log."""
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def odd_endpoint() -> Iterator[str]:
 def test_forget__an_unexpected_error_of_one_copy_stops_neither_the_others_nor_the_forgetting(
     platform: Platform, buckets: FaultyBuckets, odd_endpoint: str, tmp_path: Path
 ) -> None:
-    odd = "s3://odd/public"  # before the other place in the order of the catalog
+    odd = "s3://odd/public"  # precedes the other copy in the catalog's order
     record_publication(platform.database, f"{odd}/cyclists/v001", "cyclists", "v001")
     publish_release(platform, "cyclists", PLACE)
     content = platform.config.model_dump(mode="json", include={"models", "objects"})
@@ -188,7 +188,7 @@ def test_export_to_bucket__of_a_format_is_that_of_a_folder(
     sent = export_to_bucket(platform, "cyclists", format="yolo", to=f"{PLACE}/yolo")
     assert _published(buckets, "public/yolo/") == _files(tmp_path / "out")
     buckets.client.delete_object(Bucket=BUCKET, Key="public/yolo/data.yaml")
-    with pytest.raises(ConfigError, match="is not empty"):  # as if somebody had changed it
+    with pytest.raises(ConfigError, match="is not empty"):  # as if somebody had changed the export
         export_to_bucket(platform, "cyclists", format="yolo", to=f"{PLACE}/yolo")
     assert sent.files.num_there == 0
     assert [path.name for path in platform.root.iterdir() if path.name.startswith(".")] == []
@@ -211,7 +211,7 @@ def test_publish__on_the_hub_without_doing_it(
 
 
 class _FirstImage:
-    """Chooses the first image alone."""
+    """Chooses only the first image."""
 
     settings: Mapping[str, object] = MappingProxyType({"first": 1})
 
