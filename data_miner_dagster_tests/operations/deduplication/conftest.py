@@ -1,4 +1,4 @@
-"""An empty platform, to plant duplicates in."""
+"""An empty platform in which tests plant duplicates."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 
 @pytest.fixture
 def platform(tmp_path: Path) -> PlantedPlatform:
-    """An empty platform."""
+    """Return an empty platform."""
     return PlantedPlatform(tmp_path)

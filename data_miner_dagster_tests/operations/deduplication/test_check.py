@@ -20,12 +20,12 @@ from data_miner_dagster_tests.support.faults import change_rows
 
 @pytest.fixture
 def platform(tmp_path: Path) -> PlantedPlatform:
-    """An empty platform."""
+    """Return an empty platform."""
     return PlantedPlatform(tmp_path)
 
 
 def tamper(platform: PlantedPlatform, row: int, **values: object) -> None:
-    """Change one row of the table as a bug would."""
+    """Change one row of the deduplicated table, as a bug might."""
     change_rows(platform.layout.deduplicated_table("pets"), lambda rows: rows[row].update(values))
 
 

@@ -1,4 +1,4 @@
-"""A clip and its poor re-upload, through the real extraction, encoders and search."""
+"""Test a clip and its poor re-upload with the real extraction, encoders and search."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ from data_miner_dagster.storage.tables import read_table
 
 
 def write_reupload(clip: Path, target: Path) -> None:
-    """Encode a clip again, at half the size and a low rate."""
+    """Encode a clip again at half its size and with a low bit rate."""
     with av.open(str(clip)) as source, av.open(str(target), "w") as container:
         pictures = source.streams.video[0]
         stream = container.add_stream("libx264", rate=25, options={"crf": "30"})
@@ -70,6 +70,6 @@ def test_deduplicate_project__poor_reupload_of_a_clip(tmp_path: Path) -> None:
     found = read_table(platform.layout.reuploads_table("clips")).to_pylist()
     assert [(title_by_key[row["video_key"]], title_by_key[row["original_video_key"]]) for row in found] in (
         [("copy", "bikes")],
-        [("bikes", "copy")],  # an encoder that blurs may also please the prompt
+        [("bikes", "copy")],  # the blurred copy may also be more similar to the prompt
     )
     assert found[0]["share"] >= 0.8

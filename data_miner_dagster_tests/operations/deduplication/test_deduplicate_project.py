@@ -1,4 +1,4 @@
-"""Deduplication of planted projects: what is kept, what stands when videos are added, what is done again."""
+"""Test deduplication of planted projects: what is kept, what is unchanged when videos are added, what is repeated."""
 
 from pathlib import Path
 
@@ -97,7 +97,8 @@ def test_deduplicate_project__files_and_hashes_before_embeddings(platform: Plant
     a = read_table(platform.layout.frames_table("site-a")).to_pylist()
     near = [row["perceptual_hash"] ^ 0b1111 for row in a]
     far = [row["perceptual_hash"] ^ 0b11111_0000 for row in a]
-    # Of frame 0 the file; of frame 2 the hash, one bit more, and the hash with too little contrast.
+    # Frame 0 has the file of site-a/000000. The others have hashes near that of site-a/000002: the first is within the
+    # distance, the second one bit beyond it, and the third has too little contrast to count.
     plant(
         platform,
         "site-b",
@@ -125,8 +126,8 @@ def test_deduplicate_project__better_frames_stand_for_worse(platform: PlantedPla
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT, CAT, CAT], sharpness=[99, 1, 2])
     assert run(platform) == {
-        "site-a/000000": ("site-a/000002", "within_video"),  # sharper, but less like the prompt
-        "site-a/000001": ("site-a/000002", "within_video"),  # as like the prompt, but less sharp
+        "site-a/000000": ("site-a/000002", "within_video"),  # sharper, but less similar to the prompt
+        "site-a/000001": ("site-a/000002", "within_video"),  # as similar to the prompt, but less sharp
         "site-a/000002": ("site-a/000002", None),
     }
     table = read_table(platform.layout.deduplicated_table("pets"))
@@ -195,7 +196,7 @@ def test_deduplicate_project__goes_on_without_a_video_whose_embeddings_are_broke
         "internal_error: embeddings of site-a from axis are not unit vectors (1 of 2"
     )
     assert check_deduplication(platform, "pets").holds
-    # a table that lacks a video is looked at again, and is the same while the video is
+    # a table that lacks a left-out video is made again, with the same result as long as the video is unchanged
     assert deduplicate_project(platform, "pets").fingerprint == outcome.fingerprint
     path.write_bytes(whole)
     assert deduplicate_project(platform, "pets").counts["frames"] == 3

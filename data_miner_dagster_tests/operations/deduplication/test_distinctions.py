@@ -1,4 +1,4 @@
-"""Frames of one fixed camera: thumbnails are made from stored images once, and decide with the embeddings."""
+"""Test frames of a fixed camera: thumbnails are computed once from stored images and used along with the embeddings."""
 
 import logging
 
@@ -18,7 +18,7 @@ from data_miner_dagster_tests.support.frames import write_pictures
 
 
 def yard(*, with_pallet: bool = False, brightness: float = 1.0) -> RgbImage:
-    """Return a place with some texture, and a pallet on it or none."""
+    """Return a picture of a place with some texture, with or without a pallet."""
     place = np.random.default_rng(3).integers(40, 160, (9, 16, 3)).astype(np.uint8)
     picture = cv2.resize(place, (640, 360), interpolation=cv2.INTER_CUBIC)
     if with_pallet:
@@ -27,7 +27,7 @@ def yard(*, with_pallet: bool = False, brightness: float = 1.0) -> RgbImage:
 
 
 def plant_yard(platform: PlantedPlatform, key: str, pictures: list[RgbImage]) -> None:
-    """Add a video of one place, whose frames all have one embedding."""
+    """Add a video of one place whose frames all have the same embedding."""
     plant(platform, key, [CAT] * len(pictures), sharpness=[100 - index for index in range(len(pictures))])
     contents = [cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes() for picture in pictures]
     hashes = [2**40 + 7 * index**3 for index in range(len(pictures))]
@@ -61,7 +61,7 @@ def test_deduplicate_project__a_fixed_camera_keeps_each_arrangement(
     assert [named[f"site-yard/{index:06d}"][-1] for index in range(5)] == ["0", "0", "2", "2", "0"]
     stored = platform.layout.embedding_file(THUMBNAILS.name, "site-yard")
     made_at = stored.stat().st_mtime_ns
-    run(platform, force=True)  # both made from what is stored
+    run(platform, force=True)  # uses the stored thumbnails again
     assert caplog.text.count("computed thumbnails of 5 frames") == caplog.text.count("computed thumbnails") == 1
     assert stored.stat().st_mtime_ns == made_at
 
@@ -96,7 +96,8 @@ def test_deduplicate_project__a_picture_that_is_gone(platform: PlantedPlatform) 
 
 def test_views__a_place_made_on_the_spot() -> None:
     maker = THUMBNAILS.load()
-    shown = fixed_camera(1003, num_arrangements=4, frames_a_visit=1)  # seeds from 1000 on were not tuned on
+    # the thresholds were not tuned on seeds from 1000 on
+    shown = fixed_camera(1003, num_arrangements=4, frames_a_visit=1)
     assert max(shown[0].image.shape) == LONGER_SIDE
     views = Views(np.stack([maker.preprocess(frame.image) for frame in shown]), np.zeros(len(shown), np.int64))
     rows, others = np.triu_indices(len(shown), 1)

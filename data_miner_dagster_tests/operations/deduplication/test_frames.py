@@ -1,4 +1,4 @@
-"""The pictures of chosen frames, read from the manifests of many videos."""
+"""Test reading the pictures of chosen frames from the manifests of many videos."""
 
 import string
 
@@ -20,7 +20,7 @@ _ALPHABET = np.array([*string.ascii_letters, *string.digits, "_", "-"])
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """An empty platform."""
+    """Return an empty platform."""
     return build_platform(tmp_path_factory.mktemp("pictures"))
 
 
@@ -29,7 +29,7 @@ def _keys(rng: np.random.Generator, number: int) -> list[str]:
 
 
 def _write_manifest(platform: Platform, key: str, num_frames: int) -> None:
-    # Of the columns that are read, each says which frame of which video it is.
+    # Each column that is read has values which identify the video and the frame.
     values = {
         "frame_id": [make_frame_id(key, index) for index in range(num_frames)],
         "sha256": [f"file of {key}, {index}" for index in range(num_frames)],

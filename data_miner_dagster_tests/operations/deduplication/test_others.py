@@ -1,4 +1,4 @@
-"""Deduplication against other projects and earlier releases."""
+"""Test deduplication against other projects and earlier releases."""
 
 import shutil
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_deduplicate_project__against_another_project(platform: PlantedPlatform)
     }
     plant(platform, "site-c", [CAT, CAT_ON_SLIDE])
     assert run(platform)["site-b/000000"] == ("site-a/000000", "other_project")
-    # The same video in both projects: its frames belong to the earlier one.
+    # With the same video in both projects, its frames belong to the earlier project.
     add_video(platform.database, "site-a", "pets", status=VideoStatus.EXTRACTED)
     assert run(platform)["site-a/000000"] == ("site-a/000000", "other_project")
 
@@ -144,4 +144,5 @@ def test_check_comparisons__names_that_never_were(platform: PlantedPlatform) -> 
     with pytest.raises(ConfigError, match="contains new itself; remove it from the list"):
         check(against_projects=["new"])
     save(platform, "old", against_projects=["gone"], against_releases=["gone/v001"])
-    check_comparisons(platform, "old", platform.project_config("old"))  # it had them before: they have gone since
+    # the project was already compared with them; they have disappeared since
+    check_comparisons(platform, "old", platform.project_config("old"))

@@ -20,7 +20,7 @@ from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 
 @pytest.fixture
 def platform(tmp_path: Path) -> PlantedPlatform:
-    """An empty platform."""
+    """Return an empty platform."""
     return PlantedPlatform(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The clustered search on planted duplicates, and when it is chosen."""
+"""Test the clustered search on planted duplicates, and when it is chosen."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What stands of earlier decisions when videos, settings or files change."""
+"""Test which earlier decisions remain in force when videos, settings or files change."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from data_miner_dagster_tests.support.axis_project import PlantedPlatform
 
 
 def publish(platform: PlantedPlatform, *keys: str, generation: int = 1) -> None:
-    """Remember that these videos were decided on for a release."""
+    """Record that these videos were part of a release."""
     with platform.database.transaction() as session:
         add_generations(session, "pets", dict.fromkeys(keys, generation))
 
@@ -42,7 +42,7 @@ def test_deduplicate_project__added_video_never_displaces_what_was_kept(platform
     first = run(platform)
     assert {representative for representative, _ in first.values()} == {"site-a/000000", "site-a/000001"}
     publish(platform, "site-a")
-    plant(platform, "site-b", [CAT, CAT_ON_SLIDE])  # CAT is better than NEARLY_CAT, but came later
+    plant(platform, "site-b", [CAT, CAT_ON_SLIDE])  # CAT is better than NEARLY_CAT but was added later
     second = run(platform)
     assert {key: second[key] for key in first} == first
     assert second["site-b/000000"] == ("site-a/000000", "across_videos")
@@ -94,13 +94,13 @@ def test_deduplicate_project__force_gives_the_same(platform: PlantedPlatform) ->
     incremental, fingerprint = read_table(path), read_fingerprint(path)
     run(platform, force=True)
     assert read_table(path).equals(incremental)
-    assert read_fingerprint(path) == fingerprint  # what was made from it stands
+    assert read_fingerprint(path) == fingerprint  # results made from the table are not stale
 
 
 def test_deduplicate_project__what_was_not_published_leaves_no_mark(platform: PlantedPlatform, tmp_path: Path) -> None:
     save(platform)
     plant(platform, "site-a", [NEARLY_CAT])
-    run(platform)  # and no release: interrupted, say
+    run(platform)  # no release follows, for example because the run was interrupted
     plant(platform, "site-b", [CAT])
     assert run(platform)["site-a/000000"] == ("site-b/000000", "across_videos")
     at_once = PlantedPlatform(tmp_path / "at_once")
@@ -168,7 +168,7 @@ def test_deduplicate_project__frames_whose_representative_is_gone_are_decided_ag
     plant(platform, "site-c", [CAT_ON_BUS], sharpness=[1])
     first = run(platform)
     assert first["site-b/000001"] == ("site-a/000000", "across_videos")
-    plant(platform, "site-a", [DOG, CAT_ON_BUS], frames_fingerprint="frames-2")  # extracted again
+    plant(platform, "site-a", [DOG, CAT_ON_BUS], frames_fingerprint="frames-2")  # the frames were extracted again
     assert run(platform) == {
         "site-a/000001": ("site-a/000001", None),
         "site-b/000000": ("site-b/000001", "within_video"),

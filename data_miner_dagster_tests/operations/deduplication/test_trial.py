@@ -1,4 +1,4 @@
-"""A folder of plain colours, grouped by an encoder whose axes are red, green and blue."""
+"""Test a folder of plain colours, grouped by an encoder whose axes are red, green and blue."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_try_dedup__largest_group_first(folder: Path) -> None:
     rows = [(row.path.relative_to(folder).as_posix(), row.cells) for row in trial.rows]
     assert rows[0] == ("a/red.png", ("kept", "", "", ""))
     assert rows[1] == ("b/copy.png", ("duplicate", "a/red.png", "1.000", "exact copy"))
-    # Plain colours all have one hash, which tells nothing: green is not removed by it, and red is by its vector.
+    # All plain colours have the same hash, which is ignored: green is kept, and the second red has a similar embedding.
     assert rows[2] == ("a/small_red.png", ("duplicate", "a/red.png", "0.997", "near-duplicate"))
     assert rows[3] == ("b/green.png", ("kept", "", "", ""))
     assert rows[4][1][0] == "unreadable"
@@ -63,7 +63,7 @@ def test_try_dedup__threshold(folder: Path) -> None:
 
 @pytest.mark.models
 def test_try_dedup__damaged_upload_is_caught_by_its_hash(tmp_path: Path) -> None:
-    """The sample pair: cosines of .52 to .64 at equal times, and hashes that differ in a few bits."""
+    """The two sample videos have cosines of .52 to .64 at equal times, and hashes that differ in a few bits."""
     samples = fetch_samples()
     folder = tmp_path / "pictures"
     for kind in ("pristine", "distorted"):

@@ -1,4 +1,4 @@
-"""What people say of pairs: honoured whatever is alike, without breaking a guarantee or making anything stale."""
+"""Test that verdicts on pairs hold whatever the similarity, break no guarantee and make nothing stale."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -16,7 +16,7 @@ SECONDS = count()
 
 
 def say(platform: PlantedPlatform, word: VerdictWord, one: str, other: str, project: str = "pets") -> str:
-    """Have a person say something of two frames, which are a second apart in each video; return the answer's id."""
+    """Record a person's verdict on two frames, given as VIDEO/SECONDS, and return the answer's id."""
     places = [FramePlace(frame.partition("/")[0], float(frame.partition("/")[2])) for frame in (one, other)]
     answer_id = f"{word.value} {one} {other}"
     given_at = START + timedelta(seconds=next(SECONDS))
@@ -42,7 +42,7 @@ def test_deduplicate_project__no_duplicates_says_a_person(platform: PlantedPlatf
     assert {representative for representative, _ in before.values()} == {"site-a/000000"}
     fingerprint = read_fingerprint(platform.layout.deduplicated_table("pets"))
 
-    answer_id = say(platform, VerdictWord.NOT_DUPLICATE, "site-a/000002", "site-a/000000")  # of equal files
+    answer_id = say(platform, VerdictWord.NOT_DUPLICATE, "site-a/000002", "site-a/000000")  # their files are equal
     assert run(platform) == {
         "site-a/000000": ("site-a/000000", None),
         "site-a/000001": ("site-a/000000", "within_video"),
@@ -63,7 +63,7 @@ def test_deduplicate_project__a_person_chooses_the_representative(platform: Plan
     assert named == dict.fromkeys(["site-a/000000", "site-a/000001", "site-b/000000"], "site-a/000001") | {
         "site-a/000002": "site-a/000002"
     }
-    say(platform, VerdictWord.REPRESENTATIVE, "site-b/000000", "site-a/000001")  # said later: comes first
+    say(platform, VerdictWord.REPRESENTATIVE, "site-b/000000", "site-a/000001")  # the later verdict takes precedence
     named = {frame_id: representative for frame_id, (representative, _) in run(platform).items()}
     assert named["site-a/000001"] == named["site-b/000000"] == "site-b/000000"
     assert deduplicate_project(platform, "pets").status is OutcomeStatus.REUSED
