@@ -1,6 +1,7 @@
-"""A process of the tests that joins in a detection: `python -m ....joining_worker ROOT [BATCH]`.
+"""Join in a detection, in a process of its own: `python -m ....joining_worker ROOT [BATCH]`.
 
-Prints how many shards it made. With a batch, it prints "held" when its detector comes to it, and waits to be killed.
+The process prints how many shards it examined. If BATCH is given, it prints "held" when its detector reaches that
+batch, and waits to be killed.
 """
 
 import sys
@@ -23,7 +24,7 @@ class HeldDetector(ColourDetector):
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return the boxes, or do not return."""
+        """Return the boxes, or wait to be killed at the chosen batch."""
         if len(self.batch_sizes) == self._held_at:
             print("held", flush=True)
             time.sleep(600)
@@ -31,7 +32,7 @@ class HeldDetector(ColourDetector):
 
 
 def main() -> None:
-    """Join in."""
+    """Join in the detection that the arguments name."""
     root, *held_at = sys.argv[1:]
     platform = platform_of(Path(root), HeldDetector(int(held_at[0]) if held_at else None))
     print(join_detection(platform, PROJECT, may_go_on=lambda: True), flush=True)

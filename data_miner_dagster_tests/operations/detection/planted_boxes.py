@@ -1,4 +1,4 @@
-"""Two videos of red and blue shapes, deduplicated, for a detector of colours."""
+"""Two deduplicated videos of red and blue shapes, for a detector of colours."""
 
 from pathlib import Path
 
@@ -14,12 +14,16 @@ from data_miner_dagster_tests.support.coloured_shapes import (
     plant_project,
 )
 
-RED: Shape = ("red", (8, 8, 23, 31))  # 16 x 24 pixels of 64 x 48: an eighth
-BLUE: Shape = ("blue", (40, 16, 47, 23))  # 8 x 8: a 48th
+RED: Shape = ("red", (8, 8, 23, 31))  # 16 x 24 pixels in a 64 x 48 frame, which is an eighth
+BLUE: Shape = ("blue", (40, 16, 47, 23))  # 8 x 8 pixels, which is a 48th
 
 
 def planted(root: Path, *detectors: ColourDetector, num_frames: int = 3) -> Platform:
-    """Video a: red; red and blue; nothing; then red only. Video b: blue, and a duplicate."""
+    """Return a project of two videos.
+
+    Video `files-a` shows red; red and blue; nothing; then only red. Video `files-b` shows blue on a frame and its
+    duplicate.
+    """
     platform = plant_project(root, *detectors, batch_size=2)
     plant_frames(platform, "files-a", [[RED], [RED, BLUE], [], *([[RED]] * (num_frames - 3))])
     plant_frames(platform, "files-b", [[BLUE], [BLUE]])

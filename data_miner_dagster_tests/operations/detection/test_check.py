@@ -1,4 +1,4 @@
-"""Boxes counted. Each fault, as the asset check tells of it, is in asset_checks/test_detection.py."""
+"""Test counting boxes. asset_checks/test_detection.py tests how the asset check reports each fault."""
 
 from pathlib import Path
 

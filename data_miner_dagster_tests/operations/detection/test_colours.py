@@ -1,4 +1,4 @@
-"""The colours that boxes take from the detectors' boxes."""
+"""Test the colours that final boxes take from the detectors' boxes."""
 
 from collections.abc import Sequence
 

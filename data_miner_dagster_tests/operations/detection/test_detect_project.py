@@ -165,7 +165,7 @@ def test_detect_project__force_looks_again(tmp_path: Path) -> None:
 def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data_miner_dagster.operations.detection.runs.PART_FRAMES", 4)
     detector = ColourDetector()
-    platform = planted(tmp_path / "killed", detector, num_frames=9)  # 10 frames, 5 batches, parts of 2 batches
+    platform = planted(tmp_path / "killed", detector, num_frames=9)  # 10 frames in 5 batches and parts of 2 batches
     detector.dies_at_batch = 3
     with pytest.raises(RuntimeError, match="lost power"):
         detect_project(platform, PROJECT)
@@ -179,7 +179,7 @@ def test_detect_project__resumes_at_the_last_part(tmp_path: Path, monkeypatch: p
     assert not platform.layout.detections_table(PROJECT).exists()
     detector.dies_at_batch = None
     assert detect_project(platform, PROJECT).counts["frames"] == 10
-    assert detector.batch_sizes == [2] * 3 + [2] * 3  # the third batch was lost, the first two were not
+    assert detector.batch_sizes == [2] * 3 + [2] * 3  # the third batch was lost, but the first two were not
     undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
     detect_project(undisturbed, PROJECT)
     assert table_bytes(platform) == table_bytes(undisturbed)
@@ -252,10 +252,10 @@ def test_detect_project__ensemble_of_two(tmp_path: Path) -> None:
     assert outcome.metadata["detectors"] == "exact, loose"
     rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
     red = rows[0]
-    # Both see the 16 x 24 rectangle with the same confidence; one makes it 4 pixels too large: the mean is 2.
+    # Both detectors find the 16 x 24 rectangle with the same confidence; one box is 4 pixels too large, the mean 2.
     assert [red[name] for name in ("x_min", "y_min", "x_max", "y_max")] == [8, 8, 26, 34]
     assert (red["num_agreeing_detectors"], red["detector"]) == (2, "exact+loose")
-    # The 8 x 8 one overlaps its enlarged twin by 64 / 144 only: not the same object, and half as sure.
+    # The 8 x 8 square overlaps its enlarged twin by only 64 / 144, so they do not count as the same object.
     assert [row["num_agreeing_detectors"] for row in rows if row["class_name"] == "blue"] == [1, 1, 1, 1]
 
 
@@ -286,7 +286,7 @@ def test_detect_project__large_masks_make_smaller_row_groups(tmp_path: Path, mon
     assert pq.ParquetFile(path).num_row_groups == 1
     monkeypatch.setattr(detect_project_module, "ROW_GROUP_MASK_BYTES", 1)
     detect_project(platform, PROJECT, force=True)
-    assert pq.ParquetFile(path).num_row_groups == 3  # one a video, and the rest, which is empty
+    assert pq.ParquetFile(path).num_row_groups == 3  # one for each video, and an empty one at the end
     assert read_table(path).equals(whole)
 
 
@@ -318,7 +318,7 @@ def test_detect_project__agreement_along_the_video(tmp_path: Path) -> None:
     set_detection(platform, batch_size=2, agreement_seconds=1.5)
     assert detect_project(platform, PROJECT).counts == plain
     rows = read_table(platform.layout.detections_table(PROJECT)).to_pylist()
-    # Red is on two frames a second apart; blue on one of three; the frame of the other video stands alone.
+    # Red is on two frames a second apart, blue on one of three. The frame of the other video is alone in its video.
     factors = [row["confidence"] / confidence for row, confidence in zip(rows, confidences, strict=True)]
     assert factors == pytest.approx([1, 1, 0.5, 1], abs=0.01)
 
@@ -328,7 +328,7 @@ def test_detect_project__tiles(tmp_path: Path) -> None:
     platform = planted(tmp_path, detector)
     set_detection(platform, batch_size=4, tiling={"side": 64, "overlap": 0.2})
     whole = detect_project(platform, PROJECT)
-    assert detector.batch_sizes == [1, 1, 1, 1]  # a frame no larger than a tile is one tile
+    assert detector.batch_sizes == [1, 1, 1, 1]  # a frame no larger than a tile is a single tile
     assert whole.counts["boxes"] == 4
 
 
@@ -366,7 +366,7 @@ def test_detect_project__killed_with_sigkill(tmp_path: Path, catalog_url: str) -
         process.kill()
     assert stage(platform) is ProjectStage.DETECTION
     assert detect_project(platform, PROJECT).counts["frames"] == 10
-    assert detector.batch_sizes == [2, 2]  # three of five batches were written down before the kill
+    assert detector.batch_sizes == [2, 2]  # three of five batches were stored before the kill
     undisturbed = planted(tmp_path / "undisturbed", num_frames=9)
     detect_project(undisturbed, PROJECT)
     assert table_bytes(platform) == table_bytes(undisturbed)

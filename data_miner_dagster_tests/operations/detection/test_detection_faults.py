@@ -1,4 +1,4 @@
-"""Frames that a fault meets in detection, and detectors that meet it on all."""
+"""Test frames on which detection meets a fault, and detectors that fail on every frame."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def _with_a_box(answer: ImageDetections, box: Sequence[float], class_index: int)
 
 
 class _OddAtRedAndBlue(ColourDetector):
-    """Has an odd answer to the one picture with both colours."""
+    """Gives an odd answer for the only picture with both colours."""
 
     def __init__(self, make_odd: Callable[[ImageDetections], list[ImageDetections]]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Pictures of a class, from files to boxes. The detector looks for the colour in the middle of a picture's boxes."""
+"""Test exemplars, from files to boxes. The detector looks for the colour in the middle of an exemplar's boxes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,11 +32,11 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def takes_exemplars(_entry: object) -> None:
-    """Return None, as a detector does that takes pictures."""
+    """Return None, as the check of a detector that accepts exemplars does."""
 
 
 class PictureDetector(ColourDetector):
-    """Finds the colours in the middle of each exemplar's boxes, and those of phrases."""
+    """Finds the colours named by phrases, and those in the middle of each exemplar's boxes."""
 
     exemplars = f"{__name__}:takes_exemplars"
 
@@ -47,7 +47,7 @@ class PictureDetector(ColourDetector):
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return the box of each class's colour."""
+        """Return the boxes of each class's colours."""
         asked = []
         for wanted in classes:
             names = list(wanted.prompts[:1])
@@ -64,7 +64,7 @@ class PictureDetector(ColourDetector):
 
 
 class PicturedModels(PlantedModels):
-    """Planted models, of which the detector may be shown pictures."""
+    """Planted models whose detector may accept exemplars."""
 
     def _planted(self, model: Any, capability: Any) -> Any:
         role = super()._planted(model, capability)
@@ -72,7 +72,7 @@ class PicturedModels(PlantedModels):
 
 
 def picture(path: Path, colour: tuple[int, int, int], beside: tuple[int, int, int] | None = None) -> str:
-    """Write a picture of a colour, or with another colour in its right half; return its path."""
+    """Write a picture of one colour, with `beside` in its right half if given, and return its path."""
     pixels = np.full((24, 40, 3), colour, np.uint8)
     if beside is not None:
         pixels[:, 20:] = beside
@@ -86,7 +86,7 @@ def images(tmp_path: Path) -> list[str]:
 
 
 def platform_with(root: Path, **detection: Any) -> Platform:
-    """Return a project of red and blue shapes whose detector takes pictures."""
+    """Return a platform with a project of red and blue shapes whose detector accepts exemplars."""
     platform = planted(root)
     platform.models = PicturedModels(detectors=[PictureDetector()])
     set_detection(platform, batch_size=2, **detection)
@@ -111,7 +111,7 @@ def basis_of(platform: Platform) -> str:
 
 
 def test_detect_project__several_pictures_and_classes(tmp_path: Path, images: list[str]) -> None:
-    """A warm thing is known by its picture alone; a cold one by a box in another, beside a phrase."""
+    """Class "warm" has only an exemplar; class "cold" has a phrase and a box in another exemplar."""
     boxed = {"path": images[1], "boxes": [[22, 2, 38, 20]]}
     classes = {"warm": {"images": [images[0]]}, "cold": {"text": ["red"], "images": [boxed]}}
     platform = platform_with(tmp_path / "root", classes=classes)
@@ -123,7 +123,7 @@ def test_detect_project__several_pictures_and_classes(tmp_path: Path, images: li
     np.testing.assert_array_equal(detector.shown[1][1][:, 20:], np.full((24, 20, 3), BLUE))
     before, seen = table_bytes(platform), len(detector.batch_sizes)
     assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
-    # Another name for the same bytes costs no model, and the tables are the same.
+    # Renaming an exemplar does not run the detector again, and the tables stay the same.
     Path(images[0]).rename(tmp_path / "other.png")
     set_detection(platform, batch_size=2, classes={**classes, "warm": {"images": [str(tmp_path / "other.png")]}})
     detect_project(platform, PROJECT)

@@ -1,4 +1,4 @@
-"""Detection of one project by several processes at once: 130 frames in batches of two, in 13 shards."""
+"""Test detection of one project by several processes at the same time: 130 frames in batches of two, in 13 shards."""
 
 import signal
 import subprocess
@@ -20,12 +20,15 @@ from data_miner_dagster_tests.operations.detection.planted_boxes import planted,
 from data_miner_dagster_tests.support.coloured_shapes import PROJECT, ColourDetector, platform_of, set_detection
 
 NUM_FRAMES = 129
-"""Of the first video; the second has one more representative. Batches 0 to 64, shards of 16, 13, 9, 7, ... batches."""
+"""The number of frames of the first video; the second video adds one representative.
+
+The frames are divided into batches 0 to 64, and these into shards of 16, 13, 9, 7, ... batches.
+"""
 WORKER = [sys.executable, "-m", "data_miner_dagster_tests.operations.detection.joining_worker"]
 
 
 class BusyDetector(ColourDetector):
-    """Has something else happen when it comes to a batch."""
+    """Calls `meanwhile` when it reaches a chosen batch."""
 
     def __init__(self, meanwhile: Callable[[], object], at_batch: int = 0) -> None:
         super().__init__()
@@ -61,10 +64,10 @@ def test_look_at_unseen__two_processes_make_the_bytes_of_one(tmp_path: Path) -> 
     platform = planted(tmp_path / "shared", detector, num_frames=NUM_FRAMES)
     assert detect_project(platform, PROJECT).counts["frames"] == 130
     assert made == ["12\n"]
-    assert detector.batch_sizes == [2] * 16  # of one shard: the others were made by the other process
+    assert detector.batch_sizes == [2] * 16  # those of one shard; the other process examined the other shards
     assert nothing_is_left(platform)
     spent = spent_by_stage(platform.database, PROJECT)[WorkStage.DETECTION]
-    assert (spent.num_items, spent.num_frames) == (1, 130)  # of both, and each frame once
+    assert (spent.num_items, spent.num_frames) == (1, 130)  # by both processes together, with each frame counted once
     assert table_bytes(platform) == undisturbed(tmp_path / "alone")
     assert detect_project(platform, PROJECT).status is OutcomeStatus.REUSED
 
@@ -73,13 +76,13 @@ def test_look_at_unseen__a_process_that_is_killed_loses_no_more_than_its_shard(t
     def join_and_die() -> None:
         with subprocess.Popen([*WORKER, tmp_path / "shared", "20"], stdout=subprocess.PIPE, text=True) as worker:
             assert worker.stdout is not None
-            assert worker.stdout.readline() == "held\n"  # in the seventh batch of its second shard
+            assert worker.stdout.readline() == "held\n"  # after seven batches of its second shard
             worker.send_signal(signal.SIGKILL)
 
     detector = BusyDetector(join_and_die)
     platform = planted(tmp_path / "shared", detector, num_frames=NUM_FRAMES)
     assert detect_project(platform, PROJECT).counts["frames"] == 130
-    assert detector.batch_sizes == [2] * (65 - 13)  # all but the one shard that was whole
+    assert detector.batch_sizes == [2] * (65 - 13)  # all except the one shard that the worker had finished
     assert nothing_is_left(platform)
     assert table_bytes(platform) == undisturbed(tmp_path / "alone")
 
@@ -98,7 +101,8 @@ def test_look_at_unseen__the_parts_of_a_shard_that_was_cut_off_are_kept(
     assert num_open_shards(platform.database, plan) == 12
     detector.dies_at_batch = None
     assert detect_project(platform, PROJECT).counts["frames"] == 130
-    assert len(detector.batch_sizes) == 22 + (65 - 16 - 4)  # of six batches after the first shard, a part of four
+    # of the six batches after the first shard, a part of four was stored
+    assert len(detector.batch_sizes) == 22 + (65 - 16 - 4)
     assert nothing_is_left(platform)
     assert table_bytes(platform) == undisturbed(tmp_path / "alone")
 
@@ -151,13 +155,13 @@ def test_join_detection__publishes_nothing_for_a_plan_that_has_ended(tmp_path: P
 
 def test_join_detection__leaves_other_settings_alone(tmp_path: Path) -> None:
     platform = planted(tmp_path, num_frames=NUM_FRAMES)
-    assert join_detection(platform, PROJECT, may_go_on=lambda: True) == 0  # nothing is shared
+    assert join_detection(platform, PROJECT, may_go_on=lambda: True) == 0  # no detection is being shared
     leader = BusyDetector(lambda: (_ for _ in ()).throw(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         detect_project(platform_of(tmp_path, leader), PROJECT)
     set_detection(platform, classes={"sky": ["blue"]}, batch_size=2)
     assert join_detection(platform, PROJECT, may_go_on=lambda: True) == 0
     detector = ColourDetector()
-    assert detect_project(platform_of(tmp_path, detector), PROJECT).counts["frames"] == 130  # cut up anew
+    assert detect_project(platform_of(tmp_path, detector), PROJECT).counts["frames"] == 130  # divided into new shards
     assert len(detector.batch_sizes) == 65
     assert nothing_is_left(platform)

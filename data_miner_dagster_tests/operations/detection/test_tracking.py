@@ -1,4 +1,4 @@
-"""Objects that are followed along real clips, decoded by the real planner, with a detector that is careless."""
+"""Test following objects along real clips, decoded by the real planner, with a careless detector."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow(15)
 
 KEY: Final = "file-a"
 THRESHOLD: Final = 0.3
-"""Of a release, unless it says otherwise."""
+"""The confidence that boxes need in a release, unless a test sets another."""
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def _corners(row: Mapping[str, Any]) -> list[float]:
 
 
 def _labels_on(rows: Sequence[Mapping[str, Any]], shape: MovingShape, number: int) -> list[Mapping[str, Any]]:
-    """Return the boxes that a release would have of one shape on one picture."""
+    """Return the boxes of one shape on one picture that would be in a release."""
     box = shape.box_at(number).astype(np.float32)[None]
     return [
         row
@@ -86,7 +86,7 @@ def _is_there(rows: Sequence[Mapping[str, Any]], number: int, box: np.ndarray) -
 
 
 def _num_crossings(shapes: Sequence[MovingShape]) -> int:
-    """Return how often two shapes of one class come to cover each other."""
+    """Return how often two shapes of the same class begin to overlap."""
     num_crossings, meeting = 0, set[tuple[int, int]]()
     for number in range(24 * FRAME_RATE):
         boxes = np.array([shape.box_at(number) for shape in shapes])
@@ -100,11 +100,11 @@ def _num_crossings(shapes: Sequence[MovingShape]) -> int:
 def test_detect_project__missing_boxes_return_and_phantoms_go(
     tmp_path: Path, shapes: Sequence[MovingShape], num_crossings: int
 ) -> None:
-    """Not even where objects of one class cross does one take another's id."""
+    """No object takes another's id, even where objects of the same class cross."""
     missing, returned, phantoms, gone, switches = 0, 0, 0, 0, 0
     assert _num_crossings(shapes) == num_crossings
     planted(tmp_path, make_shapes_clip(tmp_path / "clip.mp4", 24, shapes), CarelessDetector(shapes=shapes))
-    for seed in range(3):  # the pictures are decoded once, and looked at by three
+    for seed in range(3):  # the pictures are decoded once and examined by three detectors
         detector = CarelessDetector(seed=seed, fingerprint=str(seed), shapes=shapes)
         platform = _opened(tmp_path, detector)
         set_stage(platform, ProjectStage.DETECTION_READY)
@@ -119,7 +119,7 @@ def test_detect_project__missing_boxes_return_and_phantoms_go(
                     assert all(row["recovered"] and len(row["recovered_from"]) == 2 for row in labels)
                 elif labels:
                     assert not labels[0]["recovered"]
-                for row in labels[:1]:  # the surest; another shape may be at nearly the same place
+                for row in labels[:1]:  # the most confident; another shape may be at almost the same place
                     if row["track_id"] is not None:
                         switches += last.get(position, row["track_id"]) != row["track_id"]
                         last[position] = row["track_id"]
@@ -203,7 +203,7 @@ def test_detect_project__without_tracking_the_table_has_no_such_columns(tmp_path
 
 
 def test_detect_project__boxes_without_colours_get_them_from_the_stored_picture(tmp_path: Path, clip: Path) -> None:
-    """As those of an earlier version, or of frames that were examined before objects were followed."""
+    """Boxes of an earlier version, or of frames examined before objects were followed, have no colours."""
     platform = planted(tmp_path, clip, CarelessDetector())
     detect_project(platform, PROJECT)
     tables = platform.layout.detections_table(PROJECT), platform.layout.detected_frames_table(PROJECT)

@@ -1,4 +1,4 @@
-"""What the fingerprint of a project's boxes contains of following objects."""
+"""Test which settings for following objects are part of the fingerprint of a project's boxes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ BOXES_ALONE: Final = {
     "whole_clip": False,
     "window_seconds": 1.0,
 }
-"""The settings of ByteTrack, by their defaults. A key more would make the tables of existing projects stale."""
+"""ByteTrack's default settings. An additional key would make the tables of existing projects stale."""
 
 
 def settings(platform: Platform, **tracking: Any) -> dict[str, object]:

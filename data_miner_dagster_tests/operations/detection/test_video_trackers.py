@@ -1,4 +1,4 @@
-"""Objects that a video network follows along real clips, decoded by the real planner, beside a careless detector."""
+"""Test following objects with a video network and a careless detector, along real clips decoded by the real planner."""
 
 import shutil
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def test_detect_project__what_a_network_has_seen_returns_and_phantoms_go(
         for position, shape in enumerate(SHAPES):
             is_missing = detector.misses_at(number, position)
             if is_missing and number == 0:
-                continue  # nobody saw it before
+                continue  # no earlier picture shows it
             box = shape.box_at(number)
             (row,) = [row for row in on_frame if np.allclose(_corners(row), box, atol=0.02)]
             ids[position].add(row["track_id"])
@@ -126,7 +126,7 @@ def _corners(row: dict[str, Any]) -> list[float]:
 def test_detect_project__a_kill_in_the_middle_of_a_clip_changes_no_byte(
     tmp_path: Path, sam3: VideoTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the real class: each session is either complete, or begins again."""
+    """With the real class, each session is either complete or starts again from the beginning."""
     monkeypatch.setattr(sessions, "SESSION_FRAMES", 2)
     monkeypatch.setattr(sessions, "REPEATED_FRAMES", 1)
     clip = make_shapes_clip(tmp_path / "short.mp4", 1.5)
@@ -180,7 +180,7 @@ def test_detect_project__a_neighbour_that_cannot_be_read_is_named_with_its_remed
     (reason,) = read_not_followed(platform.layout.detected_frames_table(PROJECT)).values()
     remedy = f"remove the folder {folder}, and run `data-miner force-detect PROJECT`"
     assert reason.endswith(remedy)
-    shutil.rmtree(folder)  # what the remedy says
+    shutil.rmtree(folder)  # as the remedy says
     assert "videos_not_followed" not in detect_project(platform, PROJECT, force=True).counts
 
 
