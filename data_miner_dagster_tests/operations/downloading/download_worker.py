@@ -1,4 +1,4 @@
-"""Downloads all videos of a catalog (argument: its root) in a process of its own, to be killed."""
+"""Download all videos of a catalog in a process that tests kill. The argument is the root."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,6 @@ if __name__ == "__main__":
     download_videos(
         platform,
         [row.key for row in find_videos(platform.database)],
-        # Several threads report: a line in one piece is not cut by another.
+        # Several threads print outcomes, and a line that is written in one piece is not split by another.
         report=lambda outcome: print(f"{outcome.video_key} {outcome.status.value}\n", end="", flush=True),
     )

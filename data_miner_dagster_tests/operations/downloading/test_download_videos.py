@@ -1,4 +1,4 @@
-"""`download_videos`, with real yt-dlp against a hostile server, and with real local files."""
+"""Test `download_videos` with the real yt-dlp on a hostile server, and with real local files."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def clip(tmp_path: Path) -> bytes:
 
 
 def listed(platform: Platform, urls: list[str]) -> list[str]:
-    """List URLs as a project; return their keys in order of the URLs."""
+    """List URLs as sources of a project and return their video keys in the same order."""
     add_project(platform, [{"type": "urls", "urls": urls}])
     list_sources(platform, "p", force=True)
     by_url = {video.url: video.key for video in find_videos(platform.database)}
@@ -109,7 +109,7 @@ def test_download_videos__without_a_network_no_video_is_charged(
     monkeypatch.setattr("data_miner_dagster.operations.downloading.network.has_default_route", lambda: True)
     platform = make_platform(tmp_path / "root")
     keys = listed(platform, [f"http://{site}.example/clip.mp4" for site in ("one", "two")])
-    (outcome,) = download_videos(platform, keys[:1])  # may be that site's
+    (outcome,) = download_videos(platform, keys[:1])  # the fault may be the site's
     assert outcome.error_kind is VideoErrorKind.TRANSIENT
     retry_videos(platform.database)
     with pytest.raises(OutageError, match=r"the network is not available \(one.example, two.example: ") as raised:
@@ -175,7 +175,7 @@ def test_download_videos__local_files_good_and_bad(tmp_path: Path) -> None:
             assert row.error == outcomes[name].message != ""
             assert read_video_info(platform.layout, key) is None
     assert good.exists()  # the original is left alone
-    # never by itself again: as it stands, without work
+    # the video is never retried automatically: its outcome is reported again without any work
     assert download_videos(platform, [keys["audio.mp4"]])[0] == outcomes["audio.mp4"]
     assert row_of(platform, keys["audio.mp4"]).attempts == 1
 
@@ -200,7 +200,7 @@ def test_download_videos__http_errors(
     assert row.retry_after is not None
     assert row.retry_after > utc_now()
     assert server.count() == (2 if kind.is_transient else 1)
-    # its date lies ahead: no request
+    # its next attempt is not due yet, so nothing is requested
     asked = server.count()
     assert download_videos(platform, [row.key])[0] == outcome
     assert server.count() == asked
@@ -293,7 +293,7 @@ def test_download_videos__slow_loris_ends_at_the_deadline(tmp_path: Path, server
     platform = make_platform(tmp_path, max_wall_seconds=0.5, socket_timeout_seconds=5, tries_per_run=1)
     started = utc_now()
     outcome, _ = one(platform, server.add("/clip.mp4", hostile.slow_loris()))
-    assert (utc_now() - started).total_seconds() < 60  # a bound on hanging: the server never ends by itself
+    assert (utc_now() - started).total_seconds() < 60  # an upper bound: the server never ends the response by itself
     assert outcome.error_kind is VideoErrorKind.TRANSIENT
     assert "max_wall_seconds" in outcome.message
 
@@ -328,7 +328,7 @@ def test_download_videos__a_row_that_lags_behind_its_file_is_mended(
 ) -> None:
     platform = make_platform(tmp_path / "root")
     _, row = one(platform, server.add("/clip.mp4", hostile.whole_file(clip)))
-    with platform.database.transaction() as session:  # as if killed between the file and its row
+    with platform.database.transaction() as session:  # as if killed after storing the file but before its row
         lagging = session.get_one(VideoRow, row.key)
         lagging.status, lagging.sha256, lagging.file_name = VideoStatus.DOWNLOADING, None, None
     asked = server.count()
@@ -366,7 +366,7 @@ def test_download_videos__what_a_page_says_is_compared(
     kind: VideoErrorKind | None,
     message: str,
 ) -> None:
-    """What may not be downloaded is found out before a byte of video; what is shorter than it should be, after."""
+    """A video that may not be downloaded is refused before its first byte; one that is too short, after its last."""
     install_everywhere(monkeypatch)
     video = server.add("/v.mp4", hostile.whole_file(clip))
     url = offer_page(server, "a", title="a", url=video, ext="mp4", **said)
@@ -381,7 +381,7 @@ def test_download_videos__what_a_page_says_is_compared(
 
 
 def test_download_videos__an_interrupt_waits_for_no_other_worker(tmp_path: Path) -> None:
-    """A cancelled run ends although one of its threads waits for a video that another worker has."""
+    """A cancelled run ends even if one of its threads is waiting for a video that another worker holds."""
     platform = make_platform(tmp_path, concurrent_downloads=2)
     add_project(platform, [{"type": "urls", "urls": ["https://example.org/clip.mp4"]}])
     add_video(platform.database, "file-aaa", "p", origin=Origin.LOCAL)
@@ -393,4 +393,4 @@ def test_download_videos__an_interrupt_waits_for_no_other_worker(tmp_path: Path)
         started = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             download_videos(platform, ["file-aaa", "file-unknown"], report=interrupt)
-        assert time.monotonic() - started < 60  # it would have waited for an hour
+        assert time.monotonic() - started < 60  # a thread that waits would wait for an hour

@@ -1,4 +1,4 @@
-"""Videos that come in fragments (HLS and DASH), with yt-dlp's own downloaders and without ffmpeg."""
+"""Test videos that come in fragments (HLS and DASH), with yt-dlp's own downloaders and without ffmpeg."""
 
 import gc
 import os
@@ -21,9 +21,9 @@ from data_miner_dagster_tests.support.small_videos import make_video
 
 NUM_FRAGMENTS = 6
 CUT = 3
-"""The fragment that fails at first."""
+"""The number of the fragment that fails at first."""
 
-# A download that is broken off leaves yt-dlp's files to the garbage collector, which closes them.
+# An interrupted download leaves it to the garbage collector to close yt-dlp's files.
 pytestmark = [
     pytest.mark.slow(20),
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
@@ -33,7 +33,7 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def collected() -> Iterator[None]:
     yield
-    gc.collect()  # here, and not in the next test
+    gc.collect()  # here rather than during the next test
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def in_fragments(clip: bytes) -> list[bytes]:
-    """Cut a file into pieces that make it again."""
+    """Cut a file into consecutive pieces."""
     step = len(clip) // NUM_FRAGMENTS + 1
     return [clip[start : start + step] for start in range(0, len(clip), step)]
 
@@ -68,7 +68,7 @@ MANIFESTS = {"hls": (hls, "/v.m3u8", "application/vnd.apple.mpegurl"), "dash": (
 
 
 def offer(server: HostileServer, kind: str, urls: list[str]) -> str:
-    """Serve a manifest of fragments; return its address."""
+    """Serve a manifest of the fragments and return its address."""
     manifest, path, content_type = MANIFESTS[kind]
     return server.add(path, hostile.page(manifest(urls), content_type))
 
@@ -160,11 +160,11 @@ def test_fragments__together_they_may_not_exceed_the_byte_cap(
     assert outcome.error_kind is VideoErrorKind.TOO_LARGE, outcome
     assert server.count(f"/{NUM_FRAGMENTS - 1}.frag") == 0
     left = [path for folder in platform.layout.videos.iterdir() for path in partial_folders(folder)]
-    assert left == []  # nobody will ask for the rest
+    assert left == []  # nobody will request the rest
 
 
 def test_fragments__the_wall_time_is_of_all_together(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    """Each fragment is quick enough for a single read, and all of them would take a minute."""
+    """Each fragment is fast enough for a single read, but all fragments together would take a minute."""
     platform = make_platform(tmp_path / "root", max_wall_seconds=1, tries_per_run=1)
     url = offer(server, "hls", offer_fragments(server, clip))
     for number, content in enumerate(in_fragments(clip)):

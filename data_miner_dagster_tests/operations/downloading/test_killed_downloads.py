@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of 30 downloads, on either database: nothing that was finished is asked for again."""
+"""Test SIGKILL in the middle of 30 downloads, on both databases: finished videos are not requested again."""
 
 import os
 import signal
@@ -23,11 +23,11 @@ from data_miner_dagster_tests.support.small_videos import make_video
 from data_miner_dagster_tests.support.waiting import wait_until
 
 NUM_VIDEOS, NUM_SERVED = 30, 20
-"""The last ones are not served to their end before the kill, so that it finds some half-way."""
+"""How many videos there are, and how many are served in full before the kill, which interrupts some of the others."""
 
 
 def half_until(is_killed: threading.Event, clip: bytes) -> Answer:
-    """The first half of a clip, and the rest once the client is no more."""
+    """Return an answer that sends half of a clip and then waits, or all of the clip once `is_killed` is set."""
 
     def answer(exchange: Exchange) -> None:
         if is_killed.is_set():
@@ -42,7 +42,7 @@ def half_until(is_killed: threading.Event, clip: bytes) -> Answer:
 
 
 def is_any_alive(group: int) -> bool:
-    """Return whether any process of a group lives; one that is dead and not asked after does not."""
+    """Return whether any process of a group is alive. Zombies do not count as alive."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             state, _, of_group = (process / "stat").read_text().rpartition(")")[2].split()[:3]
@@ -76,7 +76,8 @@ def test_kill__in_the_middle_and_again(tmp_path: Path, catalog_url: str) -> None
             wait_until(lambda: any(part.stat().st_size for part in root.glob("videos/*/.partial-*/*.part")))
             worker.send_signal(signal.SIGKILL)
             worker.wait()
-        wait_until(lambda: not is_any_alive(worker.pid))  # what fetched for it, too, which ends a moment later
+        # the processes that downloaded for the worker end a moment later
+        wait_until(lambda: not is_any_alive(worker.pid))
         is_killed.set()
 
         assert platform.database.is_postgresql is catalog_url.startswith("postgresql")
@@ -95,16 +96,16 @@ def test_kill__in_the_middle_and_again(tmp_path: Path, catalog_url: str) -> None
         again = server.requests[asked:]
         path_of = {row.key: row.url.removeprefix(server.url("")) for row in rows.values()}
         assert {request.path for request in again}.isdisjoint({path_of[key] for key in finished})
-        for key, size in half_done.items():  # goes on where it was cut off
+        for key, size in half_done.items():  # the download continues where it was cut off
             starts = [r.range_start for r in again if r.path == path_of[key] and r.range_start is not None]
-            if 0 < size < len(clip):  # of an empty or a whole part there is nothing to ask for by range
+            if 0 < size < len(clip):  # for an empty or a complete part, there is no range to request
                 assert starts == [size]
         assert {row.status for row in find_videos(platform.database)} == {VideoStatus.DOWNLOADED}
         assert {row.sha256 for row in find_videos(platform.database)} == {rows_sha(platform.layout.videos)}
 
 
 def rows_sha(videos: Path) -> str:
-    """The one sha256 of all files: the bytes of every resumed file are those of the clip."""
+    """Return the sha256 that all video files share, since every resumed file has the bytes of the clip."""
     import hashlib
 
     digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in videos.glob("*/video.mp4")}

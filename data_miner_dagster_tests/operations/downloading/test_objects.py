@@ -1,4 +1,4 @@
-"""Videos of buckets, downloaded from a real S3 server with faults."""
+"""Test videos in buckets, downloaded from a real S3 server with faults."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_download_videos__of_a_bucket_with_faults(
     buckets.client.delete_object(Bucket=BUCKET, Key="films/gone.mp4")
     buckets.faults += [
         Fault("403", "HEAD", "forbidden.mp4", num_times=9),
-        Fault("503", "GET", "good.mp4", num_times=3, after=1),  # more than the tries of one request
+        Fault("503", "GET", "good.mp4", num_times=3, after=1),  # more often than a request is tried
     ]
     buckets.requests.clear()
     outcomes = download_videos(platform, keys)
@@ -66,7 +66,7 @@ def test_download_videos__of_a_bucket_with_faults(
     assert sorted(path.name for path in good.iterdir()) == ["info.json", "video.mp4"]
     assert sha256_of_file(good / "video.mp4") == sha256_of_file(tmp_path / "clip.mp4")
     first = f"GET /{BUCKET}/films/good.mp4 bytes=0-"
-    assert sum(line.startswith(first) for line in buckets.requests) == 1  # it went on where it was cut off
+    assert sum(line.startswith(first) for line in buckets.requests) == 1  # it continued where it was cut off
     info, row = read_video_info(platform.layout, keys[0]), find_video(platform.database, keys[0])
     assert info is not None
     assert row is not None

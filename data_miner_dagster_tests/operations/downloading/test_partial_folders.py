@@ -1,4 +1,4 @@
-"""What an attempt at a download takes over from the one before."""
+"""Test what an attempt at a download takes over from the previous attempt."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_begin_partial_folder__the_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("may_have_rival", [False, True])
 def test_begin_partial_folder__goes_on_from_what_was_cut_off(tmp_path: Path, may_have_rival: bool) -> None:
-    with begin(tmp_path, b"half").open("ab") as rival:  # which its writer has open still
+    with begin(tmp_path, b"half").open("ab") as rival:  # its writer still has the file open
         own = begin_partial_folder(tmp_path, Claim("video/x", SECOND, may_have_rival=may_have_rival))
         rival.write(b", and what the other one writes")
     assert partial_folders(tmp_path) == [own]

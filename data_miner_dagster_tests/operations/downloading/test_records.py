@@ -1,4 +1,4 @@
-"""What the catalog is told of downloads that end at the same moment, on either database."""
+"""Test what the catalog records about downloads that end at the same moment, on both databases."""
 
 from functools import partial
 

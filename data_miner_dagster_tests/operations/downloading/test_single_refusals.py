@@ -1,4 +1,4 @@
-"""Refusals and damage that say nothing against a site, however many come one after another."""
+"""Test refusals and damage that do not count against a site, however many follow one another."""
 
 import threading
 from datetime import timedelta
@@ -39,7 +39,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_damaged_files__of_a_plain_server_are_their_own_fault_however_many(
     tmp_path: Path, server: HostileServer, clip: bytes, damage: str, kind: VideoErrorKind, concurrency: int
 ) -> None:
-    """Their server names their size, and sends all of it: it would do no better later."""
+    """The server states the file's size and sends all of it, so a later attempt would fail in the same way."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=concurrency)
     urls = offer(server, hostile.whole_file(clip), 12)
     for number in range(2, 9):
@@ -71,7 +71,7 @@ def test_damaged_files__fetched_in_two_parts_are_whole_all_the_same(
 
 
 def test_damaged_files__show_that_their_server_serves(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    """A whole file that is of no use ends a row of refusals, and an event, as a good one does."""
+    """Like a good file, a complete but useless file ends a series of refusals, and an event."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=1)
     urls = offer(server, hostile.status(403), 6)
     server.add("/02.mp4", half(clip))
@@ -83,7 +83,7 @@ def test_damaged_files__show_that_their_server_serves(tmp_path: Path, server: Ho
         VideoErrorKind.TRUNCATED,
         VideoErrorKind.FORBIDDEN,
     ]
-    download_videos(platform, keys[4:])  # the second and the third in a row
+    download_videos(platform, keys[4:])  # the second and third refusals in a row
     assert gate_state(platform.database, SITE).is_event
     let_time_pass(platform)
     for number in range(3, 6):
@@ -122,7 +122,7 @@ def test_lone_refusals__between_successes_are_the_videos_own(
 def test_lone_refusals__in_a_row_are_found_to_be_their_own_when_the_site_serves_others(
     tmp_path: Path, server: HostileServer, clip: bytes
 ) -> None:
-    """Three that are forbidden one after another look like an event; the time after shows that they are none."""
+    """Three forbidden videos in a row look like an event; later requests show that the site is serving others."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=1)
     urls = offer(server, hostile.whole_file(clip), 8)
     for number in (0, 1, 2):
@@ -138,7 +138,7 @@ def test_lone_refusals__in_a_row_are_found_to_be_their_own_when_the_site_serves_
 def test_lone_refusals__of_neighbours_that_are_asked_for_together_are_no_event(
     tmp_path: Path, server: HostileServer, clip: bytes
 ) -> None:
-    """Downloads run side by side, so bad neighbours fail together; whoever is asked for next shows that all is well."""
+    """Downloads run concurrently, so bad neighbours fail together; the next request shows that the site works."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=4)
     urls = offer(server, hostile.whole_file(clip), 12)
     together = threading.Barrier(4)
@@ -159,7 +159,7 @@ def test_lone_refusals__of_neighbours_that_are_asked_for_together_are_no_event(
 def test_lone_refusals__tried_again_after_all_others_are_no_event(
     tmp_path: Path, server: HostileServer, clip: bytes
 ) -> None:
-    """What was cut off is tried again at the end of a run, one after another: the site has served others meanwhile."""
+    """Videos that were cut off are retried one after another at the end of a run, after the site has served others."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=1, tries_per_run=2)
     urls = offer(server, hostile.whole_file(clip), 8)
     for number in (1, 3, 5, 6):
@@ -173,7 +173,7 @@ def test_lone_refusals__tried_again_after_all_others_are_no_event(
 
 
 def test_known_refusals__looked_at_again_are_no_event(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    """A month later all videos that are forbidden for themselves are asked for again, one after another."""
+    """A month later, all videos that are forbidden individually are requested again, one after another."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=1)
     urls = offer(server, hostile.whole_file(clip), 10)
     for number in (0, 2, 4, 6, 8):
@@ -192,7 +192,7 @@ def test_known_refusals__looked_at_again_are_no_event(tmp_path: Path, server: Ho
 def test_wave__of_server_errors_passes_within_minutes(
     tmp_path: Path, server: HostileServer, clip: bytes, code: int
 ) -> None:
-    """A server that is down refuses nothing: each video is tried again soon, and closes no breaker."""
+    """A server that is down does not refuse anything: each video is soon retried, and no breaker opens."""
     platform = make_platform(tmp_path / "root", tries_per_run=2)
     keys = listed(platform, offer(server, hostile.status(code), 6))
     outcomes = download_videos(platform, keys)

@@ -1,4 +1,4 @@
-"""A refusal of a whole site is one event, seen from the hostile server."""
+"""Test that a site's refusal of all requests is one event, as seen by the hostile server."""
 
 import itertools
 import os
@@ -40,7 +40,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def half_of_unsaid_length(clip: bytes) -> Answer:
-    """The connection ends, and nobody knows whether it should."""
+    """Return an answer without a length that ends halfway, so that nobody can tell whether it is complete."""
 
     def answer(exchange: hostile.Exchange) -> None:
         exchange.start(200, None)
@@ -58,7 +58,7 @@ def num_media_requests(server: HostileServer) -> int:
 
 
 def offer_media(server: HostileServer, how: str, answer: Answer) -> list[str]:
-    """Serve videos as files, by pages of an extractor, or by pages that hold a video element."""
+    """Serve videos as files, on an extractor's pages, or on pages with a video element; return their addresses."""
     urls = [server.add(media_path(number), answer) for number in range(NUM_VIDEOS)]
     match how:
         case "extractor":
@@ -124,14 +124,15 @@ def test_wave__is_one_event_and_heals(
     assert reported == {outcome.video_key: outcome for outcome in outcomes}
 
     asked = server.count()
-    download_videos(platform, waiting)  # nothing is asked before its time
+    download_videos(platform, waiting)  # nothing is requested before the site's next attempt is due
     assert server.count() == asked
-    let_time_pass(platform, site)  # it refuses still: one request, and twice the time
+    # the site still refuses, so there is one request and the waiting time doubles
+    let_time_pass(platform, site)
     asked = num_media_requests(server)
     assert_one_event(platform, download_videos(platform, waiting), minutes=30, site=site)
     assert num_media_requests(server) == asked + 1
 
-    let_time_pass(platform, site)  # it has healed
+    let_time_pass(platform, site)  # the site has recovered
     for number in range(NUM_VIDEOS):
         server.add(media_path(number), hostile.whole_file(clip))
     assert {outcome.status for outcome in download_videos(platform, waiting)} == {OutcomeStatus.DONE}
@@ -141,11 +142,12 @@ def test_wave__is_one_event_and_heals(
 
 
 def test_wave__in_the_worst_order_is_one_event_after_the_most_requests(tmp_path: Path, server: HostileServer) -> None:
-    """One of four threads is refused twice before the others once, and its third refusal comes last."""
+    """One of four threads is refused twice before the others are refused once, and its third refusal comes last."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=4)
     arrived: list[int] = []
     order = itertools.count(1)
-    awaited = {1: 4, **dict.fromkeys((2, 3, 4), 6), **dict.fromkeys((6, 7, 8, 9), 9)}  # by order: how many come first
+    # for each request by order of arrival: how many must have arrived before it is answered
+    awaited = {1: 4, **dict.fromkeys((2, 3, 4), 6), **dict.fromkeys((6, 7, 8, 9), 9)}
 
     def refuse(exchange: hostile.Exchange) -> None:
         number = next(order)
@@ -168,8 +170,9 @@ def test_wave__one_video_first_then_the_others(tmp_path: Path, server: HostileSe
     asked = len(server.requests)
     assert {outcome.status for outcome in download_videos(platform, keys)} == {OutcomeStatus.DONE}
     first, second = server.requests[asked : asked + 2]
-    assert second.at - first.at >= 0.2  # after the last byte of the first
-    assert first.path not in refused  # one that was not refused before shows better whether the site serves again
+    assert second.at - first.at >= 0.2  # after the last byte of the first response
+    # a video that has not been refused yet is better evidence that the site is serving again
+    assert first.path not in refused
 
 
 def test_wave__of_one_site_leaves_others_alone(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -182,7 +185,7 @@ def test_wave__of_one_site_leaves_others_alone(tmp_path: Path, server: HostileSe
 
 
 def test_wave__that_may_be_over_lets_other_sites_go_on(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
-    """While the one video is on its way by which a site is tried, no thread waits for how it ends."""
+    """While the site is being tried with one video, no thread waits for the result."""
     with hostile.hostile_server("127.0.0.2") as other:
         platform = make_platform(
             tmp_path / "root", concurrent_downloads=2, allowed_private_hosts=("127.0.0.1", "127.0.0.2")
@@ -198,7 +201,8 @@ def test_wave__that_may_be_over_lets_other_sites_go_on(tmp_path: Path, server: H
             exchange.body(clip[-1:])
 
         answers = itertools.chain([once_others_are_served], itertools.repeat(hostile.whole_file(clip)))
-        offer(server, lambda exchange: next(answers)(exchange), 6)  # of the one by which the site is tried
+        # the first answer is for the video with which the site is tried
+        offer(server, lambda exchange: next(answers)(exchange), 6)
         asked = len(server.requests)
         outcomes = download_videos(platform, keys)
         assert {outcome.status for outcome in outcomes} == {OutcomeStatus.DONE}
@@ -210,7 +214,7 @@ def test_wave__that_may_be_over_lets_other_sites_go_on(tmp_path: Path, server: H
 def test_wave__of_missing_formats(
     tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    """Pages that offer pictures alone: yt-dlp itself says that formats are missing."""
+    """The pages offer only pictures, and yt-dlp itself reports that formats are missing."""
 
     install_everywhere(monkeypatch)
     platform = make_platform(tmp_path / "root", allowed_private_hosts=("127.0.0.1", "localhost"))
@@ -235,7 +239,7 @@ def test_wave__is_counted_across_processes(tmp_path: Path, server: HostileServer
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-m", "data_miner_dagster_tests.operations.downloading.download_worker", str(root)]
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    assert server.count() <= 2 + 4  # all that the worker's four threads request comes after a refusal
+    assert server.count() <= 2 + 4  # all requests of the worker's four threads follow a refusal
     rows = find_videos(platform.database)
     assert {(row.status, row.error_kind) for row in rows} == {(VideoStatus.FAILED, VideoErrorKind.SITE_REFUSAL)}
     assert {row.attempts for row in rows} == {0}
@@ -267,5 +271,5 @@ def test_wave__of_two_processes_at_once_is_one_event_and_heals_by_one_probe(
     two_workers()
     assert {row.status for row in find_videos(platform.database)} == {VideoStatus.DOWNLOADED}
     first, second = server.requests[asked : asked + 2]
-    assert second.at - first.at >= 0.2  # after the last byte of the first
+    assert second.at - first.at >= 0.2  # after the last byte of the first response
     assert server.count() == asked + num_videos

@@ -33,7 +33,7 @@ def test_turns__who_was_too_early_comes_first_again_later() -> None:
     turns = Turns({"a": "x", "b": "x", "c": "y"}, concurrent_per_site=4)
     assert turns.take() == "a"
     turns.put_back("a", 3600)
-    assert turns.take() == "c"  # of another site
+    assert turns.take() == "c"  # the video from another site
     turns.done("c")
     before = time.monotonic()
     turns = Turns({"a": "x", "b": "x"}, concurrent_per_site=4)
@@ -58,6 +58,7 @@ def test_turns__who_waits_is_woken_by_a_free_place_and_by_the_end() -> None:
     assert taken == []
     turns.done("a")
     wait_until(lambda: taken == ["b"])
-    turns.stop()  # it waits for the place that it takes itself, or is about to
+    # the thread is waiting, or about to wait, for the place that it holds itself
+    turns.stop()
     waiting.join(60)
     assert taken == ["b", None]

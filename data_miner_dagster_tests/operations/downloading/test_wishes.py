@@ -1,4 +1,4 @@
-"""A project whose rules cannot be loaded decides nothing, and stops no other project's downloads."""
+"""Test that a project whose rules cannot be loaded decides nothing and does not stop other projects' downloads."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def page_of(name: str, title: str) -> str:
 
 @pytest.fixture
 def platform(tmp_path: Path, server: HostileServer) -> Platform:
-    """A platform on which `p`, whose blocklist has disappeared, wants two videos, and `q` wants one of them."""
+    """Return a platform where `p`, whose blocklist is gone, wants two videos, and `q` wants one of them."""
     platform = make_platform(tmp_path / "root")
     clip = make_video(tmp_path / "clip.mp4").read_bytes()
     for name in NAMES:

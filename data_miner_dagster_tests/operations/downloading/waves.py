@@ -1,4 +1,4 @@
-"""Many videos of the hostile server, and what an event of a whole site looks like in the catalog."""
+"""Many videos on the hostile server, and the state of the catalog after a site has refused all requests."""
 
 from datetime import timedelta
 
@@ -30,18 +30,17 @@ def offer(server: HostileServer, answer: Answer, num_videos: int = NUM_VIDEOS) -
 
 
 def most_requests(num_threads: int) -> int:
-    """Return how many videos may be requested, by all processes, before a site that refuses all of them is closed.
+    """Return how many videos all processes together may request from a site that refuses them before its breaker opens.
 
-    A thread that was refused in its second video, requested after a refusal, closes the site if that is the third
-    refusal. So one thread may request a third video: the one that was refused twice before all others once. The others'
-    first videos were requested before any refusal, and close nothing: each requests a second one, while the third of
-    the one thread is on its way.
+    The breaker opens at the third refusal in a row or later, once a refused video was requested after another refusal.
+    Each thread's first video was requested before any refusal, so each thread requests a second one. One of them, if it
+    is refused twice before the others are refused once, also requests a third.
     """
     return 2 * num_threads + 1
 
 
 def let_time_pass(platform: Platform, site: str = SITE) -> None:
-    """Let the time pass until which the site's breaker is open."""
+    """Move the time until which the site's breaker is open, and the retry times of all videos, into the past."""
     past = utc_now() - timedelta(seconds=1)
     with platform.database.transaction() as session:
         session.get_one(SiteGateRow, site).closed_until = past
@@ -52,7 +51,7 @@ def let_time_pass(platform: Platform, site: str = SITE) -> None:
 def assert_one_event(
     platform: Platform, outcomes: list[VideoOutcome], *, minutes: float = 15, site: str = SITE
 ) -> None:
-    """The site is closed with a reason, and every video that is not there waits for it, uncharged."""
+    """Assert that the site's breaker is open, with a reason, and that all missing videos wait for it, uncharged."""
     gate = gate_state(platform.database, site).closed
     assert gate is not None
     assert gate.site == site
@@ -75,5 +74,5 @@ def assert_one_event(
 
 
 def half(clip: bytes) -> Answer:
-    """Whole by its headers, and the second half is missing."""
+    """Return an answer whose headers describe half of a clip as the whole file."""
     return hostile.whole_file(clip[: len(clip) // 2])
