@@ -1,4 +1,4 @@
-"""Every frame of a video: real JPEGs and files, an encoder whose vectors are known by hand."""
+"""Test embedding every frame of a video, with real JPEGs and files and an encoder whose vectors are known."""
 
 import errno
 import re
@@ -66,7 +66,7 @@ def test_embed_frames__a_vector_for_each_frame(platform: ColourPlatform) -> None
     assert stored.fingerprint == embeddings_fingerprint_of("frames-1", "colour-1")
     assert stored.frame_indices.tolist() == [0, 1, 2]
     assert stored.vectors.dtype == np.float16
-    np.testing.assert_allclose(stored.vectors, np.eye(3), atol=0.02)  # JPEG shifts colours a little
+    np.testing.assert_allclose(stored.vectors, np.eye(3), atol=0.02)  # JPEG changes colours slightly
 
 
 def test_embed_frames__second_call_does_nothing_and_loads_nothing(platform: ColourPlatform) -> None:
@@ -134,7 +134,7 @@ def test_embed_frames__video_without_frames_gets_an_empty_file(platform: ColourP
 def test_embed_frames__not_extracted_failed_and_unknown_videos_hold_up_nobody(platform: ColourPlatform) -> None:
     add_project(platform.database, "pets")
     add_video(platform.database, "file-a", "pets", status=VideoStatus.DOWNLOADED)
-    add_video(platform.database, "file-b", "pets", status=VideoStatus.EXTRACTED)  # but its files are gone
+    add_video(platform.database, "file-b", "pets", status=VideoStatus.EXTRACTED)  # its files are missing
     add_video(platform.database, "file-c", "pets", status=VideoStatus.FAILED)
     plant_video(platform, "file-e", RED)
     outcomes = embed_frames(platform, ["file-a", "file-b", "file-c", "file-d", "file-e"])
@@ -163,7 +163,7 @@ def test_embed_frames__no_readable_image_at_all_fails_the_video_alone(platform: 
     assert (failed.status, failed.error_kind) == (OutcomeStatus.FAILED, VideoErrorKind.UNDECODABLE)
     assert done.status is OutcomeStatus.DONE
     assert not platform.layout.embedding_file("colour", "file-a").exists()
-    assert not platform.layout.frames_table("file-a").exists()  # so that extraction makes them again
+    assert not platform.layout.frames_table("file-a").exists()  # so that the frames are extracted again
     (count,) = count_failures(platform.database)
     assert (count.stage, count.kind, count.num_items) == (WorkStage.EMBEDDING, "undecodable", 1)
     row = find_video(platform.database, "file-a")
@@ -171,7 +171,7 @@ def test_embed_frames__no_readable_image_at_all_fails_the_video_alone(platform: 
     assert (row.status, row.error) == (VideoStatus.FAILED, failed.message)
     assert row.retry_after == count.next_due is not None
     plant_video(platform, "file-a", RED)
-    with platform.database.transaction() as session:  # extracted again
+    with platform.database.transaction() as session:  # the frames have been extracted again
         for status in (VideoStatus.EXTRACTING, VideoStatus.EXTRACTED):
             move_video(session, "file-a", status)
     assert embed_frames(platform, ["file-a"])[0].status is OutcomeStatus.DONE
@@ -196,7 +196,7 @@ def test_embed_frames__a_disk_that_cannot_be_read_for_the_moment_leaves_out_no_f
     assert done.status is OutcomeStatus.DONE
     row = find_video(platform.database, "file-a")
     assert row is not None
-    assert row.retry_after is not None  # by itself
+    assert row.retry_after is not None  # the video is retried automatically
     assert not platform.layout.embedding_file("colour", "file-a").exists()
 
 

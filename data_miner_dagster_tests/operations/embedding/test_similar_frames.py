@@ -23,7 +23,7 @@ DIRECTIONS = {"x-a": [[1, 0], [0.8, 0.6]], "x-b": [[0.6, 0.8], [0, 1]], "x-c": [
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    """Three videos of two frames each; a project wants two of them."""
+    """Return a platform with three videos of two frames each, two of which belong to a project."""
     platform = build_platform(tmp_path / "root")
     dumped = project_config("some").model_dump(mode="json")
     save_snapshot(platform.database, "some", dumped, fingerprint_of(dumped), None)
@@ -52,7 +52,7 @@ def test_find_similar__of_a_stored_frame_without_a_model(platform: Platform) -> 
     second = found.frames[2]
     assert (second.video_name, second.pts_seconds, second.address) == ("title x-a", 2.5, "https://example.org/x-a#t=2")
     assert (found.num_videos, found.num_without_embeddings, found.left_out) == (3, 0, ())
-    assert second.picture is None  # nobody wrote the images
+    assert second.picture is None  # the images were not written
 
 
 def test_find_similar__of_a_project(platform: Platform) -> None:

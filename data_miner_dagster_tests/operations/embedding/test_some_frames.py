@@ -1,4 +1,4 @@
-"""The second encoder: vectors of the frames that are asked for, made when they are missing."""
+"""Test the second encoder: the vectors of requested frames are computed if they are missing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
