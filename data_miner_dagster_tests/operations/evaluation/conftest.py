@@ -1,4 +1,4 @@
-"""A planted project that people have reviewed."""
+"""A planted project with verdicts from two people."""
 
 import pytest
 
@@ -19,8 +19,11 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 @pytest.fixture(scope="package")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """40 frames with three boxes of persons each: those from .5 up are right. Ada judged the frames, half of them as a
-    random sample, completely; Ben said something about a box of an earlier detector."""
+    """Return a project of 40 frames, each with three boxes of class person; boxes from .5 upwards are right.
+
+    Ada judged all boxes, and marked the frames of a random sample, half of all frames, as complete. Ben gave a verdict
+    on a box from an earlier detector.
+    """
     boxes = {
         frame: [("person", confidence(frame, place), box_at(LEFTS[place])) for place in range(3)]
         for frame in range(NUM_FRAMES)

@@ -1,4 +1,4 @@
-"""Random truths and boxes, crowds included, of which a part overlap."""
+"""Random objects, including crowds, and random boxes, some of which overlap the objects."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ RESOLUTION_WH = (640, 480)
 
 
 def planted_boxes(seed: int, *, num_frames: int, num_classes: int = 3) -> tuple[TruthBoxes, FoundBoxes]:
-    """Return up to five objects a frame, a tenth of them crowds, with boxes near most of them and some anywhere.
+    """Return up to five objects for each frame, a tenth of them crowds, and boxes near most of them and elsewhere.
 
     Confidences have two decimals, so that many are equal. An object fills between half and all of its box.
     """

@@ -1,4 +1,4 @@
-"""What was detected on a planted project, and what people said of it."""
+"""The detections of a planted project, and the verdicts that people gave on them."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +9,7 @@ from data_miner_dagster_tests.support.verdicts import NOON
 
 NUM_FRAMES = 40
 LEFTS = (1.0, 17.0, 33.0, 49.0)
-"""Where the four boxes of a frame begin; each is 12 wide and 40 high. The last one is never detected."""
+"""The left edges of the four objects on a frame, each 12 pixels wide and 40 high. The last one is never detected."""
 
 
 def confidence(frame: int, place: int) -> float:

@@ -1,4 +1,4 @@
-"""The same figures as pycocotools, the reference, on random sets with crowds."""
+"""Test that the figures equal those of the reference, pycocotools, on random sets with crowds."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""From stored detections and verdicts to thresholds, on a planted project whose truth is known."""
+"""Test calibration from stored detections and verdicts to thresholds, on a planted project whose truth is known."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_calibrate_boxes__threshold_missed_objects_and_what_is_kept(platform: Pl
     assert (bicycle.num_answers, bicycle.num_more, bicycle.chosen) == (0, 0, None)
     assert found.settings == {"class_thresholds": {"person": person.chosen.threshold}}
 
-    # of the random frames, ten have an object that was never detected
+    # ten objects on the random frames were never detected
     num_objects = sum(is_right(frame, place) for frame in range(1, NUM_FRAMES, 2) for place in range(3)) + 10
     assert found.missed is not None
     assert (found.missed.num_objects, found.missed.num_missed) == (num_objects, 10)
@@ -72,7 +72,7 @@ def test_calibrate_boxes__nothing_said(tmp_path: Path) -> None:
     found = calibrate_boxes(build_project(tmp_path), "cyclists", wanted=0.9)
     assert found.missed is None
     assert found.settings == {}
-    assert found.num_more == {"person": 4, "bicycle": 2}  # all that are stored
+    assert found.num_more == {"person": 4, "bicycle": 2}  # all boxes that are stored
     assert found.calibration.verdicts_by_person == {}
     text = CliRunner().invoke(app, ["calibrate", "cyclists", "--boxes", "--root", str(tmp_path)]).stdout
     assert "missed objects: not measured" in text

@@ -1,4 +1,4 @@
-"""Boxes against truths of all kinds, on a planted project: the figures, and what is left out."""
+"""Test comparing boxes with every kind of ground truth, on a planted project: the figures, and what is left out."""
 
 import contextlib
 import io
@@ -28,7 +28,10 @@ from data_miner_dagster_tests.support.sample_project import FRAME_WH, build_proj
 
 
 def truth_content() -> dict[str, Any]:
-    """The objects of the first 20 frames, by the file names of a release, one image that is no frame, and a dog."""
+    """Return the objects of the first 20 frames, an image that is not a frame, and an object of class dog.
+
+    Images have the file names of a release.
+    """
     images = [
         {"id": frame, "file_name": f"train/files-aaa_{frame:06d}.jpg", "width": FRAME_WH[0], "height": FRAME_WH[1]}
         for frame in range(20)
@@ -40,7 +43,7 @@ def truth_content() -> dict[str, Any]:
             "id": number,
             "image_id": frame,
             "category_id": 7,
-            "bbox": [LEFTS[place] + 1, 4.0, 12.0, 40.0],  # an IoU of 11 / 13
+            "bbox": [LEFTS[place] + 1, 4.0, 12.0, 40.0],  # the IoU is 11 / 13
             "area": 480.0,
             "iscrowd": int(number % 9 == 8),
         }
@@ -92,7 +95,7 @@ def test_evaluate_boxes__coco_equals_pycocotools(platform: Platform, tmp_path: P
     assert read_evaluation(outcome.file) == evaluation
     person = evaluation.classes["person"]
     assert person.best is not None
-    # every box from .5 up is right, no other is: the best threshold is the least confident right box
+    # boxes from .5 upwards are right and no others, so the best threshold is the lowest confidence of a right box
     assert person.best.threshold == pytest.approx(
         min(confidence(frame, place) for frame in range(20) for place in range(3) if is_right(frame, place))
     )
@@ -131,7 +134,7 @@ def test_evaluate_boxes__yolo_by_the_bytes_of_pictures(platform: Platform, tmp_p
 
 def test_evaluate_boxes__what_people_judged(platform: Platform) -> None:
     evaluation = evaluate_boxes(platform, "cyclists", truth="reviewed").evaluation
-    frames = range(1, NUM_FRAMES, 2)  # those that are complete
+    frames = range(1, NUM_FRAMES, 2)  # the frames that were judged completely
     num_right = sum(is_right(frame, place) for frame in frames for place in range(3))
     num_missed = len(range(1, NUM_FRAMES, 4))
     assert (evaluation.num_images, evaluation.num_objects) == (20, num_right + num_missed)

@@ -1,4 +1,4 @@
-"""A release of a project that people have reviewed: what it says of itself, and what every box says."""
+"""Test what a release states about its quality, overall and for each box, if people have reviewed its project."""
 
 import json
 import shutil
@@ -57,16 +57,16 @@ def test_release_project__says_what_was_measured(platform: Platform, tmp_path: P
     datasheet = (first / "datasheet.md").read_text()
     assert "10 of " in datasheet
     assert "objects in 20 random frames" in datasheet
-    assert "Ada" not in datasheet + json.dumps(manifest)  # people are counted and not named
+    assert "Ada" not in datasheet + json.dumps(manifest)  # people are counted but not named
 
-    # the same verdicts, the same release; another calibration, another release
+    # the same verdicts give the same release; another calibration gives another release
     calibrate_boxes(reviewed, "cyclists", wanted=0.9)
     assert release(reviewed) == first
     calibrate_boxes(reviewed, "cyclists", wanted=0.8)
     second = release(reviewed)
     assert second.name != first.name
 
-    # a calibration of another detector is named as such and not used
+    # a calibration of another detector is reported as such but not used
     file = reviewed.layout.box_calibration("cyclists")
     kept = read_box_calibration(file)
     assert kept is not None
@@ -78,7 +78,7 @@ def test_release_project__says_what_was_measured(platform: Platform, tmp_path: P
     boxes = pq.read_table(third / "data" / "boxes.parquet").to_pylist()
     assert {box["confidence_calibrated"] for box in boxes} == {None}
 
-    # the report shows a comparison as soon as it is made, and only the report changes
+    # the report shows a new evaluation immediately, and no other file changes
     before = (third / "release.json").read_bytes()
     outcome = evaluate_boxes(reviewed, "cyclists", truth="reviewed")
     assert outcome.report is not None
