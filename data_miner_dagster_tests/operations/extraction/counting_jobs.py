@@ -1,4 +1,4 @@
-"""Jobs that say how many threads OpenCV may use where frames are made, and whether a table there imports pandas."""
+"""Report how many threads OpenCV may use where frames are extracted, and whether tables import pandas there."""
 
 import sys
 from typing import Any, Final
@@ -21,5 +21,5 @@ def _imports_pandas(_arguments: dict[str, Any]) -> bool:
 
 
 if __name__ == "__main__":
-    cv2.setNumThreads(3)  # whatever machine this is
+    cv2.setNumThreads(3)  # the same number on every machine
     main({"count_threads": _count_threads, "imports_pandas": _imports_pandas})

@@ -1,4 +1,4 @@
-"""Every strategy on every kind of container, against another program's times and the number inside each picture."""
+"""Compare every strategy on every kind of container with ffmpeg's times and the number in each picture."""
 
 import subprocess
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def clip_of(name: str, **settings: Any) -> Callable[[Path], Path]:
 
 
 def lying_avi(folder: Path) -> Path:
-    """An AVI whose header promises 9,999 frames."""
+    """Write an AVI whose header promises 9,999 frames, and return its path."""
     clip = clip_of("lying.avi", options={"bf": "0"})(folder)
     content = bytearray(clip.read_bytes())
     header = content.index(b"avih") + 8
@@ -100,7 +100,7 @@ LISTED = {
     "mp4, interlaced",
     "mp4, wide pixels",
 }
-"""Whose list of packets tells all about their keyframes: mp4 with closed groups and nothing hidden."""
+"""The clips whose packet list describes all keyframes: mp4 with closed groups and no hidden frames."""
 STRATEGIES: dict[str, dict[str, Any]] = {
     "time": {"strategy": "time", "every_seconds": 0.25},
     "snap": {"strategy": "time", "every_seconds": 0.25, "snap_tolerance_seconds": 0.1},
@@ -113,7 +113,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 
 
 def times_by_ffmpeg(clip: Path) -> list[Fraction]:
-    """The exact time of every frame that ffmpeg shows, by its own decoder, in order."""
+    """Return the exact time of every frame that ffmpeg's own decoder shows, in order."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-copyts", "-i", str(clip), "-map", "0:v:0"]
     command += ["-fps_mode", "passthrough", "-enc_time_base", "demux", "-f", "framecrc", "-"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -122,7 +122,7 @@ def times_by_ffmpeg(clip: Path) -> list[Fraction]:
 
 
 def barcodes_by_pyav(clip: Path) -> list[int]:
-    """The number in every frame that is shown, decoded straight through."""
+    """Return the number in every frame that is shown when the clip is decoded from start to end."""
     with av.open(str(clip)) as container:
         return [read_barcode(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
@@ -133,7 +133,7 @@ def clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def expected_numbers(settings: dict[str, Any], times: list[Fraction], keyframes: list[int]) -> list[int] | None:
-    """Frame numbers worked out from the times alone; None where the strategy leaves a choice."""
+    """Return the frame numbers that follow from the times alone, or None if the strategy leaves a choice."""
 
     def on_screen(at: Fraction) -> int:
         return max(number for number, time in enumerate(times) if time <= at)
@@ -164,7 +164,7 @@ def test_make_frame_folder__times_and_pictures(clip: Path, tmp_path: Path) -> No
     summary, everything = make_frames(clip, tmp_path / "everything", STRATEGIES["every frame"])
     assert summary.num_source_frames == len(times)
     numbers_shown = barcodes_by_pyav(clip)
-    # An edit list hides the first ones. This build of SVT-AV1 itself draws 31 where it was given 16.
+    # An edit list hides the first frames. Frame 16 may read as 31, which is what this build of SVT-AV1 draws.
     assert [number for number in numbers_shown if number != 31] == [
         number for number in range(NUM_FRAMES - len(times), NUM_FRAMES) if number not in (16, 31)
     ] or numbers_shown == list(range(NUM_FRAMES - len(times), NUM_FRAMES))
@@ -245,7 +245,7 @@ def test_groups_to_read__the_same_frames_as_by_every_packet(rate: str, tmp_path:
 
 
 def bytes_read() -> int:
-    """By this process so far, through calls to read. Source: proc(5), rchar."""
+    """Return how many bytes this process has read so far with read calls. Source: proc(5), rchar."""
     return int(Path("/proc/self/io").read_text().split()[1])
 
 

@@ -1,4 +1,4 @@
-"""Claims, statuses and folders around the making of frames, on a real catalog and real clips."""
+"""Test the claims, statuses and folders of frame extraction, with a real catalog and real clips."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ def make_platform(root: Path, **settings: Any) -> Platform:
 
 
 def add_download(platform: Platform, key: str, content: bytes | None) -> None:
-    """Put a video into the state that a download leaves it in; None: found, not downloaded."""
+    """Put a video into the state after a download, or leave it not downloaded if `content` is None."""
     if find_project(platform.database, "p") is None:
         add_project(platform.database, "p")
     add_video(platform.database, key, "p")
@@ -238,7 +238,7 @@ def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
     assert [(row["file_name"], row["pts_seconds"]) for row in rows] == [
         ("000000.png", 0.0),
         ("000001.png", 1.0),
-        ("000002.png", 3.0),  # the unreadable one was frame 2
+        ("000002.png", 3.0),  # the unreadable picture was frame 2
     ]
     stored = platform.layout.frames_folder(key) / "000002.png"
     assert stored.read_bytes() == (folder / "shot_10.png").read_bytes()
@@ -250,13 +250,13 @@ def test_extract_frames__pictures_that_exist_already(tmp_path: Path) -> None:
 
 
 def test_extract_frames__an_interrupt_waits_for_no_other_worker(tmp_path: Path, clip_bytes: bytes) -> None:
-    """A cancelled run ends although one of its threads waits for a video that another worker has."""
+    """A cancelled run ends even if one of its threads is waiting for a video that another worker holds."""
     platform = make_platform(tmp_path)
     add_download(platform, "files-aaa", clip_bytes)
 
     def interrupt(_outcome: VideoOutcome) -> None:
         raise KeyboardInterrupt
 
-    # One that waits would wait for an hour, longer than a test may take.
+    # A thread that waits would wait for an hour, which is longer than a test may take.
     with platform.hold_video("files-aaa"), pytest.raises(KeyboardInterrupt):
         extract_frames(platform, ["files-aaa", "files-unknown"], report=interrupt)

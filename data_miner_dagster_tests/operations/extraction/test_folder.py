@@ -1,4 +1,4 @@
-"""Every strategy on real clips whose pictures carry their number."""
+"""Test every strategy on real clips whose pictures show their frame numbers."""
 
 from fractions import Fraction
 from hashlib import sha256
@@ -39,7 +39,7 @@ def numbers_in(folder: Path) -> list[int]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 frames at 30000/1001, a keyframe every 30, three B-frames between references."""
+    """Return a clip of 100 frames at 30000/1001 fps, with a keyframe every 30 and three B-frames between references."""
     return make_clip(
         tmp_path_factory.mktemp("clips") / "clip.mp4",
         num_frames=100,
@@ -51,13 +51,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        # at 1.001 s a frame 30 begins: at 1 s frame 29 is on screen
+        # frame 30 begins at 1.001 s, so frame 29 is on screen at 1 s
         ({"strategy": "time", "every_seconds": 1.0}, [0, 29, 59, 89]),
         ({"strategy": "time", "every_seconds": 1.0, "snap_tolerance_seconds": 0.1}, [0, 30, 60, 90]),
         ({"strategy": "interval", "every_frames": 33}, [0, 33, 66, 99]),
         ({"strategy": "keyframe"}, [0, 30, 60, 90]),
         ({"strategy": "uniform", "num_frames": 4}, [12, 37, 62, 87]),
-        # bars that turn over are no cut at this threshold: one shot
+        # turning the bars is not a cut at this threshold, so the clip is one shot
         ({"strategy": "scene", "scene_threshold": 60.0}, [50]),
         ({"strategy": "interval", "every_frames": 1}, list(range(100))),
         ({"strategy": "interval", "every_frames": 1, "max_frames_per_video": 2}, [25, 75]),
@@ -97,7 +97,7 @@ def test_make_frame_folder__keyframes_by_the_list(tmp_path: Path) -> None:
     summary, rows = make_frames(clip, tmp_path / "listed", strategy="keyframe")
     assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "listed") == [0, 60, 120, 180]
     assert (summary.num_source_frames, summary.num_decoded) == (240, 4)
-    # Three gaps of 2 s are filled with frames of which the list says nothing.
+    # Three gaps of 2 s are filled with frames that are not on the list.
     _, rows = make_frames(clip, tmp_path / "filled", strategy="keyframe", max_gap_seconds=1.0)
     assert [row["source_frame_number"] for row in rows] == numbers_in(tmp_path / "filled")
     assert len(rows) == 8
@@ -106,7 +106,7 @@ def test_make_frame_folder__keyframes_by_the_list(tmp_path: Path) -> None:
 
 
 def test_decode_targets__short_groups_are_read_over(tmp_path: Path) -> None:
-    """Eleven packets are read more quickly than a seek is made, whether the index knows them or not."""
+    """Reading eleven packets is faster than a seek, whether or not they are in the index."""
     clip = make_clip(tmp_path / "clip.mp4", num_frames=240, gop=12, options={"bf": "2"})
     with open_video(clip) as stream:
         index = read_group_index(stream, choose=lambda _: np.array([3], np.int64))
@@ -189,7 +189,7 @@ def test_make_frame_folder__slides_are_marked_and_stored(tmp_path: Path) -> None
 
 
 def test_make_frame_folder__variable_rate_and_start_offset(tmp_path: Path) -> None:
-    pts = [500, 540, 1700, 1740, 2600, 2640]  # milliseconds
+    pts = [500, 540, 1700, 1740, 2600, 2640]  # in milliseconds
     clip = make_clip(
         tmp_path / "variable.mkv", num_frames=6, pts=pts, time_base=Fraction(1, 1000), frame_rate=Fraction(25)
     )
@@ -273,7 +273,7 @@ def test_make_frame_folder__limits(clip: Path, tmp_path: Path, limits: dict[str,
 
 @pytest.mark.models
 def test_make_frame_folder__scene_finds_the_cuts_of_a_real_clip(tmp_path: Path) -> None:
-    # Seen by eye: the sample clip has cuts at 1.2, 3.04, 5.48, 7.48 and 9.68 s (25 frames a second, 250 frames).
+    # By eye, the sample clip has cuts at 1.2, 3.04, 5.48, 7.48 and 9.68 s (25 frames a second, 250 frames).
     bounds = [0, 30, 76, 137, 187, 242, 250]
     _, rows = make_frames(fetch_samples()["bikes.mp4"], tmp_path / "frames", strategy="scene")
     middles = [(start + end) // 2 for start, end in pairwise(bounds)]

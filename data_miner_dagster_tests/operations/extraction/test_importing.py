@@ -1,4 +1,4 @@
-"""Folders of pictures: the good ones are stored and measured, the others named."""
+"""Test folders of pictures: good pictures are stored and measured, bad ones are named."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The process that makes frames, and what its modules leave alone in every other."""
+"""Test the process that extracts frames, and that its modules do not affect other processes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Videos with the same bytes under several keys: decoded and embedded once, and all else as if they had been alone."""
+"""Test videos with the same bytes under several keys: decoded and embedded once, otherwise treated as if alone."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ VECTORS_OF_A = "the embeddings were copied from site-a, which has the same bytes
 
 @pytest.fixture
 def platform(tmp_path: Path) -> ColourPlatform:
-    """Two videos of the same bytes, and one of others, all downloaded."""
+    """Return a platform with two videos of the same bytes and one of other bytes, all downloaded."""
     clips = [make_clip(tmp_path / f"{number}.mp4", num_frames=60 + number) for number in (0, 1)]
     platform = ColourPlatform(tmp_path / "root")
     add_project(platform.database, "p")
@@ -69,7 +69,7 @@ def test_same_bytes__neither_extracted_nor_embedded_and_the_same_results(platfor
     image = "000001.jpg"
     assert (platform.layout.frame_path("site-a", image)).samefile(platform.layout.frame_path("site-b", image))
     reused = results(platform, "site-b")
-    assert done(platform, ["site-b"], force=True) == [first, first]  # of its own file
+    assert done(platform, ["site-b"], force=True) == [first, first]  # extracted from its own file
     assert results(platform, "site-b") == reused
 
 
@@ -90,7 +90,7 @@ def test_same_bytes__of_a_video_whose_frames_are_damaged_is_extracted(platform: 
 
 
 def test_same_bytes__needs_no_file_of_its_own(platform: ColourPlatform) -> None:
-    """What was removed to free space is not downloaded again where another video has the frames."""
+    """A file that was removed to free space is not downloaded again if another video has the same frames."""
     extract_frames(platform, ["site-a"])
     (platform.layout.video_folder("site-b") / "video.mp4").unlink()
     [outcome] = extract_frames(platform, ["site-b"])

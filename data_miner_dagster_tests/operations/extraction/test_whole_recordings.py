@@ -1,4 +1,4 @@
-"""Intact recordings whose headers or seeks suggest otherwise are taken whole; those that were cut off are refused."""
+"""Test that intact recordings are accepted even if headers or seeks look wrong, and that truncated ones are refused."""
 
 import struct
 import subprocess
@@ -23,13 +23,13 @@ from data_miner_dagster_tests.support.barcode_clips import barcode_picture, make
 
 RATE = 5
 TICKS = 90000 // RATE
-"""A frame in units of MPEG-TS."""
+"""The duration of a frame in MPEG-TS ticks."""
 NO_LOGS = {"x265-params": "log-level=none:pools=none"}
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov"}
 
 
 def clip(path: Path, seconds: int, keyframe_every: int, *, starts_at: int | None = None, **settings: Any) -> Path:
-    """Write a clip of 5 frames a second; `starts_at`, in ticks of MPEG-TS, is kept as it is."""
+    """Write a clip of 5 frames a second; `starts_at`, in MPEG-TS ticks, is preserved."""
     if starts_at is not None:
         settings["pts"] = [starts_at + TICKS * number for number in range(seconds * RATE)]
         settings |= {"time_base": Fraction(1, 90000), "container_options": {"mpegts_copyts": "1"}}
@@ -38,7 +38,7 @@ def clip(path: Path, seconds: int, keyframe_every: int, *, starts_at: int | None
 
 
 def joined(path: Path, *starts: int, seconds: int, tail: bytes = b"") -> Path:
-    """Write several recordings behind each other, as `cat` and downloads of HLS do."""
+    """Write several recordings one after another into one file, as `cat` and HLS downloads do."""
     parts = [
         clip(path.with_name(f"part{n}.ts"), seconds, seconds, starts_at=start).read_bytes()
         for n, start in enumerate(starts)
@@ -48,7 +48,7 @@ def joined(path: Path, *starts: int, seconds: int, tail: bytes = b"") -> Path:
 
 
 def with_sound(path: Path, seconds: int, sound_seconds: int) -> Path:
-    """Write pictures that end before the sound does."""
+    """Write a clip whose pictures end before its sound does."""
     with av.open(str(path), "w") as container:
         video, audio = container.add_stream("libx264", rate=RATE), container.add_stream("aac", rate=8000)
         assert isinstance(video, av.VideoStream)
@@ -72,12 +72,12 @@ def with_sound(path: Path, seconds: int, sound_seconds: int) -> Path:
 
 
 def late_matroska(path: Path) -> Path:
-    """Write a clip whose first time is 3.2 s."""
+    """Write a clip whose first timestamp is 3.2 s."""
     return clip(path, 10, 1, pts=[16 + number for number in range(10 * RATE)], time_base=Fraction(1, RATE))
 
 
 def dv(path: Path) -> Path:
-    """Write ten frames as a camera on tape does."""
+    """Write ten frames in the format of a tape camera."""
     return make_clip(path, num_frames=10, frame_rate=Fraction(25), size=(720, 576), codec="dvvideo")
 
 
@@ -128,7 +128,7 @@ WHOLE: dict[str, tuple[Callable[[Path], Path], int, float]] = {
     "Y4M": (lambda folder: clip(folder / "a.y4m", 4, 1, codec="wrapped_avframe"), 20, 4),
     "avi, header count lies": (lying_avi, 40, 40 * 1001 / 30000),
 }
-"""How it is made; frames and seconds by construction."""
+"""Recordings by name: a function that writes one, its number of frames and its seconds, both known by construction."""
 
 
 @pytest.mark.parametrize("name", list(WHOLE))

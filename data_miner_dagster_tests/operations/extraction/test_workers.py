@@ -1,4 +1,4 @@
-"""Worker processes that are killed, hang or run out of memory, for real."""
+"""Test worker processes that are really killed, hang or run out of memory."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def endless(tmp_path: Path) -> Path:
-    """A file that a worker is never done with: a pipe that nobody writes to."""
+    """Return a file that a worker never finishes reading: a pipe that nobody writes to."""
     path = tmp_path / "endless.mp4"
     os.mkfifo(path)
     return path
@@ -39,7 +39,7 @@ def job_for(clip: Path, folder: Path, **settings: Any) -> FrameFolderJob:
 
 
 def when_started(workers: FrameWorkers, sent: signal.Signals) -> threading.Thread:
-    """Send a signal to the first worker as soon as there is one."""
+    """Send a signal to the first worker as soon as one exists."""
 
     def send() -> None:
         while not workers.process_ids:
@@ -100,7 +100,7 @@ def test_make_frame_folder__crash_ends_that_video_only(
 
 def test_make_frame_folder__hanging_decoder_is_ended(clip: Path, endless: Path, tmp_path: Path) -> None:
     with FrameWorkers() as workers:
-        stopper = when_started(workers, signal.SIGSTOP)  # not even a signal that can be caught would end it
+        stopper = when_started(workers, signal.SIGSTOP)  # only SIGKILL ends a stopped process
         with pytest.raises(VideoPermanentError) as failure:
             workers.make_frame_folder(job_for(endless, tmp_path / "a", limits={"max_seconds": 1.0}))
         stopper.join()
