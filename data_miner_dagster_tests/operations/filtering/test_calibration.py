@@ -1,4 +1,4 @@
-"""Questions, answers as a table or the review pages give them, and the threshold they call for."""
+"""Test questions, the answers from a table or the review pages, and the threshold that follows from them."""
 
 import csv
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from data_miner_dagster_tests.support.catalog import add_video
 from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 TRUTH = 0.75
-"""The frames worth keeping are those with a similarity of at least this; the threshold in force is .5."""
+"""The lowest similarity of the frames worth keeping. The threshold in force is .5."""
 
 
 def plant_scores(platform: PlantedPlatform, key: str, similarities: np.ndarray) -> None:
@@ -53,7 +53,7 @@ def questions(sheet: CalibrationSheet) -> list[dict[str, str]]:
 
 
 def answer_all(sheet: CalibrationSheet, path: Path) -> Path:
-    """Answer as the truth has it, in the table itself, as with a spreadsheet."""
+    """Write the true answers into the table itself, as a spreadsheet would."""
     with path.open("w", newline="", encoding="utf-8-sig") as file:
         writer = csv.DictWriter(file, fieldnames=["frame_id", "similarity", "answer"], extrasaction="ignore")
         writer.writeheader()
@@ -84,7 +84,7 @@ def test_write_questions__most_lie_beside_the_threshold(platform: PlantedPlatfor
     assert len({row["frame_id"] for row in rows}) == len(rows) == sheet.num_questions
     assert len(rows) == 100
     similarities = np.array([float(row["similarity"]) for row in rows])
-    assert (np.abs(similarities - 0.5) < 0.125).mean() > 0.5  # a quarter of all frames lie there
+    assert (np.abs(similarities - 0.5) < 0.125).mean() > 0.5  # a quarter of all frames are in this range
     assert {row["now"] for row in rows} == {"kept", "dropped"}
     assert all((row["now"] == "kept") == (float(row["similarity"]) >= 0.5) for row in rows)
     assert {row["answer"] for row in rows} == {""}
@@ -118,7 +118,8 @@ def test_find_threshold__from_a_table(platform: PlantedPlatform, tmp_path: Path)
     )
     assert found.threshold_in_force == 0.5
     assert found.result.in_force is not None
-    assert found.result.in_force.precision.value == pytest.approx(0.5, abs=0.08)  # of .5 to 1, the upper half is good
+    # of the frames from .5 to 1, the upper half is worth keeping
+    assert found.result.in_force.precision.value == pytest.approx(0.5, abs=0.08)
     assert found.threshold == pytest.approx(TRUTH, abs=0.05)
     assert found.settings == {"positive_threshold": {"axis": found.threshold}}
     assert found.num_unknown == 0
@@ -178,7 +179,7 @@ def test_find_threshold__nobody_has_answered(platform: PlantedPlatform) -> None:
 
 
 def say(platform: PlantedPlatform, positions: Sequence[int], queue: ReviewQueue, *, at: datetime | None = None) -> None:
-    """Answer as the truth has it, on the review pages, about open frames by their position."""
+    """Record the true answers on the review pages for the open frames at these positions."""
     frames = open_calibration(platform, "pets").frames
     verdicts = []
     for position in positions:
@@ -208,7 +209,7 @@ def test_find_threshold__answers_of_the_filter_queue_are_no_random_sample(platfo
     nearest = np.argsort(np.abs(headroom))[:100].tolist()
     say(platform, nearest, ReviewQueue.FILTER)
     found = find_threshold(platform, "pets", goal="precision", wanted=0.95)
-    # Of the strata next to the threshold, every planned question has an answer; those of the others count for nothing.
+    # In the strata next to the threshold, every planned question is answered; answers in other strata do not count.
     innermost = stratum_of(headroom[nearest], calibration.plan.edges)
     assert 0 < found.result.num_answers < 100
     assert found.num_not_sampled == 100 - found.result.num_answers
@@ -240,7 +241,8 @@ def test_find_threshold__a_verdict_goes_before_a_line_of_a_file(platform: Plante
     frames = open_calibration(platform, "pets").frames
     position = frames.position_of(first)
     assert position is not None
-    seconds = float(frames.pts_seconds[position]) + 0.0004  # as another tool has rounded it
+    # as rounded by another tool
+    seconds = float(frames.pts_seconds[position]) + 0.0004
     add_verdicts(platform.database, "pets", [frame_verdict(first, seconds, VerdictWord.DROP)])
     assert questions(write_questions(platform, "pets"))[0]["answer"] == "drop"
 
@@ -290,7 +292,9 @@ def test_filter_project__reports_drift_of_new_videos(
     plant_scores(platform, "local-d", generator.uniform(0, 0.25, 600))
     other = filter_project(platform, "pets").metadata
     assert (other["drift_frames"], other["is_drifted"]) == (900, 1)
-    assert float(other["drift_ks"]) == pytest.approx(0.5, abs=0.07)  # two thirds of the new lie in the lowest quarter
+    # two thirds of the new frames are in the lowest quarter
+    assert float(other["drift_ks"]) == pytest.approx(0.5, abs=0.07)
     assert "newer than its calibration have drifted" in caplog.text
-    save_project(platform, positive=["cat", "dog"])  # another scale: nothing to compare with
+    # similarities are on another scale, so there is nothing to compare with
+    save_project(platform, positive=["cat", "dog"])
     assert "drift_psi" not in filter_project(platform, "pets").metadata

@@ -1,4 +1,4 @@
-"""Frames and decisions counted. Each fault, as the asset check tells of it, is in asset_checks/test_filtering.py."""
+"""Test counting frames and decisions. asset_checks/test_filtering.py tests how the asset check reports each fault."""
 
 from pathlib import Path
 

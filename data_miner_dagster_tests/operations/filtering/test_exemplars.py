@@ -1,4 +1,4 @@
-"""Pictures beside the words of a prompt, from files to decisions. Red is "cat", green "dog", blue "slide"."""
+"""Test exemplars beside the words of a prompt, from files to decisions. Red is "cat", green "dog", blue "slide"."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def _similarities(platform: PlantedPlatform) -> list[float]:
 
 
 def test_filter_project__words_and_exemplars_by_hand(platform: PlantedPlatform, images: list[str]) -> None:
-    """As in the test of the pure function: .75 of the pictures' mean, .25 of the words, moved by .05."""
+    """As in the test of the pure function: .75 of the exemplars' mean, .25 of the words, moved by .05."""
     _two_frames(platform, images)
     outcome = filter_project(platform, "pets")
     assert outcome.counts == {"frames": 3, "kept": 1, "below_positive": 2}
@@ -77,7 +77,7 @@ def test_filter_project__other_bytes_are_scored_again(platform: PlantedPlatform,
         _picture(path, BLUE)
     assert present_basis(platform, row) != basis
     assert filter_project(platform, "pets").status is OutcomeStatus.DONE
-    assert _similarities(platform) == [0.0, -0.25, 0.5]  # two equal exemplars: at .75, moved by -.25
+    assert _similarities(platform) == [0.0, -0.25, 0.5]  # two equal exemplars, weighted by .75 and moved by -.25
     Path(images[1]).unlink()
     with pytest.raises(ConfigError, match=r"exemplar .*teal.png of 'cat' cannot be read \(No such file or directory\)"):
         filter_project(platform, "pets")
@@ -96,7 +96,7 @@ def test_filter_project__weight_counts_and_words_alone_say_nothing_of_exemplars(
 ) -> None:
     _two_frames(platform, images, exemplar_weight=0.5)
     filter_project(platform, "pets")
-    assert _similarities(platform) == [0.7, 0.6, 0.4]  # .5 of the words; .5 * .6 = .3, moved by .2
+    assert _similarities(platform) == [0.7, 0.6, 0.4]  # .5 of the words, and .5 * .6 = .3 moved by .2
     save_project(platform)
     filter_project(platform, "pets")
     assert _similarities(platform) == [1.0, 0.0, 0.0]
@@ -108,7 +108,7 @@ def test_filter_project__weight_counts_and_words_alone_say_nothing_of_exemplars(
 def test_filter_project__pictures_are_compared_by_the_dedup_encoder(
     platform: PlantedPlatform, images: list[str]
 ) -> None:
-    """The frames show other colours than their planted vectors say, so that it is plain which encoder saw what."""
+    """The frames show other colours than their planted vectors say, which reveals which encoder was used for what."""
     tone = coloured_frames.ColourEncoder("tone")
     platform.models.planted_dedup = tone  # type: ignore[attr-defined]
     _two_frames(platform, images, exemplar_encoder="dedup")
@@ -119,7 +119,7 @@ def test_filter_project__pictures_are_compared_by_the_dedup_encoder(
     assert captions == ["0.90 cat + green.png and 1 more", "0.65 cat + green.png and 1 more"]
     seen = sum(tone.batch_sizes)
     assert filter_project(platform, "pets", force=True).status is OutcomeStatus.DONE
-    assert sum(tone.batch_sizes) == seen  # vectors of frames and exemplars are stored
+    assert sum(tone.batch_sizes) == seen  # the vectors of frames and exemplars are stored
 
 
 def test_try_filter__exemplars_relative_to_the_file(

@@ -1,4 +1,4 @@
-"""From planted embeddings to decisions, statuses and counts."""
+"""Test filtering from planted embeddings to decisions, statuses and counts."""
 
 import re
 import subprocess
@@ -159,7 +159,7 @@ def test_filter_project__forced_run_gives_the_same_bytes(platform: PlantedPlatfo
 def test_filter_project__rows_that_lag_behind_the_files_are_mended(platform: PlantedPlatform) -> None:
     two_videos(platform)
     filter_project(platform, "pets")
-    with platform.database.transaction() as session:  # as a kill between files and rows leaves them
+    with platform.database.transaction() as session:  # as after a kill between writing files and rows
         move_project(session, "pets", ProjectStage.FILTERING)
         for key in ("local-a", "local-b"):
             move_project_video(session, "pets", key, ProjectVideoStatus.FILTERING, num_passed_frames=None)
@@ -177,7 +177,8 @@ def test_filter_project__killed_between_scores_and_decisions(platform: PlantedPl
     outcome = filter_project(platform, "pets")
     assert (outcome.status, outcome.metadata["videos_scored"]) == (OutcomeStatus.DONE, 0)
     assert project_bytes(platform) == undisturbed
-    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".parquet", ".parquet"]  # no partial file
+    # no partial file remains
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".parquet", ".parquet"]
 
 
 def test_filter_project__reuse_leaves_a_later_stage_alone(platform: PlantedPlatform) -> None:
@@ -185,7 +186,8 @@ def test_filter_project__reuse_leaves_a_later_stage_alone(platform: PlantedPlatf
     filter_project(platform, "pets")
     row = find_project(platform.database, "pets")
     assert row is not None
-    update_project(platform.database, "pets", built_basis=row.building_basis)  # or it would be a build that goes on
+    # otherwise it would be a build in progress
+    update_project(platform.database, "pets", built_basis=row.building_basis)
     with platform.database.transaction() as session:
         move_project(session, "pets", ProjectStage.DEDUPLICATION)
     filter_project(platform, "pets")
@@ -224,7 +226,7 @@ def test_filter_project__a_prompt_that_changes_sets_is_not_scored_again(platform
 def test_filter_project__only_changed_videos_are_scored(
     platform: PlantedPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(similarities_storage, "ROW_GROUP_FRAMES", 4)  # several row groups from few frames
+    monkeypatch.setattr(similarities_storage, "ROW_GROUP_FRAMES", 4)  # several row groups despite few frames
     two_videos(platform)
     for key in ("local-c", "local-d", "local-e"):
         add_video(platform.database, key, "pets", status=VideoStatus.EXTRACTED)
@@ -237,7 +239,8 @@ def test_filter_project__only_changed_videos_are_scored(
 
     outcome = filter_project(platform, "pets")
 
-    assert outcome.metadata["videos_scored"] == 2  # local-0 is new, local-b has changed; local-d is gone
+    # local-0 is new and local-b has changed; local-d is gone
+    assert outcome.metadata["videos_scored"] == 2
     incremental = project_bytes(platform)
     header = read_header(platform.layout.similarities_table("pets"))
     assert header is not None
@@ -367,7 +370,7 @@ def test_embed_prompts__nothing(platform: PlantedPlatform) -> None:
 def test_embed_prompts__mean_over_templates(platform: PlantedPlatform) -> None:
     vectors = embed_prompts(platform, ["cat"], ["{}", "a {} and a dog", "dog, {}"])
     assert vectors.shape == (1, 4)
-    assert vectors[0].tolist() == [1, 0, 0, 0]  # the axis encoder takes the first known word: cat, cat, cat
+    assert vectors[0].tolist() == [1, 0, 0, 0]  # the axis encoder uses the first known word: cat, cat, cat
     assert platform.encoder.texts_embedded == ["cat", "a cat and a dog", "dog, cat"]
     mixed = embed_prompts(platform, ["bus"], ["{}", "dog {}"])
     assert mixed[0].tolist() == pytest.approx([0, 0.5**0.5, 0, 0.5**0.5])

@@ -1,4 +1,4 @@
-"""A folder of plain colours, filtered by an encoder to which red is a cat and green a dog."""
+"""Test a folder of plain colours, filtered by an encoder to which red is a cat and green a dog."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_try_filter__best_first_with_reasons(folder: Path) -> None:
     assert trial.columns == ("decision", "positive", "prompt", "negative", "junk")
     assert [(row.path.name, row.cells) for row in trial.rows] == [
         ("red.png", ("kept", "1.000", "a cat", "0.000", "0.000")),
-        ("purple.PNG", ("kept", "0.895", "a cat", "0.000", "0.447")),  # (200, 0, 100) / its length, in float16
+        ("purple.PNG", ("kept", "0.895", "a cat", "0.000", "0.447")),  # (200, 0, 100) divided by its length, in float16
         ("green.png", ("not similar enough to the prompts", "0.000", "a cat", "1.000", "0.000")),
         ("broken.jpg", ("unreadable", "", "", "", "")),
     ]

@@ -1,4 +1,4 @@
-"""Verdicts of people on frames, from a file to the decision."""
+"""Test people's verdicts on frames, from a file to the decision."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 @pytest.fixture
 def platform(tmp_path: Path) -> PlantedPlatform:
-    """Frames of .75, .25 and .875 of one video and of .125 and, black, 1 of another; the threshold is .5."""
+    """Return a platform with similarities .75, .25, .875 in one video and .125, 1 (black) in another; threshold .5."""
     platform = PlantedPlatform(tmp_path / "root")
     save_project(platform)
     add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
@@ -59,7 +59,7 @@ def test_import_verdicts__the_next_filtering_honours_them(platform: PlantedPlatf
         "local-b/000001": None,
     }
     assert filter_project(platform, "pets").status is OutcomeStatus.REUSED
-    # taken back: as if nobody had said anything
+    # after the verdicts are taken back, it is as if nobody had given any
     for verdict in verdicts_in_force(platform.database, "pets"):
         assert undo_verdict(platform.database, "pets", verdict.answer_id, who="Ada")
     assert filter_project(platform, "pets").status is OutcomeStatus.DONE
@@ -72,7 +72,7 @@ def test_import_verdicts__they_outlive_another_threshold_and_frames_made_again(p
     times = read_table(platform.layout.frames_table("local-a"), ["pts_seconds"])["pts_seconds"].to_pylist()
     (verdict,) = verdicts_in_force(platform.database, "pets")
     assert verdict.place == FramePlace("local-a", times[1])
-    # the same video, taken apart again with one more frame before: what was shown at that time has another id
+    # the same video, extracted again with one more frame at the start: the frame at the judged time has another id
     seconds = [times[1] / 2, *times]
     vectors = [[0.125, 0, 0, 0], [0.75, 0, 0, 0], [0.25, 0, 0, 0], [0.875, 0, 0, 0]]
     plant_frames(platform, "local-a", vectors, frames_fingerprint="frames-2", pts_seconds=sorted(seconds))
@@ -144,7 +144,7 @@ def test_adopt_verdict_files__a_damaged_file_stops_no_other_project(
     for path in (damaged, file):
         path.parent.mkdir(parents=True)
     if line is None:
-        damaged.symlink_to("/proc/self/mem")  # as on a failing disk, reading it is an error
+        damaged.symlink_to("/proc/self/mem")  # as on a failing disk, reading it raises an error
     else:
         damaged.write_text(f"{HEADER}\n{line}\n")
     file.write_text(f"{HEADER}\nlocal-a/000000,0.0,drop,Ada,2026-01-02T03:04:05Z\n")
@@ -168,9 +168,9 @@ def test_filter_project__a_verdict_whose_time_another_tool_has_rounded(platform:
     filter_project(platform, "pets")
     said = [
         frame_verdict("local-a/000001", 1.0004, VerdictWord.KEEP),
-        frame_verdict("local-a/000000", 0.0005, VerdictWord.DROP),  # half a millisecond: another time
+        frame_verdict("local-a/000000", 0.0005, VerdictWord.DROP),  # half a millisecond off, which is another time
         frame_verdict("local-a/000002", 2.0, VerdictWord.KEEP),
-        frame_verdict("local-a/000002", 2.0003, VerdictWord.DROP),  # on the same frame, and later
+        frame_verdict("local-a/000002", 2.0003, VerdictWord.DROP),  # on the same frame, but later
     ]
     for verdict in said:
         add_verdicts(platform.database, "pets", [verdict])
