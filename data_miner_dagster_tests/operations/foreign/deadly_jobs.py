@@ -1,4 +1,4 @@
-"""The jobs of `extraction/jobs.py`; the process dies over, or stops at, a picture that says so."""
+"""Run the jobs of `extraction/jobs.py` in a process that is killed or stopped by pictures which say so."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A folder of pictures as a project's only source, and models to which each of its pictures is another thing."""
+"""A folder of pictures as a project's only source, and models that tell each of its pictures apart."""
 
 import io
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from data_miner_dagster_tests.support.models import OneBox, PlantedModels
 PROJECT = "things"
 NUM_PICTURES = 5
 BRIGHT = 100
-"""Every picture is brighter, and an empty tile darker."""
+"""Every picture is brighter than this, and an empty tile is darker."""
 
 
 def picture_of(number: int) -> Image.Image:
-    """Bright blocks, others in each picture."""
+    """Return a picture of bright blocks, which differ from picture to picture."""
     blocks = np.random.default_rng(number).choice(np.array([130, 190, 250], np.uint8), (8, 8, 3))
     return Image.fromarray(np.kron(blocks, np.ones((60, 80, 1), np.uint8)))
 
@@ -51,7 +51,7 @@ def contents() -> dict[str, bytes]:
 
 
 class _Encoder:
-    """Every picture is a direction of its own, and all are equally like every prompt."""
+    """Gives each picture its own direction, and the same similarity to every prompt."""
 
     name = "numbers"
     fingerprint = "numbers-1"
@@ -78,13 +78,13 @@ class _Encoder:
 
 
 def planted_models() -> PlantedModels:
-    """Return one encoder for both, and a detector of one box."""
+    """Return models with one encoder for both roles, and a detector of one box."""
     encoder = _Encoder()
     return PlantedModels(encoder, encoder, [OneBox((80, 60, 240, 300), (480, 640))])
 
 
 def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
-    """Return a platform with a project over one folder of pictures, and that folder's key."""
+    """Return a platform with a project over one folder of pictures, and the folder's video key."""
     folder = root / "project" / "pictures"
     folder.mkdir(parents=True)
     for name, content in contents.items():
@@ -106,7 +106,7 @@ def listed(root: Path, contents: dict[str, bytes]) -> tuple[Platform, str]:
 
 
 def brightness_of_tiles(webp: bytes) -> list[float]:
-    """Return the mean of each of the `NUM_PICTURES` 240 x 135 tiles of a sheet, row by row."""
+    """Return the mean brightness of each of the `NUM_PICTURES` 240 x 135 tiles of a sheet, row by row."""
     with Image.open(io.BytesIO(webp)) as opened:
         pixels = np.asarray(opened.convert("L"), float)
     num_columns = (pixels.shape[1] - 4) // 248

@@ -1,4 +1,4 @@
-"""What a site says, against what a user writes: listed and downloaded on real servers."""
+"""Compare what a site may say with what a user may write, listed and downloaded on real servers."""
 
 import html
 import json
@@ -48,7 +48,7 @@ def feed(server: HostileServer, *links: str) -> str:
 
 
 def reasons(platform: Platform) -> list[str]:
-    """Return why entries were refused; every other one is to be downloaded."""
+    """Return the reasons of the members that were refused; the others may be downloaded."""
     return [member.reason or "" for member in find_members(platform.database, "p") if member.reason]
 
 
@@ -112,7 +112,7 @@ def test_list_sources__entries_that_are_no_addresses_of_the_web_are_refused_by_t
     assert any(
         f"listed as {str(private)[:80]!r}: the address is neither http nor https" in said for said in reasons(platform)
     )
-    # whoever asks for it all the same gets no file of this machine
+    # a user who requests them anyway gets no file from this machine
     keys = [member.video_key for member in find_members(platform.database, "p")]
     outcomes = download_videos(platform, keys)
     assert sorted(outcome.status for outcome in outcomes) == [OutcomeStatus.DONE] + [OutcomeStatus.FAILED] * 10

@@ -1,4 +1,4 @@
-"""A tenth of `benchmarks.hostile_sites`: pages and feeds give a video or a reason, and nothing worse."""
+"""Run a tenth of `benchmarks.hostile_sites`: pages and feeds give a video or a reason, and do no other harm."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Foreign files in processes apart: what they may cost, and what is said of those that cost more."""
+"""Test foreign files in separate processes: what they may use, and what is reported if they use more."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def box(kind: bytes, *parts: bytes) -> bytes:
 
 
 def with_many_samples(path: Path, num_samples: int) -> Path:
-    """Let the tables of a small mp4 say that a track has so many samples, in a few bytes."""
+    """Make the tables of a small mp4 claim `num_samples` samples for a track, in a few bytes."""
     content = make_clip(path, num_frames=4, container_options={"movflags": "faststart"}).read_bytes()
     for kind, table in (
         (b"stts", struct.pack(">4I", 0, 1, num_samples, 1)),
@@ -92,7 +92,7 @@ def test_probe__worker_that_crashes_or_hangs(
     tmp_path: Path,
 ) -> None:
     endless, clip = tmp_path / "endless.mp4", make_clip(tmp_path / "a.mp4", num_frames=20)
-    os.mkfifo(endless)  # nobody writes to it, so the worker cannot be done before it is hit
+    os.mkfifo(endless)  # nobody writes to it, so the worker cannot finish before it is killed
     with MediaWorkers(WorkerLimits(3.0, None, None), max_pixels=10**7) as workers:
 
         def hit() -> None:

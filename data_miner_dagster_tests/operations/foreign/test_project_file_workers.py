@@ -1,4 +1,4 @@
-"""Files of the watched folder, parsed by a real worker process."""
+"""Test project files in the watched folder, parsed by a real worker process."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,8 @@ def test_parse__says_what_parsing_here_says(tmp_path: Path, monkeypatch: pytest.
         file = load_project_file(path, parse=workers.parse)
         assert file == load_project_file(path)
         assert file.description == "by somebody, files, é"
-        assert list(file.detection.classes) == ["zebra", "bicycle"]  # in order: it is the class id
+        # the order matters, since a class's position is its id
+        assert list(file.detection.classes) == ["zebra", "bicycle"]
         for text in ("12", "d: " + "[" * 100_000, "a: &a [*a]", "name: [x", "null: 1", "detection: {1: 2}"):
             path.write_text(text, encoding="utf-8")
             with pytest.raises(ConfigError) as here:
@@ -60,4 +61,5 @@ def test_parse__reads_again_what_changed_and_nothing_else(tmp_path: Path, monkey
     path.write_text(SOUND.replace("bikes", "trams"), encoding="utf-8")
     with ProjectFileWorkers() as workers:
         assert workers.parse(path)["name"] == "trams"
-    assert project_file_workers._remembered[path][1]["name"] == "bikes"  # too young to be remembered
+    # the file is too new to be remembered
+    assert project_file_workers._remembered[path][1]["name"] == "bikes"

@@ -1,4 +1,4 @@
-"""Sites that hang, grow or kill the process that reads them: that costs their own item, and nobody else's."""
+"""Test sites that hang, grow or kill the process that reads them, which affects only their own item."""
 
 import json
 import threading
@@ -148,6 +148,6 @@ def test_close__ends_what_is_on_its_way(server: HostileServer, tmp_path: Path) -
     workers = workers_for()
     closer = threading.Timer(1.0, workers.close)
     closer.start()
-    with pytest.raises(WorkersClosedError):  # a download that went on would end well
+    with pytest.raises(WorkersClosedError):  # a download that continued would succeed
         fetch(workers, url, tmp_path / "slow")
     closer.join()

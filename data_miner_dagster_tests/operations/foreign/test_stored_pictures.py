@@ -1,6 +1,6 @@
-"""Pictures of a folder are kept as strangers wrote them: whatever reads them later, only workers decode them.
+"""Test that only workers decode the pictures of a folder, which are stored exactly as strangers wrote them.
 
-Real pictures, files, catalog and workers; the models are planted, since what they see is not the point.
+Pictures, files, catalog and workers are real. The models are planted, since it does not matter what they detect.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ from data_miner_dagster_tests.support.coloured_frames import GREEN, RED, ColourP
 
 @pytest.fixture
 def decoded_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What this process has tried to decode of the pictures, from now on: any such try fails."""
+    """Make each attempt of this process to decode one of the pictures fail, and return a list that will name them."""
     known = {hashlib.sha256(content).hexdigest(): name for name, content in contents().items()}
     tries: list[str] = []
 
@@ -280,7 +280,7 @@ def test_read__a_picture_that_holds_its_worker_is_given_up(tmp_path: Path, monke
     (tmp_path / "harmless.png").write_bytes(harmless)
     with StoredPictures(ExtractionConfig()) as pictures:
         other = PictureFile(tmp_path / "harmless.png", is_foreign=True)
-        pictures.see(other)  # the imports are done
+        pictures.see(other)  # so that the worker has finished its imports
         with pytest.raises(UnreadableImageError, match=r"decoding .*holding\.jpg takes longer than 3 s"):
             pictures.read(PictureFile(tmp_path / "holding.jpg", is_foreign=True), hashlib.sha256(holding).hexdigest())
         assert pictures.read(other, hashlib.sha256(harmless).hexdigest()).shape == (480, 640, 3)
