@@ -1,7 +1,7 @@
-"""A process that rebuilds a release, and is killed at a given moment: `python -m ... ROOT VERSION OUT MOMENT`.
+"""Rebuild a release in a process that is killed at a given moment: `python -m ... ROOT VERSION OUT MOMENT`.
 
-Moments are counted in changes of the file system and pictures that the detector is given. The pictures are appended to
-`OUT.seen`, one byte each, so that the lives of several processes add up. Parts have four pictures.
+Each change of the file system and each picture given to the detector counts as a moment. For each picture, a byte is
+appended to `OUT.seen`, so that the pictures of successive processes add up. Parts have four pictures.
 """
 
 import os
@@ -26,12 +26,12 @@ PART_FRAMES = 4
 _CHANGES = frozenset({"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"})
 CONFIG = {
     "extraction": {"every_seconds": 1, "snap_tolerance_seconds": 0},
-    "downloading": POLITENESS_OFF,  # its server is on loopback
+    "downloading": POLITENESS_OFF,  # the hostile server is on loopback
 }
 
 
 def platform_of(root: Path, detector: CarelessDetector | None = None) -> Platform:
-    """Return the platform of a root whose objects are followed."""
+    """Return the platform of a root, with models for a project whose objects are followed."""
     models = PlantedModels(AxisEncoder(), detectors=[detector or CarelessDetector()])
     return Platform(PlatformConfig.model_validate(CONFIG), root, models=models)
 
@@ -68,7 +68,7 @@ class _CountedDetector(CarelessDetector):
 
 
 def main(root: str, version: str, out: str, fatal: str) -> None:
-    """Rebuild the release, and write the number of moments to `OUT.moments`."""
+    """Rebuild the release and write the number of moments to `OUT.moments`."""
     for module in (runs, neighbours):
         vars(module)["PART_FRAMES"] = PART_FRAMES
     detector = _CountedDetector()

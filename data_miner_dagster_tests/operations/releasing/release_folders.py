@@ -1,4 +1,4 @@
-"""Folders of releases, as the tests read them."""
+"""Read the folders of releases."""
 
 from pathlib import Path
 

@@ -41,7 +41,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """A platform with one release, for tests that only read it."""
+    """Return a platform with one release, for tests that only read it."""
     platform = build_project(tmp_path_factory.mktemp("released") / "root")
     release_project(platform, "cyclists")
     return platform
@@ -116,7 +116,7 @@ for folder in sys.argv[1:]:
 
 
 def _of_two_formats(base: Path) -> Path:
-    """Return a WebDataset export of a JPEG and a PNG."""
+    """Return a WebDataset export of a JPEG and a PNG image."""
     release, folder, format = base / "release", base / "two", EXPORT_FORMATS["webdataset"]
     buffer = io.BytesIO()
     textured_image(2).save(buffer, "PNG")
@@ -173,7 +173,7 @@ def test_export_release__crops(released: Platform, tmp_path: Path) -> None:
         "files-ccc_000000_000.jpg",
     ]
     assert crops["files-aaa_000003_000.jpg"].parent.name == "000_person"
-    # from 10.5, 8.25 to 30, 47, whole pixels outwards
+    # the box from (10.5, 8.25) to (30, 47), rounded outwards to whole pixels
     with Image.open(crops["files-aaa_000003_000.jpg"]) as crop:
         assert crop.size == (20, 39)
 
@@ -201,7 +201,7 @@ def test_export_release__goes_on_without_what_a_fault_meets(
         if "files-bbb_000001_001" in str(arguments):
             raise ZeroDivisionError("planted")
         write(*arguments)
-        if "files-bbb/000001" in str(arguments):  # in the midst
+        if "files-bbb/000001" in str(arguments):  # after some images have been written
             raise ZeroDivisionError("planted")
 
     monkeypatch.setattr(patched, boundary, raising)
@@ -282,7 +282,7 @@ def test_export_release__killed_and_run_again(released: Platform, tmp_path: Path
         {
             path.relative_to(base): path.read_bytes()
             for path in base.rglob("*")
-            if path.is_file() and path.relative_to(base).parts[0] != "lance"  # names its files at random
+            if path.is_file() and path.relative_to(base).parts[0] != "lance"  # file names are random
         }
         for base in (killed, whole)
     )
@@ -303,7 +303,8 @@ def test_export_release__a_full_disk_leaves_nothing(released: Platform, tmp_path
                 export_release(released, "cyclists", format=name, to=disk / "exports" / name)
             assert list((disk / "exports").iterdir()) == [], name
         filler.unlink()
-        export_release(released, "cyclists", format="lance", to=disk / "exports" / "lance")  # another file system
+        # to another file system
+        export_release(released, "cyclists", format="lance", to=disk / "exports" / "lance")
         assert (disk / "exports" / "lance" / "data" / "train.lance").is_dir()
         with pytest.raises(ConfigError, match="is a mount point, which cannot be replaced"):
             check_export_folder(released, disk)

@@ -1,4 +1,4 @@
-"""What a rebuild says about models that are not on this machine: commands that fetch them."""
+"""Test what a rebuild reports about models that are not on this machine: the commands that download them."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_lacking_models__names_the_command_that_fetches_the_model(
 
 
 def test_lacking_models__one_was_missing_when_the_release_was_built(tmp_path: Path) -> None:
-    """Its releases can be built again, since only earlier stages need the model; but nothing was recorded about it."""
+    """A release can be made without a model that only earlier stages need, but then it does not record its models."""
     folder = tmp_path / "own"
     own = {"architecture": "dinov2", "source": f"file:{folder}"}
     models = {"profile": "lite", "dedup_encoder": "own", "registry": {"own": own}}

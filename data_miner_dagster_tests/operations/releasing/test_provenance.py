@@ -19,7 +19,7 @@ from data_miner_dagster_tests.support.sample_project import SAMPLE_VIDEOS, Sampl
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """A platform with one release; frame 1 of `files-aaa` has a verdict and stands for two frames."""
+    """Return a platform with one release; frame 1 of `files-aaa` has a verdict and represents two duplicates."""
     platform = build_project(tmp_path_factory.mktemp("traced") / "root")
     shown = ShownBox("bicycle", (4 / 64, 6 / 48, 40 / 64, 30 / 48), "d", "r", 0.9)
     said = Verdict(
@@ -89,7 +89,8 @@ def test_find_image_id__of_a_lossless_image_and_a_key_with_dots(tmp_path: Path, 
 def test_trace_image__tables_that_say_something_else_are_not_quoted(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     release_project(platform, "cyclists")
-    build_project(tmp_path / "root", videos=SAMPLE_VIDEOS[:1])  # deduplicated anew, without the other video's frame
+    # deduplicated again, without the other video's frame
+    build_project(tmp_path / "root", videos=SAMPLE_VIDEOS[:1])
     found = trace_image(platform, "files-aaa/000001")
     assert found.image.num_duplicates == 2
     assert found.duplicates == ()

@@ -1,4 +1,4 @@
-"""Releases read back with each format's own library."""
+"""Test that each format's own library can read a release."""
 
 import json
 import os
@@ -63,11 +63,11 @@ print(json.dumps({"names": checked["names"], "train": checked["train"], "val": c
 def test_release_project__reads_back_with_ultralytics(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     release_project(platform, "cyclists")
-    # moved: nothing in it may depend on where it was made
+    # moved, since nothing in a release may depend on where it was made
     moved = tmp_path / "moved"
     shutil.copytree(release_folder(platform), moved)
     splits = sorted(set(_expected_splits().values()))
-    # a process of its own: importing ultralytics changes Pillow for everyone
+    # in a process of its own, since importing ultralytics changes Pillow for the whole process
     finished = subprocess.run(
         [sys.executable, "-c", _READ_WITH_ULTRALYTICS, str(moved), *splits],
         env=os.environ | {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"},

@@ -1,4 +1,4 @@
-"""Releases made again: after later releases and verdicts, on a restored root; and what is gone, by name."""
+"""Test rebuilding after later releases and verdicts and on a restored root, and that missing inputs are named."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def _release(platform: LivingPlatform) -> str:
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivingPlatform]:
-    """A root with four releases: of two videos, of three, after verdicts, and with other settings."""
+    """Yield a root with four releases: of two videos, of three, after verdicts, and with other settings."""
     platform = LivingPlatform(tmp_path_factory.mktemp("rebuilding") / "root")
     platform.configure(**SETTINGS, splits=SPLITS)
     platform.add("files-x0", (0,))
@@ -64,13 +64,13 @@ def test_rebuild_release__after_later_releases_and_verdicts(releases: LivingPlat
     images = {
         frozenset(path.name for path in folder.rglob("*.jpg")) for folder in _folder(releases, "v001").parent.iterdir()
     }
-    assert len(images) == 3  # the last ones differ in their splits alone
+    assert len(images) == 3  # the last two differ only in their splits
     for version in ("v001", "v002", "v003", "v004"):
         plan = plan_rebuild(releases, PROJECT, version=version)
         assert plan.lacks == []
         rebuilt = rebuild_release(releases, plan, tmp_path / version)
         assert files_of(rebuilt.folder) == files_of(_folder(releases, version))
-        assert all(path.stat().st_nlink == 1 for path in rebuilt.folder.rglob("*.jpg"))  # copies of its own
+        assert all(path.stat().st_nlink == 1 for path in rebuilt.folder.rglob("*.jpg"))  # copies rather than links
     assert files_of(releases.root / "releases") == of_root
     assert not [entry for entry in releases.root.iterdir() if "rebuild" in entry.name]
     with pytest.raises(ConfigError, match="exists and is not an empty folder"):
@@ -100,7 +100,7 @@ def test_rebuild_release__on_a_restored_root_and_from_the_manifest_alone(
 
 @pytest.fixture
 def copy(releases: LivingPlatform, tmp_path: Path) -> Iterator[LivingPlatform]:
-    """A copy of the root, to be damaged."""
+    """Yield a copy of the root that the test may damage."""
     shutil.copytree(releases.root, tmp_path / "root", symlinks=True)
     platform = LivingPlatform(tmp_path / "root")
     yield platform
@@ -120,7 +120,7 @@ def test_plan_rebuild__names_all_that_is_gone_at_once(copy: LivingPlatform, tmp_
     (copy.layout.frames_folder("files-x0") / "000000.jpg").unlink()
     picture = copy.layout.frames_folder("files-x1") / "000000.jpg"
     content = picture.read_bytes()
-    picture.unlink()  # which the releases hold under another name
+    picture.unlink()  # the releases still have the picture under another name
     picture.write_bytes(content[:-1] + b"?")
     shutil.rmtree(copy.layout.frames_folder("files-x5"))
     copy.layout.embedding_file("axis", "files-x1").unlink()
@@ -160,7 +160,7 @@ def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform
     assert len(_lacks(copy)) == 1
     plan = plan_rebuild(copy, PROJECT, version="v001", any_versions=True)
     assert files_of(rebuild_release(copy, plan, tmp_path / "same").folder) == files_of(_folder(copy, "v001"))
-    copy.looking.grow = 3.0  # the same weights find other boxes here
+    copy.looking.grow = 3.0  # the same weights now find other boxes
     shutil.rmtree(copy.layout.detection_parts(PROJECT))
     with pytest.raises(DataMinerError, match=r"cannot be rebuilt: annotations/.* came out differently; nothing was"):
         rebuild_release(copy, plan, tmp_path / "out")
@@ -168,7 +168,7 @@ def test_rebuild_release__another_result_is_not_handed_over(copy: LivingPlatform
 
 
 def test_plan_rebuild__where_nothing_is_kept_of_a_release(copy: LivingPlatform, tmp_path: Path) -> None:
-    copy.layout.release_inputs(PROJECT, "v001").unlink()  # as an earlier version left it
+    copy.layout.release_inputs(PROJECT, "v001").unlink()  # as after an earlier version
     with pytest.raises(DataMinerError, match=r"v001 cannot be rebuilt: its inputs are damaged or not stored"):
         _lacks(copy)
     damage(copy.layout.release_inputs(PROJECT, "v004"))

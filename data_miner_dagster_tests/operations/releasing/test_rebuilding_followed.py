@@ -1,4 +1,4 @@
-"""Releases rebuilt whose objects were followed: without a request, with windows that do not suffice, after kills."""
+"""Test rebuilding releases whose objects were followed: without any request, with incomplete windows, after kills."""
 
 import errno
 import json
@@ -48,14 +48,14 @@ pytestmark = pytest.mark.slow(45)
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[HostileServer]:
-    """The site of the clip."""
+    """Yield the site that serves the clip."""
     with hostile_server() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory, site: HostileServer) -> Iterator[Platform]:
-    """A project of one clip with two releases: objects were followed around its frames, and along the whole clip."""
+    """Yield a project of one clip with two releases: one followed objects around frames, one along the whole clip."""
     base = tmp_path_factory.mktemp("followed")
     encoder = AxisEncoder()
     platform = platform_of(base / "root")
@@ -98,7 +98,7 @@ def _configure(platform: Platform, *, whole_clip: bool) -> None:
 
 @pytest.fixture
 def copy(followed: Platform, tmp_path: Path) -> Iterator[Platform]:
-    """A copy of the root, to be changed."""
+    """Yield a copy of the root that the test may change."""
     shutil.copytree(followed.root, tmp_path / "root")
     platform = platform_of(tmp_path / "root")
     yield platform
@@ -122,14 +122,15 @@ def test_rebuild_release__whose_objects_were_followed(followed: Platform, tmp_pa
         assert "track_id" in read_table(release / "data" / "boxes.parquet").column_names
         assert _rebuilt(followed, version, tmp_path / version) == files_of(release)
     manifest = json.loads((followed.layout.release_folder(PROJECT, "v001") / "release.json").read_text())
-    assert manifest["effort"]["num_pictures_around"] == 29  # every quarter from -1 to 6 s, with frames at 0 to 5 s
+    # every quarter of a second from -1 to 6 s, around frames at 0 to 5 s
+    assert manifest["effort"]["num_pictures_around"] == 29
 
 
 # --- nothing is downloaded ---
 
 
 def _narrow_windows(platform: Platform) -> None:
-    """Leave the pictures around the first frame alone."""
+    """Reduce the clip's windows to the pictures around its first frame."""
     path = platform.layout.windows_table(CLIP)
     table = pq.read_table(path)
     metadata = dict(table.schema.metadata) | {TIMES_KEY.encode(): b"[250000, 500000]", STEPS_KEY.encode(): b"[]"}
@@ -160,7 +161,7 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
         "where FILE contains its key, or restore the video file from a backup"
     )
     assert plan_rebuild(copy, PROJECT, version=version).lacks == [wanted]
-    # The manifest alone does not say which frames were examined. Deduplication does.
+    # Which frames were examined is known only after deduplication, since the manifest does not record it.
     manifest = tmp_path / "release.json"
     shutil.copyfile(copy.layout.release_folder(PROJECT, version) / "release.json", manifest)
     plan = plan_rebuild(copy, PROJECT, manifest=manifest)
@@ -174,7 +175,7 @@ def test_rebuild_release__pictures_around_frames_do_not_suffice_and_the_video_is
     assert site.count() == 0
     video = find_video(copy.database, CLIP)
     assert video is not None
-    fetch_missing_sources(copy, [video])  # what detection does outside of a rebuild
+    fetch_missing_sources(copy, [video])  # as detection does when it is not part of a rebuild
     assert site.count("/clip.mp4") > 0
     site.requests.clear()
 
@@ -234,7 +235,7 @@ def test_rebuild_release__whose_video_can_be_followed_again(
 
 @dataclass
 class _FullDisk(CarelessDetector):
-    """Reports a full disk after the part of the six frames."""
+    """Reports a full disk after the part with the six frames."""
 
     fails_at: int | None = 10
 
@@ -248,7 +249,7 @@ class _FullDisk(CarelessDetector):
 
 
 def _life(root: Path, version: str, out: Path, fatal: int) -> int | None:
-    """Rebuild in a process that is killed at a moment. Return the number of moments, or None if it was killed."""
+    """Rebuild in a process that is killed at moment `fatal`. Return the number of moments, or None if it was killed."""
     command = [sys.executable, "-m", killed_rebuild.__name__, str(root), version, str(out), str(fatal)]
     status = subprocess.run(command, check=False).returncode
     assert status in (0, -signal.SIGKILL)
@@ -266,9 +267,10 @@ def test_rebuild_release__killed_anywhere_goes_on(copy: Platform, tmp_path: Path
     num_moments = _life(copy.root, "v001", tmp_path / "undisturbed", 0)
     num_pictures = _num_seen(tmp_path / "undisturbed")
     assert num_moments is not None
-    assert num_pictures == 24  # six frames, and the pictures around them
+    assert num_pictures == 24  # six frames and the pictures around them
     num_kills = 0
-    for share in (0.1, 0.35, 0.3, 0.3):  # of the moments of a rebuild, most of which are not repeated
+    # shares of the moments of an undisturbed rebuild; after a kill, most of the work is not repeated
+    for share in (0.1, 0.35, 0.3, 0.3):
         num_kills += _life(copy.root, "v001", out, round(share * num_moments)) is None
     assert num_kills >= 3
     assert not out.exists()
@@ -288,7 +290,7 @@ def test_rebuild_release__interrupted_keeps_what_was_examined_for_the_same_relea
     shutil.rmtree(copy.layout.detection_parts(PROJECT))
     shutil.rmtree(copy.layout.window_parts(PROJECT))
     plan = plan_rebuild(platform, PROJECT, version="v001")
-    detector.dies_at = 10  # after the part of the six frames
+    detector.dies_at = 10  # after the part with the six frames
     with pytest.raises(SystemExit):
         rebuild_release(platform, plan, tmp_path / "out")
     (left,) = _work_folders(copy)
@@ -297,7 +299,7 @@ def test_rebuild_release__interrupted_keeps_what_was_examined_for_the_same_relea
     assert files_of(rebuild_release(platform, plan, tmp_path / "out").folder) == files_of(
         copy.layout.release_folder(PROJECT, "v001")
     )
-    assert detector.num_seen == 18  # the pictures around frames alone
+    assert detector.num_seen == 18  # only the pictures around frames
     detector.dies_at, detector.num_seen = 10, 0
     with pytest.raises(SystemExit):
         rebuild_release(platform, plan, tmp_path / "again")
@@ -322,7 +324,7 @@ def test_rebuild_release__an_error_keeps_what_was_examined(copy: Platform, tmp_p
     detector.fails_at, detector.num_seen = None, 0
     rebuilt = rebuild_release(platform, plan, tmp_path / "out")
     assert files_of(rebuilt.folder) == files_of(copy.layout.release_folder(PROJECT, "v001"))
-    assert detector.num_seen == 18  # the pictures around frames alone
+    assert detector.num_seen == 18  # only the pictures around frames
     assert _work_folders(copy) == []
     platform.database.dispose()
 
@@ -342,7 +344,7 @@ def test_rebuild_release__results_of_other_packages_are_not_continued(
     assert not find_unfinished_rebuilds(platform)[0].is_of_these_packages
     detector.fails_at, detector.num_seen = None, 0
     rebuild_release(platform, plan, tmp_path / "out")
-    assert detector.num_seen == 24  # everything again
+    assert detector.num_seen == 24  # all frames and pictures again
     platform.database.dispose()
 
 

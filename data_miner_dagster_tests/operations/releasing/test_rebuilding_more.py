@@ -1,4 +1,4 @@
-"""Releases made again that needed more than frames: other projects, and pictures around the frames."""
+"""Test rebuilding releases that also depend on other projects, or on pictures around the frames."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def _rebuilt(platform: Platform, project: str, version: str, to: Path) -> dict[s
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a project of three videos, compared with another project that has one of them."""
+    """Return the root of a project of three videos that is compared with a project which has one of them."""
     platform = LivingPlatform(tmp_path_factory.mktemp("released") / "root")
     platform.configure(**SETTINGS, splits=SPLITS)
     for key, angles in (("files-x0", (0, 30)), ("files-x1", (15,)), ("files-x2", (5, 45))):
@@ -63,7 +63,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def living(released: Path, tmp_path: Path) -> Iterator[LivingPlatform]:
-    """A copy of that root, to be changed."""
+    """Yield a copy of the released root that the test may change."""
     shutil.copytree(released, tmp_path / "root")
     platform = LivingPlatform(tmp_path / "root")
     yield platform
@@ -74,7 +74,7 @@ def test_rebuild_release__compared_with_another_project(living: LivingPlatform, 
     release = living.layout.release_folder(PROJECT, "v001")
     manifest = read_manifest(release)
     assert manifest is not None
-    # x0 is the other project's, and the frame of x2 at 5 degrees resembles one of them
+    # x0 belongs to the other project, and the 5-degree frame of x2 resembles one of its frames
     assert sorted(path.stem for path in release.rglob("*.jpg")) == ["files-x1_000000", "files-x2_000001"]
     assert _rebuilt(living, PROJECT, "v001", tmp_path / "out") == files_of(release)
     living.add("files-x9", (58,), project="earlier")

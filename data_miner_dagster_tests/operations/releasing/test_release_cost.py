@@ -1,4 +1,4 @@
-"""What a release says of its cost: sums of rows with known amounts, in the catalog, the list and the report."""
+"""Test the cost of a release: sums of rows with known amounts, in the catalog, the list and the report."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,8 @@ def test_release_project__cost_is_the_sum_of_what_was_measured(tmp_path: Path) -
     add_project(platform.database, "trams")
     add_video(platform.database, "files-zzz", "trams")
     add_video(platform.database, "files-aaa", "trams")
-    spend(platform, WorkStage.DOWNLOADING, "files-zzz", Measured(num_requests=100))  # of another project
+    # of a video that only another project has
+    spend(platform, WorkStage.DOWNLOADING, "files-zzz", Measured(num_requests=100))
     outcome = release_project(platform, "cyclists")
     (row,) = find_releases(platform.database, "cyclists")
     assert row.cost is not None
@@ -54,7 +55,8 @@ def test_release_project__cost_is_the_sum_of_what_was_measured(tmp_path: Path) -
     assert list(told) == ["downloading", "detection", "releasing"]
     assert told["downloading"]["cpu_seconds"] == pytest.approx(spent[WorkStage.DOWNLOADING].cpu_seconds, abs=0.001)
     assert told["releasing"]["num_frames"] == spent[WorkStage.RELEASING].num_frames == 7
-    assert 0 < told["releasing"]["cpu_seconds"] <= spent[WorkStage.RELEASING].cpu_seconds + 0.001  # and the report
+    # the catalog's figure also includes the report
+    assert 0 < told["releasing"]["cpu_seconds"] <= spent[WorkStage.RELEASING].cpu_seconds + 0.001
     assert "21 requests, 210 kB received" in str(outcome.metadata["cost"])
     assert list_releases(platform, "cyclists")[0].cost == row.cost
     page = platform.layout.report_page("cyclists").read_text(encoding="utf-8")
@@ -62,7 +64,7 @@ def test_release_project__cost_is_the_sum_of_what_was_measured(tmp_path: Path) -
     assert "3 requests, 30 kB received" in page
     assert "1 video is shared with 1 other project" in page
 
-    release_project(platform, "cyclists")  # reused: nothing is measured, and the cost stays
+    release_project(platform, "cyclists")  # reused: nothing is measured, and the cost does not change
     assert spent_by_stage(platform.database, "cyclists") == spent
     assert find_releases(platform.database, "cyclists")[0].cost == row.cost
     assert project_cost(platform, "cyclists").total.num_requests == 21
@@ -84,7 +86,7 @@ def test_release_project__what_it_took_in_units_of_every_machine(tmp_path: Path)
     texts = ("README.md", "datasheet.md", "release.json", "SHA256SUMS")
     of_labels = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".jpg"]
     assert effort == {
-        "num_videos": 4,  # one of them failed, after its file was there
+        "num_videos": 4,  # one of them failed after its file had been stored
         "videos_size_bytes": 4 * len("the bytes of files-aaa"),
         "videos_seconds": 16.0,
         "num_frames": 12,

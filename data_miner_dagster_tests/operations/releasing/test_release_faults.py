@@ -1,4 +1,4 @@
-"""Releases that are interrupted, damaged, or made from what has changed or gone since."""
+"""Test releases that are interrupted or damaged, or whose inputs have changed or disappeared."""
 
 import json
 import shutil

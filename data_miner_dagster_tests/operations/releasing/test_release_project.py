@@ -104,7 +104,7 @@ def test_release_project__counts_and_statuses(tmp_path: Path) -> None:
 
 
 def _expected_splits() -> dict[str, str]:
-    # aaa and bbb share a duplicate; of two groups the larger trains, and the other validates
+    # aaa and bbb share a duplicate. Of the two groups, the larger one is for training and the other for validation.
     return {"files-aaa": "train", "files-bbb": "train", "files-ccc": "val"}
 
 
@@ -135,10 +135,10 @@ def test_release_project__boxes_are_traceable(tmp_path: Path) -> None:
         "num_agreeing_detectors": 1,
         "is_unsure": False,
     }
-    assert boxes[["verdict", "answer_id", "confidence_calibrated"]].isna().all(axis=None)  # nobody said anything
+    assert boxes[["verdict", "answer_id", "confidence_calibrated"]].isna().all(axis=None)  # there are no verdicts
     images = pd.read_parquet(folder / "data" / "images.parquet").set_index("frame_id")
     assert list(images["image_id"]) == [1, 2, 3, 4, 5, 6, 7]
-    # one duplicate within aaa and one in bbb stand behind frame 1 of aaa
+    # frame 1 of aaa represents one duplicate in aaa and one in bbb
     assert images.loc["files-aaa/000001", "num_duplicates"] == 2
     assert images.loc["files-aaa/000001", "similarity"] == 0.85
     videos = pd.read_parquet(folder / "data" / "videos.parquet").set_index("video_key")
@@ -200,12 +200,13 @@ def test_release_project__reads_each_thing_once(tmp_path: Path, monkeypatch: pyt
     finally:
         event.remove(Engine, "before_cursor_execute", counted_statement)
     once = {"v001": 1, "v002": 1, "v003": 1, "configuration of cyclists": 1}
-    assert Counter(read) == once | {"rows of releases": 2}  # once more for the report, when the cost is stored
+    # read once more for the report, when the cost is stored
+    assert Counter(read) == once | {"rows of releases": 2}
 
 
 @dataclass(frozen=True)
 class _MostOfAClass:
-    """At most so many images of each class, the most confident; none without boxes."""
+    """Selects at most `most` images of each class, those with the highest confidence, and no images without boxes."""
 
     most: int
 
@@ -239,7 +240,8 @@ def test_release_project__a_choice_among_all_images(tmp_path: Path) -> None:
     again = release_project(platform, "cyclists", selection=_MostOfAClass(1))
     assert (again.status, again.metadata["version"]) == (OutcomeStatus.REUSED, "v002")
     assert release_project(platform, "cyclists", selection=_MostOfAClass(2)).counts["images"] == 4
-    assert release_project(platform, "cyclists").metadata["version"] == "v001"  # without one, nothing is stale
+    # without a selection, nothing is stale
+    assert release_project(platform, "cyclists").metadata["version"] == "v001"
     with pytest.raises(NothingToReleaseError, match=r"releasing\.select chooses none of its 7 images"):
         release_project(platform, "cyclists", selection=_MostOfAClass(0))
 
@@ -249,7 +251,7 @@ def test_release_project__says_which_frames_a_person_kept(tmp_path: Path) -> Non
     path = platform.layout.filtered_table("cyclists")
     table = read_table(path)
     seconds = dict(zip(table["frame_id"].to_pylist(), table["pts_seconds"].to_pylist(), strict=True))
-    # kept and released; kept and a duplicate of another; dropped
+    # the first is kept and released, the second kept but a duplicate, the third dropped
     said = {("files-aaa", seconds[f"files-aaa/00000{frame}"]): frame != 3 for frame in (1, 2, 3)}
     write_table(path, table, fingerprint=read_fingerprint(path) or "", metadata=as_table_metadata(said))
     release_project(platform, "cyclists")
@@ -263,7 +265,7 @@ def test_release_project__two_roots_same_bytes(tmp_path: Path) -> None:
         platform = build_project(root)
         release_project(platform, "cyclists")
         report = (root / "reports/cyclists/index.html").read_bytes()
-        # What was spent is measured, and differs; no file of a release says it.
+        # The measured cost differs between the roots, but no file of a release contains it.
         without_cost, num_sections = re.subn(rb'<section id="cost">.*?</section>', b"", report, flags=re.DOTALL)
         assert num_sections == 1
         trees.append(files_of(root / "releases") | {"report": without_cost})
@@ -304,7 +306,7 @@ def test_release_project__another_threshold_is_another_version(tmp_path: Path) -
     assert outcome.metadata["version"] == "v002"
     assert outcome.counts["images"] == 2
     assert outcome.counts["boxes"] == 2
-    # and back: the release that was made of this is still there
+    # after changing back, the release that was made from these inputs still exists
     assert release_project(build_project(tmp_path), "cyclists").metadata["version"] == "v001"
 
 
@@ -335,7 +337,8 @@ def test_release_project__a_video_keeps_its_split(tmp_path: Path) -> None:
     release_project(platform, "cyclists")
     second = splits("v002", platform)
     assert second.items() > first.items()
-    assert list(second.values()).count("train") == 12  # 50 of 62 images; another 4 to val or test would be further off
+    # 50 of 62 images; moving another 4 to val or test would be further from the shares
+    assert list(second.values()).count("train") == 12
 
 
 def test_release_project__re_uploads_share_a_split(tmp_path: Path) -> None:
