@@ -1,4 +1,4 @@
-"""The hostile server that operations are tried against, and a clip for it."""
+"""The hostile server on which operations are tested, and a clip for it to serve."""
 
 from collections.abc import Iterator
 from pathlib import Path

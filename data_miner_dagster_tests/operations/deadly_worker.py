@@ -1,4 +1,4 @@
-"""A process that embeds batches until none is left, and is killed by a video whose frames are red: `... ROOT`."""
+"""Embed batches until none is left, in a process that a video with red frames kills: `... ROOT`."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A process of the tests that takes a device: `python -m ....device_worker URL`. Prints which; ends with its input."""
+"""Take a device and print its name; end when stdin does: `python -m ....device_worker URL`."""
 
 import sys
 
@@ -7,7 +7,7 @@ from data_miner_dagster.operations.devices import take_device
 
 
 def main() -> None:
-    """Take one, and hold it."""
+    """Take a device and keep it until stdin ends."""
     device, _ = take_device(Database(sys.argv[1]), ["cuda:0", "cuda:1"])
     print(device, flush=True)
     sys.stdin.read()

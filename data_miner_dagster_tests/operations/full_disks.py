@@ -1,4 +1,4 @@
-"""Disks of a few megabytes, for the tests of what happens when one is full."""
+"""Disks of a few megabytes, for tests of what happens when a disk is full."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
-    """Yield a folder on a file system of that size; skips the test where none can be mounted."""
+    """Yield a folder on a file system of `size_bytes`, or skip the test if none can be mounted."""
     folder.mkdir(parents=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)], capture_output=True, check=False
@@ -25,7 +25,7 @@ def small_disk(folder: Path, *, size_bytes: int) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Fill the disk to the last byte with one file; return it."""
+    """Fill the disk to the last byte with one file and return the file's path."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         for size in (1 << 16, 1 << 10, 1):

@@ -1,4 +1,4 @@
-"""Addresses, listed by a project's sources."""
+"""List addresses as a project's sources."""
 
 from data_miner_dagster.catalog.videos import find_videos
 from data_miner_dagster.operations.platform import Platform
