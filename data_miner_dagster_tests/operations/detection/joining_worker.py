@@ -15,7 +15,7 @@ from data_miner_dagster_tests.support.coloured_shapes import PROJECT, ColourDete
 
 
 class HeldDetector(ColourDetector):
-    """Stops for ever at one batch."""
+    """Stops at the chosen batch until the process is killed."""
 
     def __init__(self, held_at: int | None) -> None:
         super().__init__()

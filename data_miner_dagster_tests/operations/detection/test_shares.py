@@ -38,7 +38,7 @@ class BusyDetector(ColourDetector):
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return the boxes."""
+        """Return the boxes, after a call of `meanwhile` at the chosen batch."""
         if len(self.batch_sizes) == self._at_batch:
             self._meanwhile()
         return super().detect(images, classes, confidence_floor=confidence_floor)

@@ -293,7 +293,7 @@ def test_download_videos__slow_loris_ends_at_the_deadline(tmp_path: Path, server
     platform = make_platform(tmp_path, max_wall_seconds=0.5, socket_timeout_seconds=5, tries_per_run=1)
     started = utc_now()
     outcome, _ = one(platform, server.add("/clip.mp4", hostile.slow_loris()))
-    assert (utc_now() - started).total_seconds() < 60  # an upper bound: the server never ends the response by itself
+    assert (utc_now() - started).total_seconds() < 60  # an upper bound: the server never ends the response
     assert outcome.error_kind is VideoErrorKind.TRANSIENT
     assert "max_wall_seconds" in outcome.message
 

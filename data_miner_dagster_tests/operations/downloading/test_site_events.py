@@ -40,7 +40,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def half_of_unsaid_length(clip: bytes) -> Answer:
-    """Return an answer without a length that ends halfway, so that nobody can tell whether it is complete."""
+    """Return an answer of unknown length that ends halfway, so the client cannot tell whether it is complete."""
 
     def answer(exchange: hostile.Exchange) -> None:
         exchange.start(200, None)
