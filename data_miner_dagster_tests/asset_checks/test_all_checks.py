@@ -1,4 +1,4 @@
-"""Every asset check is seen to fail by the test file of its name."""
+"""Ensure that each asset check has a test file of the same name in which it fails."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 TOO_CLOSE, UNSUPPORTED = "too close to another representative", "duplicates without a representative within reach"
 AXES = np.eye(4, dtype=np.float16)
-VIDEOS: Mapping[str, Sequence[int]] = {"files-aaa": (0, 1, 0), "files-bbb": (0, 2)}  # which axis each frame is
+VIDEOS: Mapping[str, Sequence[int]] = {"files-aaa": (0, 1, 0), "files-bbb": (0, 2)}  # the axis on which each frame lies
 SOUND = {
     "representatives": 3,
     "representatives compared with all others": 3,
@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[Mapping[str, float], str, Callable[[Rows], object]]] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a project of two videos, with three frames that are near-duplicates."""
+    """A root whose project has two videos; three of their frames form a duplicate group."""
     root = tmp_path_factory.mktemp("root")
     first = "files-aaa/000000"
     videos = [
@@ -77,7 +77,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def deduplicated(root: Path) -> Iterator[Path]:
-    """The table of the project, whose faults last for one test."""
+    """The project's deduplication table, restored after the test."""
     path = StorageLayout(root).deduplicated_table("cyclists")
     sound = path.read_bytes()
     yield path

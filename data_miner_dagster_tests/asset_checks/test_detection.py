@@ -36,7 +36,7 @@ FAULTS: dict[str, tuple[str, Callable[[Rows], object]]] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a project with two boxes in frames of 64 by 48, the second as large as its frame."""
+    """A root whose project has one frame of 64 by 48 pixels with two boxes, the second as large as the frame."""
     root = tmp_path_factory.mktemp("root")
     boxes = {0: [("bicycle", 0.9, (4.0, 6.0, 40.0, 30.0)), ("person", 1.0, (0.0, 0.0, 64.0, 48.0))]}
     build_project(root, videos=[SampleVideo("files-aaa", num_frames=1, boxes=boxes)])
@@ -45,7 +45,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def detections(root: Path) -> Iterator[Path]:
-    """The table of the project, whose faults last for one test."""
+    """The project's detection table, restored after the test."""
     path = StorageLayout(root).detections_table("cyclists")
     sound = path.read_bytes()
     yield path

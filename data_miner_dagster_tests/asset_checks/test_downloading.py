@@ -1,4 +1,4 @@
-"""The check of `videos`: the files that the catalog speaks of are there."""
+"""The check of `videos`: the files recorded in the catalog exist."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def test_every_video_has_its_file__fails_for_a_file_that_has_gone(
     add_project(platform.database, "bikes")
     for key in ("files-a", "files-b"):
         add_video(platform.database, key, "bikes", status=VideoStatus.DOWNLOADED)
-    add_video(platform.database, "files-c", "bikes")  # not wanted to have any
+    add_video(platform.database, "files-c", "bikes")  # not downloaded yet, so no file is expected
     files = [platform.layout.video_info(key) for key in ("files-a", "files-b")]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)

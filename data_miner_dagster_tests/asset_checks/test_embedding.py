@@ -1,4 +1,4 @@
-"""The check of `frame_embeddings`: the files that the catalog speaks of are there."""
+"""The check of `frame_embeddings`: the files recorded in the catalog exist."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_every_video_has_its_embeddings__fails_for_a_file_that_has_gone(
     encoder, basis = platform.models.filter_encoder.name, bases_in_force(platform)[WorkStage.EMBEDDING]
     for key in ("files-a", "files-b"):
         add_video(platform.database, key, "bikes", status=VideoStatus.DOWNLOADED, embedding_basis=basis)
-    add_video(platform.database, "files-c", "bikes")  # not wanted to have any
+    add_video(platform.database, "files-c", "bikes")  # not embedded yet, so no file is expected
     files = [platform.layout.embedding_file(encoder, key) for key in ("files-a", "files-b")]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)

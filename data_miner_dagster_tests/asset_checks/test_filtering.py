@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[Mapping[str, int], Callable[[Rows], object]]] = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a project of two videos, of three frames and of two, the second frame dropped."""
+    """A root whose project has a video with three frames, the second of them dropped, and a video with two frames."""
     root = tmp_path_factory.mktemp("root")
     videos = [SampleVideo("files-aaa", 3, dropped={1: "junk"}), SampleVideo("files-bbb", 2)]
     platform = build_project(root, videos=videos, through="filtering")
@@ -55,7 +55,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def filtered(root: Path) -> Iterator[Path]:
-    """The table of the project, whose faults last for one test."""
+    """The project's table of filter decisions, restored after the test."""
     path = StorageLayout(root).filtered_table("cyclists")
     sound = path.read_bytes()
     yield path

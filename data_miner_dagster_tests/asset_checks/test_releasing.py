@@ -16,7 +16,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """The folder of the first release of a project."""
+    """The folder of a project's first release."""
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     return platform.layout.release_folder("cyclists", "v001")
@@ -28,7 +28,7 @@ def test_release_is_whole__passes(release: Path, tmp_path: Path, monkeypatch: py
     assert found.description is None
     assert figures_of(found) == {
         "release": "v001",
-        "files": sum(path.is_file() for path in release.rglob("*")) - 2,  # the manifest, and the list of checksums
+        "files": sum(path.is_file() for path in release.rglob("*")) - 2,  # without manifest and checksums
         "problems": 0,
         "first problems": "none",
         "withdrawn": "no",
@@ -41,7 +41,7 @@ def test_release_is_whole__fails_and_names_the_files(
     missing, *_, changed = sorted((release / "images").rglob("*.jpg"))
     missing.unlink()
     content = changed.read_bytes()
-    changed.unlink()  # it is a hard link to a frame
+    changed.unlink()  # the image is a hard link to a frame, which must not change
     changed.write_bytes(content[:-1])
     first, second = (path.relative_to(release).as_posix() for path in (missing, changed))
     found = run_check(release_is_whole, tmp_path, "cyclists", monkeypatch)
@@ -82,7 +82,7 @@ TINY = SampleVideo("files-tiny", num_frames=1, perceptual_hash=HASH)
 
 
 def released_with(root: Path, axes: dict[str, list[int]], *videos: SampleVideo) -> None:
-    """Release these videos, whose hashes are equal, and each of whose frames is on one axis of the filter's encoder."""
+    """Release videos whose frames have equal hashes; `axes` gives the embedding axis of each frame, by video."""
     platform = build_project(root, videos=videos, releasing={"splits": {"train": 0.7, "val": 0.3}})
     for key, of_video in axes.items():
         plant_embeddings(platform, key, AXES[of_video])
@@ -97,7 +97,7 @@ def test_splits_do_not_leak__passes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     figures = figures_of(found)
     assert figures["pairs that look alike"] == 0
     assert figures["limits"] == "6 of 64 bits; cosine 0.985 by lite-conse"
-    assert figures["pairs compared"] in (2 * 5, 1 * 6)  # one of the small videos validates
+    assert figures["pairs compared"] in (2 * 5, 1 * 6)  # one of the small videos is in `val`
 
 
 def test_splits_do_not_leak__fails_and_names_the_pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

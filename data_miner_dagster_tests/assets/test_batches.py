@@ -1,4 +1,4 @@
-"""What runs of batches do beside their batches."""
+"""What runs do besides processing their batches."""
 
 from pathlib import Path
 
@@ -31,5 +31,5 @@ def test_preparing__begins_with_the_first_new_embeddings(tmp_path: Path) -> None
         prepared = preparing(work, preparation)
         prepared.on_batch(Batch(1, WorkStage.EMBEDDING, ("generic-1",)))
         prepared.report(WorkStage.EMBEDDING, VideoOutcome("generic-1", OutcomeStatus.DONE))
-    assert platform.encoder.texts_embedded == ["cat"]  # of the project that wants it
+    assert platform.encoder.texts_embedded == ["cat"]  # the prompt of the project that wants the video
     assert reported == [OutcomeStatus.REUSED, OutcomeStatus.DONE, OutcomeStatus.DONE]

@@ -64,7 +64,7 @@ def project_asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Non
             raise TransientError("the catalog cannot be opened")
         if project == "interrupted":
             ATTEMPTS.append(project)
-            context.instance.report_run_canceling(context.run)  # what Dagster does to a run that is terminated
+            context.instance.report_run_canceling(context.run)  # as Dagster does when a run is terminated
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
             ATTEMPTS.append("slept to the end")
@@ -121,7 +121,7 @@ def test_materialize_videos__one_bad_video_fails_neither_its_batch_nor_the_run(i
     assert metadata["message"].value == "the owner keeps it private"
     made = instance.fetch_materializations(dg.AssetKey("first"), limit=1).records[0].event_log_entry
     assert made.step_key == "first"
-    assert len(dg.serialize_value(made)) < 1_150  # it says nothing of the step but its key
+    assert len(dg.serialize_value(made)) < 1_150  # the event contains nothing about the step except its key
 
 
 def test_materialize_videos__a_single_partition_that_cannot_exist_fails_with_its_reason(
@@ -193,7 +193,7 @@ def test_materialize_project__a_failure_says_its_kind_and_materializes_nothing(
     assert user_failure.description == line
     assert user_failure.metadata[FAILURE_KIND].value == kind
     shown = instance.fetch_observations(dg.AssetKey("project_asset"), limit=1).records
-    if key != "full":  # which is tried again, by Dagster
+    if key != "full":  # Dagster retries this run itself
         observation = shown[0].asset_observation
         assert observation is not None
         assert (observation.partition, observation.metadata["status"].value) == (key, f"failed: {line}")

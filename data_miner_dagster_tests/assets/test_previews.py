@@ -33,7 +33,7 @@ from data_miner_dagster_tests.support.sample_project import build_project
 def test_project_metadata__leads_to_the_review_pages_without_a_secret_or_a_port(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # another `data-miner up` may serve the pages when it is read
+    monkeypatch.setenv("DATA_MINER_REVIEW_PORT", "3777")  # the reader's pages may be served by another `up`
     platform = build_project(tmp_path)
     release_project(platform, "cyclists")
     asked = {
@@ -98,7 +98,7 @@ def test_frames_metadata__the_picture_is_a_file_and_the_event_has_its_address(tm
     assert file.stat().st_mtime_ns == written
     shutil.rmtree(platform.layout.frames_folder("files-aaa"))
     assert frames_metadata(platform, "files-aaa") == video_metadata("files-aaa") == {"review": review}
-    assert not file.exists()  # no picture of frames that are gone
+    assert not file.exists()  # a preview is not kept after its frames
     later = dg.MetadataValue.md(f"![shown once frames are extracted]({address})")
     assert download_metadata(platform, "files-aaa") == {"review": review, "preview": later}
 

@@ -1,4 +1,4 @@
-"""Runs that join in the work on a project, as Dagster executes them."""
+"""Runs that join the work on a project, as Dagster executes them."""
 
 from pathlib import Path
 
