@@ -1,8 +1,8 @@
-"""A worker process of the tests: `python -m data_miner_dagster_tests.catalog.competing_worker MODE URL [ARGUMENT]`.
+"""A worker process for tests: `python -m data_miner_dagster_tests.catalog.competing_worker MODE URL [ARGUMENT]`.
 
 compete: tries to download every PENDING video once, under its claim, and prints the keys it won.
 hold: takes one claim, prints "held", and sleeps until it is killed.
-initialize: makes the tables and prints "done".
+initialize: creates the tables and prints "done".
 """
 
 import random
@@ -19,7 +19,7 @@ from data_miner_dagster.domain.statuses import VideoStatus
 
 
 def compete(database: Database) -> None:
-    """Work through all videos in an order of its own."""
+    """Try to download all videos in a random order."""
     keys = [video.key for video in find_videos(database)]
     random.shuffle(keys)
     for key in keys:
@@ -35,7 +35,7 @@ def compete(database: Database) -> None:
 
 
 def main() -> None:
-    """Do what the arguments say."""
+    """Run the mode that the arguments name."""
     mode, url = sys.argv[1:3]
     database = Database(url)
     if mode == "initialize":
@@ -43,7 +43,7 @@ def main() -> None:
         find_projects(database)
         print("done", flush=True)
     elif mode == "compete":
-        sys.stdin.readline()  # all start together
+        sys.stdin.readline()  # wait, so that all workers start together
         compete(database)
     elif mode == "hold":
         with hold_claim(database, sys.argv[3], wait_seconds=0):

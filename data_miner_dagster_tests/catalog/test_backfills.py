@@ -17,7 +17,7 @@ DOWNLOADING, EXTRACTION, EMBEDDING = WorkStage.DOWNLOADING, WorkStage.EXTRACTION
 
 @pytest.fixture
 def planted(database: Database) -> Database:
-    """Return a catalog in which a video of project `a` stands at each point of the way, named after it."""
+    """Return a catalog with a video of project `a` in each state that backfills tell apart, named after its state."""
     for name in ("a", "b"):
         add_project(database, name)
     status = VideoStatus
@@ -84,7 +84,7 @@ def test_choose_for_backfill__what_is_named_in_its_order(planted: Database) -> N
 
 
 def test_choose_for_backfill__failed_videos_do_not_wait_for_an_earlier_stage(planted: Database) -> None:
-    """A download failed with its run and is due later, one is being retried, and two videos are given up."""
+    """One failed download is due later, one is being retried, and two have been given up."""
     add_video(planted, "v-due-later", "a", status=VideoStatus.UNAVAILABLE, retry_after=NOW.replace(year=9999))
     add_video(planted, "v-tried-again", "a", status=VideoStatus.FAILED)
     with planted.transaction() as session:
@@ -98,7 +98,7 @@ def test_choose_for_backfill__failed_videos_do_not_wait_for_an_earlier_stage(pla
     assert [some.stage for some in retried.failed] == [DOWNLOADING]
     embeddings = choose_for_backfill(planted, EMBEDDING, "a", standings=[Standing.MISSING])
     assert embeddings.failed == (*frames.failed, FailedVideos(EMBEDDING, 1, num_given_up=0))
-    assert embeddings.num_earlier == 3  # listed, downloaded, and the one that is being retried
+    assert embeddings.num_earlier == 3  # v-listed, v-downloaded and v-tried-again
     named = choose_for_backfill(planted, EMBEDDING, "a", standings=[], video_keys=["v-withheld", "v-unembeddable"])
     assert named.video_keys == ("v-unembeddable",)
     assert named.failed == (FailedVideos(DOWNLOADING, 1, num_given_up=1),)

@@ -24,7 +24,7 @@ def names_in(path: Path) -> list[str]:
 
 
 def make_earlier_catalog(path: Path) -> Database:
-    """One of revision 0002 with a video."""
+    """Return a catalog of revision 0002 with one video."""
     from alembic import command
 
     database = Database(sqlite_url(path))
@@ -49,7 +49,7 @@ def test_copy_before_migration__holds_what_is_committed_and_replaces_an_earlier_
         writer.execute("INSERT INTO videos VALUES ('b')")  # not committed
         copy = copy_before_migration(catalog, "0002")
         assert (copy, names_in(copy)) == (tmp_path / "catalog-0002.sqlite", ["a"])
-        writer.execute("COMMIT")  # in the write-ahead log alone
+        writer.execute("COMMIT")  # only in the write-ahead log
         assert names_in(copy_before_migration(catalog, "0002")) == ["a", "b"]
     assert copy.stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in tmp_path.iterdir() if "partial" in path.name) == []

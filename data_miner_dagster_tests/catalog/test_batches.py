@@ -27,7 +27,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 def add_videos(database: Database, project: str, number: int, **columns: Any) -> list[str]:
-    """Add a project of so many videos; return their keys."""
+    """Add a project with `number` videos and return their keys."""
     add_project(database, project)
     keys = [f"{project}-{index:03}" for index in range(number)]
     for key in keys:
@@ -64,7 +64,7 @@ def test_take_batch__no_video_twice_until_its_batch_ends(database: Database) -> 
     with database.transaction() as session:
         move_video(session, second.items[0], VideoStatus.FAILED)
     assert end_batch(database, second.id, "failed") == second.items[1:]
-    assert end_batch(database, second.id, "again", died=True) == ()  # it has ended: nobody is suspected
+    assert end_batch(database, second.id, "again", died=True) == ()  # already ended, so no item is suspected
     assert taken(take_batch(database, DOWNLOADING)) == list(second.items[1:])
     assert items_of(database, second.id) == []
 
@@ -77,7 +77,7 @@ def test_take_batch__projects_take_turns(database: Database) -> None:
         items = taken(take_batch(database, DOWNLOADING, max_items=5))
         shares.append(sum(key.startswith("small") for key in items))
     assert shares[:2] in ([2, 3], [3, 2], [2, 2])
-    assert sum(shares) == 7  # a small project is through after twice the time that it needs alone
+    assert sum(shares) == 7  # a small project takes no more than twice as long as it would alone
     assert len(taken(take_batch(database, DOWNLOADING, max_items=20))) == 20
 
 
@@ -107,7 +107,7 @@ def test_take_batch__only_named_videos(database: Database) -> None:
 def test_take_batch__long_videos_are_shared_between_runs(database: Database) -> None:
     keys = add_videos(database, "bikes", 5, status=VideoStatus.EXTRACTED, num_frames=2000)
     batches = [take_batch(database, EMBEDDING) for _ in range(4)]
-    assert [len(batch.items) for batch in batches if batch is not None] == [2, 2, 1]  # at most 5,000 frames in each
+    assert [len(batch.items) for batch in batches if batch is not None] == [2, 2, 1]  # at most 5,000 frames per batch
     assert sorted(key for batch in batches if batch is not None for key in batch.items) == keys
     (longest,) = add_videos(database, "boats", 1, status=VideoStatus.EXTRACTED, num_frames=90_000)
     assert taken(take_batch(database, EMBEDDING)) == [longest]
@@ -131,7 +131,7 @@ def test_take_batch__is_full_or_old_or_nothing_else_comes(database: Database) ->
         end_batch(database, batch.id, "cut off")
     download = take_batch(database, DOWNLOADING)
     assert download is not None
-    assert take_batch(database, EXTRACTION, now=now) is None  # in flight upstream
+    assert take_batch(database, EXTRACTION, now=now) is None  # the video is still in a download batch
     with database.transaction() as session:
         move_video(session, "urls-a", VideoStatus.FAILED)
     assert taken(take_batch(database, EXTRACTION, now=now)) == loaded
@@ -196,7 +196,7 @@ def test_end_batch__a_death_is_halved_until_one_is_left(database: Database) -> N
     assert set(end_batch(database, first.id, "killed", died=True)) == set(first.items[1:])
     second = take_batch(database, DOWNLOADING)
     assert second is not None
-    assert len(second.items) == 3  # of 7 suspects, and not the one that was in no batch
+    assert len(second.items) == 3  # some of the 7 suspects, but not the video that was in no batch
     assert set(second.items) < set(first.items[1:])
     end_batch(database, second.id, "killed", died=True)
     alone = take_batch(database, DOWNLOADING)

@@ -76,7 +76,7 @@ def test_try_claim__expired_lease_of_another_host_is_taken(
     new = try_claim(database, "video/a")
     assert new is not None
     assert " on elsewhere, which has ended" in caplog.text
-    release_claim(database, old)  # too late: it must not take the new holder's claim away
+    release_claim(database, old)  # too late: this must not release the new holder's claim
     assert resources(database) == ["video/a"]
     assert renew_claims(database, [old.token, new.token]) == {new.token}
 
@@ -156,14 +156,14 @@ def test_hold_claim__taken_over_is_noticed_and_left_to_the_new_holder(
     with hold_claim(database, "video/a", wait_seconds=0) as claim:
         set_row(database, "video/a", token="another", host="elsewhere")
         wait_until(lambda: claim.is_lost)
-    assert resources(database) == ["video/a"]  # the new holder's
+    assert resources(database) == ["video/a"]  # the new holder's claim remains
 
 
 def test_check_claim__asks_the_catalog_only_after_a_pause(database: Database) -> None:
     with hold_claim(database, "video/a", wait_seconds=0) as claim:
         assert not claim.may_have_rival
         set_row(database, "video/a", token="another", host="elsewhere")
-        check_claim(database, claim)  # renewed a moment ago: nobody can have taken it
+        check_claim(database, claim)  # renewed a moment ago, so nobody can have taken it
         claim.renewed_at -= LEASE_SECONDS
         with pytest.raises(ClaimLostError, match="this process lost its claim on video/a"):
             check_claim(database, claim)
@@ -227,7 +227,7 @@ def test_hold_claim__killed_holder_is_replaced_at_once(database: Database, catal
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
-    with hold_claim(database, "video/a", wait_seconds=0):  # long before the lease of 90 s ends
+    with hold_claim(database, "video/a", wait_seconds=0):  # granted long before the 90 s lease expires
         pass
 
 

@@ -45,7 +45,7 @@ def test_reading__does_not_wait_for_a_writer(database: Database) -> None:
     with database.transaction() as session:
         session.execute(update(ProjectRow).values(error="not committed"))
         session.flush()
-        row = find_project(database, "bikes")  # to wait here would be for ever: the writer is this thread
+        row = find_project(database, "bikes")  # waiting here would never end, since this thread is the writer
     assert row is not None
     assert row.error is None
 
@@ -60,7 +60,7 @@ def test_reading__sees_one_state_of_the_catalog(database: Database) -> None:
     with database.reading() as session:
         assert list(session.scalars(names)) == ["bikes", "trams"]
     if database.is_postgresql:
-        with database.transaction() as session:  # on the same connection: its writers see what others commit
+        with database.transaction() as session:  # on the same connection, but writers must see others' commits
             assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
             assert session.scalar(text("SHOW transaction_read_only")) == "off"
 
@@ -110,7 +110,7 @@ def test_transaction__an_error_names_no_values(database: Database) -> None:
     with pytest.raises(DBAPIError) as failed, database.transaction() as session:
         session.execute(text("INSERT INTO nowhere (a) VALUES (:a)"), {"a": "5EC12E7"})
     assert "parameters hidden" in str(failed.value)
-    shown_by_server = database.engine.dialect.name == "postgresql"  # which repeats the faulty line
+    shown_by_server = database.engine.dialect.name == "postgresql"  # PostgreSQL repeats the faulty line
     assert ("5EC12E7" in str(failed.value)) is shown_by_server
 
 

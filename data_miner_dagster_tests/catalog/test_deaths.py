@@ -20,7 +20,7 @@ MOST = 25
 
 
 class Stage:
-    """A stage whose runs die of some videos, driven as its planner does, over the real catalog."""
+    """A stage whose runs die on certain videos, driven on a real catalog as the planner would drive it."""
 
     def __init__(self, database: Database, num_videos: int, *, deadly: Collection[str] = (), is_dead: bool = False):
         self.database = database
@@ -39,7 +39,7 @@ class Stage:
             )
 
     def run_one(self) -> bool:
-        """Take a batch and work on it until it is done or dies. Return False if there is none to take."""
+        """Take a batch and work on it until it is done or its run dies; return False if there is no batch to take."""
         with self.database.transaction() as session:
             gate = gate_of(session, EMBEDDING)
             if gate is not None and not may_probe(session, EMBEDDING, self.now or database_now(self.database)):
@@ -70,7 +70,7 @@ class Stage:
                 session.execute(delete(PendingWorkRow).where(PendingWorkRow.video_key.in_(keys)))
                 session.execute(delete(SuspectRow).where(SuspectRow.item.in_(keys)))
             session.execute(delete(BatchItemRow))
-            for key in keys:  # what catalog/pending.py does of a failed video
+            for key in keys:  # as catalog/pending.py does for a failed video
                 row = session.get(PendingWorkRow, (EMBEDDING, "p", key))
                 due = next_due(session, EMBEDDING, key)
                 if row is not None and due is not None and due > row.due_at:
@@ -112,7 +112,7 @@ def test_charge_death__one_deadly_video_among_100_is_found_in_14_runs(
         wait = timedelta(seconds=seconds)
         assert began + wait <= attempt.due_at <= database.now(session) + wait
         assert gate_of(session, EMBEDDING) is None
-        assert session.scalars(select(SuspectRow.item)).all() == [poison]  # is alone the next time, too
+        assert session.scalars(select(SuspectRow.item)).all() == [poison]  # the video is alone in its next batch, too
     assert retry_videos(database) == [poison]
     with database.reading() as session:
         assert session.scalars(select(SuspectRow.item)).all() == []
@@ -139,8 +139,8 @@ def test_charge_death__where_everything_dies_the_gate_closes_and_few_are_charged
     assert len(find_videos(database, statuses=[VideoStatus.FAILED])) == 3
     num_before = len(stage.sizes)
     assert stage.run_one()
-    assert not stage.run_one()  # closed again, beyond `now`
-    assert stage.sizes[num_before:] == [25]  # others than the suspects
+    assert not stage.run_one()  # the gate has closed again until after `now`
+    assert stage.sizes[num_before:] == [25]  # videos that are not suspects
     stage.is_dead = False
     with database.transaction() as session:
         again = gate_of(session, EMBEDDING)
@@ -152,7 +152,7 @@ def test_charge_death__where_everything_dies_the_gate_closes_and_few_are_charged
         assert gate_of(session, EMBEDDING) is None
     stage.now = None
     stage.run_all()
-    assert len(stage.done) == 77  # the three have a date
+    assert len(stage.done) == 77  # the other three are due later
 
 
 def test_charge_death__while_the_stage_is_closed_charges_nothing(database: Database) -> None:

@@ -1,4 +1,4 @@
-"""What a catalog says of itself when it is damaged, and that its file holds all of it once it is closed."""
+"""The errors of a damaged catalog, and the completeness of the file of a closed one."""
 
 import random
 import shutil
@@ -23,7 +23,7 @@ PROJECTS = 400
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A catalog of some size, closed."""
+    """The file of a closed catalog with many projects."""
     database = Database(f"sqlite:///{tmp_path / 'catalog.sqlite'}")
     initialize(database)
     for number in range(PROJECTS):

@@ -20,7 +20,7 @@ def add_batch(database: Database, stage: WorkStage = EMBEDDING, size: int = 25, 
 
 
 def age(database: Database, seconds: float) -> None:
-    """Let a gate be closed for longer than it is."""
+    """Move the times of the gate this many seconds into the past."""
     with database.transaction() as session:
         gate = gate_of(session, EMBEDDING)
         assert gate is not None
@@ -29,7 +29,7 @@ def age(database: Database, seconds: float) -> None:
 
 
 def close(database: Database, batch_id: int | None = None, reason: str = "gone") -> tuple[int, int]:
-    """Return the number of trips and the seconds until the next probe, rounded to ten."""
+    """Close the gate; return its number of trips and the seconds until the next probe, rounded to tens."""
     with database.transaction() as session:
         gate = close_gate(session, EMBEDDING, FailureKind.MODEL, reason, batch_id)
         seconds = (gate.closed_until - database.now(session)).total_seconds()
@@ -88,8 +88,8 @@ def test_close_gate__batches_that_were_at_work_when_it_closed_prolong_nothing(da
     probe = add_batch(database)
     with database.transaction() as session:
         begin_probe(session, EMBEDDING, probe)
-    assert close(database, old)[0] == 1  # neither now
-    assert not probing(database)  # and the probe goes on
+    assert close(database, old)[0] == 1  # not counted as a trip here, either
+    assert not probing(database)  # the probe continues
     assert close(database, probe)[0] == 2
 
 

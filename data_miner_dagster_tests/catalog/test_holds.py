@@ -126,7 +126,7 @@ def test_work_within__a_project_in_flight_is_not_a_video(database: Database) -> 
         session.flush()
         session.add(BatchItemRow(stage=WorkStage.DETECTION, item="a", batch_id=1))
     within = work_within(database, WorkScope("a"))
-    assert (within.num_waiting, within.num_in_flight) == (4, 1)  # two videos at two stages, and the project
+    assert (within.num_waiting, within.num_in_flight) == (4, 1)  # two videos at two stages each, and the project itself
 
 
 def test_resume_command__many_videos_are_named_by_a_file() -> None:

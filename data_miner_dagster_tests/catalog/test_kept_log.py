@@ -1,4 +1,4 @@
-"""What becomes of a catalog whose -wal and -shm files somebody deletes while it is in use."""
+"""What happens to a catalog whose -wal and -shm files are deleted while it is in use."""
 
 import sqlite3
 import subprocess
@@ -100,7 +100,7 @@ def test_kept_log__a_check_of_the_file_divides_nothing(database: Database, file:
 
 
 def test_kept_log__a_foreign_program_that_came_first_is_overruled(database: Database, file: Path) -> None:
-    """Any program may open the file between the deletion and our next connection, and then there is a new log."""
+    """A foreign program that opens the file between the deletion and our next connection creates a new log."""
     add(database, 1)
     delete_beside(file)
     with subprocess.Popen([sys.executable, "-c", FOREIGN, str(file)], stdout=subprocess.PIPE) as foreign:
@@ -115,7 +115,7 @@ def test_kept_log__a_foreign_program_that_came_first_is_overruled(database: Data
 
 
 def test_kept_log__deleted_after_a_crash(file: Path) -> None:
-    """Whoever was killed has left a log with commits that the file lacks."""
+    """A killed process has left a log with commits that the file lacks."""
     crash = COUNTER + "import os; os.kill(os.getpid(), 9)"
     first = Database(sqlite_url(file))
     with first.transaction() as session:
@@ -128,7 +128,7 @@ def test_kept_log__deleted_after_a_crash(file: Path) -> None:
 
 
 def test_kept_log__of_an_earlier_time_is_not_put_back(database: Database, file: Path) -> None:
-    """What is in it may have been changed since, by a program that keeps no log."""
+    """A program that does not keep the log may have changed the catalog since."""
     add(database, 1)
     kept = file.parent / "catalog_in_use" / "kept-wal"
     stale = kept.read_bytes()
@@ -145,7 +145,7 @@ def test_kept_log__of_an_earlier_time_is_not_put_back(database: Database, file: 
 
 @pytest.mark.timeout(120)
 def test_kept_log__left_in_the_middle_of_connecting(database: Database, file: Path) -> None:
-    """As the garbage collector does with a database that nobody has disposed of."""
+    """A database is disposed of while another connection is being opened, as the garbage collector may do."""
     add(database, 1)
     log, left = KeptLog(file), []
 

@@ -1,4 +1,4 @@
-"""Leases of runs, on both databases: who lives, who is dead, and who hangs."""
+"""Leases of runs, on both databases: which runs are alive, gone or hanging."""
 
 import threading
 import time
@@ -91,7 +91,7 @@ def test_hold_lease__one_thread_renews_it_with_the_claims(database: Database, mo
         assert abs(row.ends_at - utc_now() - timedelta(seconds=600)) < timedelta(seconds=60)
         lease.tell(7, 7, None)
         wait_until(lambda: lease_of(database, "run-1").ends_at is None)
-        lease.tell(0, 7, 1e300)  # no date is as late
+        lease.tell(0, 7, 1e300)  # later than any date can be
         wait_until(lambda: lease_of(database, "run-1").ends_at is not None)
         lease.check()
 
@@ -156,7 +156,7 @@ def test_judge_leases__process_of_this_host_is_gone_at_once(database: Database) 
 def test_judge_leases__a_stopped_process_of_this_host_lives_and_becomes_idle_by_90_s_a_lease(
     database: Database,
 ) -> None:
-    # the clock jumped, or the machine slept: two hours over its date
+    # the lease expired two hours ago, because the clock jumped or the machine slept
     take_lease(database, "run-1", "job")
     set_row(database, "run-1", expires_at=ago(hours=2), progress_at=ago(hours=2, seconds=90))
     limit = timedelta(seconds=100)

@@ -40,7 +40,7 @@ def test_forget_listings__what_is_asked_no_more(database: Database) -> None:
         record_listings(session, "bikes", [GOOD, FAILED, PASSED_OVER])
         forget_listings(session, "bikes", {("files", "folder")}, is_complete=False)
     assert remarkable(database) == [("folder", 2, None, "1 that is no video")]
-    assert queries_listed_well(database, "bikes") == {("urls", "good"), ("files", "folder")}  # a file may be missing
+    assert queries_listed_well(database, "bikes") == {("urls", "good"), ("files", "folder")}  # a file may be unread
     with database.transaction() as session:
         forget_listings(session, "bikes", {("files", "folder")}, is_complete=True)
     assert queries_listed_well(database, "bikes") == {("files", "folder")}

@@ -17,11 +17,11 @@ from data_miner_dagster_tests.support.catalog import add_project, add_video
 
 
 class _CannotCommitError(Exception):
-    """Ends a transaction."""
+    """Raised to roll a transaction back."""
 
 
 def spend(database: Database, stage: WorkStage, subject: str, run_id: str | None, **results: Any) -> None:
-    """Have a run spend a request of 1000 bytes on a subject."""
+    """Record that a run spent one request of 1000 bytes on a subject."""
     with Meter(stage, subject, run_id).working(), database.transaction() as session:
         note(Measured(num_requests=1, bytes_received=1000))
         store_spent(session, subject, **results)
@@ -99,7 +99,7 @@ def test_spent_by_stage__a_project_has_its_own_and_that_of_its_videos(database: 
 
 def test_delete__takes_the_rows_of_a_video_and_of_a_project(database: Database) -> None:
     add_project(database, "bikes")
-    add_video(database, "bikes", "bikes")  # a key may be the name of a project
+    add_video(database, "bikes", "bikes")  # a video's key may equal a project's name
     spend(database, WorkStage.DOWNLOADING, "bikes", "run-1")
     spend(database, WorkStage.RELEASING, "bikes", "run-2")
     delete_project(database, "bikes")

@@ -27,7 +27,7 @@ from data_miner_dagster_tests.support.catalog import add_video
 
 @pytest.fixture(autouse=True)
 def _every_migration_is_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Alembic run the migrations of a test, but not those by which it gets its catalog."""
+    """Let Alembic run the migrations that a test asks for, but not those that create the test's catalog."""
     if "database" in request.fixturenames:
         request.getfixturevalue("database")
     monkeypatch.setattr(command, "upgrade", migrated.ALEMBICS_UPGRADE)
@@ -52,7 +52,7 @@ def test_migrate__empty_database_gets_exactly_the_tables_of_the_schema(catalog_u
 
 
 def test_migrate__by_the_statements_of_an_earlier_one(catalog_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What all other tests do for their catalogs."""
+    """All other tests get their catalogs in this way."""
     monkeypatch.setattr(migrated, "_statements_by_dialect", {})
     monkeypatch.setattr(command, "upgrade", migrated.upgrade)
     database = Database(catalog_url)
@@ -60,7 +60,7 @@ def test_migrate__by_the_statements_of_an_earlier_one(catalog_url: str, monkeypa
     with database.engine.begin() as connection:
         command.downgrade(alembic_config(connection), "base")
         connection.execute(text("DROP TABLE alembic_version"))
-    monkeypatch.setattr(migrated, "ALEMBICS_UPGRADE", None)  # it is not asked again
+    monkeypatch.setattr(migrated, "ALEMBICS_UPGRADE", None)  # Alembic is not called again
     assert migrate(database.engine) is None
     assert_has_the_schema(database)
     database.dispose()
@@ -164,7 +164,7 @@ def test_migrate__an_earlier_catalog_keeps_every_row(catalog_url: str) -> None:
     with database.engine.connect() as connection:
         kept = {table: connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables}
         if not database.is_postgresql:
-            assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1  # in force again
+            assert connection.execute(text("PRAGMA foreign_keys")).scalar_one() == 1  # enforced again
     assert kept == dict.fromkeys(tables, 1)
     database.dispose()
 
@@ -215,6 +215,6 @@ def test_migrate__files_that_are_there_take_room(database: Database) -> None:
 def test_has_tables__from_the_first_revision_on(catalog_url: str) -> None:
     database = Database(catalog_url)
     assert not has_tables(database)
-    assert initialize(database) is None  # nothing of an earlier version was there
+    assert initialize(database) is None  # there was no earlier revision to migrate
     assert has_tables(database)
     database.dispose()

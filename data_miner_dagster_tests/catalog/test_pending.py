@@ -1,4 +1,4 @@
-"""Every test plants rows, changes them by the functions of the catalog, and reads `pending_work`."""
+"""Tests that plant rows, change them with the catalog's functions, and read `pending_work`."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -45,7 +45,7 @@ READY: Columns = {"status": VideoStatus.EXTRACTED, "frames_basis": VIDEO_BASIS, 
 
 
 def pending(database: Database) -> list[tuple[str, str, str]]:
-    """Return (stage, project, key) of every row, sorted."""
+    """Return the (stage, project, key) of each row of `pending_work`, sorted."""
     with database.reading() as session:
         rows = session.scalars(select(PendingWorkRow)).all()
     return sorted((row.stage.value, row.project_name, row.video_key) for row in rows)
@@ -152,7 +152,7 @@ def test_pending__the_way_of_a_video(bikes: Database) -> None:
     with bikes.transaction() as session:
         assert record_bases(session, WorkStage.EMBEDDING, {"urls-a": ENCODER_BASIS}) == []
     assert content_version(bikes, "bikes") == 1
-    move(bikes, VideoStatus.EXTRACTING)  # by force: the embeddings are of frames that go
+    move(bikes, VideoStatus.EXTRACTING)  # forced: the embeddings belong to frames that will be replaced
     assert (pending(bikes), content_version(bikes, "bikes")) == ([("EXTRACTION", "bikes", "urls-a")], 2)
     move(bikes, VideoStatus.EXTRACTED, frames_basis=VIDEO_BASIS)
     assert pending(bikes) == [("EMBEDDING", "bikes", "urls-a")]
@@ -207,7 +207,7 @@ def test_add_candidates__pending_for_their_project_from_then_on(bikes: Database)
     assert content_version(bikes, "bikes") == 1
     with bikes.transaction() as session:
         add_candidates(session, "bikes", decided)
-    assert content_version(bikes, "bikes") == 1  # a listing that finds nothing new builds nothing new
+    assert content_version(bikes, "bikes") == 1  # a listing without new videos causes no new build
     with bikes.transaction() as session:
         add_candidates(session, "bikes", [(_candidate("urls-b"), None), (_candidate("urls-a"), "duration: too short")])
     assert pending(bikes) == [("DOWNLOADING", "bikes", "urls-b")]
@@ -221,7 +221,7 @@ def test_pending__failed_embedding_waits_for_its_date_or_for_a_change(bikes: Dat
         with bikes.transaction() as session:
             record_attempt(session, WorkStage.EMBEDDING, "urls-a", Failure(kind, "broken", basis=basis), due_at)
 
-    fail(LATER, basis="d" * 32)  # of another encoder
+    fail(LATER, basis="d" * 32)  # the basis of another encoder
     assert only_row(bikes).due_at <= utc_now()
     fail(LATER, basis=ENCODER_BASIS)
     assert only_row(bikes).due_at == LATER
@@ -251,7 +251,7 @@ def test_pending__a_run_that_failed_for_no_reason_of_the_videos_is_asked_for_aga
         assert only_row(bikes).due_at > utc_now()
     with bikes.transaction() as session:
         charge_run(session, stage, fault, ["urls-a"])
-    assert pending(bikes) == []  # until another version
+    assert pending(bikes) == []  # until another version is installed
     with bikes.transaction() as session:
         clear_attempts(session, stage, ["urls-a"])
     assert only_row(bikes).due_at <= utc_now()

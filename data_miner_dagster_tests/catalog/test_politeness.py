@@ -82,7 +82,7 @@ def test_close_gate__stops_its_site_and_star_stops_every_site(database: Database
     close_gate(database, EVERY_SITE, later, "bot check")
     assert gate_state(database, "other").closed is not None
     assert [gate.site for gate in closed_gates(database)] == [EVERY_SITE, "site"]
-    assert gate_state(database, "site", later + timedelta(seconds=1)).closed is None  # goes on by itself
+    assert gate_state(database, "site", later + timedelta(seconds=1)).closed is None  # requests resume automatically
 
 
 def test_close_gate__never_earlier_and_one_trip_is_one(database: Database) -> None:
@@ -105,7 +105,7 @@ def test_note_success__begins_the_count_anew(database: Database) -> None:
 
 
 def set_server_clock(monkeypatch: pytest.MonkeyPatch, offset: timedelta) -> None:
-    """Let the database's clock differ from this host's."""
+    """Make the database's clock differ from this host's by `offset`."""
     monkeypatch.setattr(Database, "now", lambda _database, _session: utc_now() + offset)
 
 

@@ -1,4 +1,4 @@
-"""What a tick asks of the catalog does not depend on how many videos there are: PostgreSQL's own plans say so."""
+"""The cost of a tick's queries does not depend on the number of videos, according to PostgreSQL's own plans."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ SCAN = re.compile(r"Seq Scan on (videos|project_videos|pending_work)\b")
 
 @contextmanager
 def recorded(engine: Engine) -> Iterator[dict[str, Any]]:
-    """Yield the statements that are executed meanwhile, with the parameters of one execution each."""
+    """Yield the statements that are executed in the block, each with the parameters of one execution."""
     statements: dict[str, Any] = {}
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _is_many: bool) -> None:
@@ -59,7 +59,7 @@ def scans_of(database: Database, statements: dict[str, Any]) -> list[str]:
 
 
 def plant(postgres_url: str) -> None:
-    """Plant videos in 50 projects, without checking foreign keys, which would take longer than all the rest."""
+    """Plant videos in 50 projects without foreign key checks, which would take longer than everything else."""
     unchecked = Database(make_url(postgres_url).update_query_dict({"options": "-csession_replication_role=replica"}))
     initialize(unchecked)
     projects = [f"p{index:02}" for index in range(50)]
@@ -90,7 +90,7 @@ def test_ticks__no_query_reads_a_large_table_from_end_to_end(postgres_url: str) 
                 if stage is WorkStage.EMBEDDING:
                     record_bases(session, stage, {batch.items[0]: BASES[stage]})
             end_batch(database, batch.id, "killed", died=True)
-            assert take_batch(database, stage) is not None  # of suspects
+            assert take_batch(database, stage) is not None  # a batch of suspects
         assert take_project_batch(database, WorkStage.FILTERING, "p07") is not None
         assert len(open_batches(database)) == 4
         assert bases_on_record(database) == BASES

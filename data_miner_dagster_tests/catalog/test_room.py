@@ -90,7 +90,7 @@ def test_removable__what_has_frames_first_and_nothing_that_is_to_be_extracted(da
         assert removed_sources(session) == []
     with database.transaction() as session:
         record_source_removed(session, "x-done")
-        assert not record_frames_removed(session, "x-done")  # wanted
+        assert not record_frames_removed(session, "x-done")  # the video is still wanted
     with database.reading() as session:
         assert [(video.key, video.size_bytes) for video in removed_sources(session, ["x-done", "x-waits"], "p")] == [
             ("x-done", 5)

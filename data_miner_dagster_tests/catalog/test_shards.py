@@ -79,7 +79,7 @@ def test_next_shard__of_a_dead_worker_is_for_the_run_that_leads_and_comes_last(
         others.append(other.number)
         finish_shard(database, plan, other, leads=False)
     assert others == [1, 2]
-    assert next_shard(database, plan, leads=True) is None  # its worker lives
+    assert next_shard(database, plan, leads=True) is None  # its worker is alive
     kill_holder(database, shard.resource)
     assert next_shard(database, plan, leads=False) is None
     left = next_shard(database, plan, leads=True)

@@ -9,7 +9,7 @@ from data_miner_dagster.catalog.sqlite_files import commit_unhurried, kept_open,
 
 
 def page_bytes(path: Path) -> int:
-    """Create a file with a table as Dagster does, with write-ahead logging, and return its page size."""
+    """Create a database with a table and write-ahead logging, as Dagster does, and return its page size."""
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE IF NOT EXISTS words (word TEXT)"))
@@ -30,7 +30,7 @@ def test_use_small_pages__new_files_of_the_folder_alone(tmp_path: Path) -> None:
 
 
 def synchronous(path: Path) -> int:
-    """Return how far a new connection's commits wait: 1 for NORMAL, 2 for FULL."""
+    """Return the `synchronous` setting of a new connection: 1 for NORMAL, 2 for FULL."""
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     with engine.connect() as connection:
         return int(connection.execute(text("PRAGMA synchronous")).scalar_one())

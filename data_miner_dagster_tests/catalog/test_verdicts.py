@@ -1,4 +1,4 @@
-"""What people said, as rows: what counts, what is taken back, and what two writers leave."""
+"""Verdicts as rows: which are in force, which are withdrawn, and what two concurrent writers leave."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -95,7 +95,7 @@ def test_verdicts_in_force__the_last_on_a_subject_counts(bikes: Database) -> Non
     drop = later(KEEP, "k2", word=VerdictWord.DROP)
     add_verdicts(bikes, "bikes", [drop, KEEP, RIGHT, later(RIGHT, "a2", word=VerdictWord.WRONG)])
     assert ids_in_force(bikes) == ["k2", "a2"]
-    # another box of the frame, and the same box of another class, are subjects of their own
+    # another box on the frame, and the same box with another class, are separate subjects
     other_box = later(RIGHT, "a3", shown=ShownBox("bicycle", (0.5, 0.5, 0.9, 0.9)))
     add_verdicts(bikes, "bikes", [other_box, later(RIGHT, "a4", shown=ShownBox("car", BOX))])
     assert ids_in_force(bikes) == ["k2", "a2", "a3", "a4"]
@@ -154,7 +154,7 @@ def test_delete_verdicts__of_videos_and_of_a_project(bikes: Database) -> None:
     save_snapshot(bikes, "others", {}, "hash", None)
     before, version = content_version(bikes), verdicts_version(bikes, "bikes")
     with bikes.transaction() as session:
-        delete_verdicts_of_videos(session, ["local-b"])  # also as the second of a pair
+        delete_verdicts_of_videos(session, ["local-b"])  # also if its frame is the second of a pair
     assert ids_in_force(bikes) == ["a1", "k9"]
     assert content_version(bikes) == before + 1
     assert verdicts_version(bikes, "bikes") != version, "the deleted verdict is not the last one"
@@ -170,7 +170,7 @@ def test_verdicts_version__another_verdict_in_place_of_the_last(bikes: Database)
     version = verdicts_version(bikes, "bikes")
     with bikes.transaction() as session:
         delete_verdicts_of_videos(session, ["local-b"])
-    add_verdicts(bikes, "bikes", [KEEP])  # SQLite gives it the same id
+    add_verdicts(bikes, "bikes", [KEEP])  # SQLite reuses the id
     assert verdicts_version(bikes, "bikes") != version
 
 

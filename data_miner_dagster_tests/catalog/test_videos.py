@@ -57,7 +57,7 @@ def test_find_videos__by_key_project_and_status(database: Database) -> None:
 
 
 def test_keys_with_prefix__whatever_the_locale_of_the_database(database: Database) -> None:
-    """In en_US.UTF-8, as in PostgreSQL's own image, 'file-a' is not between 'file-' and 'file.'."""
+    """In en_US.UTF-8, the locale of PostgreSQL's own image, 'file-a' is not between 'file-' and 'file.'."""
     keys = ["file-A b.0", "file-a.1", "file-\xe9.2"]
     for key in (*reversed(keys), "file.x", "file", "files-x", "frames-a.1"):
         add_video(database, key)
@@ -65,7 +65,7 @@ def test_keys_with_prefix__whatever_the_locale_of_the_database(database: Databas
     event.listen(database.engine, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     assert keys_with_prefix(database, "file-") == keys
     asked = "".join(statements)
-    assert asked.count('COLLATE "C"') == (3 if database.is_postgresql else 0)  # two bounds and the order
+    assert asked.count('COLLATE "C"') == (3 if database.is_postgresql else 0)  # for both bounds and the order
 
 
 def test_wanted_videos__what_may_pass_and_has_no_date_is_due(database: Database) -> None:
@@ -94,7 +94,7 @@ def test_find_videos__many_keys_sorted_whatever_their_order(database: Database) 
 
 @pytest.fixture
 def reversed_database(tmp_path: Path) -> Iterator[Database]:
-    """A catalog whose SQLite gives what is asked for in no order in reverse."""
+    """A catalog whose SQLite returns the rows of unordered queries in reverse."""
 
     def reverse(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA reverse_unordered_selects=ON")
@@ -192,7 +192,7 @@ def test_retry_videos__of_internal_errors(database: Database) -> None:
     record_internal_error(database, "urls-a", "e", only_from=set(VideoStatus), stage=WorkStage.EXTRACTION)
 
     assert retry_videos(database, kinds={VideoErrorKind.INTERNAL_ERROR}) == ["urls-a"]
-    assert keys_with_internal_errors(database, ["urls-a"]) == {"urls-a"}  # which still is no news
+    assert keys_with_internal_errors(database, ["urls-a"]) == {"urls-a"}  # its error is still not news
 
 
 def test_delete_videos__wanted_ones_stay_unless_told_otherwise(database: Database) -> None:

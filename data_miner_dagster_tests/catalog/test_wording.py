@@ -22,7 +22,7 @@ def test_reword_listings__of_one_project(database: Database) -> None:
     assert [member.reason for member in find_members(database, "bikes")] == ["channel: {env:TOKEN}"]
     assert [member.reason for member in find_members(database, "trams")] == ["channel: s3cret"]
     assert [row.error for row in remarkable_listings(database, "bikes")] == ["{env:TOKEN}: HTTP 401"]
-    assert queries_listed_well(database, "bikes") == set()  # asked again, by the name it has now
+    assert queries_listed_well(database, "bikes") == set()  # listed again, under its new name
     assert queries_listed_well(database, "trams") == {("urls", "u?t=s3cret")}
 
 

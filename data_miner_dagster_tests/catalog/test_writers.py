@@ -1,4 +1,4 @@
-"""Writers that meet do not fail and lose nothing, on either database."""
+"""Concurrent writers neither fail nor lose anything, on either database."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -102,7 +102,7 @@ FIRST_ROWS: dict[str, Callable[[Database], object]] = {
     "take_lease": lambda database: take_lease(database, "run-1", "job"),
     "take_probe": lambda database: take_probe(database, "site", "urls-a"),
 }
-"""Whatever makes a row that another may make at the same time."""
+"""The functions that create a row which another writer may create at the same time."""
 
 
 @pytest.mark.parametrize("name", FIRST_ROWS)
@@ -152,7 +152,7 @@ def test_add_candidates__a_listing_does_not_take_back_what_a_person_is_taking_ou
         with database.transaction() as session:
             by_hand = {"status": ProjectVideoStatus.REJECTED, "reason": "by_hand: removed from the project"}
             session.execute(update(ProjectVideoRow).values(by_hand))
-            listing = begin(partial(add, database, "bikes", "urls-a"))  # the rules let it pass now
+            listing = begin(partial(add, database, "bikes", "urls-a"))  # the rules accept the video now
         listing.result()
     (member,) = find_members(database, "bikes")
     assert member.status is ProjectVideoStatus.REJECTED
@@ -280,7 +280,7 @@ def test_record_internal_error__a_worker_that_begins_meanwhile_keeps_its_video(
 def test_reset_orphans__not_what_another_worker_has_taken_over_meanwhile(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_video(database, "urls-a", status=VideoStatus.DOWNLOADING)  # its worker is just ending
+    add_video(database, "urls-a", status=VideoStatus.DOWNLOADING)  # its worker is about to end
     begun: list[Future[object]] = []
 
     def end_download() -> None:
