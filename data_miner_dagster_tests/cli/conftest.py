@@ -15,7 +15,7 @@ RunCommand = Callable[..., Result]
 
 @pytest.fixture(scope="session", autouse=True)
 def _commands_built_once() -> Iterator[None]:
-    """Build the tree of commands once, as every process of a user does, and not again for every command of a test."""
+    """Build the command tree once per process, as for a user, rather than again for each command of a test."""
     built_once = cache(get_command)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("typer.main.get_command", built_once)
@@ -25,7 +25,7 @@ def _commands_built_once() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Options become environment variables: give each test its own."""
+    """Give each test its own environment, because options become environment variables."""
     before = dict(os.environ)
     for name in list(os.environ):
         if name.startswith("DATA_MINER_") and name != "DATA_MINER_MODEL_CACHE":
@@ -38,7 +38,7 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture
 def run_command() -> RunCommand:
-    """Run `data-miner` with these arguments; errors of this package are raised."""
+    """Return a function that runs `data-miner` with its arguments and lets exceptions through."""
 
     def run(*arguments: object, answer: str | None = None) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], input=answer, catch_exceptions=False)

@@ -59,7 +59,7 @@ def test_backfill__counts_and_refuses_what_is_held(run_command: RunCommand, plat
 
 
 def test_backfill__scattered_keys_in_two_runs_of_this_process(run_command: RunCommand, tmp_path: Path) -> None:
-    """Forty of sixty local videos whose files are gone: these fail, in two runs, and no other is tried."""
+    """Of 60 local videos whose files are missing, the 40 chosen ones fail in two runs; the others are not tried."""
     videos = tuple(SampleVideo(f"file-{number:02d}") for number in range(60))
     platform = build_project(tmp_path, videos=videos, through="sourcing")
     with platform.database.transaction() as session:

@@ -25,7 +25,7 @@ from data_miner_dagster_tests.support.catalog import add_video
 
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlantedPlatform:
-    """A filtered project; the command opens its platform, whose encoder no registry knows."""
+    """A platform with a filtered project; the command gets this platform, because no registry has its encoder."""
     platform = PlantedPlatform(tmp_path)
     save_project(platform)
     add_video(platform.database, "local-a", "pets", status=VideoStatus.EXTRACTED)
@@ -100,7 +100,7 @@ def test_calibrate__too_few_answers(tmp_path: Path) -> None:
     (tmp_path / "answers.csv").write_text("frame_id,answer\nlocal-a/000001,keep\n")
     found = invoke("--answers", str(tmp_path / "answers.csv"), "--recall", "0.9")
     assert found.exit_code == 0
-    assert "1 answer is too few for a threshold; give at least 20" in found.stdout.splitlines()  # nothing before it
+    assert "1 answer is too few for a threshold; give at least 20" in found.stdout.splitlines()  # the whole line
     assert "positive_threshold" not in found.stdout
     assert found.stdout.splitlines()[-1].startswith("next: run `data-miner review pets --root ")
 

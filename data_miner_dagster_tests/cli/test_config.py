@@ -38,7 +38,7 @@ def test_check__a_path_that_is_not_there(run_command: RunCommand, tmp_path: Path
 
 
 def test_check__against_a_profile_and_a_root(run_command: RunCommand, tmp_path: Path) -> None:
-    """What `run` refuses before any work is refused here, in the same line, and no root is made."""
+    """`check` refuses what `run` would refuse before any work, with the same message, and creates no root."""
     path, root = tmp_path / "file.yaml", tmp_path / "root"
     (tmp_path / "clips").mkdir()
     path.write_text(PROJECT.replace("bicycle: []", "unicorn: []"))

@@ -1,4 +1,4 @@
-"""Which errors are explained by a damaged database."""
+"""Errors that a damaged database explains."""
 
 import enum
 from pathlib import Path
@@ -12,13 +12,13 @@ from data_miner_dagster_tests.support.sample_project import build_project
 
 
 class Word(enum.Enum):
-    """The only valid word."""
+    """An enumeration with a single valid word."""
 
     KNOWN = "KNOWN"
 
 
 def _error() -> LookupError:
-    """Return the error with which SQLAlchemy meets an unknown word."""
+    """Return the error that SQLAlchemy raises for an unknown word."""
     with create_engine("sqlite://").connect() as connection, pytest.raises(LookupError) as raised:
         connection.execute(select(literal_column("'UNKNOWN'", Enum(Word)))).all()
     return raised.value

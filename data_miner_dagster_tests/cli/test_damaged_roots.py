@@ -1,4 +1,4 @@
-"""Damaged files of a root through the commands: a success, or one line with the path and what to do."""
+"""Commands on a root with damaged files, which succeed or print one line with the path and the remedy."""
 
 import os
 import random
@@ -37,7 +37,7 @@ KEPT = ("catalog.sqlite", "platform.json", "releases/cyclists/v001/release.json"
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a release, its catalog closed."""
+    """A root with a release and a closed catalog."""
     root = tmp_path_factory.mktemp("sound") / "root"
     platform = build_project(root)
     platform.check_sampling()
@@ -59,7 +59,7 @@ def root(sound: Path, tmp_path: Path) -> Path:
 def ended(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object
 ) -> tuple[int, str, str]:
-    """Run a command as `data-miner` does; return its status, what it printed, and its one line of error."""
+    """Run a command as `data-miner` does; return its exit status, its output, and its only error line (or "")."""
     monkeypatch.setattr("sys.argv", ["data-miner", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         main()
@@ -72,7 +72,7 @@ def ended(
     return status, printed.out, errors[0] if errors else ""
 
 
-# each file in two ways, each way on four or more files: what reads a file does not ask how it was damaged
+# each file is damaged in two ways and each way hits four or more files; readers do not ask how a file was damaged
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
@@ -130,7 +130,7 @@ def test_catalog__a_new_one_beside_files_is_refused_until_it_is_wanted(
 
 
 def damaged_copy(sound: Path, copy: Path, patterns: Sequence[str]) -> Path:
-    """Damage every file that the patterns name, in turn in each way."""
+    """Copy a root and damage each file that matches a pattern, using the kinds of damage in turn."""
     shutil.copytree(sound, copy)
     paths = sorted(path for pattern in patterns for path in copy.glob(pattern))
     assert len(paths) > len(patterns)

@@ -59,7 +59,7 @@ def test_doctor__finds_then_fixes(run_command: RunCommand, platform: Platform) -
 
 
 def _unfinished_rebuild(platform: Platform) -> Path:
-    """Leave what a rebuild of the project's release that ended with an error leaves."""
+    """Return the folder that a failed rebuild of the project's release has left behind."""
     manifest = platform.layout.release_folder("cyclists", "v001") / "release.json"
     with (
         suppress(OSError),
@@ -117,7 +117,7 @@ def test_doctor__removes_what_killed_exports_to_buckets_leave(run_command: RunCo
         assert run_command("doctor", "--fix", "--root", root).exit_code == 0
         assert (writing / "image.jpg").is_file(), "the export is running"
     assert not folder.exists()
-    for left in (folder, writing):  # a killed export leaves one of them
+    for left in (folder, writing):  # a killed export leaves one of these folders
         left.mkdir()
         (left / "image.jpg").write_bytes(bytes(3_000_000))
     found = run_command("doctor", "--root", root)

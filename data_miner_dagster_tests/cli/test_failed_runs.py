@@ -1,4 +1,4 @@
-"""Which failed runs the terminal of `data-miner up` shows: real runs in a real instance."""
+"""The failed runs that `data-miner up` shows in its terminal, tested with real runs in a real instance."""
 
 import time
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def instance(platform: Platform) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def failed(platform: Platform, instance: dg.DagsterInstance) -> Iterator[FailedRuns]:
-    fails.execute_in_process(instance=instance, raise_on_error=False)  # before `up` began
+    fails.execute_in_process(instance=instance, raise_on_error=False)  # before `up` was started
     found = FailedRuns(platform, ADDRESS)
     assert found.look() == []
     yield found
@@ -124,7 +124,7 @@ def test_failed_runs__what_another_line_explains_is_not_told_and_the_planner_is_
     assert batch is not None
     tags = {BATCH_TAGS[0]: str(batch.id)}
     run = fails.execute_in_process(instance=instance, tags=tags, raise_on_error=False).run_id
-    assert failed.look() == []  # whether a line of a project explains it is known once the planner has ended the batch
+    assert failed.look() == []  # only the end of the batch shows whether a project's line explains the failure
     end_batch(platform.database, batch.id, "its run died")
     explained = fails.execute_in_process(instance=instance, raise_on_error=False).run_id
     (line,) = failed.look([explained])
@@ -157,7 +157,7 @@ def test_failed_runs__without_an_instance_there_are_none(platform: Platform) -> 
 
 @dg.asset(name="videos", partitions_def=VIDEOS, output_required=False)
 def some_videos(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
-    """Succeeds as a run of several videos does, with a materialization of the first alone."""
+    """Succeed like a run of several videos, but materialize only the first."""
     context.log_event(dg.AssetMaterialization("videos", partition="files-aaa"))
     yield from ()
 
@@ -194,7 +194,7 @@ def test_failed_runs__a_backfill_that_ends_as_failed_although_its_run_succeeded(
         tags={"dagster/backfill": "jkabcdef", RANGE_START_TAG: keys[0], RANGE_END_TAG: keys[-1]},
     )
     assert run.success
-    # as the daemon then decides
+    # record the result as the daemon would
     assert backfill.asset_backfill_data is not None
     data = backfill.asset_backfill_data._replace(materialized_subset=subset("files-aaa"))
     instance.update_backfill(backfill.with_asset_backfill_data(data, instance, graph).with_status(status))

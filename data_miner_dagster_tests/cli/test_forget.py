@@ -35,7 +35,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def tables_with(url: str, text: str) -> list[str]:
-    """Return the tables of a server's database that hold a text, by what the server itself makes of their rows."""
+    """Return the tables of a PostgreSQL database with a row that contains a text when the server casts it to text."""
     engine = create_engine(url)
     with engine.connect() as connection:
         names = inspect(connection).get_table_names()
@@ -86,7 +86,7 @@ def test_forget__no_picture_and_no_name_is_left(run_command: RunCommand, platfor
     )
     assert "2 runs that may show or name forgotten videos were removed" in result.stdout
     assert files_with(platform.root, KEYS[0]) == []
-    # the other video's run is its own; the project's showed both, and is gone
+    # the other video's own run is left; the project's run showed both videos and is gone
     (left,) = [name for name in files_with(platform.root, PICTURE) if not name.endswith("index.db")]
     with dg.DagsterInstance.get() as instance:
         (run,) = instance.get_runs()
@@ -122,7 +122,7 @@ def test_forget__what_pruning_kept_goes_too(run_command: RunCommand, platform: P
     assert files_with(platform.root, KEYS[0]) == []
     with dg.DagsterInstance.get() as instance:
         assert instance.get_materialized_partitions(frames) == {KEYS[1]}
-        assert instance.get_materialized_partitions(dataset) == set()  # it showed both
+        assert instance.get_materialized_partitions(dataset) == set()  # it showed both videos
 
 
 def test_forget__copies_that_migrations_made_of_the_catalog_go(run_command: RunCommand, platform: Platform) -> None:
@@ -144,7 +144,7 @@ def test_forget__what_a_person_wrote_is_named_and_stays(run_command: RunCommand,
 
 @pytest.fixture
 def catalog_on_server(postgres_server_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a catalog beside Dagster's storage, which every command uses."""
+    """The URL of a catalog on a PostgreSQL server, which all commands use."""
     with new_database(postgres_server_url) as url:
         monkeypatch.setenv("DATA_MINER_CATALOG_URL", url)
         yield url
@@ -176,7 +176,7 @@ def test_forget__nothing_is_left_on_a_server(
         "run_tags",
         "runs",
     }
-    with monkeypatch.context() as patched:  # what the search would say if nothing had been deleted
+    with monkeypatch.context() as patched:  # what the search reports if nothing was deleted
         patched.setattr(dagster_history, "forget_in_history", lambda *_: 0)
         forgotten = run_command("forget", KEYS[0], "--yes", "--root", platform.root)
     assert forgotten.exit_code == 1
@@ -210,7 +210,7 @@ def test_forget__kept_releases_are_named(run_command: RunCommand, platform: Plat
 
 
 def test_removal__leaves_nothing_for_doctor(run_command: RunCommand, platform: Platform) -> None:
-    assert remove_stray_partitions(platform) == 0  # Dagster has seen nothing yet
+    assert remove_stray_partitions(platform) == 0  # Dagster has no partitions yet
     prepare_dagster_home(platform.layout)
     root = ["--yes", "--root", str(platform.root)]
     run_command("doctor", "--fix", *root[1:])  # adds all partitions
@@ -231,7 +231,7 @@ def test_forget__a_release_that_cannot_be_read_is_named_and_the_rest_goes(
     result = run_command("forget", "files-zzz", "--yes", "--root", platform.root)
     assert result.exit_code == 1
     line = f"release cyclists v001 may show or name forgotten videos: {damaged} is damaged"
-    assert result.stderr.count(line) == 2  # before the question, and afterwards
+    assert result.stderr.count(line) == 2  # before the question and after the removal
     assert f"remaining: {line}" in result.stderr
     assert "no trace is left" not in result.output
     assert not platform.layout.release_folder("walkers", "v001").exists()

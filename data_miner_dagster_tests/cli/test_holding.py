@@ -14,7 +14,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Platform:
-    """Return two projects: `cyclists` wants aaa, bbb and ccc; `walkers` wants aaa and fff."""
+    """Return a platform with two projects: `cyclists` wants aaa, bbb and ccc; `walkers` wants aaa and fff."""
     build_project(
         tmp_path, name="walkers", videos=(SampleVideo("files-aaa"), SampleVideo("files-fff")), through="sourcing"
     )

@@ -1,4 +1,4 @@
-"""What `data-miner run` makes of Dagster's results."""
+"""How `data-miner run` reports Dagster's results."""
 
 from pathlib import Path
 
@@ -15,18 +15,18 @@ from data_miner_dagster_tests.end_to_end.commands import project, write_yaml
 
 @dg.asset
 def dataset() -> None:
-    """Stands for what is checked."""
+    """Provide an asset to check."""
 
 
 @dg.asset_check(asset=dataset)
 def release_is_whole() -> dg.AssetCheckResult:
-    """Fails, and says why."""
+    """Fail with a description."""
     return dg.AssetCheckResult(passed=False, description="release v001: images/a.jpg: its sha256 has changed")
 
 
 @dg.asset_check(asset=dataset)
 def is_there() -> dg.AssetCheckResult:
-    """Passes."""
+    """Pass."""
     return dg.AssetCheckResult(passed=True)
 
 

@@ -1,4 +1,4 @@
-"""`data-miner init`: the file that it writes is a valid project, and says what was given."""
+"""`data-miner init` writes a valid project file that contains the given options."""
 
 import os
 import subprocess
@@ -57,7 +57,7 @@ def test_init__writes_over_nothing_and_leaves_nothing_that_would_be_refused(
 ) -> None:
     file = tmp_path / "p.yaml"
     with pytest.raises(ConfigError, match="--folder PATH, --search WORDS or --url ADDRESS"):
-        run_command("init", file)  # nobody answers
+        run_command("init", file)  # no answers are given
     with pytest.raises(ConfigError, match="add an option such as --class bicycle"):
         run_command("init", file, "--folder", tmp_path)
     with pytest.raises(ConfigError, match="name"):

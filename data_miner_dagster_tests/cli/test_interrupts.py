@@ -1,4 +1,4 @@
-"""Ctrl-C on a real process, in each kind of work; and the next run goes on."""
+"""Ctrl-C on a real process during each kind of work, after which the next run continues."""
 
 import functools
 import json
@@ -18,15 +18,15 @@ from data_miner_dagster_tests.support.small_videos import make_video
 
 pytestmark = pytest.mark.slow(15)
 
-MOST_SECONDS = 120.0  # a bound on waiting for the stalled server; it takes a tenth of a second
+MOST_SECONDS = 120.0  # an upper limit for ending while the server stalls; a tenth of a second is usual
 STALLED = threading.Event()
 
 
 class StallingHandler(SimpleHTTPRequestHandler):
-    """Sends the first bytes of a file and then, while STALLED, nothing."""
+    """Serve files, but send only their first bytes while STALLED is set."""
 
     def copyfile(self, source: BinaryIO, outputfile: BinaryIO) -> None:  # type: ignore[override]
-        """Send."""
+        """Send the first 100 bytes, wait while STALLED is set, then send the rest."""
         outputfile.write(source.read(100))
         outputfile.flush()
         while STALLED.is_set():
@@ -34,12 +34,12 @@ class StallingHandler(SimpleHTTPRequestHandler):
         outputfile.write(source.read())
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    """Of a server with two clips."""
+    """The address of a server with two clips."""
     for index in range(2):
         make_video(tmp_path / f"{index}.mp4", pattern=index, size_wh=(160, 96), num_frames=50)
     handler = functools.partial(StallingHandler, directory=str(tmp_path))
@@ -51,14 +51,14 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def interrupted_at(line: str, config: Path, root: Path) -> tuple[int, str, float]:
-    """Run until a line begins like this, then interrupt; return status, the last line, and seconds from then on."""
+    """Interrupt `run` when an output line begins with `line`; return its status, last line, and seconds to the end."""
     with subprocess.Popen(
         command("run", "--config", config, "--root", root, "--profile", "lite"),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # a shell's background process ignores SIGINT, and so would this one
+        # tests in the background of a shell ignore SIGINT, which this process would inherit
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Runs of commands, as Dagster's timeline and the pages of jobs ask for them."""
+"""Runs started by commands, as Dagster's timeline and job pages query them."""
 
 from pathlib import Path
 

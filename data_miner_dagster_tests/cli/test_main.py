@@ -29,7 +29,7 @@ def data_miner(*arguments: object, **environment: str) -> subprocess.CompletedPr
 
 
 def modules_after(*commands: Sequence[object]) -> set[str]:
-    """Return the packages that a process has imported after these commands."""
+    """Return the top-level packages that a process has imported after running these commands."""
     script = (
         "import json, sys\nfrom data_miner_dagster.cli.main import app\n"
         "for command in json.loads(sys.argv[1]):\n"

@@ -1,4 +1,4 @@
-"""Mistakes in options and arguments, as a person reads them."""
+"""Messages about mistakes in options and arguments."""
 
 import io
 import sys

@@ -73,7 +73,7 @@ def test_fetch__interrupted_says_how_far_it_came(tmp_path: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # a shell's background process ignores SIGINT, and so would this one
+            # tests in the background of a shell ignore SIGINT, which this process would inherit
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         ) as process:
             assert hub.stalled.wait(timeout=300)

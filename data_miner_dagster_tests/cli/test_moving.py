@@ -1,4 +1,4 @@
-"""`data-miner migrate-to`: nothing of a root in SQLite is lost on the way to PostgreSQL."""
+"""`data-miner migrate-to` moves a root's catalog and history from SQLite to PostgreSQL without loss."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def filled_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_history(platform)
         with open_instance(platform) as instance:
             instance.event_log_storage.set_concurrency_slots("download", 4)
-            # The first run materializes once more after the second, and somebody does by hand.
+            # The first run materializes again after the second, and a person materializes by hand.
             first, *_, last = instance.fetch_materializations(FRAMES, limit=10, ascending=True).records
             instance.store_event(first.event_log_entry._replace(timestamp=last.timestamp + 1))
             instance.report_runless_asset_event(dg.AssetMaterialization(FRAMES, partition=KEYS[0]))
@@ -52,7 +52,7 @@ def filled_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def platform(filled_root: Path, tmp_path: Path) -> Platform:
-    """A copy of that root."""
+    """A platform on a copy of `filled_root`."""
     return open_platform(shutil.copytree(filled_root, tmp_path / "root"))
 
 
@@ -65,7 +65,7 @@ def rows_of(database: Database) -> dict[str, list[Any]]:
 
 
 def history_of(platform: Platform) -> dict[str, Any]:
-    """What Dagster itself says of its history."""
+    """Return the platform's history as Dagster itself reports it."""
     with open_instance(platform) as instance:
         runs = [record.dagster_run for record in instance.get_run_records(ascending=True)]
         materializations = instance.fetch_materializations(FRAMES, limit=100, ascending=True).records
@@ -85,7 +85,7 @@ def history_of(platform: Platform) -> dict[str, Any]:
                     FRAMES, dg.DagsterEventType.ASSET_MATERIALIZATION
                 )
             ),
-            "tags": sorted(map(str, instance.get_event_tags_for_asset(FRAMES))),  # in no order
+            "tags": sorted(map(str, instance.get_event_tags_for_asset(FRAMES))),  # their order is undefined
             "assets": sorted(instance.get_asset_keys()),
             "partitions": instance.get_dynamic_partitions(str(VIDEOS.name)),
             "checks": [
@@ -102,7 +102,7 @@ def history_of(platform: Platform) -> dict[str, Any]:
 
 
 def reopened(platform: Platform) -> Platform:
-    """The platform as another process finds it."""
+    """Open the platform again, as another process would."""
     open_platform.__globals__["_open"].cache_clear()
     os.environ.pop(DAGSTER_URL_VARIABLE, None)
     return open_platform(platform.root)
@@ -152,7 +152,7 @@ def test_migrate_to__what_comes_afterwards_follows_what_was_there(
     assert "cyclists" in run_command("status", "--root", platform.root).stdout
     assert (
         run_command("forget", KEYS[0], "--yes", "--root", platform.root).exit_code == 0
-    )  # also what was before the move
+    )  # including what was recorded before the move
 
 
 @pytest.mark.parametrize("step", ["copy_catalog", "switching", "history"])
@@ -168,7 +168,7 @@ def test_migrate_to__killed_at_any_step_and_said_again(
     if is_switching:
         with pytest.raises(CatalogError, match=r"the move of the catalog of .* was interrupted"):
             _ = in_between.database
-    else:  # it is as it was, and goes on
+    else:  # the root is unchanged and usable
         save_snapshot(in_between.database, "trams", {}, "0", None)
         in_between.database.dispose()
     os.environ.pop(DAGSTER_URL_VARIABLE, None)
@@ -188,7 +188,7 @@ class _Killed(BaseException):
 
 
 def _die_after(step: str, patches: pytest.MonkeyPatch) -> None:
-    """Have the process end once a step is done; for "switching", before it is written that the copy is whole."""
+    """Raise `_Killed` once a step is done; for "switching", just before the copy is recorded as complete."""
     from data_miner_dagster.catalog import copying
     from data_miner_dagster.storage import moved_catalog
 

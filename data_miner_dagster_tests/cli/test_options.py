@@ -37,10 +37,10 @@ def test_platform_options__those_before_the_command_hold_where_it_has_none(
             inner.params["config"] = Path("c.yaml")
             assert said_again() == " --root b --profile lite"
             assert said_again(with_config=True) == " --root b --config c.yaml --profile lite"
-    assert said_again() == ""  # what the environment says is not repeated
+    assert said_again() == ""  # options from the environment are not repeated
     assert said_again(default_profile="lite") == " --profile lite"
     assert own == PlatformOptions(tmp_path / "b", tmp_path / "c.yaml", "lite")
-    assert told() == [str(tmp_path / "b"), str(tmp_path / "c.yaml"), "lite"]  # children start elsewhere
+    assert told() == [str(tmp_path / "b"), str(tmp_path / "c.yaml"), "lite"]  # absolute, for children elsewhere
 
 
 def test_open__own_values_whatever_the_environment_says(tmp_path: Path) -> None:

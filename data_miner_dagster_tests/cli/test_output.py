@@ -1,4 +1,4 @@
-"""What reaches a terminal: the text, and no sequence that it would act upon."""
+"""A terminal receives the text, but no control sequence that it would act on."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def test_progress_lines__says_each_line_once(
 ) -> None:
     logger = logging.getLogger("data_miner_dagster")
     monkeypatch.setattr(logger, "handlers", [])
-    set_up_logging(LoggingConfig(level="WARNING"))  # as each command does that opens a root
+    set_up_logging(LoggingConfig(level="WARNING"))  # as each command that opens a root does
     with progress_lines(LoggingConfig(), on_stderr=True):
         logging.getLogger("data_miner_dagster.x").info("half of it")
     logging.getLogger("data_miner_dagster.x").warning("after it")

@@ -1,4 +1,4 @@
-"""Ports that are free, and ports that are not."""
+"""Free ports, and ports that are in use."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from data_miner_dagster_tests.end_to_end.platform_process import free_port
 def test_check_port__free() -> None:
     port = free_port()
     check_port("127.0.0.1", port)
-    check_port("127.0.0.1", port)  # nothing is left of the first check
+    check_port("127.0.0.1", port)  # the first check has left nothing open
 
 
 def test_check_port__taken_by_a_process_that_is_named() -> None:
@@ -33,7 +33,7 @@ def test_check_port__taken_by_a_process_that_is_named() -> None:
 def test_listener__of_a_process_that_closes_files_meanwhile() -> None:
     lower = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
     with socket.create_server(("127.0.0.1", 0)) as server:
-        for descriptor in lower:  # the listing of the descriptors takes one of these numbers, and has closed it again
+        for descriptor in lower:  # the listing of descriptors reuses one of these numbers and closes it again
             os.close(descriptor)
         found = listener(server.getsockname()[1])
     assert found is not None

@@ -23,13 +23,13 @@ except OSError as error:
 
 
 def in_namespace(script: str) -> "subprocess.CompletedProcess[str]":
-    """Run a shell script whose mounts nobody else sees."""
+    """Run a shell script in a mount namespace of its own."""
     command = ["unshare", "--map-root-user", "--mount", "sh", "-euc", script]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def data_miner(*arguments: object) -> str:
-    """Return the shell command that prints the output of `data-miner` and its status."""
+    """Return a shell command that runs `data-miner` and prints its output and exit status."""
     command = join([sys.executable, "-m", "data_miner_dagster", *map(str, arguments)])
     return f"if {command} 2>&1; then echo status 0; else echo status $?; fi"
 

@@ -64,7 +64,7 @@ def test_retry__a_failed_stage_of_a_project(run_command: RunCommand, platform: P
     with platform.database.reading() as session:
         assert session.query(SuspectRow).count() == 0
         left = [(row.stage, row.item) for row in session.query(AttemptRow)]
-    assert left == [(WorkStage.EXTRACTION, "files-ddd")]  # which nobody named
+    assert left == [(WorkStage.EXTRACTION, "files-ddd")]  # no command named this video
 
 
 def test_retry__what_was_cancelled_and_what_is_held(run_command: RunCommand, platform: Platform) -> None:

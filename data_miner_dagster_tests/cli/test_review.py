@@ -1,4 +1,4 @@
-"""`data-miner review PROJECT` beside a server of the review pages."""
+"""`data-miner review PROJECT` while a server of the review pages is running."""
 
 import os
 import socket

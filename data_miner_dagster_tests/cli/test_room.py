@@ -1,4 +1,4 @@
-"""What the commands say of room, and `clean`, on a real video that was extracted."""
+"""What the commands report about disk space, and what `clean` does, with a real extracted video."""
 
 import json
 import shutil

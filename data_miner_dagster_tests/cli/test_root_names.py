@@ -1,4 +1,4 @@
-"""Roots whose names mean something elsewhere: in addresses, globs, markup."""
+"""Roots whose names have a special meaning in addresses, globs or markup."""
 
 import os
 import sqlite3
@@ -29,7 +29,7 @@ def test_root__any_name_holds_its_own_catalog(run_command: RunCommand, tmp_path:
     with platform.hold_video("v"):
         assert [claim.resource for claim in live_claims(platform.database)] == ["video/v"]
     platform.database.dispose()
-    traces = list(find_traces([root], ["project_videos"]))  # a word of the schema, so that the file is opened
+    traces = list(find_traces([root], ["project_videos"]))  # a word in the schema, so that the file is opened
     assert traces
     assert not [trace for trace in traces if "cannot be read" in repr(trace)]
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -67,7 +67,7 @@ def test_status__empty_catalog(run_command: RunCommand, tmp_path: Path) -> None:
     find_projects(build_platform(tmp_path).database)
     result = run_command("status", "--root", tmp_path, "--json")
     content = json.loads(result.stdout)
-    del content["warnings"]  # of the yt-dlp that is installed
+    del content["warnings"]  # they depend on the installed yt-dlp
     assert list(content) == [
         "projects",
         "videos",
@@ -110,7 +110,7 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
     with platform.database.transaction() as session:
         record_attempt(session, WorkStage.DETECTION, "cyclists", failure, FOUND_AT)
     result = run_command("status", "--root", platform.root)
-    assert result.exit_code == 0  # it goes on by itself
+    assert result.exit_code == 0  # it is retried automatically
     assert "FAILED  cyclists: detection failed: class person: no phrase of it is known (run 1a2b3c4d)" in result.stdout
     assert f"run `data-miner retry --project cyclists --root {platform.root}` to retry it now" in result.stdout
     with platform.database.transaction() as session:
@@ -124,7 +124,7 @@ def test_status__a_project_that_stands_still_says_why_in_which_run_and_what_to_d
     assert shown.exit_code == 1
     assert "cyclists  failed at detection " in shown.stdout
     told = run_command("status", "--root", platform.root).stdout
-    assert "next: run" not in told  # its own line says what to do
+    assert "next: run" not in told  # the project's own line says what to do
     (project,) = json.loads(run_command("projects", "--json", "--root", platform.root).stdout)
     assert project["standing_still"] | {"remedy": "", "message": ""} == {
         "project": "cyclists",
@@ -307,7 +307,7 @@ def test_names__of_files_and_titles_are_shown_not_only_keys(run_command: RunComm
         failed, folder = session.get_one(VideoRow, "files-ddd"), session.get_one(VideoRow, "frames-1")
         failed.origin, failed.url = Origin.LOCAL, "/videos/Part #1 of 2 [x].mp4"
         folder.origin, folder.url = Origin.LOCAL, "/pictures/[b] 100%"
-        folder.duration_seconds = 7.0  # so many pictures; 5 frames
+        folder.duration_seconds = 7.0  # the number of pictures, of which 5 became frames
         session.add(
             SourceListingRow(
                 project_name="cyclists",

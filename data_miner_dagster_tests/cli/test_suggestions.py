@@ -1,4 +1,4 @@
-"""Suggested commands work as they are printed: they have the options that were given."""
+"""Suggested commands work as printed, because they repeat the given options."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ ROOT, ALL = "--root 'my videos'", "--root 'my videos' --config p.yaml --profile 
         # a command of a group, and the command that a group runs if it is given a project
         ("run `data-miner review list p`", f"run `data-miner review list p {ALL}`"),
         ("run `data-miner review p`, or wait", f"run `data-miner review p {ALL}`, or wait"),
-        # what is already there, and what only names a command
+        # options that are already there, and text that only names a command
         ("run `data-miner status --root x`", "run `data-miner status --root x --config p.yaml`"),
         ("a running `data-miner up` does this", "a running `data-miner up` does this"),
         (

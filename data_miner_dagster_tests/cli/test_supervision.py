@@ -1,4 +1,4 @@
-"""Processes that die, started again by a supervisor that is a process of its own."""
+"""Processes that die and are restarted by a supervisor, which is a process of its own."""
 
 import json
 import os
@@ -22,7 +22,7 @@ import json, sys
 from data_miner_dagster.cli.supervision import Patience, supervise
 sys.exit(supervise(json.loads(sys.argv[1]), patience=Patience(.05, .2, 60, 2)))
 """
-# a process with one of its own, which both stay; it tells of them, once the file is whole
+# a process and its child, which both keep running; the file with their ids appears only when it is complete
 FAMILY = """
 import os, signal, subprocess, sys, time
 stubborn = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(600)"
@@ -64,7 +64,7 @@ def family(tmp_path: Path) -> Iterator[tuple[Supervisor, Path]]:
 
 
 def wait_until_gone(pids: Sequence[int]) -> None:
-    """Return once processes are gone; one that is dead and not asked after counts as gone."""
+    """Wait until all processes are gone; a zombie counts as gone."""
 
     def is_alive(pid: int) -> bool:
         try:
@@ -88,7 +88,7 @@ def test_supervise__what_is_killed_is_started_again_and_said(family: tuple[Super
     supervisor.wait_for(told.exists)
     second, _ = map(int, told.read_text().split())
     assert second != first
-    assert is_there(first)  # what it had started goes on: of a daemon, the runs that are at work
+    assert is_there(first)  # its child continues, as the runs of a dead daemon do
     said = r"the server was killed by SIGKILL after \d+ s; it will be restarted in 0 s"
     assert re.search(said, supervisor.log.read_text())
     supervisor.process.send_signal(signal.SIGINT)
@@ -127,8 +127,8 @@ def test_up_log__everything_is_in_the_file_without_colours_and_nothing_on_the_te
     assert capfdbinary.readouterr().err == b""
     assert (tmp_path / "up.log").read_bytes() == b"2026-01-02 - daemon - looked\n"
     quiet.take(line)
-    assert len((tmp_path / "up.log.1").read_bytes().splitlines()) == 2  # beyond its size it begins anew
+    assert len((tmp_path / "up.log.1").read_bytes().splitlines()) == 2  # at its size limit, the log starts over
     UpLog(tmp_path / "up.log", is_shown=True).take(line)
-    assert capfdbinary.readouterr().err == b"2026-01-02 - daemon - looked\n"  # standard error is no terminal here
+    assert capfdbinary.readouterr().err == b"2026-01-02 - daemon - looked\n"  # standard error is not a terminal
     assert UpLog().hint == ""
-    UpLog(tmp_path).take(line)  # a log that cannot be written stops nothing
+    UpLog(tmp_path).take(line)  # a log that cannot be written raises no error

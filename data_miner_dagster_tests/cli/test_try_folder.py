@@ -1,4 +1,4 @@
-"""The shell of `data-miner try`: options in, table and contact sheet out."""
+"""The command line of `data-miner try`: options in, table and contact sheet out."""
 
 import json
 from pathlib import Path

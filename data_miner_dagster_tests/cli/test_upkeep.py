@@ -98,7 +98,7 @@ def test_delete_release__its_splits_and_its_version_stay_taken(run_command: RunC
         session.execute(delete(ReleaseRow))  # as if the catalog were older than the release
     run_command("delete-release", "cyclists", "v002", "--yes", "--root", str(platform.root))
     assert release_project(platform, "cyclists").metadata["version"] == "v003"
-    platform.layout.release_folder("cyclists", "notes").mkdir()  # a person's
+    platform.layout.release_folder("cyclists", "notes").mkdir()  # a person's own folder
     for version in ("v009", "notes"):
         with pytest.raises(ConfigError, match=f"has no release '{version}'; run `data-miner releases cyclists`"):
             run_command("delete-release", "cyclists", version, "--root", str(platform.root))
@@ -106,7 +106,10 @@ def test_delete_release__its_splits_and_its_version_stay_taken(run_command: RunC
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Platform:
-    """Return `cyclists`, with a release, and `walkers`, which wants only files-aaa. Nobody wants files-eee."""
+    """Return a platform with `cyclists`, which has a release, and `walkers`, which wants only files-aaa.
+
+    Neither project wants files-eee.
+    """
     platform = build_project(tmp_path)
     build_project(tmp_path, name="walkers", videos=(SampleVideo("files-aaa", num_frames=5),), through="filtering")
     platform.layout.release_folder("cyclists", "v001").mkdir(parents=True)
@@ -167,7 +170,7 @@ def test_removal__another_project_keeps_what_it_uses(
     run_command: RunCommand, shared: Platform, command: tuple[str, ...]
 ) -> None:
     theirs = files_of(shared, project="walkers", video_key="files-aaa")
-    assert len(theirs) == 7  # five pictures and their table, and the project's own table
+    assert len(theirs) == 7  # five frames and their table, and the project's own table
     run_command(*command, *([] if "--project" in command else ["--yes"]), "--root", shared.root)
     run_command("cleanup-orphans", "--yes", "--root", shared.root)
     assert files_of(shared, project="walkers", video_key="files-aaa") == theirs

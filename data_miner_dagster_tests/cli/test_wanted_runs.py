@@ -1,4 +1,4 @@
-"""Runs that a person asks for, and cancels: a real code server, a real process, a site that never ends an answer."""
+"""Runs that a person starts and cancels, with a real code server and process, and a site that never ends a response."""
 
 import os
 import time
@@ -43,11 +43,11 @@ def server() -> Iterator[HostileServer]:
 
 @pytest.fixture
 def platform(tmp_path: Path, server: HostileServer) -> Platform:
-    """Return a project of 60 videos whose site sends a byte now and then."""
+    """Return a platform with a project of 60 videos, whose site sends only a byte now and then."""
     downloading = {"allowed_private_hosts": ["127.0.0.1"]}
     content = {"platform": {"models": {"profile": "lite"}, "downloading": downloading}}
     config = write_yaml(tmp_path / "platform.yaml", content)
-    os.environ |= {ROOT_VARIABLE: str(tmp_path / "root"), CONFIG_VARIABLE: str(config)}  # given back by conftest
+    os.environ |= {ROOT_VARIABLE: str(tmp_path / "root"), CONFIG_VARIABLE: str(config)}  # restored by conftest
     platform = open_platform()
     add_project(platform, [{"type": "urls", "urls": [server.url("/")]}], name="slow")
     for number in range(60):
@@ -69,7 +69,7 @@ def test_ask_for__a_list_of_keys_that_somebody_cancels(platform: Platform, run_c
         instance.launch_run(first, workspace.context)
         wait_for("four downloads", lambda: True if len(live_claims(platform.database)) == 4 else None, timeout=300)
         (waiting,) = [batch.id for batch in open_batches(platform.database) if batch.run_id is None]
-        told = list(cancel_batches(platform, {waiting: None}))  # as `pause --cancel` does: nothing of it is held
+        told = list(cancel_batches(platform, {waiting: None}))  # as `pause --cancel` does; its videos are not held
         assert told == [f"run {second[:8]} (download_videos) is no longer running"]
         assert instance.run_coordinator.cancel_run(first)  # as the UI does
         wait_for("the cancelled run", lambda: _status_if_over(instance, first), timeout=300, every=0.1)
@@ -82,7 +82,7 @@ def test_ask_for__a_list_of_keys_that_somebody_cancels(platform: Platform, run_c
     assert live_claims(platform.database) == []
     free = take_batch(platform.database, DOWNLOADING, max_items=60, must_be_full_until_seconds=0)
     assert free is not None
-    assert len(free.items) == 35  # the others go on
+    assert len(free.items) == 35  # all others can be downloaded
     assert run_command("resume", "--project", "slow").stdout.startswith("project slow: 25 holds ended")
     again = take_batch(platform.database, DOWNLOADING, max_items=60, must_be_full_until_seconds=0)
     assert again is not None

@@ -1,4 +1,4 @@
-"""`data-miner status --watch` on a real root: it ends by itself once nothing is due."""
+"""`data-miner status --watch` on a real root ends on its own once nothing is due."""
 
 import os
 import threading
@@ -39,7 +39,7 @@ def test_status_watch__until_nothing_is_due(tmp_path: Path, monkeypatch: pytest.
         sleeps.append(seconds)
         delete_videos(platform.database, ["a"], only_unwanted=False)
 
-    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))  # of this module alone: others have threads
+    monkeypatch.setattr(watching, "time", SimpleNamespace(sleep=sleep))  # only in this module: threads sleep elsewhere
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch", "--interval", "0.5"])
     assert result.exit_code == 0, result.output
     assert result.exit_code == 0, (result.output, result.exception)
@@ -57,14 +57,14 @@ def test_status_watch__a_project_between_two_runs_of_up_is_not_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = make_platform(tmp_path)
-    add_project(platform.database, "bikes")  # dropped, and not listed yet
+    add_project(platform.database, "bikes")  # its file is registered, but its sources are not listed yet
     lock = take_root_lock(platform.layout.up_lock)
     monkeypatch.setattr("data_miner_dagster.cli.watching.time", SimpleNamespace(sleep=lambda _: os.close(lock)))
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch"])
     assert result.exit_code == 0, result.output
     assert result.exit_code == 0, (result.output, result.exception)
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
-    assert lines[0] == "bikes: finding and preparing videos"  # `up` runs: watched on
+    assert lines[0] == "bikes: finding and preparing videos"  # watching continues while `up` runs
     assert lines[-1] == "no work is due or in progress"  # `up` has ended
     assert len(lines) == 3
 
@@ -73,7 +73,7 @@ def test_status_watch__beside_up_looks_twice_since_a_file_may_just_have_been_dro
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = make_platform(tmp_path)
-    platform.database.dispose()  # the catalog is there, and empty
+    platform.database.dispose()  # the catalog exists and is empty
     lock = take_root_lock(platform.layout.up_lock)
     sleeps: list[float] = []
 
@@ -134,6 +134,6 @@ def test_changes__one_line_a_change_and_none_twice(tmp_path: Path) -> None:
     (line,) = changes.look()
     assert line.startswith("bikes: detection failed: no such class (run 1a2b3c4d); it waits until something changes: ")
     assert changes.look() == []
-    assert watching.Changes(platform).look() == [line]  # what stands still is told at the start, too
+    assert watching.Changes(platform).look() == [line]  # a halted project is also reported at the start
     update_project(platform.database, "bikes", released_version="v001")
     assert changes.look() == [f"bikes: v001 released → {platform.layout.report_page('bikes')}"]
