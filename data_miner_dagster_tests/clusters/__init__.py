@@ -1,1 +1,1 @@
-"""Runs on a cluster whose nodes are processes of this machine, and die."""
+"""Runs on a cluster whose nodes are processes on this machine, some of which are killed."""

@@ -1,7 +1,7 @@
-"""Processes told apart by a mark in their environment, which whatever they start inherits; and who ends them.
+"""Find and kill processes by a mark in their environment, which their child processes inherit.
 
-Executed as a program, it kills all that carry a mark as soon as its standard input ends: when whoever started it closes
-that, or is gone, in whatever way.
+Executed as a program, this module kills all processes with a mark as soon as its standard input ends, which happens
+when the process that started it closes the pipe or ends in any way.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def marked(mark: str) -> list[int]:
-    """Return the living processes with this mark, `NAME=value`. A process has none while it starts a program."""
+    """Return the ids of living processes with this mark (`NAME=value`), except any that is just starting a program."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -28,7 +28,7 @@ def marked(mark: str) -> list[int]:
 
 
 def kill_marked(mark: str) -> None:
-    """Send SIGKILL to the processes with a mark until none is seen twice in a row."""
+    """Send SIGKILL to the processes with a mark until two successive searches find none."""
     looks_without = 0
     while looks_without < 2:
         found = marked(mark)
@@ -40,7 +40,7 @@ def kill_marked(mark: str) -> None:
 
 
 def start_reaper(mark: str) -> subprocess.Popen[bytes]:
-    """Return a process that kills all with a mark once its standard input is closed. Ctrl-C does not reach it."""
+    """Start a process that kills all processes with a mark once its standard input is closed, despite Ctrl-C."""
     return subprocess.Popen([sys.executable, "-S", "-E", __file__, mark], stdin=subprocess.PIPE, process_group=0)
 
 

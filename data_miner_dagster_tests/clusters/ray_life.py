@@ -1,4 +1,4 @@
-"""One life of a platform on a Ray cluster: a project from its file to its release, struck while it works."""
+"""One life of a platform on a Ray cluster: a project from its file to its release, with strikes during the work."""
 
 import logging
 import re
@@ -22,27 +22,27 @@ from data_miner_dagster_tests.kills.server import CountingServer
 logger = logging.getLogger(__name__)
 
 NOTICED_WITHIN_SECONDS: Final[Mapping[str, float]] = {"node": 90.0, "head": 120.0, "cancel": 90.0}
-"""By what was done. Of the death of a head only leases tell, which last 90 s; meanwhile another one has to start."""
+"""The limits, by kind of strike. Only expired leases (after 90 s) show a head's death, and a new head must start."""
 _NUM_SHARDS: Final = re.compile(rf"{NAME}: (\d+) shards of ")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to happen in a life: who may share the work, and what is done to whom."""
+    """What is to happen in a life: the strikes, and how many runs share the work."""
 
     strikes: Sequence[tuple[str, str]] = ()
-    """What is done while a run of which job works, one after the other."""
+    """The (kind, job) of each strike, in order; a strike happens while a run of the job is at work."""
     num_sharing: int = 1
-    """Runs that work on one project's detection, each on a node with a GPU."""
+    """The number of runs that share one project's detection, each on a node with a GPU."""
     changes: Mapping[str, object] = field(default_factory=dict)
     """Sections of the project file."""
     limit_seconds: float = 900
-    """For each strike, and for the release after them."""
+    """The limit for each strike, and for the release after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayLife:
-    """What became of a platform. `faults` has one line for each thing that should not be; none is a good life."""
+    """The outcome of a life. `faults` has one line for each thing that went wrong, and is empty if nothing did."""
 
     strikes: tuple[Strike, ...]
     seconds: float
@@ -53,7 +53,7 @@ class RayLife:
 
 
 def nodes_of(plan: Plan) -> list[Node]:
-    """Return two nodes: either may download and extract, and as many as share the work have a GPU."""
+    """Return two nodes that can both download and extract; both have a GPU if the work is shared, otherwise one has."""
     has_gpu = {"node-a": plan.num_sharing > 1, "node-b": True}
     return [Node(name, 2, int(has), {"download": 1, "cpu": 1}) for name, has in has_gpu.items()]
 
@@ -61,15 +61,15 @@ def nodes_of(plan: Plan) -> list[Node]:
 def live_on_ray(
     folder: Path, server: CountingServer, names: list[str], plan: Plan, reference: Callable[[], Mapping[str, str]]
 ) -> RayLife:
-    """Take a project to its release, through all strikes.
+    """Take a project to its release through all strikes of a plan.
 
     Args:
         folder: where all files go.
-        server: the site, which has the clips.
-        names: the clips.
+        server: the site with the clips.
+        names: the names of the clips.
         plan: what is to happen.
-        reference: returns the digests of what one machine makes of the same. It is called while the project is at work,
-            since a cluster mostly waits.
+        reference: a function that returns the digests of the files that one machine makes from the same input. It is
+            called while the cluster is at work, since a cluster mostly waits.
     """
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -116,7 +116,7 @@ def live_on_ray(
 
 
 def _start_all(platform: RayPlatform, cluster: RayCluster, plan: Plan) -> None:
-    """Start the cluster and the platform side by side."""
+    """Start the cluster and the platform at the same time."""
     with ThreadPoolExecutor(1) as pool:
         nodes = pool.submit(_start_nodes, cluster, plan)
         try:
@@ -166,7 +166,7 @@ def _faults_at_the_end(
 
 
 def _faults_of_runs(platform: RayPlatform, strikes: Sequence[Strike]) -> list[str]:
-    """Whatever a node executed went on elsewhere, and no more runs failed than were struck or could not be launched."""
+    """Return a fault if more runs failed than were killed, not counting the runs that could not be launched."""
     tags = platform.tags()
     failed = [run["runId"] for run in platform.runs() if run["status"] == "FAILURE"]
     failed = [run_id for run_id in failed if REFUSED_TAG not in tags[run_id]]
@@ -176,13 +176,13 @@ def _faults_of_runs(platform: RayPlatform, strikes: Sequence[Strike]) -> list[st
 
 
 def _faults_of_jobs(platform: RayPlatform, cluster: RayCluster, *, has_new_head: bool) -> list[str]:
-    """Every run was a job of Ray, on a node, with the resources of its pool; and Ray was told no secret."""
+    """Return a fault for each run without a resource request or a Ray job on a node, and one if Ray knows a secret."""
     assert platform.postgres is not None
     jobs = _jobs(cluster)
     tags = platform.tags()
     launched = [run_id for run_id in tags if REFUSED_TAG not in tags[run_id]]
     faults = [f"run {run_id} asked for nothing" for run_id in tags if not tags[run_id].get(RAY_TAG)]
-    if not has_new_head:  # another one does not know what the first has launched
+    if not has_new_head:  # a new head does not know what the first one launched
         faults += [f"run {run_id} was no job of Ray" for run_id in launched if run_id not in jobs]
         faults += [f"{job['submission_id']} ran nowhere" for job in jobs.values() if not job["driver_node_id"]]
     told = str(list(jobs.values()))
@@ -196,7 +196,7 @@ def _jobs(cluster: RayCluster) -> dict[str, dict[str, Any]]:
 
 
 def _num_shards_by_others(platform: RayPlatform) -> int:
-    """Return how many shards the runs made that joined in on the work of another."""
+    """Return how many shards were made by runs that joined another run's work."""
     joined = [run["runId"] for run in platform.runs() if run["jobName"] in JOINING.values()]
     told = (_NUM_SHARDS.search(line) for run_id in joined for line in platform.said(run_id))
     return sum(int(match.group(1)) for match in told if match is not None)

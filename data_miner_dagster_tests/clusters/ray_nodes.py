@@ -1,6 +1,6 @@
-"""A Ray cluster on this machine: a head that executes nothing, and nodes with what each is given, which may be killed.
+"""A Ray cluster on this machine: a head that executes nothing, and nodes with given resources, which can be killed.
 
-For the catalog each node is a host of its own: only its lease says whether a run on it lives.
+The catalog sees each node as a host of its own, so only the lease of a run shows whether the run is alive.
 """
 
 import json
@@ -23,27 +23,27 @@ from data_miner_dagster_tests.end_to_end.platform_process import free_port, wait
 
 _OBJECT_STORE_BYTES: Final = 80_000_000  # the least that Ray accepts
 _ATTEMPTS: Final = 12
-"""Ports that were free a moment ago may be taken, and a raylet gives its agent 15 s to start, however busy all are."""
+"""A start fails if a port has been taken since, or if the raylet's agent is not up within 15 s on a busy machine."""
 _NODE_PATH: Final = Path(__file__).parent / "node_path"
 _QUIET: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # workers that nobody has asked for yet would cost a core
+    # workers that are started in advance would occupy a core
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
-    # a node that dies is noticed within some seconds, on a machine that is not too busy to answer
+    # the death of a node is noticed within seconds, unless the machine is too busy to answer
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "3",
-    # on such a machine Ray would give up on its own processes after half a minute
+    # on a busy machine, Ray would give up on its own processes after half a minute
     "RAY_raylet_start_wait_time_s": "40",
     "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",
     "RAY_gcs_server_port_wait_time_s": "120",
-    # what nobody looks at
+    # metrics and events that nobody reads
     "RAY_enable_metrics_collection": "0",
     "RAY_task_events_report_interval_ms": "0",
 }
@@ -51,7 +51,7 @@ _QUIET: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node has. `mark` is in the environment of each of its processes."""
+    """A node and its resources. `mark` is in the environment of each of its processes."""
 
     name: str
     cpus: int
@@ -60,22 +60,22 @@ class Node:
     mark: str = field(default_factory=lambda: f"DATA_MINER_TEST_NODE_ID={uuid.uuid4().hex}")
 
     def has_all_of(self, other: "Node") -> bool:
-        """Return whether whatever runs on another node has room on this one."""
+        """Return whether this node has at least the resources of another one."""
         own, wanted = ({**node.resources, "CPU": node.cpus, "GPU": node.gpus} for node in (self, other))
         return all(own.get(name, 0) >= amount for name, amount in wanted.items())
 
 
 class RayCluster:
-    """Starts, kills and starts again. `environment` is that of the processes of every node.
+    """A cluster whose head and nodes can be started and killed repeatedly.
 
-    None of them outlives this process, however it ends.
+    `environment` has the variables of all their processes, none of which outlives this process, however it ends.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         name, value = "DATA_MINER_TEST_CLUSTER_ID", uuid.uuid4().hex
         self._environment = {**environment, **_QUIET, name: value}
         self._reaper = marked.start_reaper(f"{name}={value}")
-        self._folder = Path(tempfile.mkdtemp(prefix="dmr_", dir="/tmp"))  # a socket's path may have 107 characters
+        self._folder = Path(tempfile.mkdtemp(prefix="dmr_", dir="/tmp"))  # socket paths are limited to 107 characters
         self._port, self._dashboard_port = 0, free_port()
         self._head: Node | None = None
         self._is_closed = False
@@ -83,20 +83,20 @@ class RayCluster:
 
     @property
     def address(self) -> str:
-        """The address of the dashboard, which takes jobs."""
+        """The address of the dashboard, which accepts jobs."""
         return f"http://127.0.0.1:{self._dashboard_port}"
 
     def start_head(self) -> None:
-        """Start the head, which takes jobs some seconds later: `start_nodes` waits for that, too."""
+        """Start the head, which accepts jobs only some seconds later; `start_nodes` waits for that."""
         self._head = Node("head", 0)
-        self._port = free_port()  # another each time: Ray refuses one that nodes of this machine know already
+        self._port = free_port()  # a new port each time: Ray refuses one that nodes on this machine already know
         ports = ("--port", str(self._port), "--dashboard-port", str(self._dashboard_port))
         client = ("--ray-client-server-port", str(free_port()))
         dashboard = ("--dashboard-host", "127.0.0.1", "--include-dashboard", "true", "--no-monitor")
         self._ray_start(self._head, "--head", *ports, *client, *dashboard, "--temp-dir", str(self._folder))
 
     def start_nodes(self, nodes: Sequence[Node]) -> None:
-        """Start nodes side by side, and wait until the head knows them and takes jobs."""
+        """Start nodes at the same time, and wait until they have joined and the head accepts jobs."""
         with ThreadPoolExecutor(len(nodes)) as pool:
             list(pool.map(lambda node: self._ray_start(node, "--address", f"127.0.0.1:{self._port}"), nodes))
         self.nodes += nodes
@@ -133,7 +133,7 @@ class RayCluster:
         return True if self.get("/api/version") is not None else None
 
     def get(self, path: str) -> Any | None:
-        """Return an answer of the dashboard; None if it does not answer."""
+        """Return the dashboard's response, or None if it does not respond."""
         try:
             with urllib.request.urlopen(self.address + path, timeout=10) as response:
                 return json.load(response)
@@ -141,22 +141,22 @@ class RayCluster:
             return None
 
     def jobs(self) -> list[dict[str, Any]]:
-        """Return the jobs that the head knows."""
+        """Return the jobs that the head knows, or none if it does not respond."""
         return list(self.get("/api/jobs/") or ())
 
     def kill(self, node: Node) -> None:
-        """Do to a node what a power cut does."""
+        """Kill all processes of a node, as a power cut would."""
         marked.kill_marked(node.mark)
         self.nodes.remove(node)
 
     def kill_head(self) -> None:
-        """Do to the head what a power cut does."""
+        """Kill all processes of the head, as a power cut would."""
         assert self._head is not None
         marked.kill_marked(self._head.mark)
         self._head = None
 
     def close(self) -> None:
-        """Kill everything, and let nothing start any more."""
+        """Kill everything, and prevent further starts."""
         self._is_closed = True
         self._reaper.communicate()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -18,13 +18,13 @@ POOLS: Final = {
     "extract": {"custom_resources": {"cpu": 1}},
     "inference": {"gpus": 1, "memory_gb": 1},
 }
-"""What runs ask for, by `platform.cluster`."""
+"""The resources that runs request, by pool, as in `platform.cluster`."""
 _MONITORING_SECONDS: Final = 1
-"""In place of 30 s, so that tests wait less."""
+"""Shorter than the usual 30 s, so that tests wait less."""
 
 
 def secrets_of(postgres: OwnPostgres) -> dict[str, str]:
-    """Return what each node has in its environment: no launcher may pass it on."""
+    """Return the secret variables in each node's environment, which no launcher may pass on."""
     return {"DATA_MINER_CATALOG_URL": postgres.catalog_url, "DATA_MINER_DAGSTER_URL": postgres.dagster_url}
 
 
@@ -37,21 +37,21 @@ def documented_settings() -> dict[str, Any]:
 
 @dataclass(slots=True)
 class RayPlatform(KilledPlatform):
-    """A platform whose nodes die."""
+    """A platform whose runs are executed by the nodes of a Ray cluster."""
 
     cluster: RayCluster | None = None
-    num_sharing: int = 1  # runs that work on one project's detection
+    num_sharing: int = 1  # the number of runs that share one project's detection
 
     def prepare(self, *, is_waiting: bool = False) -> None:
-        """Write the settings, those of the documented page in dagster.yaml, and the project file."""
+        """Write the settings and the project file, with the settings from docs/deploy/ray.md in dagster.yaml."""
         assert self.cluster is not None
-        # of the class by name: in a dataclass with slots, super() without arguments means the class that it replaced
+        # called by class name: in a dataclass with slots, super() without arguments refers to the class it replaced
         KilledPlatform.prepare(self, is_waiting=True)
         settings = yaml.safe_load((self.folder / "platform.yaml").read_text())
         settings["platform"]["cluster"] = {"launcher": "ray", "pools": POOLS}
         write_yaml(self.folder / "platform.yaml", settings)
         dagster = yaml.safe_load((self.home / "dagster.yaml").read_text()) | documented_settings()
-        for name in ("compute_logs", "local_artifact_storage"):  # in a volume of the containers
+        for name in ("compute_logs", "local_artifact_storage"):  # these are in a volume of the containers
             del dagster[name]
         dagster["run_launcher"]["config"]["ray"]["address"] = self.cluster.address
         dagster["run_monitoring"]["poll_interval_seconds"] = _MONITORING_SECONDS
@@ -60,7 +60,7 @@ class RayPlatform(KilledPlatform):
             self.drop_project()
 
     def let_share(self) -> None:
-        """Give the pool `inference` a place for each run that is to work on one project."""
+        """Give the pool `inference` one slot for each run that is to share a project's work."""
         limit = f'setConcurrencyLimit(concurrencyKey: "inference", limit: {self.num_sharing})'
         self.graphql(f"mutation {{ {limit} }}")
 
@@ -79,18 +79,18 @@ class RayPlatform(KilledPlatform):
 
 
 def new_cluster(postgres: OwnPostgres) -> RayCluster:
-    """Return a cluster whose nodes know this server, not yet started."""
+    """Return a cluster, not yet started, whose nodes have the URLs of this server's databases."""
     return RayCluster(environment(**secrets_of(postgres)))
 
 
 def made_files(root: Path) -> dict[Path, int]:
-    """Return what is finished under a root, with the time at which each was written."""
+    """Return the finished files under a root, with the time (ns) at which each was written."""
     patterns = ("videos/*/info.json", "frames/*/frames.parquet", "embeddings/*/*.npz", "**/*.boxes.parquet")
     found: dict[Path, int] = {}
     for pattern in patterns:
         for path in paths_below(root, pattern):
             try:
                 found[path] = path.stat().st_mtime_ns
-            except FileNotFoundError:  # removed meanwhile
+            except FileNotFoundError:  # removed since
                 continue
     return found

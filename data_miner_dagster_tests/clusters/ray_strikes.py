@@ -1,7 +1,7 @@
 """What is done to a platform on a Ray cluster while it works: a node or the head dies, or a person cancels a run.
 
-Belongs here: the moment, the strike, and the wait until Dagster knows of it. Does not belong here: what must be true
-at the end (ray_life.py).
+Belongs here: choosing the moment, striking, and waiting until Dagster knows of it. Does not belong here: checking what
+must be true at the end (ray_life.py).
 """
 
 import re
@@ -21,11 +21,11 @@ from data_miner_dagster_tests.kills.platform import ENDED, NAME
 _RUN_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 JOINING: Final = {"detect_objects": "detect_shards"}
-"""The job of the runs that join in, by that of the run that leads."""
+"""The job of the runs that join the work, by the job of the leading run."""
 _MAKERS_OF_SHARDS: Final = "SELECT DISTINCT host FROM claims WHERE resource LIKE 'shard/%'"
 _BEGUN_RUNS: Final = "SELECT run_id FROM run_leases WHERE host <> ''"
 _GIVES_UP_SECONDS: Final = 300.0
-"""For what takes seconds, except on a machine that is very busy."""
+"""The limit for waits that take seconds unless the machine is very busy."""
 
 
 _MADE: Final[Mapping[str, str]] = {
@@ -33,14 +33,14 @@ _MADE: Final[Mapping[str, str]] = {
     "extract_frames": "frames/{key}/frames.parquet",
     "embed_frames": "embeddings/*/{key}.npz",
 }
-"""What the runs of a job make of each video."""
+"""The file that the runs of a job make for each video."""
 _DETECTION: Final = "detect_objects"
 STRUCK_JOBS: Final = (*_MADE, _DETECTION)
 """The jobs whose runs can be struck."""
 
 
 def share_done(platform: RayPlatform, job: str) -> float:
-    """Return how much of a stage is done, from 0 to 1. In between a strike may fall."""
+    """Return how much of a job's work is done, from 0 to 1; a strike needs a value in between."""
     if job in _MADE:
         return len(list(platform.root.glob(_MADE[job].format(key="*")))) / len(platform.names)
     folder = platform.root / "projects" / NAME
@@ -49,19 +49,19 @@ def share_done(platform: RayPlatform, job: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """Something that was done while a run of a job was in the middle of its work, and what followed."""
+    """A disturbance in the middle of the work of a job's run, and its consequences."""
 
     what: str
     job: str
     where: str
     run_ids: tuple[str, ...]
     seconds: float
-    """Until the runs that were struck were over for Dagster."""
+    """The time until Dagster recorded the end of all runs that were struck."""
     faults: tuple[str, ...] = ()
 
     @property
     def num_killed(self) -> int:
-        """How many runs may have failed of it."""
+        """The number of runs that may have failed because of the strike."""
         return 0 if self.what == "cancel" else len(self.run_ids)
 
 
@@ -81,7 +81,7 @@ def runs_on(node: Node) -> dict[str, str]:
 
 
 class Striker:
-    """Strikes a platform and its cluster. `finished` is what was finished when it did: no strike may undo any of it."""
+    """Strike a platform and its cluster. `finished` has the files finished before a strike, which must survive it."""
 
     def __init__(self, platform: RayPlatform, limit_seconds: float) -> None:
         assert platform.cluster is not None
@@ -91,7 +91,7 @@ class Striker:
         self._limit_seconds = limit_seconds
 
     def kill_node(self, job: str, *, is_last: bool) -> Strike:
-        """Kill the node that executes a run of a job, and start another in its place unless the rest can finish."""
+        """Kill a node that executes a run of a job; replace it unless this strike is the last and others suffice."""
         node = self._node_in_the_middle_of(job)
         run_ids = tuple(runs_on(node))
         self._note_finished()
@@ -101,8 +101,8 @@ class Striker:
             self._cluster.start_nodes([_again(node)])
         return Strike("node", job, node.name, run_ids, self._seconds_to_end(run_ids, killed))
 
-    def kill_head(self, job: str, *, is_last: bool) -> Strike:  # noqa: ARG002 - it is needed in any case
-        """Kill the head while a run of a job is at work; start another when the nodes have given up on the first."""
+    def kill_head(self, job: str, *, is_last: bool) -> Strike:  # noqa: ARG002 - a new head is always needed
+        """Kill the head while a run of a job is at work; start a new head and nodes when the old nodes have ended."""
         self._node_in_the_middle_of(job)
         nodes = list(self._cluster.nodes)
         run_ids = tuple(run_id for node in nodes for run_id in runs_on(node))
@@ -120,9 +120,9 @@ class Striker:
         return Strike("head", job, "head", run_ids, self._seconds_to_end(run_ids, gone))
 
     def cancel(self, job: str, *, is_last: bool) -> Strike:  # noqa: ARG002 - as above
-        """Cancel a run of a job as the UI does. Its work is held until somebody resumes it, which is done, too.
+        """Cancel a run of a job as the UI does, and then resume its work, which the cancellation holds.
 
-        What is shared is cancelled once others have joined in.
+        A shared job is cancelled only once another run has joined in.
         """
         node = self._node_in_the_middle_of(job, is_shared=self._platform.num_sharing > 1 and job in JOINING)
         run_id = next(run_id for run_id, name in runs_on(node).items() if name == job)
@@ -148,7 +148,7 @@ class Striker:
         return Strike("cancel", job, node.name, (run_id,), seconds, tuple(faults))
 
     def _node_in_the_middle_of(self, job: str, *, is_shared: bool = False) -> Node:
-        """Return a node that executes a run of a job in the middle of its work, or once others join in."""
+        """Wait until a job is in the middle of its work (with `is_shared`, by two runs); return a node that runs it."""
 
         def look() -> Node | None:
             done = share_done(self._platform, job)
@@ -169,7 +169,7 @@ class Striker:
         self.finished.update(made_files(self._platform.root))
 
     def _seconds_to_end(self, run_ids: Collection[str], since: float) -> float:
-        """Wait until runs are over for Dagster; return how long that took, as it has their ends."""
+        """Wait until Dagster has ended the runs; return the seconds from `since` to the last end that it recorded."""
 
         def ends() -> list[float] | None:
             results = "... on Runs { results { runId status endTime } }"
@@ -197,4 +197,4 @@ STRIKES: Final[Mapping[str, Callable[..., Strike]]] = {
     "head": Striker.kill_head,
     "cancel": Striker.cancel,
 }
-"""How to strike, by name."""
+"""The functions that strike, by the kind of strike."""

@@ -1,4 +1,4 @@
-"""Gives the processes of a node a host name of their own, so that no other process may look whether they live."""
+"""Give the processes of a node their own host name, so that other processes cannot check whether they are alive."""
 
 import os
 import socket
