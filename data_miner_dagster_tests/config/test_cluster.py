@@ -1,4 +1,4 @@
-"""Where runs execute: what may be asked for, and what is refused with the remedy that helps."""
+"""Where runs execute: settings that are valid, and settings that are refused with a remedy."""
 
 from pathlib import Path
 from typing import get_args

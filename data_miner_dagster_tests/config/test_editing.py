@@ -1,4 +1,4 @@
-"""Settings put into the text of a project file: only they change."""
+"""Writing settings into the text of a project file changes nothing else in it."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_with_settings__a_new_one() -> None:
     ],
 )
 def test_with_settings__files_that_are_left_alone(text: str, message: str | None) -> None:
-    if message is None:  # a key of its own wins over a merged one
+    if message is None:  # a mapping's own key wins over a merged one
         assert "  positive_threshold: 0.5\n" in with_settings(text, "filtering", {"positive_threshold": 0.5})
         return
     with pytest.raises(ConfigError, match=message):

@@ -1,4 +1,4 @@
-"""The variables that this package writes, and where it does."""
+"""Only one module of this package sets environment variables, apart from those that libraries read."""
 
 import ast
 from pathlib import Path
@@ -15,7 +15,7 @@ WRITERS = {"clear", "pop", "popitem", "putenv", "setdefault", "unsetenv", "updat
 
 
 def _writes_of(file: Path) -> bool:
-    """True where a module assigns to, or calls a method that changes, `os.environ`."""
+    """Return whether a module assigns to `os.environ` or calls a method that changes it."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
             target: ast.expr = node.value

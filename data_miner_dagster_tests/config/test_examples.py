@@ -1,4 +1,4 @@
-"""The projects in `examples/` are valid, and use the models that they say."""
+"""The projects in `examples/` are valid, and use the models that they name."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_any_words__uses_the_default_detector_of_standard() -> None:
     entry = ModelProvider(loaded.platform.models).detector.entry
     assert entry.name == "llmdet-tiny"
     assert not entry.is_gated
-    assert ARCHITECTURES[entry.architecture].class_names is None  # any phrase
+    assert ARCHITECTURES[entry.architecture].class_names is None  # it detects any phrase
 
 
 def test_any_words__other_detectors_that_it_names_exist() -> None:

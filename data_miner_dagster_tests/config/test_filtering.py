@@ -1,4 +1,4 @@
-"""What a filtering section may say."""
+"""What a filtering section may contain."""
 
 from typing import Any
 

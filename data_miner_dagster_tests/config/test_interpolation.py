@@ -57,7 +57,7 @@ def test_shown__settings_work_and_are_shown_as_they_were_written(project: Projec
         {"text": "the ${oc.env:DM_TEST_PROMPT}", "threshold": "${oc.env:DM_TEST_NUMBER}", "margin": None},
         {"text": "a car", "threshold": None, "margin": None},
     ]
-    assert filtering["negative_margin"] == 0.25  # a default stands in the file
+    assert filtering["negative_margin"] == 0.25  # the default is in the file itself
     assert shown.section("detection")["classes"] == {"a": ["${oc.env:DM_TEST_PROMPT}", "truck"]}
     assert shown.section("releasing")["splits"] == {"train": "${oc.env:DM_TEST_SHARE}", "val": 0.5}
 
@@ -66,7 +66,7 @@ def test_shown__texts_about_settings(project: ProjectConfig) -> None:
     shown = project.shown
     assert shown.text("bus") == "${oc.env:DM_TEST_PROMPT}"
     assert shown.text("the title contains 'bus'") == "the title contains '${oc.env:DM_TEST_PROMPT}'"
-    assert shown.text("this is a business") == "this is a business"  # too short to be looked for in a text
+    assert shown.text("this is a business") == "this is a business"  # too short to be searched for within a text
     assert shown.text("best picture 0.1 to 'a zqstudio'") == "best picture 0.1 to '${oc.env:DM_TEST_MAKER}'"
     address = "https://videos.example/${oc.env:DM_TEST_FOLDER}/a.mp4"
     assert shown.text("https://videos.example/zq folder/a.mp4") == address

@@ -156,7 +156,7 @@ def test_load_project_file__wrong_value_is_one_line(tmp_path: Path, extra: str, 
             "paths:",
             "pathz:",
             "the key 'pathz' in sourcing.sources.0 is unknown; did you mean 'paths'?",
-        ),  # and not: missing
+        ),  # rather than "missing"
         (
             "paths:",
             "where:",

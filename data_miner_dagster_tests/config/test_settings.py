@@ -1,4 +1,4 @@
-"""What a project file may say is right, or refused with the remedy that helps."""
+"""The settings of a project file are valid, or are refused with a remedy."""
 
 from pathlib import Path
 
@@ -200,7 +200,7 @@ def test_invisible_characters__of_each_kind(tmp_path: Path, code: int) -> None:
 
 
 def test_invisible_characters__that_join_letters_stay(tmp_path: Path) -> None:
-    """Names in Persian need them, and so do many emoji."""
+    """Persian words and many emoji need the invisible characters that join letters."""
     path = tmp_path / "project.yaml"
     path.write_text(
         PROJECT.replace("{bicycle: []}", "{\u0645\u06cc\u200c\u0634\u0648\u062f: [👩\u200d🚒]}"), encoding="utf-8"

@@ -1,4 +1,4 @@
-"""Files that a stranger might drop: each one line within a moment, in a process that lives on."""
+"""Hostile files in the watched folder: each is refused quickly with one line, and the process survives."""
 
 import os
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_load_project_file__hostile_text_is_one_line_at_once(tmp_path: Path, cas
     path = tmp_path / "project.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as raised:
-        load_project_file(path)  # what is doubled sixty times would never be read
+        load_project_file(path)  # aliases that double sixty times would never be read to the end
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
 
