@@ -1,4 +1,4 @@
-"""The files of docker/kubernetes, and what Dagster's chart makes of its values, for the tests that look at them."""
+"""Read the files in docker/kubernetes, and the launcher settings that Dagster's chart generates from its values."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ def manifests() -> list[dict[str, Any]]:
 
 
 def pod_specs() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name and pod of each manifest that has one."""
+    """Yield the name and pod specification of each manifest that has one."""
     for manifest in manifests():
         if manifest["kind"] in ("Deployment", "Job"):
             yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
@@ -34,7 +34,7 @@ def pod_specs() -> Iterator[tuple[str, dict[str, Any]]]:
 def launcher_config() -> dict[str, Any]:
     """Return `run_launcher.config` of the dagster.yaml that the chart writes from our values.
 
-    Its template `dagsterYaml.runLauncher.k8s` does this; what it wrote for these values was compared by hand.
+    This imitates the chart's template `dagsterYaml.runLauncher.k8s`; its output for these values was compared by hand.
     """
     of_chart = values()
     launcher = of_chart["runLauncher"]["config"]["k8sRunLauncher"]
@@ -58,7 +58,7 @@ def launcher_config() -> dict[str, Any]:
 
 
 def problems_of_restricted(pod: Mapping[str, Any]) -> list[str]:
-    """Return what in a pod the standard `restricted` of Kubernetes refuses, as far as these pods could break it."""
+    """Return a pod's violations of Kubernetes' `restricted` standard, limited to rules that these pods could break."""
     found = []
     whole = pod.get("securityContext") or {}
     if whole.get("runAsNonRoot") is not True or whole.get("runAsUser") == 0:

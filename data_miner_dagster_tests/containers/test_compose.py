@@ -1,4 +1,4 @@
-"""docker/docker-compose.yaml and the Dockerfile against their specifications, and against what they are to promise."""
+"""Check docker/docker-compose.yaml and the Dockerfile against their specifications and intended guarantees."""
 
 import json
 import re
@@ -19,7 +19,7 @@ SERVICES = {*OURS, "postgres", "backup", "prometheus", "loki", "alloy", "grafana
 
 
 def interpolated(text: str) -> str:
-    """Return a compose file as the engine's client reads it where no variable is set."""
+    """Return a compose file as the engine's client reads it if no variable is set."""
     text = re.sub(r"\$\{\w+:-((?:[^{}]|\$\{\w+\})*)\}", r"\1", text)
     return re.sub(r"\$\{\w+(?::\?[^}]*)?\}", "1", text)
 

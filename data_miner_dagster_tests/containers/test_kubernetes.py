@@ -1,4 +1,4 @@
-"""docker/kubernetes: the manifests against Kubernetes' own schemas, and the files against each other and the image."""
+"""Check docker/kubernetes: the manifests against Kubernetes' schemas, all files against each other and the image."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from data_miner_dagster_tests.containers.test_locks import PINNED
 
 VERSIONS = ("1.31", "1.37")
 SECRETS = {"data-miner-postgresql", "data-miner-databases", "data-miner-runs"}
-"""What docs/deploy/kubernetes.md has people make."""
+"""The secrets that docs/deploy/kubernetes.md tells people to create."""
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -95,7 +95,7 @@ def test_runs__get_the_secrets_that_the_web_server_does_not() -> None:
 
 
 def test_values__the_settings_of_dagster_are_those_of_the_containers() -> None:
-    """What dagster.yaml of docker/ says, the chart's values say as well, but for where runs go."""
+    """The chart's values contain the settings of docker/dagster.yaml, except for where runs execute."""
     of_chart = values()
     ours = yaml.safe_load((FOLDER.parent / "dagster.yaml").read_text(encoding="utf-8"))
     daemon, more = of_chart["dagsterDaemon"], of_chart["additionalInstanceConfig"]
@@ -126,7 +126,7 @@ def test_values__the_chart_is_that_of_the_dagster_which_is_installed() -> None:
     page = (FOLDER.parents[1] / "docs" / "deploy" / "kubernetes.md").read_text(encoding="utf-8")
     for words in (text, page):
         assert set(re.findall(r"--version (\S+)", words)) == {PINNED["dagster"]}
-    assert Version(PINNED["dagster-k8s"]).minor == Version(PINNED["dagster"]).minor + 16  # as Dagster numbers them
+    assert Version(PINNED["dagster-k8s"]).minor == Version(PINNED["dagster"]).minor + 16  # Dagster's numbering
 
 
 def test_settings__are_a_platform_on_kubernetes() -> None:
@@ -165,7 +165,7 @@ def test_dagster_webserver__of_the_image_is_the_guarded_one(tmp_path: Path) -> N
 
 
 def _references(node: Any) -> Iterator[tuple[str, str]]:
-    """Yield kind and name of the objects that values and manifests name."""
+    """Yield the kind and name of each object that the values or manifests refer to."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "claimName":

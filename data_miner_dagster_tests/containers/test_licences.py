@@ -1,4 +1,4 @@
-"""docs/licences.md against the lock, the model registry and what installed packages say of themselves."""
+"""Check docs/licences.md against the lock, the model registry and the metadata of installed packages."""
 
 import re
 import sys

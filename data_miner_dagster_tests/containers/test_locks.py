@@ -1,4 +1,4 @@
-"""The locks against constraints.txt and pyproject.toml, and the page of licences against locks and registry."""
+"""Check the locks against constraints.txt and pyproject.toml, and docs/licences.md against locks and registry."""
 
 import re
 import tomllib
@@ -25,7 +25,7 @@ WRITTEN = [
 
 
 def required(*extras: str) -> set[str]:
-    """Return the names of the packages that pyproject.toml asks for by itself."""
+    """Return the names of the packages that pyproject.toml requires directly, including those of these extras."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
     return {str(canonicalize_name(Requirement(line).name)) for line in asked} - {project["name"]}

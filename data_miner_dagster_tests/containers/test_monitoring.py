@@ -1,4 +1,4 @@
-"""Dashboards, alerting rules and the collector against the metrics and the log lines that there really are."""
+"""Check dashboards, alerting rules and the collector against the metrics and log lines that really exist."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def rules() -> Iterator[str]:
 
 
 def selectors(query: str) -> list[tuple[str, set[str]]]:
-    """Return each metric that a query asks for, with the labels that it is chosen by."""
+    """Return each metric in a query, with the labels by which the query selects it."""
     found: list[tuple[str, set[str]]] = []
 
     def visit(node: Any) -> bool:
@@ -40,7 +40,7 @@ def selectors(query: str) -> list[tuple[str, set[str]]]:
 
 
 def exported() -> Mapping[str, set[str]]:
-    """Return the labels of each metric, by the exporter's own page, which its tests hold against what it serves."""
+    """Return the labels of each metric from the exporter's own page, which its tests compare with what it serves."""
     rows = re.findall(r"(?m)^\| `(data_miner_\w+)` \| \w+ \| ([^|]*) \|", TABLE.read_text(encoding="utf-8"))
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 

@@ -1,4 +1,4 @@
-"""docker/service.py: addresses from secrets, and health checks that cost little."""
+"""docker/service.py: addresses from secrets, and cheap health checks."""
 
 import subprocess
 import sys
