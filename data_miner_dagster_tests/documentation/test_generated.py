@@ -1,4 +1,4 @@
-"""Generated files are as the code says, and name everything that the code knows."""
+"""Generated files match the code, and explain everything that it defines."""
 
 import re
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What the pages tell people to type is what the command line takes, and the tutorial's code reads a release."""
+"""The command line accepts all commands that the pages show, and the tutorial's code can read a release."""
 
 import os
 import re
@@ -31,7 +31,7 @@ TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 
 
 def commands_of(page: str) -> Iterator[list[str]]:
-    """Yield the words of each `data-miner` command in the shell blocks of a page, `[--optional]` ones too."""
+    """Yield the words of each `data-miner` command in the shell blocks of a page, including `[--optional]` ones."""
     for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", page):
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r" (?:\||&&|;) ", line.partition(" #")[0]):
@@ -47,7 +47,7 @@ def test_commands_of__by_hand() -> None:
 
 
 def check(words: list[str]) -> None:
-    """Raise if the command line does not take these words. Executes nothing."""
+    """Raise an error if the command line does not accept these words; the command is not executed."""
     command = COMMAND
     context = command.make_context("data-miner", list(words))
     while hasattr(command, "commands"):
@@ -57,7 +57,7 @@ def check(words: list[str]) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Options become variables of the environment."""
+    """Give each test its own environment, because options become environment variables."""
     monkeypatch.setattr("os.environ", dict(os.environ))
 
 
