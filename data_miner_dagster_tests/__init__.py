@@ -1,1 +1,1 @@
-"""Tests: one file per source file, in the same folders."""
+"""Tests, with one file per source file, in the same folders."""

@@ -1,7 +1,7 @@
 """Phrases that a native-speaking engineer would not write, each with what to write instead.
 
-CONTRIBUTING.md has the rules behind them. A space in a pattern matches any break of a line: of a docstring, between two
-comments, and between two string literals. What a group called `fine` has matched is allowed.
+CONTRIBUTING.md explains the rules behind them. A space in a pattern also matches a line break in a docstring, between
+two comments, or between two string literals. A match is allowed if the pattern's group `fine` takes part in it.
 """
 
 import re
@@ -22,7 +22,7 @@ class BannedPhrase:
     instead: str
 
     def found_in(self, text: str) -> Iterator[tuple[int, str]]:
-        """Yield the line, counted from 1, and the words of each use."""
+        """Yield the line number, counted from 1, and the words of each use."""
         for match in re.finditer(self.pattern.replace(" ", _GAP), text):
             if "fine" not in match.re.groupindex or match["fine"] is None:
                 yield text.count("\n", 0, match.start()) + 1, re.sub(_GAP, " ", match[0])
@@ -76,7 +76,7 @@ BANNED: Final = (
 
 
 def uses(path: Path, phrases: Iterable[BannedPhrase]) -> Iterator[str]:
-    """Yield where a file uses a phrase, with what to write instead."""
+    """Yield a message for each use of a phrase in a file, with the place and what to write instead."""
     text, phrases = path.read_text(encoding="utf-8"), tuple(phrases)
     if any(pattern.search(text) for pattern in _patterns_of_any(phrases)):
         for phrase in phrases:
@@ -86,9 +86,9 @@ def uses(path: Path, phrases: Iterable[BannedPhrase]) -> Iterator[str]:
 
 @cache
 def _patterns_of_any(phrases: tuple[BannedPhrase, ...]) -> tuple[re.Pattern[str], ...]:
-    """Return patterns of which at least one is found where any of the phrases is, at a fraction of the cost.
+    """Return patterns that together find any text with one of the phrases, faster than searching for each phrase.
 
-    Most phrases begin where a word does. That is checked once for all of them.
+    Most phrases begin at a word boundary, which a joint pattern checks once for all of them.
     """
     patterns = [phrase.pattern.replace(" ", _GAP).replace("?P<fine>", "?:") for phrase in phrases]
     at_a_word = [pattern.removeprefix(r"\b") for pattern in patterns if pattern.startswith(r"\b")]

@@ -26,37 +26,37 @@ from data_miner_dagster_tests.support.buckets import ACCESS_KEY, BUCKET, SECRET_
 from data_miner_dagster_tests.support.compiled import create_sharing_engine
 from data_miner_dagster_tests.support.postgres import server_in
 
-# Threads of OpenMP that wait must not hold the cores of the other workers. It is read when torch is loaded, here and in
-# every process that a test starts.
+# OpenMP threads that wait must not occupy the cores of other workers. The variable is read when torch is loaded, here
+# and in every process that a test starts.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# xdist sets the width of its workers' terminal, which no test is about.
+# xdist sets the terminal width of its workers, which no test expects.
 os.environ.pop("COLUMNS", None)
 
 TEST_DATABASE_VARIABLE = "DATA_MINER_TEST_DATABASE_URL"
 OWN_VARIABLES: Final = ("DATA_MINER_", "DAGSTER_HOME")
 WORKER_BYTES: Final = 5_000_000_000
-"""What one worker takes at its most, with the processes that its tests start."""
+"""The peak memory of one worker, including the processes that its tests start."""
 A_FEW_SECONDS: Final = 10
-"""How long a file takes whose tests are slow but do not say how slow."""
+"""The assumed duration of a file whose tests are marked as slow without a number of seconds."""
 GC_THRESHOLDS: Final = (5_000, 10, 10)
-"""Python's own first threshold is 700 objects. A pass over all objects costs more here than in any other process."""
+"""Python's own first threshold is 700 objects, but a pass over all objects is unusually expensive here."""
 
-# No test is timed: an example that takes long on a busy machine is no failure.
+# No example has a deadline: taking long on a busy machine is not a failure.
 hypothesis.settings.register_profile("data_miner", deadline=None, max_examples=60)
 hypothesis.settings.load_profile("data_miner")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are cores, since many tests wait, but not more than the memory has room for."""
+    """Return one worker more than there are cores, since many tests wait, but at most as many as fit into memory."""
     memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(2, min(len(os.sched_getaffinity(0)) + 1, memory_bytes // WORKER_BYTES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files first that take longest: one at the end would leave the other workers idle.
+    """Put the slowest files first, because a slow file at the end would leave the other workers idle.
 
-    Tests that wait for programs of others (a browser, Dagster's daemon) get a second chance, which is counted.
+    Tests that wait for other programs (a browser, Dagster's daemon) are rerun once if they fail; reruns are counted.
     """
     seconds_by_file: Counter[Path] = Counter()
     num_tests_by_file = Counter(item.path for item in items)
@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Keep the garbage collector off what is imported, and run it less often: it took a tenth of the CPU time."""
+    """Exempt imported objects from garbage collection and run it less often, since it took a tenth of the CPU time."""
     try:
         with creating_lasting_objects():
             return (yield)
@@ -80,13 +80,13 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_sessionfinish() -> None:
-    """Let libraries find, at the end of the process, that everything of theirs is gone."""
+    """Unfreeze all objects, so that libraries find their own collected at the end of the process."""
     gc.unfreeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _repeated_migrations() -> Iterator[None]:
-    """Give new catalogs their tables by the statements of the first one, and let Alembic load migrations once."""
+    """Create new catalogs with the statements recorded for the first one, and let Alembic load migrations only once."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(command, "upgrade", migrated.upgrade)
         patched.setattr(ScriptDirectory, "from_config", staticmethod(migrated.script_directory))
@@ -95,7 +95,7 @@ def _repeated_migrations() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_compiled_statements() -> Iterator[None]:
-    """Let the engines of this process, ours and Dagster's, share what they compile."""
+    """Let all engines of this process, including Dagster's, share their compiled statements."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sqlalchemy.create_engine", create_sharing_engine)
         patched.setattr("data_miner_dagster.catalog.database.create_engine", create_sharing_engine)
@@ -104,7 +104,7 @@ def _shared_compiled_statements() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _own_variables() -> Iterator[None]:
-    """Restore our environment variables and forget options, which commands set for the process in which they run."""
+    """Restore this package's environment variables and clear options, since commands set both for the whole process."""
     before = {name: value for name, value in os.environ.items() if name.startswith(OWN_VARIABLES)}
     yield
     for name in [name for name in os.environ if name.startswith(OWN_VARIABLES)]:
@@ -115,16 +115,16 @@ def _own_variables() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres_server_url() -> Iterator[str]:
-    """URL of a PostgreSQL server we may make databases in: the one named, or one started here for the session."""
+    """URL of a PostgreSQL server on which tests may create databases: the given one, or one started for the session."""
     named = os.environ.get(TEST_DATABASE_VARIABLE)
     if named:
         yield named
         return
-    # Not under pytest's temporary folder: as root the server runs as a user of its own, and every pytest that starts
-    # takes the others' rights off that folder.
+    # Not under pytest's temporary folder: if root starts the server, it runs as another user, and every pytest that
+    # starts removes other users' access to that folder.
     folder = Path(tempfile.mkdtemp(prefix="data_miner_postgres_"))
     server = server_in(folder)
-    unsafe = ("fsync", "full_page_writes", "synchronous_commit")  # nothing here need outlive a power cut
+    unsafe = ("fsync", "full_page_writes", "synchronous_commit")  # nothing here needs to survive a power cut
     server.psql("".join(f"ALTER SYSTEM SET {name} = off;\n" for name in unsafe) + "SELECT pg_reload_conf();")
     yield make_url(server.get_uri()).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     server.cleanup()
@@ -177,7 +177,7 @@ def bucket_server() -> Iterator[FaultyBuckets]:
 
 @pytest.fixture
 def buckets(bucket_server: FaultyBuckets, monkeypatch: pytest.MonkeyPatch) -> FaultyBuckets:
-    """The same with an empty bucket, no faults, and credentials in the environment."""
+    """The server of `bucket_server` with an empty bucket, no faults, and credentials in the environment."""
     for name in bucket_server.names():
         bucket_server.client.delete_object(Bucket=BUCKET, Key=name)
     bucket_server.faults.clear()
