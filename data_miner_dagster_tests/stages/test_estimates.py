@@ -1,4 +1,4 @@
-"""Shares from samples, by hand."""
+"""Test shares estimated from samples against values worked out by hand."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ def test_estimate_of__median_and_central_95_percent() -> None:
 def test_design_effect__by_hand() -> None:
     assert design_effect(np.zeros(0), np.zeros(0, np.int64)) == 1.0
     residuals = np.array([0.5, 0.5, -0.5, -0.5])
-    assert design_effect(residuals, np.array([0, 0, 1, 1])) == 2.0  # pairs that agree count half
-    assert design_effect(residuals, np.array([0, 1, 0, 1])) == 1.0  # never less than one
+    assert design_effect(residuals, np.array([0, 0, 1, 1])) == 2.0  # two equal answers count as one
+    assert design_effect(residuals, np.array([0, 1, 0, 1])) == 1.0  # the effect is never below one
 
 
 def test_clustered_share__no_items() -> None:

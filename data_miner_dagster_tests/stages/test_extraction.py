@@ -1,4 +1,4 @@
-"""Which frames are chosen, and what is wrong with a picture, on indexes written by hand."""
+"""Test which frames are chosen from hand-written indexes, and which quality flags pictures get."""
 
 from fractions import Fraction
 
@@ -41,7 +41,7 @@ def test_select_targets__time_one_tenth_is_exact() -> None:
 
 
 def test_select_targets__time_with_variable_rate_takes_what_is_on_screen() -> None:
-    index = index_of("IPPPP", [0, 3, 4, 25, 26])  # the frame at .4 s stays until 2.5 s
+    index = index_of("IPPPP", [0, 3, 4, 25, 26])  # the frame at .4 s stays on screen until 2.5 s
     assert select_targets(index, ExtractionConfig(every_seconds=1.0)).tolist() == [0, 4]
 
 
@@ -77,7 +77,7 @@ def test_select_targets__keyframe_takes_the_first_frame_if_no_keyframe_is_shown(
 
 
 def test_select_targets__keyframe_fills_long_gaps() -> None:
-    index = index_of("I" + "P" * 100)  # ten seconds behind one keyframe
+    index = index_of("I" + "P" * 100)  # one keyframe, then ten seconds without another
     filled = select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=4.0)).tolist()
     assert filled == [0, 33, 66]
     assert select_targets(index, ExtractionConfig(strategy="keyframe", max_gap_seconds=None)).tolist() == [0]
@@ -95,7 +95,7 @@ def test_select_targets__hidden_frames_are_not_taken() -> None:
 
 def test_select_targets__snap_to_a_keyframe_in_reach() -> None:
     config = ExtractionConfig(every_seconds=0.7, snap_tolerance_seconds=0.2)
-    # exact: 0 7 14 21 28; the keyframe at 20 is in reach of 21, those at 10 are not of 7 or 14
+    # without snapping: 0 7 14 21 28; 21 is near enough to the keyframe at 20, but 7 and 14 are too far from that at 10
     assert select_targets(TEN_PER_SECOND, config).tolist() == [0, 7, 14, 20, 28]
 
 
@@ -157,9 +157,9 @@ def test_quality_flag__gravest_first(
     [
         (None, None, None),
         (0.10, 0.90, QualityFlag.SLIDE),
-        (0.10, 0.30, QualityFlag.TEXT),  # a page of a book
+        (0.10, 0.30, QualityFlag.TEXT),  # a page from a book
         (0.00, 0.90, None),  # a clear sky
-        (0.03, 0.30, None),  # a shop's sign
+        (0.03, 0.30, None),  # a shop sign
     ],
 )
 def test_quality_flag__slides_and_text(

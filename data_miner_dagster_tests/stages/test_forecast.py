@@ -29,10 +29,10 @@ def test_forecast_of__nothing() -> None:
 def test_forecast_of__counts_by_hand() -> None:
     videos = [
         ListedVideo("youtube", duration_seconds=3600.0),
-        ListedVideo("youtube"),  # as long as videos are: 100 s
-        ListedVideo("vimeo", duration_seconds=300.0, has_file=True),  # nothing to download, frames to make
+        ListedVideo("youtube"),  # of unknown duration: the average of 100 s is assumed
+        ListedVideo("vimeo", duration_seconds=300.0, has_file=True),  # downloaded, but without frames
         ListedVideo("vimeo", duration_seconds=1000.0, has_file=True, has_frames=True),
-        ListedVideo(None, size_bytes=500_000),  # a file of this machine, 500 s by its size
+        ListedVideo(None, size_bytes=500_000),  # a local file, estimated at 500 s from its size
     ]
     found = forecast_of(videos, RATES, {"youtube": SiteLimits(hourly_budget=1), "vimeo": SiteLimits(daily_budget=1)})
     assert (found.num_videos, found.num_to_download, found.num_unknown_durations) == (5, 3, 2)
@@ -50,8 +50,8 @@ def test_forecast_of__counts_by_hand() -> None:
     ("limits", "days"),
     [
         (SiteLimits(), 0.0),
-        (SiteLimits(hourly_budget=300, daily_budget=3000), 2.0),  # 6,000 at 3,000 a day
-        (SiteLimits(hourly_budget=100, daily_budget=3000), 2.5),  # 60 hours
+        (SiteLimits(hourly_budget=300, daily_budget=3000), 2.0),  # 6,000 requests at 3,000 a day
+        (SiteLimits(hourly_budget=100, daily_budget=3000), 2.5),  # 6,000 requests at 100 an hour take 60 hours
         (SiteLimits(seconds_between=72.0), 5.0),
     ],
 )

@@ -41,9 +41,9 @@ def test_next_version__after_the_highest() -> None:
     [
         ((1.0, 2.0, 3.5, 4.25), (1.0, 2.0, 3.5, 4.25)),
         ((-5.0, -1.0, 70.0, 50.0), (0.0, 0.0, 64.0, 48.0)),
-        ((63.5, 0.0, 80.0, 40.0), None),  # half a pixel is left
-        ((70.0, 0.0, 80.0, 40.0), None),  # outside
-        ((10.0, 10.0, 5.0, 20.0), None),  # turned round
+        ((63.5, 0.0, 80.0, 40.0), None),  # only half a pixel is inside
+        ((70.0, 0.0, 80.0, 40.0), None),  # entirely outside
+        ((10.0, 10.0, 5.0, 20.0), None),  # left and right are swapped
         ((1.00049, 2.0, 10.00051, 9.0), (1.0, 2.0, 10.001, 9.0)),
     ],
 )
@@ -74,7 +74,7 @@ def releasable(
     with_empty: bool = True,
     unsure: UnsurePolicy = "hold",
 ) -> list[ReleasableBox] | FrameOutcome:
-    """Return what is released of a frame of 64 by 48 on which nobody has given a verdict."""
+    """Return the boxes to release from a 64 by 48 frame without verdicts, or why the frame is not released."""
     names = tuple(f"class {index}" for index in range(len(thresholds)))
     ranges = tuple(ConfidenceRange(min(unsure_from, threshold), threshold) for threshold in thresholds)
     judgement = judge_boxes(found, [], FrameClasses(names, ranges), (64, 48))
@@ -85,7 +85,7 @@ def test_releasable_boxes__by_class_threshold_and_what_is_inside() -> None:
     found = [
         FoundBox(0, 0.29, (1.0, 1.0, 9.0, 9.0)),
         FoundBox(1, _as_float32(0.7), (-3.0, 2.0, 20.0, 60.0)),
-        FoundBox(0, 0.9, (70.0, 0.0, 80.0, 9.0)),  # outside
+        FoundBox(0, 0.9, (70.0, 0.0, 80.0, 9.0)),  # outside the frame
         FoundBox(0, 0.8000000001, (5.0, 5.0, 15.0, 15.0)),
     ]
     assert releasable(found, (0.3, 0.7)) == [
@@ -206,7 +206,7 @@ def test_candidate_columns__what_stays_in_memory() -> None:
         tracemalloc.stop()
     assert len(candidates.box_classes) == 3 * num_images
     columns_only = num_images * (4 + 4 + 4 + 8) + 3 * num_images * (4 + 4)
-    assert num_bytes < 1.25 * columns_only  # arrays grow an eighth ahead
+    assert num_bytes < 1.25 * columns_only  # arrays reserve an eighth more than they need
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The time that is left, against runs whose end is known: a simulation of stages that share cores, at several seeds."""
+"""Compare estimates of the remaining time with the actual end of simulated runs, whose stages share cores."""
 
 import math
 import random
@@ -22,7 +22,7 @@ TOLERANCE = 0.25
 
 @dataclass(frozen=True)
 class World:
-    """What videos take: seconds of waiting and of CPU for each second of video, and how many of them fail."""
+    """What videos cost: seconds of waiting and of CPU time per second of video, and the share of videos that fail."""
 
     receive: float = 0.05
     decode: float = 0.2
@@ -30,13 +30,13 @@ class World:
     threads_of_embedding: float = 2.0
     share_failing: float = 0.1
     share_slow: float = 0.0
-    """Of a site that is eight times slower."""
+    """The share of videos from a site that is eight times slower."""
     is_lognormal: bool = False
 
 
 @dataclass
 class Job:
-    """A video at a stage."""
+    """The work of one stage on one video."""
 
     stage: int
     video: int
@@ -49,7 +49,10 @@ class Job:
 
 @dataclass
 class History:
-    """What has happened: (stage, video, began, ended, cpu seconds) of each job, in order of their ends."""
+    """What happened in a simulation.
+
+    `jobs` has (stage, video, began, ended, CPU seconds) of each finished job, in the order in which they ended.
+    """
 
     durations: list[float]
     sites: list[str]
@@ -62,7 +65,7 @@ class History:
 
 
 def simulate(world: World, seed: int) -> History:
-    """Take the videos through three stages on two cores, which threads share evenly."""
+    """Simulate three stages that process the videos on two cores, which all threads share evenly."""
     chance = random.Random(seed)
     durations = [
         60 * (chance.lognormvariate(1, 1) if world.is_lognormal else math.exp(chance.uniform(0, math.log(20))))
@@ -108,7 +111,7 @@ def simulate(world: World, seed: int) -> History:
 
 
 def seen_at(history: History, now: float) -> list[StageWork]:
-    """Return what is known at a time: nothing of what comes after it."""
+    """Return what is known about each stage at time `now`, without anything that happens later."""
     ended = [job for job in history.jobs if job[3] <= now]
     begun = [job for job in history.jobs if job[2] <= now < job[3]]
     lost = {video for stage, video, *_ in ended if stage == 0 and video in history.failing}

@@ -1,4 +1,4 @@
-"""In which order people are asked."""
+"""Test the order in which people are asked about frames and boxes."""
 
 from collections.abc import Sequence
 
@@ -24,19 +24,20 @@ from data_miner_dagster.stages.reviewing_queues import (
 )
 from data_miner_dagster.stages.sampling import sampling_numbers
 
-# Two classes: objects from .5 and .25, unsure from .125 and .25 (the second has no unsure boxes), two detectors.
+# Two detectors and two classes. Boxes are objects from .5 and .25 on, and unsure from .125 and .25 on, so the second
+# class has no unsure boxes.
 RULES = BoxRules(np.array([0.5, 0.25], np.float32), np.array([0.125, 0.25], np.float32), num_detectors=2)
 
 
 def boxes(*rows: tuple[int, int, float, int], verdicts: Sequence[int] | None = None) -> BoxArrays:
-    """Return boxes from their frame, class, confidence and number of agreeing detectors, and codes of verdicts."""
+    """Return boxes, each given as (frame, class, confidence, number of agreeing detectors); `verdicts` are codes."""
     frames, classes, confidences, agreeing = zip(*rows, strict=True)
     said = np.zeros(len(rows), np.uint8) if verdicts is None else np.array(verdicts, np.uint8)
     return BoxArrays(np.array(frames), np.array(classes), np.array(confidences, np.float32), np.array(agreeing), said)
 
 
 def rows_of(ranking: Ranking) -> list[int]:
-    """Return the rows in the order of asking."""
+    """Return the rows of boxes or frames in the order in which people are asked about them."""
     return [int(row) for row in ranking.rows[ranking.order()]]
 
 
@@ -62,14 +63,14 @@ def test_box_states__a_verifier_settles_what_is_unsure_and_drops_what_it_rejects
 
 def test_rank_unsure__one_answer_frees_the_frame_first() -> None:
     facts = facts_of(4, (0, 0, 0.4, 1), (0, 0, 0.4, 1), (1, 0, 0.2, 1), (2, 0, 0.9, 1), (3, 0, 0.05, 1))
-    assert rows_of(rank_unsure(facts, np.array([10, 11, 12, 13]))) == [11, 10]  # the others have none
+    assert rows_of(rank_unsure(facts, np.array([10, 11, 12, 13]))) == [11, 10]  # the other frames have no unsure boxes
 
 
 def test_rank_unsure__then_the_rarest_class_then_nearest_to_the_threshold_then_the_row() -> None:
     rules = BoxRules(np.array([0.5, 0.5], np.float32), np.array([0.125, 0.125], np.float32), num_detectors=1)
     facts = FrameFacts(4)
     some = boxes((0, 0, 0.25, 1), (1, 0, 0.375, 1), (2, 1, 0.125, 1), (3, 0, 0.375, 1))
-    facts.add(some, rules, np.array([100, 7]))  # the second class is the rare one
+    facts.add(some, rules, np.array([100, 7]))  # the second class is the rarer one
     assert rows_of(rank_unsure(facts, np.arange(4))) == [2, 1, 3, 0]
 
 
@@ -100,7 +101,7 @@ def test_frame_facts__parts_in_any_order_are_as_the_whole() -> None:
 def test_sampling_numbers__a_larger_sample_contains_the_smaller() -> None:
     pts_seconds = np.arange(200) / 30
     few = sampling_numbers(["a", "b"], np.repeat([0, 1], 100), np.tile(pts_seconds[:100], 2))
-    # A third video comes before both, one of them is sampled more densely, and the indices of all have changed.
+    # A third video precedes the two, "a" is sampled more densely, and the indices of all frames have changed.
     many = sampling_numbers(
         ["0", "a", "b"],
         np.repeat([0, 1, 2], [50, 200, 100]),
@@ -110,7 +111,7 @@ def test_sampling_numbers__a_larger_sample_contains_the_smaller() -> None:
     assert few[100:].tolist() == many[250:].tolist()
     assert len(set(many.tolist())) == 350
     first = rank_random(few, np.arange(200)).order()[:20]
-    assert 3 < np.count_nonzero(first < 100) < 17  # of both videos
+    assert 3 < np.count_nonzero(first < 100) < 17  # frames of both videos come early
 
 
 def test_draw_near_threshold__half_on_each_side_nearest_first_and_any_first_part_is_spread() -> None:
@@ -120,7 +121,7 @@ def test_draw_near_threshold__half_on_each_side_nearest_first_and_any_first_part
     enough = chosen[turns < 1]
     assert 140 <= len(enough) <= 150
     assert abs(np.count_nonzero(confidences[enough] >= 0.5) - 75) <= 5
-    # An eighth of the boxes lie within .05625 of the threshold; they are asked about far more often.
+    # Only an eighth of all boxes lie within .05625 of the threshold, but they make up far more of the questions.
     assert np.mean(np.abs(confidences[enough] - 0.5) < 0.05625) > 0.4
     half = chosen[turns < 0.5]
     assert abs(np.count_nonzero(confidences[half] >= 0.5) - len(half) / 2) <= 4

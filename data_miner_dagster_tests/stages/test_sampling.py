@@ -1,4 +1,4 @@
-"""Which frames a random sample holds."""
+"""Test which frames belong to a random sample."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def test_sampled_places__every_complete_frame_up_to_the_last_that_the_sample_ask
     places = [FramePlace("files-a", index / 30) for index in range(10)]
     numbers = sampling_numbers(["files-a"], np.zeros(10, np.int64), np.array([place.pts_seconds for place in places]))
     first, second, third, fourth, *_ = [places[index] for index in np.argsort(numbers)]
-    # The second is not complete: somebody skipped it. The fourth is beyond what was asked about.
+    # Somebody skipped the second frame, so it is not complete. The fourth lies beyond what the sample asked about.
     said = [
         complete(first, ReviewQueue.UNSURE),
         complete(third, ReviewQueue.RANDOM),

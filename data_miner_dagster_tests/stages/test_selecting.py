@@ -56,7 +56,7 @@ def test_choose_images__limits_hold_and_nothing_is_left_that_fits(
     assert chosen.sum() <= count
     assert of_video.max() <= per_video
     assert of_channel.max() <= per_channel
-    if chosen.sum() < count:  # whatever is left would break a limit
+    if chosen.sum() < count:  # any further image would exceed a limit
         left = np.flatnonzero(~chosen)
         assert all(of_video[videos[row]] == per_video or of_channel[channels[row]] == per_channel for row in left)
     if balanced:
@@ -93,7 +93,7 @@ def test_choose_images__covers_a_long_tail_better_than_chance() -> None:
 def test_choose_images__a_rare_class_has_its_share() -> None:
     classes = [[0]] * 500 + [[1]] * 8 + [[0, 2]] * 40
     chosen = choose_images(_pool(classes), 60, num_classes=3)
-    assert chosen[500:508].all()  # eight are all there are
+    assert chosen[500:508].all()  # the class has only eight images
     assert chosen[508:].sum() >= 20
     assert chosen.sum() == 60
 

@@ -15,7 +15,7 @@ def test_cut_into_shards__few_are_one() -> None:
 
 
 def test_cut_into_shards__whole_batches_and_a_rest() -> None:
-    assert cut_into_shards(names(100), 24) == [  # 32 rounded up to whole batches
+    assert cut_into_shards(names(100), 24) == [  # at least 32, rounded up to whole batches
         ShardRange("files-a/000000", "files-a/000047", 0, 48),
         ShardRange("files-a/000048", "files-a/000071", 48, 24),
         ShardRange("files-a/000072", "files-a/000095", 72, 24),
@@ -24,7 +24,7 @@ def test_cut_into_shards__whole_batches_and_a_rest() -> None:
 
 
 def test_cut_into_shards__the_last_become_smaller() -> None:
-    # a quarter of what is left, rounded up to whole batches: of 96 it is 24, of 72 it is 18 and so 24
+    # at most a quarter of what is left, rounded up to whole batches: 24 of 96, and also 24 of 72, whose quarter is 18
     assert [each.size for each in cut_into_shards(names(192), 8)] == [32, 32, 32, 24, 24, 16, 8, 8, 8, 8]
 
 

@@ -1,4 +1,4 @@
-"""Rules, decided by hand."""
+"""Test the rules for candidates, and the parsing of lists and storyboards, with cases decided by hand."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -86,8 +86,8 @@ def test_rejection_of__unknown_passes_but_for_a_licence_once_the_page_was_read()
         ({"title": "#artwork"}, False),
         ({"tags": ("ART",)}, True),
         ({"description": "x #art."}, True),
-        ({"title": "&#art;"}, False),  # an HTML entity is no hashtag
-        ({"title": "#straße"}, True),  # "STRASSE" case-folded
+        ({"title": "&#art;"}, False),  # an HTML entity is not a hashtag
+        ({"title": "#straße"}, True),  # equals "STRASSE" after case folding
     ],
 )
 def test_rejection_of__blocked_hashtags_are_whole_tags(values: dict[str, Any], is_blocked: bool) -> None:
@@ -158,7 +158,7 @@ def test_spread_over__evenly_from_the_first() -> None:
 
 def test_split_storyboard__leaves_out_the_black_end() -> None:
     board = np.zeros((20, 30, 3), np.uint8)
-    board[:10] = 100  # the first row of 2 x 3
+    board[:10] = 100  # the first of two rows, each with three tiles
     board[10:, :10] = 200
     tiles = split_storyboard(board, 2, 3)
     assert [int(tile.mean()) for tile in tiles] == [100, 100, 100, 200]

@@ -1,4 +1,4 @@
-"""Indexes of videos, written by hand."""
+"""Video indexes that are written by hand."""
 
 from fractions import Fraction
 
@@ -8,7 +8,10 @@ from data_miner_dagster.domain.decoding import VideoIndex
 
 
 def index_of(kinds: str, pts: list[int] | None = None, time_base: Fraction = Fraction(1, 10)) -> VideoIndex:
-    """One letter a packet in decode order: I keyframe, P reference, b droppable, x hidden by an edit list."""
+    """Return an index from one letter per packet, in decode order.
+
+    The letters mean: I keyframe, P reference, b droppable, x hidden by an edit list.
+    """
     order = pts if pts is not None else list(range(len(kinds)))
     return VideoIndex(
         time_base=time_base,
@@ -21,5 +24,5 @@ def index_of(kinds: str, pts: list[int] | None = None, time_base: Fraction = Fra
 
 
 P_B_B = [place for first in range(1, 25, 3) for place in (first + 2, first, first + 1)]
-"""In decode order the places on screen of 24 packets of which each third is a reference."""
-TEN_PER_SECOND = index_of("IPPPPPPPPP" * 3)  # three seconds, a keyframe a second
+"""The display positions of 24 packets, listed in decode order. Every third packet is a reference."""
+TEN_PER_SECOND = index_of("IPPPPPPPPP" * 3)  # three seconds with one keyframe per second

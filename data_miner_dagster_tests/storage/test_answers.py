@@ -1,4 +1,4 @@
-"""Tables for spreadsheets."""
+"""Test the tables that people open and fill in with spreadsheet programs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Files and folders appear whole or not at all, and are on disk before a name says that they are there."""
+"""Test that files and folders appear whole or not at all, and are on disk before they get their final names."""
 
 import errno
 import os
@@ -28,7 +28,7 @@ from data_miner_dagster.storage.atomic import (
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Flushes and renames of files and folders by name, in order, without the mark of what is unfinished."""
+    """Record flushes and renames of files and folders, in order, by name without the prefix of unfinished ones."""
     noted: list[tuple[str, str]] = []
     fsync: Callable[[int], None] = os.fsync
     rename, replace = Path.rename, Path.replace
@@ -181,7 +181,7 @@ def test_publishing_as__names_carry_the_token_and_a_lost_claim_replaces_nothing(
             with pytest.raises(ClaimLostError):
                 write_with(write, path)
     assert path.read_bytes() == b"new"
-    with atomic_path(path) as partial:  # under no claim any more
+    with atomic_path(path) as partial:  # no longer under the claim
         assert not is_partial_of(partial.name, ["0123456789abcdef"])
         partial.write_bytes(b"newer")
     assert path.read_bytes() == b"newer"

@@ -29,7 +29,7 @@ def test_table_by_video__empty(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("row_group_size", [1, 2, 3, 100])
 def test_table_by_video__rows_across_row_groups(tmp_path: Path, row_group_size: int) -> None:
-    # "files-a-b/..." sorts before "files-a/...": stored order is not the order of keys
+    # "files-a-b/..." sorts before "files-a/...", so rows are not stored in the order of their keys
     keys = ["files-a-b", "files-a-b", "files-a", "files-a", "files-a", "files-c"]
     table = TableByVideo(_write(tmp_path / "t.parquet", keys, row_group_size), ["number"])
     assert table.video_keys == ["files-a", "files-a-b", "files-c"]

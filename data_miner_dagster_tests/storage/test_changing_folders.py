@@ -1,4 +1,4 @@
-"""Looking into folders that change meanwhile."""
+"""Test functions that list folders while their contents change."""
 
 from pathlib import Path
 from shutil import rmtree

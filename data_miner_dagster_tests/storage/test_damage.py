@@ -1,4 +1,4 @@
-"""Every reader of a derived file, over a file that is emptied, cut, of noise, or has one flipped bit anywhere."""
+"""Test every reader of derived files with a file that is empty, truncated, full of noise, or has one flipped bit."""
 
 import random
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def test_tables__a_flipped_bit_is_never_another_value(table: Path) -> None:
     num_noticed = 0
     for _ in range(150):
         content = bytearray(sound)
-        content[rng.randrange(4, len(content) // 2)] ^= 1 << rng.randrange(8)  # in the pages, not in the footer
+        content[rng.randrange(4, len(content) // 2)] ^= 1 << rng.randrange(8)  # in the data pages, not in the footer
         table.write_bytes(bytes(content))
         try:
             assert read_table(table).equals(ROWS)

@@ -61,7 +61,7 @@ def test_found__the_later_part_counts(tmp_path: Path) -> None:
 def test_parts__half_a_part_does_not_count(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path, "f")
     parts.append([box("a", 0.5)], [frame("a", "1")])
-    (tmp_path / "000000.frames.parquet").unlink()  # killed between the two files
+    (tmp_path / "000000.frames.parquet").unlink()  # as if killed between writing the two files
     (tmp_path / f"{PARTIAL_MARK}x-000001.boxes.parquet").write_bytes(b"half")
     parts.prepare()
     assert parts.seen() == {}
@@ -119,7 +119,7 @@ def test_found__a_few_frames_at_a_time(tmp_path: Path) -> None:
     parts = DetectionParts(tmp_path, "f")
     parts.append([box("a", 0.5), box("b", 0.25), box("b", 0.125)], [frame("a", "1"), frame("b", "1")])
     parts.append([box("c", 0.75), box("b", 1.0)], [frame("c", "1"), frame("b", "2")])
-    found = parts.found({"a": "1", "b": "1", "c": "1"})  # the later part has another image of b
+    found = parts.found({"a": "1", "b": "1", "c": "1"})  # the later part is based on another image of b
     assert found.of(["b"])["confidence"].to_pylist() == [0.25, 0.125]
     assert found.of(["c", "a"])["confidence"].to_pylist() == [0.5, 0.75]
     assert found.of(["d"]).num_rows == 0

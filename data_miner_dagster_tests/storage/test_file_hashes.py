@@ -1,4 +1,4 @@
-"""Hashes of originals: read once, and again when the file is another."""
+"""Test that originals are read once to compute their hashes, and again after they have changed."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ def test_sha256_of__read_once_and_again_after_a_change(tmp_path: Path) -> None:
     assert hashes.sha256_of(path) == hashlib.sha256(b"one").hexdigest()
     hashes.save()
     status = path.stat()
-    path.write_bytes(b"two")  # as no program does: same size, same time
+    path.write_bytes(b"two")  # no program does this: new content of the same size, with the old time
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert FileHashes(kept).sha256_of(path) == hashlib.sha256(b"one").hexdigest()
     write(path, b"two", age_seconds=50)

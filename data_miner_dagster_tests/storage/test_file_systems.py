@@ -1,4 +1,4 @@
-"""Where an SQLite catalog may lie."""
+"""Test which file systems may contain an SQLite catalog."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The one reader of frames.parquet, and that it is the only one."""
+"""Test the reader of frames.parquet, and that no other module reads the table."""
 
 import ast
 from pathlib import Path
@@ -138,15 +138,17 @@ def test_images_of_frames__of_several_videos_in_the_order_asked_for(layout: Stor
     write_frames(layout, OTHER, 1)
     asked = [f"{KEY}/000001", f"{OTHER}/000000", f"{KEY}/000002", f"{KEY}/000000"]
     images = images_of_frames(layout, asked)
-    assert list(images) == [f"{KEY}/000001", f"{OTHER}/000000", f"{KEY}/000000"]  # there is no third frame
+    assert list(images) == [f"{KEY}/000001", f"{OTHER}/000000", f"{KEY}/000000"]  # the video has no third frame
     assert images[f"{KEY}/000001"].file.path == layout.root / f"frames/{KEY}/000001.jpg"
     assert images[f"{OTHER}/000000"].file.is_foreign, "a folder's pictures keep the bytes that somebody gave them"
 
 
 def test_frames__no_other_module_knows_where_they_lie() -> None:
-    """Extraction names the table in a folder it fills, the search for damage tells it from others by its name.
+    """The other modules name these files without opening the table of a video.
 
-    Previews name the file of no frame, for a frame that is gone; the review names that of a frame whose table it keeps.
+    Extraction writes the table into a new folder, and the search for damage recognizes the table by its name. For a
+    deleted frame, previews name a file that does not exist. The review and the search for similar frames already have
+    the file names of the frames.
     """
     product = Path(data_miner_dagster.__file__).parent
     naming = {
@@ -167,7 +169,7 @@ def test_frames__no_other_module_knows_where_they_lie() -> None:
 
 
 def _names_of_their_places(tree: ast.Module) -> set[str]:
-    """Return by which names a module speaks of the paths of tables and images: the layout's, or the literal."""
+    """Return the names by which a module refers to frame tables and images: those of the layout, or a literal."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):

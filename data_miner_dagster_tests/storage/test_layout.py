@@ -1,4 +1,4 @@
-"""Where everything lies under the root, written out once more by hand, and that no key leads out of it."""
+"""Compare all paths under the root with a list written by hand, and test that no key leads out of the root."""
 
 import ast
 import re
@@ -188,14 +188,14 @@ def test_derived_files__what_can_be_made_again_and_nothing_else(tmp_path: Path) 
 
 
 def test_paths__joined_from_literals_by_their_owners_alone() -> None:
-    """A path under the root with a literal in it is a second place that knows the layout."""
+    """If a module joins a path under the root with a literal, it duplicates knowledge of the layout."""
     joining = {path for path, tree in product_modules() if any(map(is_join_of_a_literal, ast.walk(tree)))}
     assert {path for path in joining if not path.startswith(OWNERS)} == set()
     assert [owner for owner in OWNERS if not any(path.startswith(owner) for path in joining)] == []
 
 
 def test_paths__no_file_is_named_twice() -> None:
-    """Names that the layout, or what describes a release, gives a file; docstrings and messages may say them."""
+    """File names that belong to the layout or the description of a release occur in docstrings and messages only."""
     owners = ("storage/layout.py", "storage/published_layout.py", "export/manifest.py")
     by_module = {path: literals_of(tree) for path, tree in product_modules()}
     owned = {name for owner in owners for name in by_module[owner] if re.fullmatch(r"[\w.]+\.\w+|SHA256SUMS", name)}
@@ -210,23 +210,23 @@ def test_paths__no_file_is_named_twice() -> None:
 
 OWNERS = (
     "storage/layout.py",
-    "storage/published_layout.py",  # a part of it
-    "storage/dagster_home.py",  # Dagster's own folder
-    "storage/detection_parts.py",  # numbered parts inside a folder of the layout's
-    "export/",  # inside a release or an export
-    "models/",  # the cache of models, and what weights come with
-    "catalog/kept_log.py",  # beside any SQLite file
-    "catalog/migrations/",  # of the package
-    "config/reference.py",  # of the package
-    "cli/keeper.py",  # what the system says of processes
-    "cli/ports.py",  # likewise
-    "deployment.py",  # of the package, and Dagster's own folder
-    "history/copying.py",  # Dagster's own databases
-    "web/review/vendoring.py",  # of the package
-    "operations/preflight.py",  # a file that is there for a moment
-    "operations/upkeep/environment.py",  # likewise
-    "operations/copies/",  # inside a folder that is there while files are sent
-    "sites/",  # a program of the environment, and files in a folder for one fetch
+    "storage/published_layout.py",  # part of the layout
+    "storage/dagster_home.py",  # in Dagster's own folder
+    "storage/detection_parts.py",  # numbered parts in one of the layout's folders
+    "export/",  # in a release or an export
+    "models/",  # in the cache of models, and files that come with weights
+    "catalog/kept_log.py",  # beside an SQLite file
+    "catalog/migrations/",  # in the package
+    "config/reference.py",  # in the package
+    "cli/keeper.py",  # under /proc
+    "cli/ports.py",  # also under /proc
+    "deployment.py",  # in the package, and in Dagster's own folder
+    "history/copying.py",  # in Dagster's own databases
+    "web/review/vendoring.py",  # in the package
+    "operations/preflight.py",  # a temporary file
+    "operations/upkeep/environment.py",  # also a temporary file
+    "operations/copies/",  # in a folder that exists only while files are sent
+    "sites/",  # a program in the environment, and files in a folder for one fetch
 )
 
 

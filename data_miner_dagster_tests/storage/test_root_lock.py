@@ -1,4 +1,4 @@
-"""A lock that ends with its process."""
+"""Test the lock that is released when its process ends."""
 
 import os
 import signal

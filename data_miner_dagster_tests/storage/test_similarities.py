@@ -1,4 +1,4 @@
-"""Similarities on disk: whole videos in row groups, read back as written."""
+"""Test stored similarities: row groups contain whole videos, and are read back as they were written."""
 
 from dataclasses import replace
 from pathlib import Path

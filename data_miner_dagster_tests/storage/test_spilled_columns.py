@@ -1,4 +1,4 @@
-"""Columns in files without a name."""
+"""Test columns that are kept in unnamed files."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Tables that know what they were made from. What becomes of a damaged one is in test_damage.py."""
+"""Test tables that record what they were made from. Damaged tables are tested in test_damage.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The stored vectors of frames and representatives."""
+"""Test the stored vectors of frames and representatives."""
 
 from pathlib import Path
 

@@ -30,7 +30,7 @@ def test_read_verdict_file__exactly_what_was_written(tmp_path: Path) -> None:
         "Ada, L.",
     )
     assert verdict.given_at.isoformat() == "2026-01-02T03:04:05+00:00"
-    assert read_verdict_file(path) == [verdict]  # the same line has the same id
+    assert read_verdict_file(path) == [verdict]  # an unchanged line gets the same id again
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`info.json`: its bytes, and what does not count as one."""
+"""Test the bytes of `info.json`, and which files are not accepted as one."""
 
 import json
 from datetime import date

@@ -11,7 +11,7 @@ def budget(num_before: int = 0, cost_before: float = 0.0, **limits: float) -> Bu
 def test_take__as_many_as_there_are_left() -> None:
     found = budget(num_before=3, max_boxes=5)
     assert [found.take() for _ in range(4)] == [True, True, False, False]
-    found.settle(is_answered=False, cost=None)  # one had no answer: another may be asked
+    found.settle(is_answered=False, cost=None)  # one question had no answer, so another may be asked
     assert [found.take(), found.take()] == [True, False]
     assert found.num_over == 3
 
@@ -19,9 +19,9 @@ def test_take__as_many_as_there_are_left() -> None:
 def test_take__those_on_their_way_count_at_the_top_price_price() -> None:
     found = budget(cost_before=1.0, max_cost=2.0, max_boxes=100)
     assert found.take()
-    found.settle(is_answered=True, cost=0.25)  # 0.75 is left: three at this price
+    found.settle(is_answered=True, cost=0.25)  # 0.75 is left, enough for three at this price
     assert [found.take() for _ in range(4)] == [True, True, True, False]
-    found.settle(is_answered=True, cost=0.5)  # 0.25 is left, and two are on their way
+    found.settle(is_answered=True, cost=0.5)  # 0.25 is left, and two questions are still unanswered
     assert not found.take()
     assert found.line == (
         "answered questions about 2 boxes in this run and 2 in total, for 0.75 in this run and 1.75 in total "
