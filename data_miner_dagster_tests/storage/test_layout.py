@@ -195,7 +195,7 @@ def test_paths__joined_from_literals_by_their_owners_alone() -> None:
 
 
 def test_paths__no_file_is_named_twice() -> None:
-    """File names that belong to the layout or the description of a release occur in docstrings and messages only."""
+    """Only the modules that define a file name use it as a literal; docstrings and messages may mention it."""
     owners = ("storage/layout.py", "storage/published_layout.py", "export/manifest.py")
     by_module = {path: literals_of(tree) for path, tree in product_modules()}
     owned = {name for owner in owners for name in by_module[owner] if re.fullmatch(r"[\w.]+\.\w+|SHA256SUMS", name)}

@@ -1,7 +1,7 @@
-"""People at other tools: each corrects the labels of an export, and leaves the file that the tool would export.
+"""People who use other tools: each corrects the labels of an export, and writes the file that the tool would export.
 
-What is written follows the tools: their keys, the places of their roundings, and names of boxes only where they keep
-them. `interop/` holds what is written against the tools' own packages.
+The files imitate those of the tools: they have the same keys, round to the same number of decimals, and contain the
+names of boxes only if the tool keeps them. `interop/` has checks that use the tools' own packages.
 """
 
 import io
@@ -18,16 +18,16 @@ from data_miner_dagster.export.round_trips import shown_folder
 
 Corners = tuple[float, float, float, float]
 TrueBox = tuple[str, Corners]
-"""A class name, and left, top, right and bottom in pixels."""
+"""A class name, followed by left, top, right and bottom in pixels."""
 Truth = Mapping[str, Sequence[TrueBox]]
-"""What is on each frame, by frame id."""
+"""The objects that are really on each frame, by frame id."""
 ANNOTATOR = "ann@example.org"
 DONE_AT = "2026-03-04T05:06:07.123456Z"
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """One box after the person: `number` is its place among the boxes that went out, None for one that was drawn."""
+    """A box after correction. `number` is its position among the exported boxes, or None if the person drew it."""
 
     number: int | None
     class_name: str
@@ -36,7 +36,7 @@ class Corrected:
 
 
 def corrected(shown: Sequence[TrueBox], truth: Sequence[TrueBox]) -> list[Corrected]:
-    """Return what a careful person leaves: boxes on objects, moved where they are off, and boxes for other objects."""
+    """Return the boxes as a careful person corrects them: those on objects, moved if inexact, and new ones."""
     left, boxes = list(truth), []
     for number, (class_name, corners) in enumerate(shown):
         near = [box for box in left if box[0] == class_name and _overlap(box[1], corners) > 0.3]
@@ -58,7 +58,7 @@ def _overlap(one: Corners, other: Corners) -> float:
 
 
 def at_label_studio(export: Path, truth: Truth, to: Path) -> Path:
-    """Submit an annotation of every task, and export as JSON."""
+    """Submit an annotation for every task, and export all of them as JSON."""
     tasks: list[dict[str, object]] = []
     for file in sorted(export.glob("tasks-*.json")):
         for task in json.loads(file.read_text()):
@@ -201,7 +201,7 @@ def _detection(box: Corrected, entry: dict[str, Any] | None, sizes: tuple[int, i
 
 
 def as_coco(export: Path, truth: Truth, to: Path) -> Path:
-    """Return what a tool that keeps neither names nor confidences exports: COCO with coordinates of two places."""
+    """Export COCO as a tool does that keeps neither names nor confidences and rounds coordinates to two decimals."""
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     categories: dict[str, int] = {}
@@ -229,4 +229,4 @@ ANNOTATORS: Mapping[str, Callable[[Path, Truth, Path], Path]] = {
     "fiftyone": at_fiftyone,
     "coco": as_coco,
 }
-"""Given an export, the truth and a folder, each leaves a file there and returns it."""
+"""The functions by tool. Each takes an export, the truth and a folder, writes a file there and returns its path."""

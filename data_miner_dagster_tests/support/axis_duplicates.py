@@ -1,4 +1,4 @@
-"""Planted projects to deduplicate: frames with chosen embeddings, files and hashes."""
+"""Planted projects for deduplication: frames with chosen embeddings, files and hashes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +18,12 @@ from data_miner_dagster_tests.support.catalog import add_video
 CAT = (1.0, 0.0, 0.0, 0.0)
 CAT_ON_BUS = (0.8, 0.0, 0.0, 0.6)
 CAT_ON_SLIDE = (0.8, 0.0, 0.6, 0.0)
-NEARLY_CAT = (0.995, 0.1, 0.0, 0.0)  # cosine .995 with CAT
-DOG = (0.0, 1.0, 0.0, 0.0)  # not kept by filtering
+NEARLY_CAT = (0.995, 0.1, 0.0, 0.0)  # its cosine with CAT is .995
+DOG = (0.0, 1.0, 0.0, 0.0)  # dropped by the filter
 
 
 def save(platform: PlantedPlatform, name: str = "pets", **deduplication: Any) -> None:
-    """Save a project that keeps cats and compares frames by the planted embeddings, threshold .9."""
+    """Save a project that keeps cats and compares frames by their planted embeddings, with a threshold of .9."""
     config = ProjectConfig.model_validate(
         {
             "name": name,
@@ -46,7 +46,7 @@ def plant(
     frames_fingerprint: str = "frames-1",
     **columns: Sequence[object],
 ) -> None:
-    """Add a video with these frames; unless `columns` say otherwise, all files and hashes differ."""
+    """Add a video with one frame per vector; unless `columns` say otherwise, all files and hashes differ."""
     add_video(platform.database, key, project, status=VideoStatus.EXTRACTED)
     differing: dict[str, Any] = {
         "sha256": [fingerprint_of({"key": key, "index": index}) for index in range(len(vectors))],
@@ -56,14 +56,14 @@ def plant(
 
 
 def decisions(platform: PlantedPlatform, project: str = "pets") -> dict[str, tuple[str, str | None]]:
-    """Return (representative, tier) by frame id; checks both guarantees on the way."""
+    """Check both guarantees of deduplication, and return (representative, tier) by frame id."""
     assert check_deduplication(platform, project).holds
     rows = read_table(platform.layout.deduplicated_table(project)).to_pylist()
     return {row["frame_id"]: (row["representative_frame_id"], row["tier"]) for row in rows}
 
 
 def run(platform: PlantedPlatform, project: str = "pets", **kwargs: Any) -> dict[str, tuple[str, str | None]]:
-    """Filter and deduplicate."""
+    """Filter and deduplicate a project, and return the decisions of deduplication."""
     filter_project(platform, project)
     assert deduplicate_project(platform, project, **kwargs).status is OutcomeStatus.DONE
     return decisions(platform, project)

@@ -1,4 +1,4 @@
-"""A project whose frames and embeddings are planted on disk, with an encoder whose geometry is known by hand.
+"""A project whose frames and embeddings are planted on disk, with an encoder whose geometry is easy to calculate.
 
 The words of the fake encoder are the axes of its space: the prompt "cat" is the first axis, "dog" the second, and so
 on, so the similarity of a frame to a prompt is simply the frame's coordinate.
@@ -26,7 +26,7 @@ WORDS = ("cat", "dog", "slide", "bus")
 
 
 class AxisEncoder:
-    """Implements ImageTextEncoder: the prompt WORDS[i], alone or within a template, is axis i."""
+    """An ImageTextEncoder for which the prompt WORDS[i], alone or within a template, is axis i."""
 
     name = "axis"
     fingerprint = "axis-1"
@@ -38,18 +38,18 @@ class AxisEncoder:
         self.texts_embedded: list[str] = []
 
     def preprocess(self, image: RgbImage) -> npt.NDArray[Any]:
-        """Return the mean colour."""
+        """Return the mean colour of the image."""
         return np.asarray(image.reshape(-1, 3).mean(axis=0), np.float32)
 
     def embed_batch(self, batch: npt.NDArray[Any]) -> Float32Array:
-        """Return red as "cat", green as "dog", blue as "slide"; black as "bus"."""
+        """Return a vector for each mean colour: red is "cat", green is "dog", blue is "slide", and black is "bus"."""
         vectors = np.zeros((len(batch), self.embedding_dim), np.float32)
         vectors[:, :3] = batch
         vectors[:, 3] = np.where(batch.sum(axis=1) == 0, 1, 0) if len(batch) else 0
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
     def embed_texts(self, prompts: Sequence[str]) -> Float32Array:
-        """Return one axis per prompt, by the word it contains."""
+        """Return, for each prompt, the axis of the word that it contains."""
         self.texts_embedded += prompts
         vectors = np.zeros((len(prompts), self.embedding_dim), np.float32)
         for row, prompt in enumerate(prompts):
@@ -58,7 +58,7 @@ class AxisEncoder:
 
 
 class PlantedPlatform(Platform):
-    """A platform of one root, with the axis encoder as filter encoder."""
+    """A platform on one root, with the axis encoder as its filter encoder."""
 
     def __init__(self, root: Path, *, detectors: Sequence[ObjectDetector] = ()) -> None:
         self.encoder = AxisEncoder()
@@ -66,7 +66,7 @@ class PlantedPlatform(Platform):
 
 
 def save_project(platform: Platform, name: str = "pets", **filtering: Any) -> ProjectConfig:
-    """Write a project with a `filtering` section to the catalog; the default prompt is "cat"."""
+    """Save a project with these `filtering` settings in the catalog; the default prompt is "cat"."""
     config = ProjectConfig.model_validate(
         {
             "name": name,
@@ -90,9 +90,9 @@ def plant_frames(
     left_out: Sequence[int] = (),
     **columns: Any,
 ) -> None:
-    """Write frames, and embeddings of all but those `left_out`; frame i shows `vectors[i]`.
+    """Write frames, and embeddings of all frames except those in `left_out`; that of frame i is `vectors[i]`.
 
-    `columns` are as in `frame_rows`.
+    `columns` replace default values as in `frame_rows`.
     """
     write_frames(platform.layout, key, len(vectors), fingerprint=frames_fingerprint, **columns)
     plant_thumbnails(platform, key, len(vectors))

@@ -1,4 +1,4 @@
-"""Clips made on the spot whose every picture carries its own number, so that a test knows which frame it got."""
+"""Generated clips in which every picture carries its own number, so that a test knows which frame it got."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,9 +14,10 @@ NUM_BITS: Final = 12
 
 
 def barcode_picture(number: int, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Return (height, width, 3): twelve vertical bars, most significant bit first, white for 1, in the upper half.
+    """Return a (height, width, 3) picture that shows `number` as twelve vertical bars in its upper half.
 
-    The lower half is a moving gradient, so that pictures differ and encoders have something to do.
+    The most significant bit comes first, and 1 is white. The lower half is a moving gradient, so that pictures differ
+    and codecs have something to compress.
     """
     picture = np.zeros((height, width, 3), np.uint8)
     for bit in range(NUM_BITS):
@@ -28,7 +29,7 @@ def barcode_picture(number: int, width: int, height: int) -> npt.NDArray[np.uint
 
 
 def read_barcode(picture: npt.NDArray[np.uint8]) -> int:
-    """Return the number that a picture carries, at whatever size it was stored."""
+    """Return the number that a picture carries, whatever the size at which it was stored."""
     height, width = picture.shape[:2]
     luma = picture[height // 8 : height * 3 // 8].mean(axis=(0, 2) if picture.ndim == 3 else 0)
     number = 0
@@ -64,7 +65,10 @@ def make_clip(
     matrix: Sequence[int] | None = None,
     sample_aspect_ratio: Fraction | None = None,
 ) -> Path:
-    """Write a clip; frame i carries barcode i and has the pts `pts[i]` in `time_base` (default: constant rate)."""
+    """Write a clip in which frame i shows `pictures[i]`, by default barcode i, at `pts[i]`, by default frame i's time.
+
+    `pts` are in units of `time_base`, by default the duration of a frame.
+    """
     with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=frame_rate)
         stream.width, stream.height = size

@@ -1,6 +1,6 @@
-"""A real S3 server on loopback (moto's), behind a proxy that answers as a bad network and a busy server do.
+"""A real S3 server (moto's) on loopback, behind a proxy that imitates a bad network and a busy server.
 
-Tests speak to the proxy. Each fault is used up by the requests that it meets, in order, so that a test says exactly
+Tests connect to the proxy. Each fault applies to a limited number of requests, in order, so a test can say exactly
 which request goes wrong.
 """
 
@@ -23,53 +23,54 @@ SECRET_KEY = "test-secret-key"
 
 @dataclass
 class Fault:
-    """What the proxy does to the requests that it meets: `num_times` requests with this method and part of a path.
+    """What the proxy does to `num_times` requests that have this method and contain `path` in their path.
 
-    `kind`: "503", "403", "cut" (the connection ends after half of the body), "short" (half of the body, with a length
-    to match), "slow" (a byte, then nothing for `seconds`), or "call" (`call` is called, and the request goes on).
+    `kind` is "503", "403", "cut" (the connection ends after half of the body), "short" (half of the body is sent, with
+    the length of that half), "slow" (one byte is sent, then nothing for `seconds`), or "call" (`call` is called, and
+    the request is processed).
     """
 
     kind: str
     method: str = "GET"
     path: str = ""
     num_times: int = 1
-    after: int = 0  # lets so many such requests pass first
+    after: int = 0  # first lets this many matching requests pass
     seconds: float = 5.0
     call: Callable[[], None] = lambda: None
 
 
 @dataclass
 class FaultyBuckets:
-    """The server, as a test sees it."""
+    """The server and its proxy, as a test sees them."""
 
-    endpoint: str  # of the proxy
+    endpoint: str  # the address of the proxy
     faults: list[Fault] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)  # "GET /clips/a.mp4 bytes=0-99"
+    requests: list[str] = field(default_factory=list)  # such as "GET /clips/a.mp4 bytes=0-99"
     lock: threading.Lock = field(default_factory=threading.Lock)
-    client: Any = None  # boto3's, past the proxy
+    client: Any = None  # boto3's client, which bypasses the proxy
 
     def put(self, name: str, content: bytes) -> None:
-        """Store an object, past the proxy."""
+        """Store an object, bypassing the proxy."""
         self.client.put_object(Bucket=BUCKET, Key=name, Body=content)
 
     def get(self, name: str) -> bytes:
-        """Return an object, past the proxy."""
+        """Return an object's content, bypassing the proxy."""
         content: bytes = self.client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
         return content
 
     def names(self, prefix: str = "") -> list[str]:
-        """Return the names of the objects, past the proxy."""
+        """Return the names of the objects that begin with `prefix`, bypassing the proxy."""
         found: list[str] = []
         for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix):
             found += [entry["Key"] for entry in page.get("Contents", ())]
         return found
 
     def num_requests(self, method: str, path: str = "") -> int:
-        """Return how many requests the proxy has seen."""
+        """Return how many requests with this method and with `path` in their path the proxy has received."""
         return sum(line.startswith(f"{method} ") and path in line for line in self.requests)
 
     def settings(self, **others: Any) -> dict[str, Any]:
-        """Return `platform.objects` that leads to the proxy, with short waits."""
+        """Return settings for `platform.objects` that use the proxy and wait only briefly between attempts."""
         store = {
             "endpoint": self.endpoint,
             "region": "us-east-1",
@@ -79,11 +80,11 @@ class FaultyBuckets:
         return {"stores": {"s3://": store}, "try_delay_seconds": 0.01, "timeout_seconds": 60, **others}
 
     def config(self, **others: Any) -> ObjectsConfig:
-        """Return `settings`, validated."""
+        """Return the validated `settings`."""
         return ObjectsConfig.model_validate(self.settings(**others))
 
     def fault_for(self, method: str, path: str) -> Fault | None:
-        """Return the fault that a request meets, and count it."""
+        """Return the fault for a request, or None if there is none, and count the request."""
         with self.lock:
             for fault in self.faults:
                 if fault.num_times and fault.method == method and fault.path in path:
@@ -97,8 +98,8 @@ class FaultyBuckets:
 
 @contextmanager
 def faulty_buckets() -> Iterator[FaultyBuckets]:
-    """Start the server and the proxy."""
-    import boto3  # a second, which only tests of buckets need
+    """Yield the server and its proxy, which run until the block ends."""
+    import boto3  # takes a second, so only the tests that need it import it
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -124,18 +125,18 @@ def faulty_buckets() -> Iterator[FaultyBuckets]:
 
 class _ProxyServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: clients that were killed, or that stopped waiting, reset their connections."""
+        """Ignore errors, because clients that were killed or stopped waiting reset their connections."""
 
 
 class _Proxy(BaseHTTPRequestHandler):
-    """Hands requests on to the server at `upstream`, and answers on, but for faults."""
+    """Forwards requests to the server at `upstream` and its answers to the client, apart from faults."""
 
     protocol_version = "HTTP/1.1"
     buckets: FaultyBuckets
     upstream: tuple[str, int]
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a test that fails looks at `requests`."""
+        """Log nothing, because a failing test can show `requests`."""
 
     def serve(self) -> None:
         """Answer one request."""

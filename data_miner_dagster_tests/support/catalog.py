@@ -26,7 +26,7 @@ def last_attempt(session: Session, stage: WorkStage, item: str) -> AttemptRow | 
 
 
 def place_catalog(root: Path, url: str) -> None:
-    """Have a root keep its catalog at a URL, whichever process opens it. Of SQLite it is under the root, as ever."""
+    """Make every process use the catalog at `url` for a root; an SQLite catalog stays under the root."""
     if url.startswith("postgresql"):
         root.mkdir(parents=True)
         moved = MovedCatalog("", MoveState.MOVED, url, needs_password=False, is_dagster_beside=False, since="now")
@@ -34,7 +34,7 @@ def place_catalog(root: Path, url: str) -> None:
 
 
 def add_project(database: Database, name: str, *, config_hash: str = "hash", is_sourced: bool = True) -> None:
-    """Add a project."""
+    """Add a project to the catalog."""
     save_snapshot(database, name, {"name": name}, config_hash, None)
     if is_sourced:
         update_project(database, name, sourced_config_hash=config_hash)
@@ -49,7 +49,7 @@ def add_video(
     reason: str | None = None,
     **columns: object,
 ) -> None:
-    """Add a video as it stands, and its memberships of projects that exist; what is there already stays."""
+    """Add a video with these values, and make it a member of existing projects; rows that exist stay unchanged."""
     with database.transaction() as session:
         if session.get(VideoRow, key) is None:
             session.add(VideoRow(**{"key": key, "url": f"https://example.org/{key}", "status": status, **columns}))

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks OpenAI's chat completions API, looks at the pictures, and can be rude."""
+"""A server on loopback that speaks OpenAI's chat completions API, examines the pictures, and can misbehave."""
 
 import base64
 import io
@@ -18,14 +18,17 @@ from data_miner_dagster.domain.records import RgbImage
 
 KEY = "sk-loopback-0123456789"
 Judge = Callable[[RgbImage, str], str]
-"""Returns the text of the answer to a picture and a prompt."""
+"""A function that returns the text of the answer to a picture and a prompt."""
 Mood = Callable[["_Handler"], bool]
-"""What the server does to a request before it looks at it; True if that was its whole answer."""
+"""What the server does with a request before it reads the picture. True means that the request is finished."""
 
 
 @dataclass
 class ChatServer:
-    """What the server was sent, and how it behaves. `moods` are used up one a request; then it is friendly."""
+    """What the server has received, and how it behaves.
+
+    Each request uses up one of the `moods`. When all are used up, the server answers normally.
+    """
 
     judge: Judge
     moods: list[Mood] = field(default_factory=list)
@@ -39,7 +42,7 @@ class ChatServer:
 
     @property
     def url(self) -> str:
-        """The address, as settings have it."""
+        """The server's address, as it is written in settings."""
         return f"http://127.0.0.1:{self.port}/v1"
 
 
@@ -82,11 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def refuses(status: int, **headers: str) -> Mood:
-    """Return the mood in which the server answers with a status, and headers such as `Retry_After="1"`."""
+    """Return a mood in which the server answers with a status, and headers such as `Retry_After="1"`."""
 
     def mood(handler: _Handler) -> bool:
         handler.answer(status, {"error": {"message": f"no: {status}"}}, **headers)
@@ -96,7 +99,7 @@ def refuses(status: int, **headers: str) -> Mood:
 
 
 def says(content: object) -> Mood:
-    """Return the mood in which it answers 200 with a body of its own."""
+    """Return a mood in which the server answers 200 with `content` as the body."""
 
     def mood(handler: _Handler) -> bool:
         handler.answer(200, content)
@@ -106,7 +109,7 @@ def says(content: object) -> Mood:
 
 
 def cuts(num_bytes: int = 0) -> Mood:
-    """Return the mood in which it promises a body, sends a few bytes of it and closes the connection."""
+    """Return a mood in which the server promises a body, sends `num_bytes` of it and closes the connection."""
 
     def mood(handler: _Handler) -> bool:
         handler.send_response(200)
@@ -120,7 +123,7 @@ def cuts(num_bytes: int = 0) -> Mood:
 
 
 def drips(seconds: float) -> Mood:
-    """Return the mood in which it sends a byte of its header now and then, for so long."""
+    """Return a mood in which the server sends a byte of its header now and then, for `seconds` in total."""
 
     def mood(handler: _Handler) -> bool:
         until = time.monotonic() + seconds
@@ -137,12 +140,12 @@ def drips(seconds: float) -> Mood:
 
 
 def answer_text(verdict: str, reason: str = "because") -> str:
-    """Return an answer of the agreed form."""
+    """Return the text of an answer in the agreed form."""
     return json.dumps({"verdict": verdict, "reason": reason})
 
 
 def always(verdict: str) -> Judge:
-    """Return the judge that says the same of every picture."""
+    """Return a judge that gives the same verdict on every picture."""
     return lambda _rgb, _prompt: answer_text(verdict)
 
 
@@ -150,12 +153,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Say nothing of clients that are killed, or close their connections."""
+        """Ignore clients that are killed or close their connections."""
 
 
 @contextmanager
 def chat_server(judge: Judge, moods: Sequence[Mood] = (), *, key: str | None = KEY) -> Iterator[ChatServer]:
-    """Yield a server that runs until the block ends."""
+    """Yield a chat server that runs until the block ends."""
     chat = ChatServer(judge, list(moods), key=key)
     handler = type("Handler", (_Handler,), {"chat": chat})
     server = _Server(("127.0.0.1", 0), handler)

@@ -1,4 +1,4 @@
-"""An asset check run by Dagster itself, on the platform that the environment names."""
+"""Run an asset check with Dagster itself, on the platform that the environment names."""
 
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from data_miner_dagster.resources.platform import PlatformResource
 def run_check(
     check: dg.AssetChecksDefinition, root: Path, project: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> dg.AssetCheckEvaluation:
-    """Execute one check for a project, or of no partition, as a job of its own; return what Dagster has recorded."""
+    """Execute one check as a job, for a project or without a partition, and return what Dagster has recorded."""
     monkeypatch.setenv(ROOT_VARIABLE, str(root))
     monkeypatch.setenv(PROFILE_VARIABLE, "lite")
     name = check.check_key.name
@@ -27,7 +27,7 @@ def run_check(
         )
     (evaluation,) = done.get_asset_check_evaluations()
     assert (evaluation.check_name, evaluation.partition) == (name, project)
-    assert done.success is (evaluation.passed or not evaluation.blocking)  # what follows in the run waits or not
+    assert done.success is (evaluation.passed or not evaluation.blocking)  # a blocking check that fails stops the run
     return evaluation
 
 

@@ -1,4 +1,4 @@
-"""Videos whose frames are of one colour each, and an encoder whose vectors are known by hand: the mean colour."""
+"""Videos whose frames have one colour each, and an encoder with a known result: the vector is the mean colour."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def plant_frames(
 ) -> None:
     contents = []
     for colour in colours:
-        picture = np.full((24, 32, 3), colour[::-1], np.uint8)  # OpenCV takes BGR
+        picture = np.full((24, 32, 3), colour[::-1], np.uint8)  # OpenCV expects BGR
         contents.append(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
     write_pictures(platform.layout, key, contents, fingerprint=fingerprint, width=32, height=24)
 

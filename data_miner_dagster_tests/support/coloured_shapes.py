@@ -27,11 +27,11 @@ from data_miner_dagster_tests.support.models import PlantedModels
 PROJECT = "shapes"
 FRAME_WH = (64, 48)
 COLOURS: Mapping[str, tuple[int, int, int]] = {"red": (255, 0, 0), "blue": (0, 0, 255)}
-Shape = tuple[str, tuple[int, int, int, int]]  # colour, (left, top, right, bottom), the last two inclusive
+Shape = tuple[str, tuple[int, int, int, int]]  # colour, and (left, top, right, bottom), all inclusive
 
 
 class ColourDetector:
-    """Implements ObjectDetector: the one rectangle of each colour, with the share of the frame as confidence."""
+    """An ObjectDetector that finds one rectangle of each colour, with its share of the frame as confidence."""
 
     def __init__(
         self, name: str = "colours", fingerprint: str = "1", grow: float = 0.0, *, gives_masks: bool = False
@@ -47,7 +47,7 @@ class ColourDetector:
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return the bounding box of the pixels of each class's colour."""
+        """Return, for each image, the bounding box of the pixels in each class's colour."""
         if self.dies_at_batch == len(self.batch_sizes):
             raise self.dies_of("the machine lost power")
         self.batch_sizes.append(len(images))
@@ -79,12 +79,12 @@ class ColourDetector:
 
 
 def platform_of(root: Path, *detectors: ColourDetector) -> Platform:
-    """Return the platform of a root as it stands; without `detectors`, one that finds colours."""
+    """Return a platform on an existing root. Its detector finds colours unless `detectors` are given."""
     return Platform(PlatformConfig(), root, models=PlantedModels(detectors=detectors or (ColourDetector(),)))
 
 
 def plant_project(root: Path, *detectors: ColourDetector, **detection: Any) -> Platform:
-    """Return the platform of a root with a project that looks for red and blue things; it has no frames yet."""
+    """Return the platform of a root with a new project that looks for red and blue shapes and has no frames."""
     platform = platform_of(root, *detectors)
     set_detection(platform, **detection)
     set_stage(platform, ProjectStage.DETECTION_READY)
@@ -92,7 +92,7 @@ def plant_project(root: Path, *detectors: ColourDetector, **detection: Any) -> P
 
 
 def set_detection(platform: Platform, **detection: Any) -> None:
-    """Write the project with a changed `detection` section."""
+    """Save the project with these settings in its `detection` section."""
     config = ProjectConfig.model_validate(
         {
             "name": PROJECT,
@@ -106,13 +106,13 @@ def set_detection(platform: Platform, **detection: Any) -> None:
 
 
 def set_stage(platform: Platform, stage: ProjectStage) -> None:
-    """Put the project's stage where a test wants it."""
+    """Set the project's stage."""
     with platform.database.transaction() as session:
         session.get_one(ProjectRow, PROJECT).stage = stage
 
 
 def jpeg_of(shapes: Sequence[Shape]) -> bytes:
-    """Return a grey frame with coloured rectangles."""
+    """Return a grey frame with coloured rectangles as a JPEG file."""
     image = Image.new("RGB", FRAME_WH, (128, 128, 128))
     for colour, corners in shapes:
         ImageDraw.Draw(image).rectangle(corners, fill=COLOURS[colour])
@@ -124,7 +124,7 @@ def jpeg_of(shapes: Sequence[Shape]) -> bytes:
 def plant_frames(
     platform: Platform, key: str, frames: Sequence[Sequence[Shape]], *, seconds_apart: float = 1.0
 ) -> None:
-    """Write the frames of one video."""
+    """Add a video to the project, and write its frames."""
     add_video(platform.database, key, PROJECT, origin=Origin.LOCAL)
     write_pictures(
         platform.layout, key, [jpeg_of(shapes) for shapes in frames], fingerprint="frames", seconds_apart=seconds_apart
@@ -134,7 +134,7 @@ def plant_frames(
 def plant_deduplicated(
     platform: Platform, representatives: Mapping[str, Sequence[int]], *, duplicates: Mapping[str, Sequence[int]]
 ) -> None:
-    """Write `deduplicated.parquet`; every duplicate stands behind the first representative."""
+    """Write `deduplicated.parquet`; the first representative represents all duplicates."""
     ids = (make_frame_id(key, index) for key, indices in representatives.items() for index in indices)
     first = min(ids, default="")
     rows = [

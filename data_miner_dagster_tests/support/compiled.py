@@ -1,7 +1,7 @@
 """One cache of compiled statements for all engines of a process.
 
-SQLAlchemy keeps one for each engine. Nearly every test opens databases of its own, and would compile the same
-statements again: a tenth of the CPU time of all tests.
+SQLAlchemy keeps one cache for each engine. Nearly every test opens its own databases, and would compile the same
+statements again, which would take a tenth of the CPU time of all tests.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ SQLALCHEMYS_CREATE_ENGINE: Final[Callable[..., Engine]] = create_engine
 
 
 class _CompiledStatements(LRUCache[Any, Any]):
-    """Statements by their key, in which the kind of dialect stands for an engine's own dialect."""
+    """Compiled statements by key. In the keys, the type of an engine's dialect replaces the dialect itself."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         return super().get(_shared(key), default)
@@ -32,7 +32,7 @@ _STATEMENTS: Final = _CompiledStatements(2000)
 
 
 def create_sharing_engine(*arguments: Any, **options: Any) -> Engine:
-    """Do what SQLAlchemy's `create_engine` does, and let the engine use the shared cache."""
+    """Create an engine as SQLAlchemy's `create_engine` does, but with the shared cache."""
     engine = SQLALCHEMYS_CREATE_ENGINE(*arguments, **options)
     engine.update_execution_options(compiled_cache=_STATEMENTS)
     return engine

@@ -1,4 +1,4 @@
-"""`python -m pytest -p data_miner_dagster_tests.support.costs ...` says at the end what each file of tests costs."""
+"""`python -m pytest -p data_miner_dagster_tests.support.costs ...` shows at the end what each test file costs."""
 
 import os
 from collections import defaultdict
@@ -16,19 +16,19 @@ _seconds_by_file: Final[dict[str, float]] = defaultdict(float)
 
 
 def _cpu_seconds_so_far() -> float:
-    """Return the CPU seconds of this process and of those that it has started and seen end."""
+    """Return the CPU seconds of this process and of the child processes whose end it has waited for."""
     return sum(os.times()[:4])
 
 
 def pytest_collection_finish() -> None:
-    """Begin to count: what is imported belongs to no file alone."""
+    """Start to count after all imports, because they belong to several files."""
     global _cpu_seconds_before
     _cpu_seconds_before = _cpu_seconds_so_far()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Give a report the CPU seconds since the one before it. It takes them to the process that shows them."""
+    """Add the CPU seconds since the previous report to a report, which carries them to the process that shows them."""
     global _cpu_seconds_before
     report = yield
     now = _cpu_seconds_so_far()
@@ -38,16 +38,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Add up the phases of a file's tests."""
+    """Add the seconds of one phase of a test to those of its file."""
     file = report.nodeid.partition("::")[0]
     _seconds_by_file[file] += report.duration
-    for name, value in report.user_properties:  # none if the worker died
+    for name, value in report.user_properties:  # empty if the worker died
         if name == NAME and isinstance(value, float):
             _cpu_seconds_by_file[file] += value
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the files that cost most, and what all cost."""
+    """Show the files that cost most, and the total of all files."""
     terminalreporter.section("CPU seconds, seconds")
     costliest = sorted(_cpu_seconds_by_file, key=_cpu_seconds_by_file.__getitem__, reverse=True)
     rows = [(_cpu_seconds_by_file[file], _seconds_by_file[file], file) for file in costliest[:NUM_SHOWN]]

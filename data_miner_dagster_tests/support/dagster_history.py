@@ -1,4 +1,4 @@
-"""What Dagster keeps of a project: runs, events, checks, partitions, ticks, backfills, cursors."""
+"""What Dagster stores about a project: runs, events, checks, partitions, ticks, backfills, cursors."""
 
 import base64
 
@@ -18,7 +18,7 @@ PICTURE = "data:image/webp;base64," + base64.b64encode(b"a picture of a forgotte
 
 
 def make_history(platform: Platform) -> None:
-    """Runs of two videos, the project, and a stranger's, with all that Dagster keeps beside them."""
+    """Execute runs for two videos and the project, with everything else that Dagster stores about them."""
     with existing_instance(prepare_dagster_home(platform.layout)) as instance:
         instance.add_dynamic_partitions(str(VIDEOS.name), KEYS)
         instance.add_dynamic_partitions(str(PROJECTS.name), ["cyclists"])
@@ -36,7 +36,7 @@ def make_history(platform: Platform) -> None:
         def is_whole(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
             return dg.AssetCheckResult(passed=True, metadata={"of": context.run.tags["dagster/partition"]})
 
-        for key in reversed(KEYS):  # the forgotten one is the last that Dagster saw
+        for key in reversed(KEYS):  # the video to be forgotten comes last
             tags = {"data_miner/asked by": f"the author of {key}"}
             assert dg.materialize([frames, is_whole], partition_key=key, instance=instance, tags=tags).success
             make_records_of_daemon(instance, key)
@@ -44,7 +44,7 @@ def make_history(platform: Platform) -> None:
 
 
 def make_records_of_daemon(instance: dg.DagsterInstance, key: str) -> None:
-    """A backfill that is over, the tick of a sensor and a value that something keeps, all naming a video."""
+    """Store a finished backfill, a sensor's tick and a cursor, all of which name a video."""
     backfill = PartitionBackfill(
         backfill_id=f"of{key[-3:]}",
         status=BulkActionStatus.COMPLETED_SUCCESS,

@@ -1,4 +1,4 @@
-"""A hub on loopback to which the hub's own client commits files of a dataset."""
+"""A hub on loopback to which the hub's own client commits the files of a dataset."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ class DatasetHub(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        """Create the dataset, check a card, say how to send files, commit, or tag a commit."""
+        """Create the dataset, check a card, say how to upload files, commit, or tag a commit."""
         length = self.headers["Content-Length"]
         body = self._chunks() if length is None else self.rfile.read(int(length))
         host = f"http://{self.headers['Host']}"
@@ -75,12 +75,12 @@ class DatasetHub(BaseHTTPRequestHandler):
         self.wfile.write(encoded)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving_dataset() -> Iterator[tuple[type[DatasetHub], str]]:
-    """Yield a hub of its own, and its address on loopback."""
+    """Yield a new hub, and its address on loopback."""
 
     class Served(DatasetHub):
         commits: ClassVar[list[dict[str, bytes]]] = []

@@ -1,4 +1,4 @@
-"""Embeddings that are written down instead of computed."""
+"""Embeddings that are planted instead of computed."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,14 @@ from data_miner_dagster.storage.vectors import StoredEmbeddings, write_embedding
 
 
 def plant_embeddings(platform: Platform, video_key: str, vectors: npt.NDArray[np.float16]) -> None:
-    """Store (N, D) vectors as what the filter encoder says of the N frames of a video, whose table is there."""
+    """Store (N, D) vectors as the filter encoder's embeddings of a video's N frames, whose table must exist."""
     _plant(platform, platform.models.filter_encoder, video_key, vectors)
 
 
 def plant_thumbnails(
     platform: Platform, video_key: str, num_frames: int, thumbnails: npt.NDArray[np.uint8] | None = None
 ) -> None:
-    """Store the thumbnails of the frames of a video, whose table is there; by default all of one plain grey."""
+    """Store the thumbnails of a video's frames, whose table must exist. By default, all of them are plain grey."""
     plain = np.full((num_frames, NUM_VALUES), 128, np.uint8)
     _plant(platform, THUMBNAILS, video_key, (plain if thumbnails is None else thumbnails).astype(np.float16))
 

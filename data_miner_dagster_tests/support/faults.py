@@ -1,4 +1,4 @@
-"""Changing a stored table as a bug would: its identity stays, its rows do not."""
+"""Change a stored table as a bug would: its identity stays the same, its rows do not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ Rows = list[dict[str, Any]]
 
 
 def change_rows(path: Path, change: Callable[[Rows], object]) -> None:
-    """Let `change` mend the rows of a table in place, and write them under the fingerprint that it had."""
+    """Let `change` modify the rows of a table in place, and write them with the table's old fingerprint."""
     table = read_table(path)
     rows: Rows = table.to_pylist()
     change(rows)

@@ -1,4 +1,4 @@
-"""Projects whose detector is wrong in known ways: boxes without an object, boxes beside it, objects without a box."""
+"""Projects whose detector makes known mistakes: boxes without an object, shifted boxes, and objects without a box."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 FRAMES_A_VIDEO = 20
 _PLACES: tuple[Corners, ...] = ((2.0, 3.0, 20.0, 21.0), (24.0, 3.0, 42.0, 21.0), (2.0, 25.0, 20.0, 43.0))
 _BESIDE: Corners = (24.5, 25.25, 42.5, 43.25)
-_SHIFT = 4.0  # of 18 pixels: an IoU of .64
+_SHIFT = 4.0  # a box has 18 pixels, so the IoU is .64
 WRONG, SHIFTED, MISSING = 0.2, 0.05, 0.05
-"""Shares of the boxes that a correct detector would have found: so many more are wrong, shifted, and missing."""
+"""The numbers of wrong, shifted and missing boxes, as shares of the boxes that a correct detector would find."""
 
 
 @dataclass(frozen=True)
 class FaultyProject:
-    """A project on disk, what is on its frames, and how many faults of each kind its detector made."""
+    """A project on disk, the objects that are really on its frames, and the number of faults of each kind."""
 
     platform: Platform
     truth: Truth
@@ -31,7 +31,7 @@ class FaultyProject:
 
 
 def build_faulty_project(root: Path, num_images: int, *, seed: int = 0) -> FaultyProject:
-    """Write a project of `num_images` frames with three objects each. The faults are spread at random."""
+    """Write a project of `num_images` frames with three objects each, and spread faults over them at random."""
     generator = np.random.default_rng(seed)
     frame_ids = [(video, index) for video in range(-(-num_images // FRAMES_A_VIDEO)) for index in range(FRAMES_A_VIDEO)]
     frame_ids = frame_ids[:num_images]
@@ -61,7 +61,10 @@ def build_faulty_project(root: Path, num_images: int, *, seed: int = 0) -> Fault
 
 
 def faults_of_release(project: FaultyProject, version: str, *, within: float = 0.02) -> Iterator[str]:
-    """Yield a line for each frame of a release whose labels are not what is on it, `within` this many pixels."""
+    """Yield a line for each frame whose labels in a release differ from the truth by more than `within` pixels.
+
+    A frame that is not in the release also gets a line.
+    """
     release = project.platform.layout.release_folder("cyclists", version)
     left = dict(project.truth)
     for image in read_images(release):

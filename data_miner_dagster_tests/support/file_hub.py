@@ -24,20 +24,20 @@ FILES = {
 
 
 class FileHub(BaseHTTPRequestHandler):
-    """A model hub that serves `FILES` as each model, except the names in `refused`."""
+    """A model hub that serves `FILES` for every model, except those named in `refused`."""
 
     refused: tuple[str, ...] = ()
-    only_of: str = ""  # the model that `refused` is for, or all
+    only_of: str = ""  # the model that `refused` applies to; empty for all models
     ended: threading.Event
-    stalled: threading.Event | None = None  # set once a refused file has been asked for, which then never arrives
+    stalled: threading.Event | None = None  # set when a refused file is requested, which then never arrives
     sent: tuple[str, ...] = ()
 
     def do_HEAD(self) -> None:
-        """Tell of a file."""
+        """Send the headers of a file."""
         self._answer(has_body=False)
 
     def do_GET(self) -> None:
-        """Send a file, or the list of them."""
+        """Send a file, or the list of files."""
         if "/tree/" in self.path:
             listed = [
                 {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
@@ -73,12 +73,12 @@ class FileHub(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def serving_files() -> Iterator[tuple[type[FileHub], str]]:
-    """Yield a hub of its own, and its address on loopback."""
+    """Yield a new hub, and its address on loopback."""
 
     class Served(FileHub):
         ended = threading.Event()
@@ -95,10 +95,10 @@ def serving_files() -> Iterator[tuple[type[FileHub], str]]:
 
 
 def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
-    """Have the hub's client use another hub, which it otherwise takes from the environment as it is imported."""
+    """Make the hub's client use the hub at `address`. Normally it reads the address when it is imported."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
-    # The client stores another answer of the hub in the home folder.
+    # The client stores another of the hub's answers in the home folder.
     monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(cache / "harnesses"), raising=False)

@@ -1,4 +1,4 @@
-"""Frames as extraction leaves them: the one place that knows all columns of `frames.parquet`."""
+"""Frames as extraction writes them. No other module of the tests knows all columns of `frames.parquet`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from data_miner_dagster.storage.tables import table_from_rows, write_table
 
 
 def frame_rows(video_key: str, num_frames: int, *, seconds_apart: float = 1.0, **columns: Any) -> list[dict[str, Any]]:
-    """Return the rows of a video's frames, all good, all different, of 64 by 48 pixels.
+    """Return rows for frames of 64 by 48 pixels that are all different and have no quality flag.
 
     Args:
-        video_key: of the video.
-        num_frames: how many.
-        seconds_apart: from one frame to the next.
-        columns: in place of the usual values; a list or another sequence has one for each frame, anything else is
-            that of all.
+        video_key: the key of the video.
+        num_frames: the number of rows.
+        seconds_apart: the time between two consecutive frames.
+        columns: values that replace the defaults. A sequence has one value per frame; a string, or any value that is
+            not a sequence, applies to all frames.
     """
     numbers = range(num_frames)
     values: dict[str, Any] = {
@@ -59,7 +59,7 @@ def frame_rows(video_key: str, num_frames: int, *, seconds_apart: float = 1.0, *
 def write_frames(
     layout: StorageLayout, video_key: str, num_frames: int, *, fingerprint: str = "frames-1", **columns: Any
 ) -> None:
-    """Write `frames.parquet` of a video; `columns` as in `frame_rows`."""
+    """Write a video's `frames.parquet`; `columns` are as in `frame_rows`."""
     table = table_from_rows(frame_rows(video_key, num_frames, **columns), FRAMES_SCHEMA)
     write_table(layout.frames_table(video_key), table, fingerprint=fingerprint)
 
@@ -67,7 +67,7 @@ def write_frames(
 def write_pictures(
     layout: StorageLayout, video_key: str, contents: Sequence[bytes], *, fingerprint: str = "frames-1", **columns: Any
 ) -> None:
-    """Write image files as the frames of a video, and `frames.parquet` with their sizes and hashes."""
+    """Write image files as a video's frames, and `frames.parquet` with the sizes and hashes of the files."""
     folder = layout.frames_folder(video_key)
     folder.mkdir(parents=True, exist_ok=True)
     for index, content in enumerate(contents):

@@ -1,7 +1,7 @@
-"""A project that can live: real pictures and tables, real operations, and models whose answers are known by hand.
+"""A project that grows and changes: real pictures, tables and operations, and models with predictable answers.
 
 A picture is an angle. Its similarity to the prompt is the cosine of the angle, and two pictures are near-duplicates if
-their angles are near: so what every stage does to a project can be worked out on paper.
+their angles are close. The effect of every stage on a project can therefore be worked out on paper.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ STAGES = (filter_project, deduplicate_project, detect_project)
 
 
 class LivingPlatform(PlantedPlatform):
-    """A platform of one root with one project."""
+    """A platform on one root with one project."""
 
     def __init__(self, root: Path, looking: ColourDetector | None = None) -> None:
         self.looking = looking or ColourDetector()
@@ -55,7 +55,7 @@ class LivingPlatform(PlantedPlatform):
                 "deduplication": {
                     "encoder": "filter",
                     "threshold": near,
-                    "same_place": "nowhere",  # angles alone decide
+                    "same_place": "nowhere",  # only the angles decide
                     "perceptual_hash_minimum_contrast": 256,
                     "perceptual_hash_distance": 0,
                 },
@@ -64,7 +64,7 @@ class LivingPlatform(PlantedPlatform):
                     "splits": dict(splits),
                     "confidence_threshold": confidence,
                     "unsure_from": unsure_from,
-                    "guard_seconds": 0.0,  # of one or two videos, all images stay
+                    "guard_seconds": 0.0,  # keep all images even of one or two videos
                 },
             }
         )
@@ -72,7 +72,7 @@ class LivingPlatform(PlantedPlatform):
         save_snapshot(self.database, PROJECT, dump, fingerprint_of(dump), None)
 
     def add(self, key: str, angles: Sequence[int], project: str = PROJECT) -> None:
-        """Make a video a member, as a listing does that a person wrote, with frames at these angles in degrees."""
+        """Make a video a member, as if a person had listed it, and give it frames at these angles in degrees."""
         candidate = VideoCandidate(
             key, f"/clips/{key}.mp4", "files", ".", 0, datetime(2026, 1, 1, tzinfo=UTC), origin=Origin.LOCAL
         )
@@ -95,6 +95,6 @@ class LivingPlatform(PlantedPlatform):
         write_embeddings(self.layout.embedding_file(self.encoder.name, key), stored)
 
     def run_stages(self, number: int = len(STAGES)) -> None:
-        """Run the first so many stages between frames and a release."""
+        """Run the first `number` stages between extraction and a release."""
         for stage in STAGES[:number]:
             stage(self, PROJECT)

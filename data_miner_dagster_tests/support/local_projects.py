@@ -1,4 +1,4 @@
-"""A platform under a temporary root and a project in it, for the tests of sourcing and downloading."""
+"""A platform on a temporary root, and a project in it, for the tests of sourcing and downloading."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ POLITENESS_OFF: Mapping[str, object] = {
 
 
 def make_platform(root: Path, *, models: ModelProvider | None = None, **downloading: object) -> Platform:
-    """Return a platform that may speak to 127.0.0.1 and is in a hurry."""
+    """Return a platform that may connect to 127.0.0.1 and does not pause between requests."""
     config = PlatformConfig.model_validate({"downloading": {**POLITENESS_OFF, **downloading}})
     return Platform(config, root, models=models)
 
@@ -32,7 +32,7 @@ def add_project(
     filtering: Mapping[str, Any] | None = None,
     **sourcing: Any,
 ) -> str:
-    """Save a project with these sources, as `populate` would; return its name."""
+    """Save a project with these sources, as `populate` would, and return its name."""
     config = ProjectConfig.model_validate(
         {
             "name": name,

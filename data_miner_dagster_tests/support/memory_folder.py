@@ -1,7 +1,7 @@
-"""Print the folder for the files of tests, if they can be in memory: `python -m`, with the name of this module.
+"""Print a folder in memory for the files of tests, if there is one. Run this module with `python -m`.
 
-Nothing that a test writes has to outlive the tests. On a disk, they wait mostly for files and databases to be flushed,
-thousands of times, and a fifth of their CPU time goes into that, too.
+Nothing that a test writes has to outlive the tests. On a disk, the tests mostly wait for files and databases to be
+flushed, thousands of times, and a fifth of their CPU time is also spent on flushing.
 """
 
 import os
@@ -11,11 +11,11 @@ from typing import Final
 _IN_MEMORY: Final = Path("/dev/shm")
 _MIN_FREE_BYTES: Final = 8_000_000_000
 _MIN_MEMORY_BYTES: Final = 20_000_000_000
-"""What three workers and the files take together."""
+"""The memory that three workers and the files need together."""
 
 
 def memory_folder() -> Path | None:
-    """Return a folder in memory, or None if it or the memory is too small, or if no program may be executed there."""
+    """Return a folder in memory, or None if it or the memory is too small, or it forbids writing or executing."""
     try:
         room = os.statvfs(_IN_MEMORY)
     except OSError:

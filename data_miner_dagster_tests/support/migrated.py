@@ -1,6 +1,6 @@
-"""New catalogs by the SQL that Alembic runs for one: worked out once a process and kind of database, then repeated.
+"""Create catalogs by repeating the SQL that Alembic ran for the first one of the process with the same dialect.
 
-Every Dagster instance asks Alembic for the revisions of its databases, several times. These are read once a process.
+Every Dagster instance asks Alembic several times for the revisions of its databases. They are read once per process.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ from data_miner_dagster.catalog.migrations import current_revision
 Statement = tuple[str, Any]
 
 ALEMBICS_UPGRADE: Final[Callable[[Config, str], None]] = command.upgrade
-"""What tests of the migrations themselves call, whatever has been done before."""
+"""The original function. Tests of the migrations call it, so that every migration really runs."""
 
 _DIRECTORY_OF: Final[Callable[[Config], ScriptDirectory]] = ScriptDirectory.from_config
 _directories: Final[dict[tuple[str | None, ...], ScriptDirectory]] = {}
@@ -25,7 +25,7 @@ _statements_by_dialect: Final[dict[str, list[Statement]]] = {}
 
 
 def upgrade(config: Config, revision: str) -> None:
-    """Do what Alembic's `upgrade` does. An empty database gets its tables by the statements of the first one."""
+    """Upgrade as Alembic's `upgrade` does, but create the tables of an empty database with recorded statements."""
     connection: Connection = config.attributes["connection"]
     if revision != "head" or current_revision(connection) is not None:
         ALEMBICS_UPGRADE(config, revision)
@@ -41,7 +41,7 @@ def upgrade(config: Config, revision: str) -> None:
 
 
 def script_directory(config: Config) -> ScriptDirectory:
-    """Do what Alembic's `ScriptDirectory.from_config` does, but load the migrations of one place only once."""
+    """Do what Alembic's `ScriptDirectory.from_config` does, but load the migrations in each place only once."""
     options = ("script_location", "version_locations")
     key = (config.config_file_name, *(config.get_main_option(option) for option in options))
     if key not in _directories:
@@ -51,7 +51,7 @@ def script_directory(config: Config) -> ScriptDirectory:
 
 @contextmanager
 def _recorded(connection: Connection) -> Iterator[list[Statement]]:
-    """Yield a list that gets every statement that changes the database, as its driver is given it."""
+    """Yield a list that receives every statement that changes the database, as passed to the database driver."""
     statements: list[Statement] = []
 
     def record(_connection: object, _cursor: object, statement: str, parameters: Any, *_others: object) -> None:

@@ -1,4 +1,4 @@
-"""Models that are planted instead of configured: fakes behind the protocols, each in the role that a test gives it."""
+"""Models that are planted instead of configured: fakes of the protocols, each in the role that a test gives it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,27 +21,27 @@ Model = TypeVar("Model", ImageTextEncoder, ImageEncoder, ObjectDetector, VideoTr
 
 @dataclass(frozen=True, slots=True)
 class PlantedRole(ModelRole[Model], Generic[Model]):
-    """A model at hand; `loads` gets its name each time it is loaded."""
+    """A role with a given model, whose name is appended to `loads` each time it is loaded."""
 
     model: Model
     loads: list[str]
 
     @property
     def fingerprint(self) -> str:
-        """The model's own."""
+        """The model's own fingerprint."""
         return self.model.fingerprint
 
     def load(self) -> Model:
-        """Return the model."""
+        """Return the model, and append its name to `loads`."""
         self.loads.append(self.model.name)
         return self.model
 
 
 class PlantedModels(ModelProvider):
-    """A provider of the models given; other roles are those of the lite profile.
+    """A provider of the given models. The lite profile provides all other roles.
 
-    The models may be changed or put in one another's place at any time: nothing is remembered of them. `loads` has the
-    name of each that was loaded, in order.
+    The models may be changed or replaced at any time, because nothing about them is cached. `loads` has the name of
+    each model that was loaded, in order.
     """
 
     def __init__(
@@ -53,27 +53,27 @@ class PlantedModels(ModelProvider):
     ) -> None:
         super().__init__(ModelsConfig(profile="lite"))
         self.planted_filter, self.planted_dedup = filter_encoder, dedup_encoder
-        self.planted_detectors = {detector.name: detector for detector in detectors}  # the first is the platform's
+        self.planted_detectors = {detector.name: detector for detector in detectors}  # the first is the default one
         self.planted_trackers = {tracker.name: tracker for tracker in trackers}
         self.loads: list[str] = []
 
     @property
     def filter_encoder(self) -> ModelRole[ImageTextEncoder]:
-        """The planted encoder."""
+        """The planted filter encoder, or else that of the lite profile."""
         if self.planted_filter is None:
             return super().filter_encoder
         return self._planted(self.planted_filter, Capability.IMAGE_TEXT_ENCODER)
 
     @property
     def dedup_encoder(self) -> EncoderRole:
-        """The planted encoder."""
+        """The planted dedup encoder, or else that of the lite profile."""
         if self.planted_dedup is None:
             return super().dedup_encoder
         return self._planted(self.planted_dedup, Capability.IMAGE_ENCODER)
 
     @property
     def detector(self) -> DetectorRole:
-        """The first of the planted detectors."""
+        """The first of the planted detectors, or else that of the lite profile."""
         return self._detector(next(iter(self.planted_detectors))) if self.planted_detectors else super().detector
 
     def _detector(self, name: str) -> DetectorRole:
@@ -82,7 +82,7 @@ class PlantedModels(ModelProvider):
         return self._planted(self.planted_detectors[name], Capability.DETECTOR)
 
     def video_tracker(self, name: str) -> TrackerRole:
-        """The planted tracker of that name."""
+        """Return the planted tracker with this name, or else the configured one."""
         if name not in self.planted_trackers:
             return super().video_tracker(name)
         return self._planted(self.planted_trackers[name], Capability.VIDEO_TRACKER)
@@ -104,10 +104,10 @@ class PlantedModels(ModelProvider):
 
 @dataclass(slots=True)
 class OneBox:
-    """A detector that finds one box, of the first class asked for, in whatever it is shown."""
+    """A detector that finds the same box, of the first requested class, in every image."""
 
     box_xyxy: tuple[int, int, int, int]
-    expected_hw: tuple[int, int] | None = None  # of every image; None: of any size
+    expected_hw: tuple[int, int] | None = None  # the size of every image, or None for any size
     name: str = "one-box"
     fingerprint: str = "1"
 
@@ -118,7 +118,7 @@ class OneBox:
         *,
         confidence_floor: float,  # noqa: ARG002 - of the protocol; its box is sure
     ) -> list[ImageDetections]:
-        """Return the box of each image."""
+        """Return the one box for each image."""
         assert self.expected_hw is None or {image.shape[:2] for image in images} <= {self.expected_hw}
         confidences, class_indices = np.array([0.9], np.float32), np.array([0], np.int32)
         found = ImageDetections(np.array([self.box_xyxy], np.float32), confidences, class_indices, ("thing",))

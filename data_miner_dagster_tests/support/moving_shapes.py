@@ -1,6 +1,7 @@
-"""Bar-code clips with shapes that move, and a detector that knows where each one is and misses some of them.
+"""Bar-code clips with moving shapes, and a detector that knows where each shape is and misses some of them.
 
-The number that a picture carries says which objects are on it, and where: the truth needs no second detector.
+The number that a picture carries determines which objects are on it, and where. The truth is therefore known without
+a second detector.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,10 +43,10 @@ class MovingShape:
     swing_xy: tuple[float, float]
     period_seconds: float
     size_wh: tuple[int, int]
-    colour: tuple[int, int, int] | None = None  # None: that of its class
+    colour: tuple[int, int, int] | None = None  # None for the colour of its class
 
     def box_at(self, number: int) -> npt.NDArray[np.float64]:
-        """Return its box on picture `number`."""
+        """Return the shape's box on picture `number`."""
         turn = 2 * np.pi * number / FRAME_RATE / self.period_seconds
         left = self.middle_xy[0] + self.swing_xy[0] * np.sin(turn) - self.size_wh[0] / 2
         top = self.middle_xy[1] + self.swing_xy[1] * np.cos(2 * turn) - self.size_wh[1] / 2
@@ -65,11 +66,11 @@ CROSSING: Final = (
     MovingShape(0, (240, 284), (200, 8), 21, (64, 40), (58, 150, 70)),
     MovingShape(1, (420, 190), (40, 10), 20, (50, 40), (226, 184, 44)),
 )
-"""Three shapes of one class that hide each other, two of which turn where they meet, and one of another class."""
+"""Three shapes of one class that hide each other, two of which turn back where they meet, and one of another class."""
 
 
 def shapes_picture(number: int, shapes: Sequence[MovingShape] = SHAPES) -> npt.NDArray[np.uint8]:
-    """Return picture `number`: its bar code above, its shapes below, the later ones in front."""
+    """Return picture `number`, with its bar code above and its shapes below. Later shapes are in front."""
     picture = barcode_picture(number, *CLIP_WH)
     picture[CLIP_WH[1] // 2 :] = 128
     for shape in shapes:
@@ -79,7 +80,7 @@ def shapes_picture(number: int, shapes: Sequence[MovingShape] = SHAPES) -> npt.N
 
 
 class _Pictures(Sequence[Any]):
-    """Pictures made when they are asked for: long clips would not fit in memory."""
+    """Pictures that are drawn on demand, because those of long clips would not fit in memory."""
 
     def __init__(self, num_frames: int, shapes: Sequence[MovingShape]) -> None:
         self._num_frames = num_frames
@@ -108,9 +109,9 @@ def make_shapes_clip(path: Path, seconds: float, shapes: Sequence[MovingShape] =
 
 @dataclass
 class CarelessDetector:
-    """Implements ObjectDetector: knows all shapes, and leaves some out, and adds boxes where nothing is.
+    """An ObjectDetector that knows all shapes, but misses some of them and adds boxes where nothing is.
 
-    What it says of a picture follows from the picture's number alone.
+    Its detections on a picture depend only on the picture's number and on the detector's own settings.
     """
 
     misses: float = 0.3
@@ -126,7 +127,7 @@ class CarelessDetector:
     def detect(
         self, images: Sequence[RgbImage], classes: Sequence[ClassPrompts], *, confidence_floor: float
     ) -> list[ImageDetections]:
-        """Return what it says of each picture, whose number it reads."""
+        """Return the detections on each picture, whose number is read from its bar code."""
         assert confidence_floor < 0.6
         answers = []
         for image in images:
@@ -155,11 +156,11 @@ class CarelessDetector:
         yield from self.phantoms_at(number)
 
     def misses_at(self, number: int, position: int) -> bool:
-        """Return whether it leaves a shape out."""
+        """Return whether the detector misses a shape on picture `number`."""
         return self._draw(number, position, "miss") < self.misses
 
     def phantoms_at(self, number: int) -> Iterator[tuple[int, npt.NDArray[np.float64], float]]:
-        """Yield the boxes where nothing is: as many as a share of the shapes."""
+        """Yield boxes where nothing is. On average, their number is the share `phantoms` of the number of shapes."""
         for position in range(len(self.shapes)):
             if self._draw(number, position, "phantom") < self.phantoms:
                 draw = Random(f"{self.seed} {number} {position} place")
@@ -174,27 +175,27 @@ class CarelessDetector:
 
 @dataclass
 class AttentiveTracker:
-    """Implements VideoTracker: sees every shape on every picture, with its mask, and knows it again."""
+    """A VideoTracker that sees every shape on every picture, with its mask, and recognizes it on later pictures."""
 
     name: str = "attentive"
     fingerprint: str = "1"
     numbers: list[int] = field(default_factory=list)
 
     def start(self, classes: Sequence[ClassPrompts]) -> "AttentiveSession":
-        """Return a session, whose numbers differ from those of any other."""
+        """Return a session, which numbers its objects independently of other sessions."""
         return AttentiveSession(classes, self.numbers)
 
 
 @dataclass
 class AttentiveSession:
-    """Implements VideoSession."""
+    """A VideoSession that reads what is on a picture from its bar code."""
 
     classes: Sequence[ClassPrompts]
-    numbers: list[int]  # of all pictures that were looked at
+    numbers: list[int]  # of all examined pictures
     first: int | None = None
 
     def look_at(self, image: RgbImage) -> list[SeenObject]:
-        """Return the shapes on a picture, whose number it reads."""
+        """Return the shapes on a picture, whose number is read from its bar code."""
         number = read_barcode(image)
         self.numbers.append(number)
         self.first = number if self.first is None else self.first
@@ -211,7 +212,7 @@ class AttentiveSession:
 
 
 def add_clip(platform: Platform, key: str, clip: Path) -> None:
-    """Put a clip where a download leaves it, extract its frames, and have all of them be representatives."""
+    """Put a clip where a download would, extract its frames, and make all of them representatives."""
     add_video(platform.database, key, PROJECT)
     path = platform.layout.video_folder(key) / "video.mp4"
     path.parent.mkdir(parents=True)

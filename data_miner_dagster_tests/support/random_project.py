@@ -1,4 +1,4 @@
-"""Many videos at random, planted as if they had been extracted and embedded: keys, frames, vectors, files and boxes."""
+"""Many random videos, planted as if they had been extracted and embedded: keys, frames, vectors, files and boxes."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ _ID_ALPHABET: Final = np.array([*string.ascii_letters, *string.digits, "_", "-"]
 
 @dataclass(frozen=True)
 class PlantedVideos:
-    """What was planted, by frame id: facts for the oracle, and the vector of each frame that has one."""
+    """What was planted: the facts about all frames for the oracle, and vectors and thumbnails by frame id."""
 
     facts: Sequence[FrameFacts]
     vectors: dict[str, np.ndarray]
@@ -44,7 +44,7 @@ class PlantedVideos:
 
 
 def random_keys(rng: np.random.Generator, number: int) -> list[str]:
-    """Return different video keys of all forms, some of them the beginning of others."""
+    """Return different video keys of all forms, some of which are prefixes of others."""
     keys: dict[str, None] = {}
     while len(keys) < number:
         word = "".join(rng.choice(_ID_ALPHABET, 11))
@@ -57,7 +57,7 @@ def random_keys(rng: np.random.Generator, number: int) -> list[str]:
 
 
 def save_random_project(platform: PlantedPlatform, filtering: dict[str, Any], **sections: Any) -> ProjectConfig:
-    """Write the project to the catalog; near-duplicates are told by the planted vectors."""
+    """Save the project in the catalog. The planted vectors decide which frames are near-duplicates."""
     config = ProjectConfig.model_validate(
         {
             "name": PROJECT,
@@ -76,7 +76,7 @@ def save_random_project(platform: PlantedPlatform, filtering: dict[str, Any], **
 def plant_videos(
     platform: PlantedPlatform, rng: np.random.Generator, num_videos: int, most_frames: int
 ) -> PlantedVideos:
-    """Plant videos of up to so many frames each. Scenes, files and hashes are shared by some frames of some videos."""
+    """Plant videos of up to `most_frames` frames each. Some of their frames share scenes, files and hashes."""
     keys = random_keys(rng, num_videos)
     _add_to_catalog(platform, keys)
     scenes = rng.normal(size=(max(2, num_videos // 2), len(WORDS))) + np.array([1.5, 0, 0, 0])
@@ -125,7 +125,7 @@ def _jpeg() -> bytes:
 
 
 def _contents(rng: np.random.Generator, picture: bytes, num_frames: int) -> list[bytes]:
-    """Files that are the same picture and differ in what follows it; a few are equal to others, here or elsewhere."""
+    """Return files with the same picture and different bytes after it. A few equal others of this or another video."""
     names = [int(rng.integers(20)) if rng.random() < 0.05 else int(rng.integers(1 << 60)) for _ in range(num_frames)]
     return [picture + str(name).encode() for name in names]
 
@@ -166,7 +166,7 @@ Box = tuple[str, float, tuple[float, float, float, float]]  # class name, confid
 
 
 def random_boxes(rng: np.random.Generator) -> list[Box]:
-    """Return up to four boxes as a detector says them, by descending confidence, some over each other."""
+    """Return up to four boxes as a detector does, by descending confidence. Some of them coincide."""
     boxes: list[Box] = []
     for _ in range(int(rng.integers(0, 5))):
         left, top = (float(value) for value in rng.integers(0, 30, 2))

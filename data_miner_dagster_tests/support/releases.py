@@ -1,4 +1,4 @@
-"""A release of four images, small enough to know by heart, and its parts as files."""
+"""A release of four images, small enough to know by heart, and the files of its parts."""
 
 import hashlib
 import io
@@ -27,19 +27,19 @@ from data_miner_dagster_tests.support.sample_project import textured_image
 HEADER = ReleaseHeader("cyclists", "v001", "", ("person", "bicycle"), ("train", "val", "test"))
 JUDGED_HEADER = replace(HEADER, extra_columns=(VERDICT_COLUMN, *(column.name for column in TRACK_COLUMNS)))
 OF_TRACKS = ("mot", "youtube-vis")
-"""Formats that only a release with tracks can have."""
+"""Formats that are available only for a release with tracks."""
 Corners = tuple[float, float, float, float]
 
 
 def jpeg_of(image_id: int) -> bytes:
-    """Return the 64 by 48 picture of an image of the release."""
+    """Return an image of the release: a JPEG file of 64 by 48 pixels."""
     buffer = io.BytesIO()
     textured_image(image_id).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
 
 
 def release_box(class_index: int, box_xyxy: Corners) -> ReleaseBox:
-    """Return a box that the lite detector is half sure of."""
+    """Return a box from the lite detector with a confidence of 0.5."""
     name = HEADER.class_names[class_index]
     return ReleaseBox(class_index, name, box_xyxy, 0.5, f"a {name}", "lite", 1)
 
@@ -47,7 +47,7 @@ def release_box(class_index: int, box_xyxy: Corners) -> ReleaseBox:
 def release_image(
     image_id: int, split: str, video_key: str, frame_index: int, *boxes: tuple[int, Corners], **values: Any
 ) -> ReleaseImage:
-    """Return an image of 64 by 48; `boxes` are (class index, corners)."""
+    """Return an image of 64 by 48 pixels; `boxes` are (class index, corners) pairs."""
     content = jpeg_of(image_id)
     columns: dict[str, Any] = {
         "image_id": image_id,
@@ -100,12 +100,12 @@ def _judged_images() -> tuple[ReleaseImage, ...]:
 
 
 JUDGED_IMAGES: tuple[ReleaseImage, ...] = _judged_images()
-"""The same images, the first two after a person and a verifier have looked at the first, with a region to ignore on
-each. Objects were followed: one, which no detector reported there, has a track."""
+"""`IMAGES` after a person and a verifier have examined the first image. Each of the first two has a region to ignore.
+Objects were followed, and one that no detector reported on the first image has a track."""
 
 
 def tally_of(images: Iterable[ReleaseImage], header: ReleaseHeader = HEADER) -> ReleaseTally:
-    """Return the counts of images of the release."""
+    """Return the counts for these images of the release."""
     tally = ReleaseTally.of(header)
     for image in images:
         tally.add(image)
@@ -113,19 +113,19 @@ def tally_of(images: Iterable[ReleaseImage], header: ReleaseHeader = HEADER) -> 
 
 
 def write_format(format: Format, destination: Destination, images: Iterable[ReleaseImage] = IMAGES) -> None:
-    """Let one format's writer write the images."""
+    """Write the images in one format."""
     write_images(format.codec.open_writer(destination), images)
 
 
 def write_images(writer: ReleaseWriter, images: Iterable[ReleaseImage] = IMAGES) -> None:
-    """Let a writer write the images, and close it."""
+    """Write the images with a writer, and close it."""
     with closing(writer):
         for image in images:
             writer.add(image)
 
 
 def write_pictures(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -> None:
-    """Write the image files, and a folder for each split."""
+    """Write the image files, and create a folder for each split, even for an empty one."""
     for split in HEADER.splits:
         (folder / "images" / split).mkdir(parents=True, exist_ok=True)
     for image in images:
@@ -133,7 +133,7 @@ def write_pictures(folder: Path, images: Sequence[ReleaseImage] = IMAGES) -> Non
 
 
 def write_sample_videos(folder: Path, images: Sequence[ReleaseImage] = IMAGES, header: ReleaseHeader = HEADER) -> None:
-    """Write the table of the videos of the images."""
+    """Write the table of the videos that the images come from."""
     tally = tally_of(images, header)
     split_by_video = {image.video_key: image.split for image in images}
     write_videos(
@@ -162,12 +162,12 @@ def write_sample_videos(folder: Path, images: Sequence[ReleaseImage] = IMAGES, h
 
 
 class ForgetfulWriter(coco.CocoWriter):
-    """Forgets a box, as a bug would."""
+    """A COCO writer that forgets boxes, as a bug would."""
 
     def add(self, image: ReleaseImage) -> None:
-        """Write an image with its first box alone."""
+        """Write an image with only its first box."""
         super().add(replace(image, boxes=image.boxes[:1]))
 
 
 FORGETFUL = replace(coco.CODEC, open_writer=lambda to: ForgetfulWriter(to.folder, to.header))
-"""COCO as that writer leaves it."""
+"""The COCO format with `ForgetfulWriter` as its writer."""

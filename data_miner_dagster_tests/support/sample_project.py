@@ -1,6 +1,6 @@
-"""A tiny real project on disk: real JPEGs, tables of the real schemas, a real catalog; only the models are left out.
+"""A tiny real project on disk: real JPEGs, tables with the real schemas and a real catalog. Only models are missing.
 
-The values are small enough to count by hand; see `build_project`.
+The numbers are small enough to count by hand; see `SAMPLE_VIDEOS`.
 """
 
 import hashlib
@@ -40,11 +40,11 @@ FRAME_WH = (64, 48)
 
 @dataclass(frozen=True)
 class SampleVideo:
-    """A video and what each stage made of its frames, by frame index.
+    """A video, and the results of each stage for its frames, by frame index.
 
-    `flags`: frame → quality flag. `dropped`: frame → drop reason. `duplicates`: frame → (representative frame id,
-    tier). `boxes`: frame → (class name, confidence, (x_min, y_min, x_max, y_max)) rows. `perceptual_hash`: that of all
-    its frames; None: each has its own, which says nothing about the picture.
+    `flags` has the frames' quality flags, `dropped` their drop reasons, `duplicates` their (representative frame id,
+    tier) pairs, and `boxes` their (class name, confidence, (x_min, y_min, x_max, y_max)) rows. `perceptual_hash` is
+    the hash of all frames. If it is None, each frame has its own, which is unrelated to its picture.
     """
 
     key: str
@@ -86,7 +86,7 @@ across aaa and bbb), 7 unique; 6 boxes, 5 at a threshold of 0.3: person 3, bicyc
 def project_config(name: str = "cyclists", **sections: Any) -> ProjectConfig:
     """Return a small valid configuration; `sections` replace its sections.
 
-    Unsure boxes count as negatives unless `releasing` says otherwise: of the 7 unique frames, all are released.
+    Unsure boxes count as negatives unless `releasing` says otherwise, so all of the 7 unique frames are released.
     """
     values: dict[str, Any] = {
         "name": name,
@@ -100,7 +100,7 @@ def project_config(name: str = "cyclists", **sections: Any) -> ProjectConfig:
 
 
 def build_platform(root: Path, *, profile: str = "lite", catalog_url: str | None = None) -> Platform:
-    """Return a platform on an empty root with its own SQLite catalog, or with one on a server."""
+    """Return a platform on an empty root, with its own SQLite catalog or with the one at `catalog_url`."""
     config = PlatformConfig.model_validate({"models": {"profile": profile}})
     return Platform(config, root, catalog_url=catalog_url)
 
@@ -117,13 +117,13 @@ def build_project(
 ) -> Platform:
     """Write a project to disk as if its stages had run up to `through`, and return its platform.
 
-    `through` is one of sourcing, extraction, filtering, deduplication, detection. May be called again on the same
-    root with more videos: everything is written anew.
+    `through` is one of sourcing, extraction, filtering, deduplication, detection. The function may be called again on
+    the same root with more videos; the tables are then written again.
     """
     platform = build_platform(root, catalog_url=catalog_url)
     config = project_config(name, **sections)
     dumped = config.model_dump(mode="json")
-    classes = list(config.detection.classes)  # their order counts, which JSON objects do not promise
+    classes = list(config.detection.classes)  # their order matters, but JSON objects do not guarantee it
     save_snapshot(platform.database, name, dumped, fingerprint_of({"config": dumped, "classes": classes}), None)
     reached = ("sourcing", "extraction", "filtering", "deduplication", "detection").index(through)
     with platform.database.transaction() as session:
@@ -186,7 +186,7 @@ def _write_detections(platform: Platform, name: str, videos: Sequence[SampleVide
 
 
 def textured_image(seed: int, size_wh: tuple[int, int] = FRAME_WH) -> Image.Image:
-    """Return a picture that no other seed gives: a gradient, a disc and a little noise."""
+    """Return a picture that differs for every seed: a gradient, a disc and a little noise."""
     generator = np.random.default_rng(seed)
     width, height = size_wh
     ramp = np.linspace(0, 120, width, dtype=np.float32)[None, :, None] + generator.integers(0, 90, 3)
@@ -207,7 +207,7 @@ def _write(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
 
 
 def seed_of(video_key: str, frame_index: int) -> int:
-    """Return what the picture of a frame is drawn from."""
+    """Return the seed from which a frame's picture is drawn."""
     return int.from_bytes(hashlib.sha256(f"{video_key}/{frame_index}".encode()).digest()[:4], "big")
 
 

@@ -1,4 +1,4 @@
-"""A collector of spans on loopback: it takes OTLP over HTTP, as an OpenTelemetry collector does."""
+"""A collector of spans on loopback, which accepts OTLP over HTTP as an OpenTelemetry collector does."""
 
 import gzip
 import threading
@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class CollectedSpan:
-    """One span, as it came."""
+    """One span, as it was received."""
 
     name: str
     span_id: bytes
@@ -21,7 +21,7 @@ class CollectedSpan:
 
 
 class SpanCollector:
-    """Keeps every span that it is sent."""
+    """A server that keeps every span it receives."""
 
     def __init__(self) -> None:
         self.spans: list[CollectedSpan] = []
@@ -48,7 +48,7 @@ class SpanCollector:
         self._thread.start()
 
     def take(self, request: ExportTraceServiceRequest) -> None:
-        """Keep what one request holds."""
+        """Keep the spans and the service names of one request."""
         for of_resource in request.resource_spans:
             named = {item.key: item.value.string_value for item in of_resource.resource.attributes}
             self.services.add(named["service.name"])

@@ -1,4 +1,4 @@
-"""Randomly initialized networks of the real detector classes, a fraction of a megabyte each, saved as on the hub."""
+"""Random networks of the real detector classes, a fraction of a megabyte each, saved like checkpoints of the hub."""
 
 import warnings
 from pathlib import Path
@@ -26,7 +26,7 @@ def save_bert_tokenizer(folder: Path) -> None:
 
 
 def save_clip_tokenizer(folder: Path, model_max_length: int) -> None:
-    """Write a word-level tokenizer that opens and closes texts as CLIP's does."""
+    """Write a word-level tokenizer that begins and ends texts with the same kinds of tokens as CLIP's."""
     special = ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|unk|>"]
     vocabulary = {word: index for index, word in enumerate([*special, *WORDS, "."])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unk|>"))
@@ -47,7 +47,7 @@ def save_clip_tokenizer(folder: Path, model_max_length: int) -> None:
 
 
 def tiny_swin() -> Any:
-    """Return a Swin backbone of three small stages."""
+    """Return the configuration of a Swin backbone with small stages, of which the last three are used."""
     return transformers.SwinConfig(
         image_size=64,
         patch_size=4,
@@ -60,7 +60,7 @@ def tiny_swin() -> Any:
 
 
 def save_grounding_dino(folder: Path, kind: str = "GroundingDino") -> Path:
-    """Write a GroundingDINO (or `kind` MMGroundingDino) of the real classes with 20 queries."""
+    """Write a GroundingDINO (or `kind` MMGroundingDino) of the real Python classes, with 20 queries."""
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(
         backbone_config=tiny_swin(),
@@ -84,7 +84,7 @@ def save_grounding_dino(folder: Path, kind: str = "GroundingDino") -> Path:
 
 
 def save_owlv2(folder: Path) -> Path:
-    """Write an OWLv2 of the real classes with 4 x 4 patches."""
+    """Write an OWLv2 of the real Python classes, with 4 x 4 patches."""
     torch.manual_seed(0)
     config = transformers.Owlv2Config(
         text_config={
@@ -115,7 +115,7 @@ def save_owlv2(folder: Path) -> Path:
 
 
 def save_omdet_turbo(folder: Path) -> Path:
-    """Write an OmDet-Turbo of the real classes with 20 queries."""
+    """Write an OmDet-Turbo of the real Python classes, with 20 queries."""
     torch.manual_seed(0)
     config = transformers.OmDetTurboConfig(
         text_config=transformers.CLIPTextConfig(
@@ -132,7 +132,7 @@ def save_omdet_turbo(folder: Path) -> Path:
         ),
         backbone_config=tiny_swin(),
         image_size=64,
-        # Without timm the feature maps come channels first, and are normalized by the backbone itself.
+        # Without timm, the backbone's feature maps have their channels first and are already normalized.
         apply_layernorm_after_vision_backbone=False,
         text_projection_in_dim=16,
         text_projection_out_dim=16,
@@ -157,7 +157,7 @@ def save_omdet_turbo(folder: Path) -> Path:
 
 
 def save_byte_tokenizer(folder: Path) -> None:
-    """Write CLIP's own tokenizer without merges: a token a letter, ending in `</w>` at a word's end."""
+    """Write CLIP's own tokenizer without merges: each letter is a token, which ends in `</w>` at the end of a word."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: index for index, word in enumerate(words)}
@@ -165,7 +165,7 @@ def save_byte_tokenizer(folder: Path) -> None:
 
 
 def save_clip_text(folder: Path) -> Path:
-    """Write the text half of a CLIP of the real class, with vectors as long as ViT-B/32's."""
+    """Write the text encoder of a CLIP of the real Python class, with as many dimensions as ViT-B/32's."""
     torch.manual_seed(0)
     config = transformers.CLIPTextConfig(
         vocab_size=514,
@@ -182,7 +182,7 @@ def save_clip_text(folder: Path) -> Path:
     network = transformers.CLIPTextModelWithProjection(config)
     for parameter in network.parameters():
         if parameter.dim() == 2:
-            torch.nn.init.normal_(parameter)  # so that other words give vectors that point elsewhere
+            torch.nn.init.normal_(parameter)  # so that the vectors of different words have different directions
     network.save_pretrained(folder)
     save_byte_tokenizer(folder)
     return folder
@@ -198,7 +198,7 @@ class _SumOfTokens(torch.nn.Module):
 
 
 def save_scripted_text(folder: Path, *, file_name: str = "mobileclip_blt.ts", dim: int = 512) -> Path:
-    """Write a TorchScript text half as MobileCLIP's is traced: (P, 77) ids to unit vectors."""
+    """Write a text encoder in TorchScript, traced like MobileCLIP's: it turns (P, 77) ids into unit vectors."""
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
@@ -211,11 +211,11 @@ def save_scripted_text(folder: Path, *, file_name: str = "mobileclip_blt.ts", di
 
 
 CLASS_NAMES = ("person", "car", "bus", "tvmonitor", "a_red_taxi")
-"""What the closed vocabularies find."""
+"""The classes of the detectors with a closed vocabulary."""
 
 
 def save_rt_detr(folder: Path, kind: str = "RTDetr") -> Path:
-    """Write an RT-DETR (or `kind` RTDetrV2, DFine, Deimv2) of the real classes with 40 queries and five class names."""
+    """Write an RT-DETR (or `kind` RTDetrV2, DFine, Deimv2) of the real Python classes, with 40 queries."""
     torch.manual_seed(0)
     backbone = transformers.RTDetrResNetConfig(
         embedding_size=8, hidden_sizes=[8, 16, 16, 16], depths=[1, 1, 1, 1], layer_type="basic", out_indices=[2, 3, 4]
@@ -244,7 +244,7 @@ def save_rt_detr(folder: Path, kind: str = "RTDetr") -> Path:
 
 
 def save_rf_detr(folder: Path, task: str = "ObjectDetection") -> Path:
-    """Write an RF-DETR (or, of `task` InstanceSegmentation, with masks) of the real classes with 40 queries."""
+    """Write an RF-DETR (with masks if `task` is InstanceSegmentation) of the real Python classes, with 40 queries."""
     torch.manual_seed(0)
     backbone = transformers.RfDetrDinov2Config(
         hidden_size=16,
@@ -276,7 +276,7 @@ def save_rf_detr(folder: Path, task: str = "ObjectDetection") -> Path:
 
 
 def tell_apart(network: Any) -> None:
-    """Give a network's heads weights by which its boxes get different classes, confidences and masks."""
+    """Give a network's heads weights that make its boxes differ in class, confidence and mask."""
     for name, parameter in network.named_parameters():
         if "class_embed" in name or "query_features_proj" in name:
             if parameter.dim() == 2:
@@ -286,7 +286,7 @@ def tell_apart(network: Any) -> None:
 
 
 def _sam3_config(hidden_size: int, num_queries: int) -> Any:
-    """Return a SAM 3 with 4 x 4 patches."""
+    """Return the configuration of a SAM 3 with 4 x 4 patches."""
     small = {"hidden_size": hidden_size, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     return transformers.Sam3Config(
         vision_config={
@@ -326,11 +326,11 @@ def _sam3_config(hidden_size: int, num_queries: int) -> Any:
 
 
 def save_sam3(folder: Path) -> Path:
-    """Write a SAM 3 of the real classes with 20 queries and 4 x 4 patches."""
+    """Write a SAM 3 of the real Python classes, with 20 queries and 4 x 4 patches."""
     torch.manual_seed(0)
     network = transformers.Sam3Model(_sam3_config(16, 20))
     for parameter in network.parameters():
-        if parameter.dim() > 1:  # with the usual 0.02 all boxes and masks are alike
+        if parameter.dim() > 1:  # with the usual 0.02, all boxes and masks would be alike
             torch.nn.init.normal_(parameter, std=0.3)
     torch.nn.init.normal_(network.detr_decoder.reference_points.weight)
     network.save_pretrained(folder)
@@ -340,12 +340,12 @@ def save_sam3(folder: Path) -> Path:
 
 
 def save_sam3_video(folder: Path) -> Path:
-    """Write SAM 3's video network of the real classes, with 3 queries and 4 x 4 patches.
+    """Write SAM 3's video network of the real Python classes, with 3 queries and 4 x 4 patches.
 
-    It reports many objects: what it finds on one frame has little to do with what it remembers of the one before.
+    The network reports many objects, because what it finds on a frame hardly matches what it remembers of the last.
     """
     torch.manual_seed(0)
-    size = 128  # twice the 64 channels of a memory: the class cuts pointers into pieces of that length
+    size = 128  # twice the 64 channels of a memory, because the class cuts pointers into pieces of 64
     detector = _sam3_config(size, 3)
     tracker = {
         "vision_config": {"model_type": "sam3_vision_model", **detector.vision_config.to_dict()},

@@ -1,4 +1,4 @@
-"""Tiny, randomly initialized networks of the real architectures, saved as a hub checkpoint is, tokenizer included."""
+"""Tiny random networks of the real architectures, saved like checkpoints of the hub, including a tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ _TEXT: dict[str, Any] = {
 
 
 def _tokenizer(folder: Path) -> None:
-    """Save a tokenizer whose defaults fit no encoder: both special tokens, and padding on the left."""
+    """Save a tokenizer whose defaults suit none of the encoders: it adds both special tokens and pads on the left."""
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)])
@@ -52,7 +52,7 @@ def _tokenizer(folder: Path) -> None:
 
 
 def save_tiny(architecture: str, folder: Path) -> Path:
-    """Save a network of the architecture, with its processor and tokenizer, and return the folder."""
+    """Save a network of an architecture, with its processor and tokenizer, and return the folder."""
     torch.manual_seed(7)
     square = {"height": 32, "width": 32}
     if architecture in ("siglip", "siglip2"):
@@ -84,7 +84,7 @@ def save_tiny(architecture: str, folder: Path) -> Path:
     elif architecture == "dinov2":
         vision = {key: value for key, value in _VISION.items() if key != "intermediate_size"}
         transformers.Dinov2Model(transformers.Dinov2Config(**vision, mlp_ratio=2)).save_pretrained(folder)
-        # As DINOv2's own checkpoints: BitImageProcessor's settings, resized to a bit more and cropped.
+        # As in DINOv2's own checkpoints, images are resized to a bit more and cropped (BitImageProcessor's settings).
         transformers.CLIPImageProcessor(size={"shortest_edge": 40}, crop_size=square).save_pretrained(folder)
     elif architecture == "dinov3":
         transformers.DINOv3ViTModel(transformers.DINOv3ViTConfig(**_VISION, num_register_tokens=2)).save_pretrained(
@@ -97,6 +97,6 @@ def save_tiny(architecture: str, folder: Path) -> Path:
 
 
 def tiny_config(architecture: str, folder: Path, **options: str) -> ModelsConfig:
-    """Return a configuration that knows the saved network as `tiny`, on the CPU."""
+    """Return a configuration in which both encoders are the saved network, registered as `tiny`, on the CPU."""
     entry = ModelEntryConfig(architecture=architecture, source=f"file:{folder}", options=options)
     return ModelsConfig(registry={"tiny": entry}, filter_encoder="tiny", dedup_encoder="tiny", device="cpu")

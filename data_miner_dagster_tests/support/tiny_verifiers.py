@@ -1,4 +1,4 @@
-"""A tiny, randomly initialized Qwen3-VL, saved as a hub checkpoint is: network, processor, tokenizer, chat template."""
+"""A tiny random Qwen3-VL, saved like a checkpoint of the hub: network, processor, tokenizer and chat template."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ _TEMPLATE = (
 
 
 def _tokenizer() -> "transformers.PreTrainedTokenizerFast":
-    """Return a tokenizer of bytes: every text has tokens, and every token is text."""
+    """Return a tokenizer of bytes, which can encode every text and decode every token."""
     letters = sorted(ByteLevel.alphabet())
     tokenizer = Tokenizer(BPE({letter: index for index, letter in enumerate(letters)}, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)

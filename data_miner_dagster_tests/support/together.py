@@ -1,4 +1,4 @@
-"""Writers that meet: actions that begin at one moment, and one that begins in the middle of another's transaction."""
+"""Concurrent writers: actions that begin at the same moment, or in the middle of another's transaction."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from typing import Final
 
 _LONG_ENOUGH_SECONDS: Final = 0.3
-"""For an action that waits for nobody to end."""
+"""Time enough for an action to end if it does not have to wait for another."""
 
 
 def run_together(*actions: Callable[[], object]) -> list[object]:
-    """Run each in a thread, all from one moment on. Return what they return; raises what one of them raises."""
+    """Run each action in its own thread, starting all at the same moment, and return their results in order.
+
+    If an action raises an exception, it is raised again.
+    """
     barrier = threading.Barrier(len(actions))
 
     def begin(action: Callable[[], object]) -> object:
@@ -24,7 +27,7 @@ def run_together(*actions: Callable[[], object]) -> list[object]:
 
 @contextmanager
 def another_thread() -> Iterator[Callable[[Callable[[], object]], Future[object]]]:
-    """Yield a function that begins an action in another thread, and returns once it has ended or has to wait."""
+    """Yield a function that starts an action in another thread, and returns when the action ends or has to wait."""
     with ThreadPoolExecutor(1) as threads:
 
         def begin(action: Callable[[], object]) -> Future[object]:

@@ -1,4 +1,4 @@
-"""Verdicts as a test needs them."""
+"""Verdicts for tests."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ def frame_verdict(frame_id: str, pts_seconds: float, word: VerdictWord, *, who: 
 def box_verdict(
     frame_id: str, pts_seconds: float, word: VerdictWord, shown: tuple[str, RelativeBox], **changes: object
 ) -> Verdict:
-    """Return a verdict on a box, given its class and its box; other fields by name."""
+    """Return a verdict on a box, which is `shown` as (class name, corners); `changes` replace other fields."""
     place = FramePlace(split_frame_id(frame_id)[0], pts_seconds)
     answer_id = f"{frame_id}-{word}-{shown}"
     fields: dict[str, object] = {"queue": ReviewQueue.BROWSING, "who": "Ada", "given_at": NOON, **changes}

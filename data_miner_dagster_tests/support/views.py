@@ -1,4 +1,4 @@
-"""What the oracle is told of two frames of one view, and random thumbnails that show the same few views."""
+"""What the oracle learns about two frames of one view, and random thumbnails that show the same few views."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,11 +14,11 @@ NUM_VIEWS = 3
 
 
 def told_apart_by(thumbnails: Mapping[str, npt.NDArray[Any]]) -> Callable[[str, str], bool]:
-    """Return a function that says whether something changed between two frames, from thumbnails by frame id."""
+    """Return a function that says for two frame ids whether the frames' thumbnails show that something changed."""
 
     def is_apart(frame_id: str, other_id: str) -> bool:
         if split_frame_id(frame_id)[0] != split_frame_id(other_id)[0]:
-            return False  # `same_place: within_videos`, and a frame alone of its video may have no thumbnail
+            return False  # `same_place` is `within_videos`, and the only frame of a video may lack a thumbnail
         pair = np.stack([thumbnails[frame_id], thumbnails[other_id]]).astype(np.uint8)
         return bool(Views(pair, np.zeros(2, np.int64)).are_changed(np.array([0]), np.array([1]))[0])
 
@@ -26,7 +26,7 @@ def told_apart_by(thumbnails: Mapping[str, npt.NDArray[Any]]) -> Callable[[str, 
 
 
 def random_thumbnails(rng: np.random.Generator, num_frames: int) -> npt.NDArray[np.uint8]:
-    """Return (N, NUM_VALUES) thumbnails of a few views, the same in every call, on some of which a square lies."""
+    """Return (N, NUM_VALUES) thumbnails of a few views, which are the same in every call. Some also show a square."""
     width, height = LUMA_WH
     views = np.random.default_rng(0).integers(0, 200, (NUM_VIEWS, NUM_LUMA))
     thumbnails = np.full((num_frames, NUM_VALUES), 128)

@@ -1,4 +1,4 @@
-"""A webhook on loopback, which keeps what it is told."""
+"""A webhook on loopback, which keeps the messages that it receives."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Webhook:
-    """An HTTP server that keeps what it is told; `status` is its answer."""
+    """An HTTP server that answers with `status`, and keeps the messages it receives if that is 200."""
 
     status: int = 200
     told: list[dict[str, Any]] = field(default_factory=list)
