@@ -1,4 +1,4 @@
-"""Which files use a phrase of `banned_phrases.BANNED`: none may."""
+"""Test that no file uses a phrase in `banned_phrases.BANNED`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +10,8 @@ from data_miner_dagster_tests.banned_phrases import BANNED, uses
 
 REPOSITORY: Final = Path(__file__).parents[1]
 NOT_READ: Final = (
-    "CONTRIBUTING.md",  # shows what not to write
-    "data_miner_dagster/stages/verification/questions.py",  # stored answers are to these very words
+    "CONTRIBUTING.md",  # it shows what not to write
+    "data_miner_dagster/stages/verification/questions.py",  # stored answers depend on its exact words
 )
 """Files and folders that are not searched."""
 
@@ -55,7 +55,7 @@ def test_banned_phrases__are_found(tmp_path: Path, text: str, words: str | None)
 
 
 def texts_of_the_repository() -> Iterator[Path]:
-    """Yield the files with docstrings, comments, messages or prose."""
+    """Yield the files that contain docstrings, comments, messages or prose."""
     yield from (REPOSITORY / "data_miner_dagster").rglob("*.py")
     yield from (REPOSITORY / "data_miner_dagster/web/review/templates").glob("*.j2")
     yield from (REPOSITORY / "data_miner_dagster/web/review/static").glob("*.js")

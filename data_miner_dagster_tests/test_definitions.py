@@ -1,4 +1,4 @@
-"""What Dagster loads: the eight assets, their partitions, pools and edges, and nothing heavy."""
+"""Test what Dagster loads: the eight assets, their partitions, pools and edges, but no heavy modules."""
 
 import ast
 import subprocess
@@ -21,7 +21,7 @@ from data_miner_dagster_tests.end_to_end.commands import environment
 PER_VIDEO = {"videos", "frames", "frame_embeddings"}
 PER_PROJECT = {"project_videos", "filtered_frames", "deduplicated_frames", "detections", "dataset"}
 OPTIONAL = {"student"}
-"""Of projects too, but no part of a build."""
+"""Assets that exist once per project but are not part of a build."""
 POOLS = {
     "project_videos": "sourcing",
     "videos": "download",
@@ -67,12 +67,12 @@ def test_definitions__what_no_build_waits_for_has_a_job_of_its_own(graph: AssetG
 
 
 def test_definitions__every_stage_has_a_job() -> None:
-    defs.get_repository_def().load_all_definitions()  # as code servers do: names of ops and jobs are unique
+    defs.get_repository_def().load_all_definitions()  # as code servers do; op and job names must be unique
     names = PER_VIDEO | PER_PROJECT
     assert set(ASSETS.values()) == names
     for stage, job in JOB_BY_STAGE.items():
         nodes = set(defs.resolve_job_def(job).graph.node_names())
-        # Jobs of videos work on lists of keys, in an op of their own, and not on partitions of the asset.
+        # Jobs for videos process lists of keys, in an op of their own, instead of partitions of the asset.
         assert names & nodes == {ASSETS[stage]} - PER_VIDEO
         assert ASSETS[stage] in nodes or nodes == {stage.value.lower()}
 
@@ -88,7 +88,7 @@ def test_definitions__hold_the_check_of_each_asset_but_the_list_of_videos() -> N
 
 
 def written_checks() -> Iterator[tuple[str, str]]:
-    """Yield the asset and the name of each function in the room of checks that is decorated as one."""
+    """Yield the asset and the name of each function in `asset_checks` that is decorated as a check."""
     for path in Path(str(asset_checks.__file__)).parent.glob("[!_]*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             for decorator in node.decorator_list if isinstance(node, ast.FunctionDef) else ():

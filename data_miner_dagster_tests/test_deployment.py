@@ -1,4 +1,4 @@
-"""DAGSTER_HOME and the dagster.yaml in it."""
+"""Test DAGSTER_HOME and the dagster.yaml in it."""
 
 import hashlib
 from pathlib import Path
@@ -45,4 +45,4 @@ def test_settings__no_run_is_ended_for_how_long_it_runs() -> None:
         assert monitoring["enabled"]
         assert "max_runtime_seconds" not in monitoring
         assert hashlib.sha256(file.read_bytes()).hexdigest() not in deployment._EARLIER_SETTINGS
-    assert {(job.tags or {}).get("dagster/max_runtime") for job in JOBS.values()} == {"0"}  # in edited settings too
+    assert {(job.tags or {}).get("dagster/max_runtime") for job in JOBS.values()} == {"0"}  # also with edited settings

@@ -1,4 +1,4 @@
-"""The examples in docstrings of main entry points: they run, and print what they say."""
+"""Test that the examples in docstrings of the main entry points run, and print what they claim."""
 
 import doctest
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""Runs that work off batches of videos, as Dagster executes them, on a real catalog and over a real network."""
+"""Test runs that process batches of videos, executed by Dagster, with a real catalog and over a real network."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ from data_miner_dagster_tests.support.catalog import add_video
 
 
 class _Trickle(BaseHTTPRequestHandler):
-    """A video that never ends."""
+    """Serves a video that never ends."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -57,7 +57,7 @@ class _Trickle(BaseHTTPRequestHandler):
         self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_download_videos__a_cancelled_run_ends_within_ten_seconds_and_what_it_le
         while not any(video.status is VideoStatus.DOWNLOADING for video in find_videos(platform.database)):
             time.sleep(0.1)
         (run,) = instance.get_runs()
-        instance.report_run_canceling(run)  # what Dagster does to a run that is terminated
+        instance.report_run_canceling(run)  # as Dagster does when a run is terminated
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=cancel, daemon=True).start()
@@ -134,7 +134,7 @@ def test_download_videos__a_cancelled_run_ends_within_ten_seconds_and_what_it_le
 
 
 def _planted(monkeypatch: pytest.MonkeyPatch, platform: Platform, batches: list[list[str]]) -> None:
-    """Have downloads do nothing but give a video up, and note what each batch contains."""
+    """Replace downloads by a function that gives each video up, and notes in `batches` what each batch contains."""
 
     def work(
         _platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None

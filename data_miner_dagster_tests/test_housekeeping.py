@@ -1,4 +1,4 @@
-"""The job that runs once a day, as Dagster runs it."""
+"""Test the job that runs once a day, as Dagster runs it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_prune_history__old_runs_and_keys_of_deleted_projects_go(
             (last,) = instance.event_log_storage.get_asset_check_execution_history(
                 dg.AssetCheckKey(dg.AssetKey(asset), name), limit=1
             )
-            assert last.status.value == "SUCCEEDED"  # evaluated once a day, of all videos
+            assert last.status.value == "SUCCEEDED"  # evaluated once a day, for all videos
         assert instance.get_dynamic_partitions(str(PROJECTS.name)) == ["cyclists"]
         assert said[0] == "removed 0 partitions of deleted videos and projects; 0 more are still in use"
         assert said[1].startswith("removed 2 runs with ")

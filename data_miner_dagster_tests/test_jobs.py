@@ -1,4 +1,4 @@
-"""Jobs, and the one place that names them."""
+"""Test the jobs, and that only one place contains their names."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ from data_miner_dagster.jobs import JOBS, OP_BY_JOB, POOL_BY_STAGE, PROJECT_JOBS
 
 PACKAGE = Path(data_miner_dagster.__file__).parent
 ABOVE = ["cli", "web", "definitions.py", "schedules.py", "sensors"]
-"""The rooms that launch jobs or watch them."""
+"""The rooms and modules that launch or watch jobs."""
 
 
 def test_video_jobs__are_jobs_in_the_order_of_the_pipeline() -> None:
@@ -49,7 +49,7 @@ def test_pools__of_jobs_are_those_of_the_assets() -> None:
 
 @pytest.mark.parametrize("room", ABOVE)
 def test_names__of_jobs_and_ops_are_written_in_no_other_place(room: str) -> None:
-    # names that mean an asset alone: `videos` and `frames` are words of a table's head, too
+    # only unambiguous names: `videos` and `frames`, for example, are also words in the headings of tables
     names = {*JOBS, *(op for op in OP_BY_JOB.values() if "_" in op)}
     path = PACKAGE / room
     files = sorted(path.rglob("*.py")) if path.is_dir() else [path]

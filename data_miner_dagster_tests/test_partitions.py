@@ -1,4 +1,4 @@
-"""Keys of the dynamic partition sets."""
+"""Test the keys of the dynamic partition sets."""
 
 import dagster as dg
 
@@ -13,7 +13,7 @@ def test_add_partitions__adds_only_the_missing_ones_sorted() -> None:
 
 
 def test_add_partitions__videos_of_names_alike_are_no_neighbours() -> None:
-    """Each site's videos stay together, and are in the order of their hashes."""
+    """Each site's videos stay together, in the order of their hashes."""
     keys = ["generic-cut-1.c0", "generic-cut-2.a1", "generic-whole-1.b2", "file-9a", "file-0b", "tube-x"]
     with dg.instance_for_test() as instance:
         add_partitions(instance, VIDEOS, keys)

@@ -1,4 +1,4 @@
-"""Runs whose process is gone, silent or hanging are ended, and nobody else's."""
+"""Test that runs whose process is gone, silent or hanging are ended, and no other runs."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ STARTED = dg.DagsterRunStatus.STARTED
 
 @dg.asset(pool="test_pool")
 def thing() -> None:
-    """Nothing."""
+    """Do nothing."""
 
 
 DEFINITIONS = dg.Definitions(
@@ -76,7 +76,7 @@ def start(
         definition,
         tags=tags or {},
         status=status,
-        remote_job_origin=RemoteJobOrigin(location, job),  # without which there is no queued run
+        remote_job_origin=RemoteJobOrigin(location, job),  # a queued run requires it
     ).run_id
 
 
@@ -119,7 +119,7 @@ def test_end_dead_runs__only_those_whose_process_is_gone_or_silent(
     silent = start_with_lease(instance, database, host="code-aaaa|boot|pid", pid=7, expires_at=past)
     alive = start_with_lease(instance, database)
     elsewhere = start_with_lease(instance, database, host="code-bbbb|boot|pid")
-    stopped = start_with_lease(instance, database, expires_at=past)  # this very process, which is seen to live
+    stopped = start_with_lease(instance, database, expires_at=past)  # held by this process, which is alive
     assert sorted(end(instance, database)) == sorted([gone, silent])
     assert {run.run_id for run in active_runs(instance)} == {alive, elsewhere, stopped}
     assert f"the run's process ({os.getpid()} on" in messages_of(instance, gone)
@@ -147,7 +147,7 @@ def test_end_dead_runs__one_that_never_took_a_lease_has_90_s_from_the_first_tick
 def test_end_dead_runs__a_retry_that_carries_its_parents_process_lives(
     instance: dg.DagsterInstance, database: Database
 ) -> None:
-    inherited = {"data_miner/process": f"1@1@{this_process().host}"}  # of an earlier version's run, which is gone
+    inherited = {"data_miner/process": f"1@1@{this_process().host}"}  # from an earlier version's run, which is gone
     retry = start(instance, dg.DagsterRunStatus.STARTING, tags=inherited)
     assert end(instance, database) == []
     with hold_lease(database, retry, "download_videos"):
@@ -163,7 +163,7 @@ def test_end_dead_runs__a_run_of_an_earlier_version_lives_by_its_claims(
     expire(database, run_id)
     with hold_claim(database, "video/a", wait_seconds=0):
         assert end(instance, database) == []
-    assert end(instance, database) == []  # between two claims: it has 90 s again
+    assert end(instance, database) == []  # between two claims, the run has 90 s again
     expire(database, run_id)
     assert end(instance, database) == [run_id]
 
@@ -224,7 +224,7 @@ def test_end_dead_runs__a_hanging_process_that_was_launched_is_killed(
 
 def test_end_dead_runs__what_finished_runs_left_behind_goes(instance: dg.DagsterInstance, database: Database) -> None:
     finished = [start(instance, dg.DagsterRunStatus.SUCCESS) for _ in range(2)]
-    take_lease(database, finished[0], "job")  # its process goes on, as one does whose run was ended from outside
+    take_lease(database, finished[0], "job")  # its process continues, as if the run had been ended from outside
     take_lease(database, finished[1], "job")
     set_row(database, finished[1], process_started="1")
     take_lease(database, "of another instance", "job")
@@ -288,7 +288,7 @@ def test_end_dead_runs__on_a_cluster_one_that_nobody_knows_has_90_s(
     forgotten, late = (start(elsewhere, dg.DagsterRunStatus.STARTING) for _ in range(2))
     assert end(elsewhere, database) == []
     assert {lease.run_id for lease in find_leases(database)} == {forgotten, late}
-    HEALTH[late] = CheckRunHealthResult(WorkerStatus.RUNNING)  # it was being launched when it was asked for
+    HEALTH[late] = CheckRunHealthResult(WorkerStatus.RUNNING)  # it was still being launched at the first check
     expire(database, forgotten)
     expire(database, late)
     assert end(elsewhere, database) == [forgotten]
@@ -316,7 +316,7 @@ def test_end_unstarted_runs__on_a_cluster_they_may_begin_yet(elsewhere: dg.Dagst
 
 @contextmanager
 def container(host: str, database: Database, run_id: str) -> Iterator[subprocess.Popen[str]]:
-    """Yield a process that executes a run in namespaces of its own, as in a container; they end with it."""
+    """Yield a process that executes a run in its own namespaces, as a container does. They end with the process."""
     namespaces = ["unshare", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
     inside = ["sh", "-c", f'hostname {host}; exec "$@"', "sh", sys.executable, "-c", _HOLD, str(database.file), run_id]
     with subprocess.Popen([*namespaces, *inside], stdout=subprocess.PIPE, text=True) as process:
@@ -329,7 +329,7 @@ def container(host: str, database: Database, run_id: str) -> Iterator[subprocess
 
 
 def may_unshare() -> bool:
-    """Return whether this user may make namespaces."""
+    """Return whether this user may create namespaces."""
     tried = ["unshare", "--pid", "--uts", "--fork", "--mount-proc", "hostname", "x"]
     return (
         shutil.which("unshare") is not None and subprocess.run(tried, capture_output=True, check=False).returncode == 0
@@ -353,7 +353,7 @@ def test_end_dead_runs__the_run_of_a_container_that_was_replaced(
     assert end(instance, database) == [run_id]
     assert "on code-aaaa) has not reported for 90 s" in messages_of(instance, run_id)
     again = start(instance)
-    with container("code-bbbb", database, again):  # which takes the claim at once
+    with container("code-bbbb", database, again):  # this run takes the claim immediately
         assert end(instance, database) == []
         assert [claim.run_id for claim in live_claims(database)] == [again]
 

@@ -1,4 +1,4 @@
-"""How long functions and files may be. A longer one holds two thoughts: split it by what each decides."""
+"""Test the length of functions and files. One that is too long contains two ideas: split it by what each decides."""
 
 import ast
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ MAX_FUNCTION_LINES: Final = 60
 MAX_FILE_LINES: Final = 400
 PACKAGES: Final = ("data_miner_dagster", "data_miner_dagster_tests", "benchmarks", "documentation")
 MIGRATIONS: Final = Path("data_miner_dagster/catalog/migrations/versions")
-"""Written once, from the difference of two schemas, and never changed."""
+"""Migrations are written once, from the difference between two schemas, and never changed."""
 
 
 def test_sizes__no_long_file_and_no_long_function() -> None:
@@ -31,7 +31,7 @@ def test_sizes__problems_are_found() -> None:
 
 
 def problems_of(path: Path, text: str) -> Iterator[str]:
-    """Yield what is too long in a file, with its size."""
+    """Yield a message if a file is too long, and one for each function in it that is too long."""
     num_lines = len(text.splitlines())
     if num_lines > MAX_FILE_LINES:
         yield f"{path} has {num_lines} lines, more than {MAX_FILE_LINES}"

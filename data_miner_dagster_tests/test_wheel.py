@@ -1,4 +1,4 @@
-"""The built wheel has every file that the package opens, and nothing that belongs to a checkout alone."""
+"""Test that the wheel has every file that the package opens, and nothing that belongs only in a checkout."""
 
 import ast
 import re
@@ -55,7 +55,7 @@ def test_wheel__says_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None
 
 
 def deployment_files(source: str) -> Iterator[str]:
-    """Yield the names that a module gives to `deployment_file`, as texts or as constants of deployment.py."""
+    """Yield the names that a module passes to `deployment_file`, as literals or as constants in deployment.py."""
     constants = dict(re.findall(r'(?m)^(\w+): Final = "([^"]+)"$', (PACKAGE / "deployment.py").read_text("utf-8")))
     if "deployment_file(" not in source:
         return

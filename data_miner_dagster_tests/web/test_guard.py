@@ -1,4 +1,4 @@
-"""Who may ask the web server for what, request by request."""
+"""Test which requests the web server allows, and from whom."""
 
 import asyncio
 import urllib.parse
@@ -29,7 +29,7 @@ def ask(
     hosts: tuple[str, ...] = (),
     server: tuple[str, int] = ("127.0.0.1", 3000),
 ) -> list[dict[str, Any]]:
-    """Return the messages with which a request is answered; method "WS" opens a WebSocket."""
+    """Return the messages that answer a request; the method "WS" opens a WebSocket."""
     sent: list[dict[str, Any]] = []
     path, _, query = path.partition("?")
     scope = {
@@ -82,8 +82,8 @@ def test_guard__no_host_at_all_and_two_are_refused() -> None:
     "origin",
     [
         "http://evil.example",
-        "http://localhost:8080",  # another program of this machine
-        "http://127.0.0.1:3000",  # the same server under another name is another origin to a browser
+        "http://localhost:8080",  # another program on this machine
+        "http://127.0.0.1:3000",  # to a browser, the same server under another name is another origin
         "http://localhost:3000.evil.example",
         "null",
         "",
@@ -153,7 +153,7 @@ def test_guard__a_reverse_proxy_is_named() -> None:
     proxied = {"host": "miner.example.org", "origin": "https://miner.example.org", **JSON}
     assert status("POST", "/graphql", proxied) == 421
     assert status("POST", "/graphql", proxied, hosts=("miner.example.org",)) == 200
-    # the proxy asks under its own name for the server
+    # the proxy uses its own name for the server
     assert status("POST", "/graphql", {**proxied, "host": "127.0.0.1:3000"}, hosts=("Miner.Example.org:443",)) == 200
     assert (
         status("POST", "/graphql", {**proxied, "origin": "https://evil.example"}, hosts=("miner.example.org",)) == 403

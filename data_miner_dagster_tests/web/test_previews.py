@@ -1,4 +1,4 @@
-"""Which files the web server shows, and which it does not."""
+"""Test which files the web server shows, and which it refuses."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -30,7 +30,7 @@ def layout(tmp_path: Path) -> StorageLayout:
 
 
 def ask(layout: StorageLayout, address: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    """Return status, body and headers of the answer of the guarded application."""
+    """Return the status, body and headers with which the guarded application answers."""
     sent: list[Any] = []
     host = {"host": "127.0.0.1:3000", **headers}
     scope = {

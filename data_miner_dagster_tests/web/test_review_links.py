@@ -1,4 +1,4 @@
-"""Links in events lead to the review pages of the `data-miner up` that shows them."""
+"""Test that links in events lead to the review pages of the `data-miner up` that shows them."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -20,7 +20,7 @@ async def _app(_scope: MutableMapping[str, Any], _receive: Any, send: Any) -> No
 
 
 def ask(path: str, *, method: str = "GET", host: str = "127.0.0.1:3000") -> tuple[int, str | None]:
-    """Return the status and the location of the answer of the guarded application."""
+    """Return the status and the location with which the guarded application answers."""
     sent: list[Any] = []
     scope = {
         "type": "http",

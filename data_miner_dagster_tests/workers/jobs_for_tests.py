@@ -12,7 +12,7 @@ from data_miner_dagster.domain.errors import SourceError, VideoTransientError
 from data_miner_dagster.domain.measurements import Measured
 from data_miner_dagster.domain.meters import note
 from data_miner_dagster.domain.reasons import VideoErrorKind
-from data_miner_dagster.domain.records import __name__ as _records  # a module of the package, to be in a place
+from data_miner_dagster.domain.records import __name__ as _records  # any module of the package, for a message
 from data_miner_dagster.sites.keys import key_of_url
 from data_miner_dagster.workers.serving import ask, num_notices, serve, tell_spent
 
@@ -37,7 +37,7 @@ def environment(_: dict[str, Any]) -> Any:
 
 
 def hold_the_lock(_: dict[str, Any]) -> Any:
-    """A regular expression that takes for ever and lets no other thread of its process run."""
+    """Match a regular expression that never ends and lets no other thread of the process run."""
     return re.match(r"(a+)+$", "a" * 60 + "b") is None
 
 
@@ -97,7 +97,7 @@ def log(_: dict[str, Any]) -> Any:
 
 
 def spend(arguments: dict[str, Any]) -> Any:
-    """Spend CPU time in two threads, and say what requests were made."""
+    """Spend CPU time in two threads, and note `num_requests` requests."""
     note(Measured(num_requests=arguments["num_requests"]))
     threads = [threading.Thread(target=_burn, args=(arguments["cpu_seconds"] / 2,)) for _ in range(2)]
     for thread in threads:
@@ -108,7 +108,7 @@ def spend(arguments: dict[str, Any]) -> Any:
 
 
 def spend_on(arguments: dict[str, Any]) -> Any:
-    """Tell of requests, and then work for ever."""
+    """Note and report `num_requests` requests, and then work until the job is killed."""
     note(Measured(num_requests=arguments["num_requests"]))
     tell_spent()
     _burn(60)

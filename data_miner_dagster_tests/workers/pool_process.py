@@ -1,4 +1,4 @@
-"""A process with a pool whose workers are busy, to be killed. Prints its worker's process id."""
+"""Print the process id of a worker, and keep it busy until a test kills this process."""
 
 import threading
 

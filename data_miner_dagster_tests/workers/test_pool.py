@@ -1,4 +1,4 @@
-"""Real processes that hang, die, grow and fail."""
+"""Test the pool with real processes that hang, die, grow and fail."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ def pool() -> Iterator[WorkerPool]:
 
 
 def is_running(process_id: int) -> bool:
-    """Return whether there is such a process, and not merely what is left of it."""
+    """Return whether a process exists and is not a zombie."""
     try:
         state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -58,7 +58,7 @@ def test_call__several_at_once_have_workers_of_their_own(pool: WorkerPool) -> No
     meeting = threading.Barrier(4)
 
     def answer(_name: str, _arguments: dict[str, Any]) -> dict[str, int]:
-        meeting.wait(60)  # none gets its answer before all four ask
+        meeting.wait(60)  # no job gets its answer before all four have asked
         return {"value": 1}
 
     with ThreadPoolExecutor(4) as threads:
@@ -93,11 +93,11 @@ def test_call__a_limit_ends_the_job_and_replaces_the_worker(
 
 
 def test_call__limits_are_of_one_job_and_not_of_all_before(pool: WorkerPool) -> None:
-    """A worker that has used CPU and memory has as much for the next job."""
+    """A worker that has used CPU time and memory may use as much again for the next job."""
     limits = WorkerLimits(cpu_seconds=1, memory_bytes=200 << 20)
     workers = {pool.call("process", {}, limits=limits) for _ in range(3)}
     assert pool.call("grow", {"num_bytes": 150 << 20}, limits=limits) == 150 << 20
-    assert pool.call("grow", {"num_bytes": 300 << 20}) == 300 << 20  # without a limit there is none
+    assert pool.call("grow", {"num_bytes": 300 << 20}) == 300 << 20  # without limits, no earlier limit applies
     assert pool.call("grow", {"num_bytes": 150 << 20}, limits=limits) == 150 << 20
     assert workers == {pool.call("process", {}, limits=limits)}
 
@@ -172,7 +172,7 @@ def test_call__time_in_which_the_caller_answers_does_not_count(pool: WorkerPool)
         time.sleep(3.1)
         return {"value": 1}
 
-    # all else has three seconds, should the machine be busy
+    # everything else may take three seconds, in case the machine is busy
     assert pool.call("add", {"count": 1}, limits=WorkerLimits(wall_seconds=3), on_call=answer) == 1
 
 
@@ -246,7 +246,7 @@ def test_close__ends_idle_and_busy_workers() -> None:
 
 
 def test_close__while_a_worker_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interrupt of a run comes at any moment: it must not wait for a worker that will never be."""
+    """A run may be interrupted at any moment, and must not wait for a worker that will never start."""
     pool = WorkerPool(JOBS)
     tell = Nursery._tell
 
@@ -267,7 +267,7 @@ def test_close__what_has_been_imported_serves_the_next_pool() -> None:
             parents.append(pool.call("parent", {}))
     assert parents[0] == parents[1] != os.getpid()
     with WorkerPool(JOBS, environment=["PYTEST_CURRENT_TEST"]) as pool:
-        assert pool.call("parent", {}) not in parents  # it must not see what it was not given
+        assert pool.call("parent", {}) not in parents  # earlier pools must not see the variable, so no parent is shared
 
 
 def test_beside__workers_of_its_own_from_the_same_interpreter() -> None:
@@ -292,7 +292,7 @@ def test_call__a_module_that_cannot_be_imported_says_so() -> None:
 
 
 def test_workers__die_with_the_process_of_their_pool() -> None:
-    """Even one whose interpreter is held by a regular expression."""
+    """Even a worker whose interpreter is blocked by a regular expression dies."""
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-m", "data_miner_dagster_tests.workers.pool_process"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
@@ -319,5 +319,5 @@ def test_call__what_a_killed_job_has_spent_is_noted(pool: WorkerPool) -> None:
     with meter.working(), pytest.raises(WorkerLimitError):
         pool.call("spend_on", {"num_requests": 2}, limits=WorkerLimits(wall_seconds=2))
     taken = meter.take()
-    assert taken.num_requests == 2  # told before it hung
+    assert taken.num_requests == 2  # reported before the job hung
     assert taken.cpu_seconds > 0

@@ -1,4 +1,4 @@
-"""A person at the review pages, in a real browser: looks at what is shown, and uses mouse and keys."""
+"""A person who uses the review pages in a real browser: looks at what is shown, and uses mouse and keyboard."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ _SHOWN = """() => [...document.querySelectorAll("#boxes .row")].map((row) => {
 
 @contextmanager
 def browser_page(**settings: Any) -> Iterator["Page"]:
-    """Yield a page of headless Chromium; an error of a script on it fails the test."""
+    """Yield a page in headless Chromium. A script error on the page fails the test."""
     if not CHROMIUM.exists():
         pytest.skip("Debian's chromium is not installed")
     from playwright.sync_api import sync_playwright
@@ -34,7 +34,7 @@ def browser_page(**settings: Any) -> Iterator["Page"]:
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"], timeout=120_000
         )
         page = browser.new_context(viewport={"width": 1400, "height": 900}, **settings).new_page()
-        page.set_default_timeout(90_000)  # a busy machine is no failure
+        page.set_default_timeout(90_000)  # a busy machine is not a failure
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if "Content Security Policy" in line.text else None)
@@ -44,7 +44,7 @@ def browser_page(**settings: Any) -> Iterator["Page"]:
 
 
 class CarefulPerson:
-    """Corrects every frame of a queue by what is really on it, and counts what that takes."""
+    """A person who corrects every frame of a queue to match what is really on it, and counts the gestures."""
 
     def __init__(self, page: "Page", truth: Truth) -> None:
         self.page = page
@@ -52,8 +52,8 @@ class CarefulPerson:
         self._truth = truth
 
     def review_all(self) -> int:
-        """Review frame after frame until the page says that nothing is left; return their number."""
-        self.page.wait_for_url("**/queues/**")  # the login page leads there
+        """Review frame after frame until the page says that nothing is left, and return the number of frames."""
+        self.page.wait_for_url("**/queues/**")  # the login page redirects there
         number, before = 0, ""
         while (frame_id := self._next_frame(before)) is not None:
             self._correct(self._truth[frame_id])
@@ -96,7 +96,7 @@ class CarefulPerson:
         middle = (corners[0] + corners[2]) / 2, (corners[1] + corners[3]) / 2
         target = (to[0] + to[2]) / 2, (to[1] + to[3]) / 2
         x, y = self._on_screen(middle)
-        self.page.mouse.click(x, y)  # selects it
+        self.page.mouse.click(x, y)  # selects the box
         self.gestures["click"] += 1
         self.page.locator(".a9s-shape-handle").wait_for()
         self._drag(middle, target)
@@ -106,7 +106,7 @@ class CarefulPerson:
     def _draw(self, corners: Corners, class_name: str) -> None:
         self._drag(corners[:2], corners[2:])
         choice = self.page.locator("#picker button", has_text=re.compile(rf"^\d  {re.escape(class_name)}$"))
-        choice.wait_for()  # as a person would, who sees the box first
+        choice.wait_for()  # a person would also wait until the choice appears
         digit = choice.inner_text().partition(" ")[0]
         self._press(digit)
 

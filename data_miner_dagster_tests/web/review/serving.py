@@ -1,4 +1,4 @@
-"""The review pages of a planted project, served on a real socket, and a visitor without a browser."""
+"""The review pages of a planted project, served on a real socket, and a client that needs no browser."""
 
 import http.client
 import json
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ReviewSite:
-    """A running server."""
+    """A running server for the review pages, and a client for it."""
 
     platform: Platform
     port: int
@@ -45,7 +45,7 @@ class ReviewSite:
         return login_link(self.platform, self.port, who, page)
 
     def ask(self, path: str, *, method: str = "GET", body: object = None, **headers: str) -> Answer:
-        """Ask without a cookie, unless `headers` has one; `_` in their names stands for `-`."""
+        """Send a request, with a cookie only if `headers` has one; `_` in header names stands for `-`."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -54,18 +54,18 @@ class ReviewSite:
             return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, response.read())
 
     def log_in(self, secret: str) -> Answer:
-        """Post a link's secret, as the login page does."""
+        """Post the secret of a login link, as the login page does."""
         return self.ask("/api/login", method="POST", body={"secret": secret}, **JSON)
 
     def cookie(self, who: str = "anna") -> str:
-        """Return the cookie of a new visitor."""
+        """Log in as a new visitor, and return the session cookie."""
         answer = self.log_in(access_of(self.platform).new_link_secret(who))
         return answer.headers["set-cookie"].partition(";")[0]
 
 
 @contextmanager
 def served(platform: Platform) -> Iterator[ReviewSite]:
-    """Serve the review pages of a root while the block runs."""
+    """Serve the review pages of a platform until the block ends."""
     with listening(0) as opened:
         port = opened.getsockname()[1]
         server = review_server(platform, project_desks(platform), port)

@@ -1,4 +1,4 @@
-"""Login links and sessions, as files."""
+"""Test login links and sessions, which are stored as files."""
 
 import os
 import stat
@@ -62,7 +62,7 @@ def test_session__ends(access: Access, tmp_path: Path) -> None:
     (file,) = (tmp_path / "review_access").glob("session-*")
     os.utime(file, (0, 0))
     assert access.session(session.secret) is None
-    access.new_link_secret("bob")  # removes what is old
+    access.new_link_secret("bob")  # removes expired sessions
     assert not file.exists()
 
 

@@ -1,4 +1,4 @@
-"""Who is answered, and who is not, by real HTTP over a socket."""
+"""Test which requests are answered and which are refused, with real HTTP over a socket."""
 
 import json
 import os
@@ -143,7 +143,7 @@ def stored(site: ReviewSite) -> list[str]:
 
 def test_answers__are_stored_once_and_undone(site: ReviewSite, cookie: str) -> None:
     address = f"/api/projects/{PROJECT}"
-    for _ in range(3):  # sent again, because the acknowledgement was lost
+    for _ in range(3):  # sent again, as if the acknowledgement had been lost
         assert post(site, f"{address}/answers", verdict("sent-three-times"), cookie, Origin=site.address).status == 200
     assert stored(site).count("sent-three-times") == 1
     assert post(site, f"{address}/undo", {"answer_id": "sent-three-times"}, cookie).json == {"is_undone": True}
@@ -270,7 +270,7 @@ def test_port_of_up__only_where_the_pages_are_answered(site: ReviewSite, tmp_pat
     other = build_platform(tmp_path / "another")
     other.root.mkdir(exist_ok=True)
     assert port_of_up(other) is None
-    for noted in (site.port, 9, None):  # the pages of another root, no pages at all, and a lock without a port
+    for noted in (site.port, 9, None):  # another root's port, a port without pages, and a lock without a port
         os.close(take_root_lock(other.layout.up_lock, review_port=noted))
         assert port_of_up(other) is None
     other.layout.up_lock.write_text('{"pid": 1, "host": "a", "since": "b", "review_port": "x"}')

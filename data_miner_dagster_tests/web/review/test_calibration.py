@@ -1,4 +1,4 @@
-"""The page that calibrates the filter's threshold, in a real browser and by HTTP."""
+"""Test the page that calibrates the filter's threshold, in a real browser and over HTTP."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VIDEO = "local-a"
 GOOD = 0.6
-"""Frames from this similarity on show what is wanted; the threshold in force is .5."""
+"""The lowest similarity of frames that show what is wanted. The threshold in force is .5."""
 ADDRESS = "/api/projects/pets/calibration"
 
 
@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Iterator[ReviewSite]:
 
 
 def truth(site: ReviewSite) -> dict[str, str]:
-    """Return the right answer about each frame."""
+    """Return the right answer for each frame, by frame id."""
     calibration = open_calibration(site.platform, "pets")
     frames = calibration.frames
     return {
@@ -75,7 +75,7 @@ def test_calibration__says_what_the_answers_call_for_and_how_to_put_it_in_force(
     sent = site.ask("/api/projects/pets/answers", method="POST", body={"answers": answers}, Cookie=cookie, **JSON)
     assert sent.status == 200
     found = site.ask(f"{ADDRESS}?goal=precision&wanted=0.95", Cookie=cookie).json
-    # Everything is answered, so nothing is in doubt: of the 30 frames from .5 on 24 are good, and all from .6 on.
+    # All frames have answers, so nothing is uncertain: 24 of the 30 frames from .5 on are good, and all from .6 on.
     assert found["in_force"]["precision"] == [0.8, 0.8, 0.8]
     assert found["chosen"]["recall"] == [1.0, 1.0, 1.0]
     assert found["is_assured"]
@@ -105,11 +105,11 @@ def test_page__keys_go_on_at_the_first_frame_without_an_answer(site: ReviewSite)
         first = current(page)
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowLeft")
-        page.locator("h1").click()  # away from everything that could have the focus
-        page.keyboard.press("K")  # with caps lock
+        page.locator("h1").click()  # so that nothing on the page has the focus
+        page.keyboard.press("K")  # as with caps lock on
         page.keyboard.press("u")
         assert current(page) == first
-        for _ in range(25):  # a page of 24, and on to the next one
+        for _ in range(25):  # a page of 24, and the first of the next page
             frame = current(page)
             page.keyboard.press("k" if right[frame] == "keep" else "d")
             page.wait_for_function(

@@ -1,4 +1,4 @@
-"""Masks as the boxes' page asks for them."""
+"""Test masks as the page for boxes requests them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ RING[15:18, 20:24] = False
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReviewSite]:
-    """Two projects: of two boxes of one frame the first has a mask, and nothing of the other has."""
+    """Serve two projects with two boxes each on one frame. Only the first box of `cyclists` has a mask."""
     root = tmp_path_factory.mktemp("root")
     boxes = [("bicycle", 0.9, (16.0, 12.0, 32.0, 24.0)), ("person", 0.8, (1.0, 1.0, 9.0, 9.0))]
     for name in ("plain", "cyclists"):

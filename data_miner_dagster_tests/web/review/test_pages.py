@@ -1,4 +1,4 @@
-"""What a person does on the pages, in a real browser: keys, undo, a server that goes away, two people at once."""
+"""Test what people do on the pages, in a real browser: keys, undo, an unreachable server, two people at once."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow(20)]
 
 PROJECT = "cyclists"
 FRAME = "files-aaa/000001"
-"""A bicycle at .9, and a person at .2, which is unsure."""
+"""A frame with a bicycle at .9, and with a person at .2, which is unsure."""
 NUM_BOXES = 600
 
 
@@ -38,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[ReviewSite]:
 
 
 def visit(browser: "Page", site: ReviewSite, page: str, who: str = "ann") -> "Page":
-    """Open a page as a visitor of their own."""
+    """Open a page as a new visitor, whose session is separate from those of others."""
     assert browser.context.browser is not None
     context = browser.context.browser.new_context(viewport={"width": 1400, "height": 900})
     visitor = context.new_page()
@@ -53,7 +53,7 @@ def saved(page: "Page") -> None:
 
 
 def said(platform: Platform) -> list[tuple[str, str, str | None]]:
-    """Return who said what of which class, as the catalog has it."""
+    """Return (person, word, class name) of each verdict in force, from the catalog."""
     return [
         (verdict.who, verdict.word.value, verdict.final_class_name)
         for verdict in verdicts_in_force(platform.database, PROJECT)
@@ -68,7 +68,7 @@ def test_frame__everything_goes_by_keys(browser: "Page", site: ReviewSite) -> No
     page.keyboard.press("Escape")
     page.locator("#help").wait_for(state="hidden")
     keys = page.keyboard
-    for key in ("y", "n"):  # the bicycle is there, the person is not
+    for key in ("y", "n"):  # the bicycle is right, the person is wrong
         keys.press(key)
     saved(page)
     assert said(site.platform) == [("ann", "right", "bicycle"), ("ann", "wrong", None)]
@@ -78,7 +78,7 @@ def test_frame__everything_goes_by_keys(browser: "Page", site: ReviewSite) -> No
     keys.press("Control+z")
     saved(page)
     assert said(site.platform) == []
-    keys.press("1")  # the bicycle is a person
+    keys.press("1")  # says that the bicycle is a person
     saved(page)
     assert said(site.platform) == [("ann", "other_class", "person")]
     keys.press("u")
@@ -154,8 +154,8 @@ def test_queue__unsent_answers_are_kept_shown_and_sent(browser: "Page", site: Re
         dialog.accept()  # type: ignore[attr-defined]
 
     page.on("dialog", stay)
-    page.locator("h1").click()  # a browser asks only for somebody who has touched the page
-    page.reload()  # as if the tab had been closed: another page sends what was left
+    page.locator("h1").click()  # browsers ask only after the user has interacted with the page
+    page.reload()  # as if the tab had been closed and reopened: the new page sends what is unsent
     assert asked == ["beforeunload"]
     is_away = False
     saved(page)
@@ -191,7 +191,7 @@ def test_groups__no_duplicate_and_another_representative(browser: "Page", site: 
     saved(page)
     assert [word for _, word, _ in said(site.platform)] == ["not_duplicate", "representative"]
     page.keyboard.press("u")
-    page.keyboard.press("Space")  # what has no answer is a duplicate
+    page.keyboard.press("Space")  # everything without an answer is a duplicate
     saved(page)
     words = [word for _, word, _ in said(site.platform)]
     assert set(words) == {"not_duplicate", "duplicate"}
@@ -199,7 +199,7 @@ def test_groups__no_duplicate_and_another_representative(browser: "Page", site: 
 
 
 def test_link__from_another_name_of_this_machine(browser: "Page", site: ReviewSite) -> None:
-    """Dagster's UI may be open at `localhost`, to which 127.0.0.1 is another site: the cookie is strict."""
+    """Dagster's UI may be open at `localhost`, which is not the same site as 127.0.0.1, and the cookie is strict."""
     page = visit(browser, site, "")
     page.route(
         "http://localhost:1/",

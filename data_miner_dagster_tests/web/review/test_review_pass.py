@@ -1,4 +1,4 @@
-"""One pass of a careful person through the pages: whatever the detector had wrong, the next release has right."""
+"""Test that one careful pass through the review pages corrects all mistakes of the detector in the next release."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,12 +13,12 @@ from data_miner_dagster_tests.web.review.serving import served
 
 NUM_IMAGES = 60
 NUM_OBJECTS, NUM_WRONG, NUM_SHIFTED, NUM_MISSING = 180, 36, 9, 9
-"""A fifth, and a twentieth each, of the objects."""
+"""A fifth of the objects, a twentieth and a twentieth."""
 WITHIN_PIXELS = 0.3
-"""How exactly a mouse meets an edge of a picture of 64 by 48 pixels."""
+"""How precisely a mouse hits an edge in a picture of 64 by 48 pixels."""
 
 PAGE_JUST_OPENED = "performance.now = () => 100"
-"""The machine is so fast that everything happens in the first quarter of a second of a page."""
+"""A simulated machine so fast that everything happens in the first quarter of a second after a page opens."""
 
 
 @pytest.mark.browser

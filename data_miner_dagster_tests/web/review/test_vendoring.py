@@ -1,4 +1,4 @@
-"""The library that draws boxes is the one that was reviewed."""
+"""Test that the library that draws boxes is the version that was reviewed."""
 
 import hashlib
 import tarfile

@@ -1,4 +1,4 @@
-"""What a verifier said of a box, as the boxes' page asks for it."""
+"""Test a verifier's answers about boxes, as the page for boxes requests them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ SAID = {"verifier_verdict": "rejected", "verifier_reason": "a <b>gate</b>\x1b[2J
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReviewSite]:
-    """Two projects: of two boxes of one frame a verifier has looked at the first; the other project has none."""
+    """Serve two projects with two boxes each on one frame. A verifier has examined only the first box of `cyclists`."""
     root = tmp_path_factory.mktemp("root")
     boxes = [("bicycle", 0.9, (16.0, 12.0, 32.0, 24.0)), ("person", 0.8, (1.0, 1.0, 9.0, 9.0))]
     for name in ("plain", "cyclists"):
