@@ -1,6 +1,6 @@
-"""What a release says of itself may only change together with `RELEASING_VERSION`.
+"""The texts in a release may change only if `RELEASING_VERSION` is raised.
 
-Otherwise `data-miner rebuild` would report a different result instead of another version of this package.
+Otherwise `data-miner rebuild` would report a different result instead of a different version of this package.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from data_miner_dagster_tests.support.sample_project import build_project
 TEXTS: Final = ("README.md", "datasheet.md", "data.yaml")
 DIGEST_OF_VERSION: Final = (5, "71493f22b601a536")
 _OF_LIBRARIES: Final = re.compile(r"\b[0-9a-f]{32,}\b|\b[\d.,]+ [kMG]?B\b")
-"""Fingerprints and sizes, which depend on the versions of the encoders of pictures and tables."""
+"""Fingerprints and sizes, which depend on the versions of the libraries that encode pictures and tables."""
 
 
 def test_release_project__other_texts_are_another_version(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Masks from the table of detections to each format, read back with the format's own library."""
+"""Masks of the detections table, written in each format and read back with the format's own library."""
 
 import json
 import os
@@ -37,7 +37,7 @@ from data_miner_dagster_tests.support.verdicts import box_verdict
 
 WH = (64, 48)
 PYCOCOTOOLS = "ignore:__array__ implementation:DeprecationWarning"
-"""`decode` of pycocotools 2.0.11 with numpy 2."""
+"""pytest filter for a warning that `decode` of pycocotools 2.0.11 causes with numpy 2."""
 
 
 def drawn(*rectangles: tuple[int, int, int, int]) -> MaskPixels:
@@ -55,7 +55,7 @@ MASKS: dict[str, MaskPixels | None] = {
     "pixel": drawn((47, 25, 48, 26)),
     "none": None,
 }
-"""By descending confidence. The last is of a box without a mask."""
+"""Masks in the order of their boxes' confidence, highest first. The last box has no mask."""
 
 
 def bounds_of(pixels: MaskPixels | None) -> tuple[float, float, float, float]:
@@ -66,7 +66,7 @@ def bounds_of(pixels: MaskPixels | None) -> tuple[float, float, float, float]:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """One frame, with a box for each mask and a detector that has no masks."""
+    """Return a platform with a release of one frame, which has a box for each entry of `MASKS`."""
     boxes = [("bicycle", 0.95 - 0.05 * row, bounds_of(pixels)) for row, pixels in enumerate(MASKS.values())]
     videos = [SampleVideo("files-aaa", 1, boxes={0: boxes})]
     platform = build_project(tmp_path_factory.mktemp("root"), videos=videos, releasing={"splits": {"train": 1.0}})
@@ -128,7 +128,7 @@ print(json.dumps({"classes": found["cls"][:, 0].tolist(), "boxes": found["bboxes
 
 
 def test_release_project__masks_read_back_with_ultralytics(platform: Platform, tmp_path: Path) -> None:
-    # a process of its own: importing ultralytics changes Pillow for everyone
+    # in a separate process, because importing ultralytics changes Pillow globally
     finished = subprocess.run(
         [sys.executable, "-c", _READ_WITH_ULTRALYTICS, str(release_folder(platform)), str(tmp_path / "masks.npy")],
         env=os.environ | {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"},
@@ -137,11 +137,11 @@ def test_release_project__masks_read_back_with_ultralytics(platform: Platform, t
         text=True,
     )
     read = json.loads(finished.stdout.splitlines()[-1])
-    masks = np.load(tmp_path / "masks.npy")[:, 8:56].astype(bool)  # 64 x 48 in the middle of a square of 64
+    masks = np.load(tmp_path / "masks.npy")[:, 8:56].astype(bool)  # the 64 x 48 image is centred in a 64 x 64 square
     assert read["classes"] == [1] * len(MASKS)
     for mask, (x, y, width, height), pixels in zip(masks, read["boxes"], MASKS.values(), strict=True):
         left, top, right, bottom = bounds_of(pixels)
-        if pixels is None:  # its own rectangle
+        if pixels is None:  # the polygon is the box's rectangle
             pixels = drawn((int(left), int(top), int(right), int(bottom)))
         assert iou(mask, pixels) >= 0.99
         edges = [64 * (x - width / 2), 64 * (y - height / 2) - 8, 64 * (x + width / 2), 64 * (y + height / 2) - 8]

@@ -14,7 +14,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """A project of seven images of three videos: two with a person, two with a bicycle; one channel."""
+    """Return a project with seven images from three videos of one channel: two with a person, two with a bicycle."""
     return build_project(tmp_path_factory.mktemp("selecting") / "root")
 
 
@@ -27,7 +27,7 @@ def test_try_selection__holds_limits_and_counts_classes(platform: Platform) -> N
     videos = Counter(frame_id.partition("/")[0] for frame_id in found.frame_ids)
     assert videos == {"files-aaa": 1, "files-bbb": 1, "files-ccc": 1}
     assert (found.num_candidates, found.num_videos, found.most_of_a_video) == (7, 3, 1)
-    assert found.images_by_class == {"person": (2, 2), "bicycle": (1, 2)}  # of two bicycles one is beside a person
+    assert found.images_by_class == {"person": (2, 2), "bicycle": (1, 2)}  # one of the two bicycles is beside a person
     assert found.covering_radius is None
 
 
@@ -41,12 +41,13 @@ def test_release_project__of_the_images_that_the_configuration_asks_for(tmp_path
     wish = {"count": 2, "uncertain": True}
     platform = build_project(tmp_path / "root", releasing={"select": wish})
     release_project(platform, "cyclists")
-    assert sorted(_released(platform)["frame_id"]) == ["files-aaa/000003", "files-bbb/000001"]  # at .5 and .3 of .3
+    # at .5 and .3, nearest to the threshold of .3
+    assert sorted(_released(platform)["frame_id"]) == ["files-aaa/000003", "files-bbb/000001"]
     manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))
     assert manifest is not None
     assert manifest["selection"] == {"select": {**wish, "diverse": False}, "num_candidates": 7}
     assert release_project(platform, "cyclists").status.value == "reused"
-    build_project(tmp_path / "root")  # the choice is taken out of the file
+    build_project(tmp_path / "root")  # the selection is removed from the project file
     assert release_project(platform, "cyclists").counts["images"] == 7
 
 
@@ -79,7 +80,7 @@ def test_release_project__lists_the_encoder_that_only_the_choice_uses(tmp_path: 
 def test_release_project__a_choice_on_a_cut_video_takes_no_image_of_a_gap(tmp_path: Path) -> None:
     boxes = {index: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))] for index in range(40)}
     video = SampleVideo("files-long", num_frames=40, boxes=boxes)
-    wish = {"count": 38}  # all but the two images between the splits
+    wish = {"count": 38}  # all images except the two between the splits
     platform = build_project(tmp_path, videos=[video], releasing={"select": wish})
     assert release_project(platform, "cyclists").counts["images"] == 38
     manifest = read_manifest(platform.layout.release_folder("cyclists", "v001"))

@@ -1,4 +1,4 @@
-"""The ways of splitting that a project file may ask for, from its tables to the release."""
+"""Every way of splitting that a project file can request, from the project's tables to the release."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 
 BOXES = {index: [("person", 0.9, (4.0, 6.0, 40.0, 30.0))] for index in range(40)}
 LONG = SampleVideo("files-long", num_frames=40, boxes=BOXES)
-CUT = "train 0.000-29.050, test 31.000-34.050, val 36.000-end"  # the gaps are a twentieth of 39 s wide
+CUT = "train 0.000-29.050, test 31.000-34.050, val 36.000-end"  # each gap is a twentieth of the 39 s
 
 
 def release(root: Path, *videos: SampleVideo, **releasing: Any) -> tuple[Path, dict[str, Any]]:
@@ -29,7 +29,7 @@ def release(root: Path, *videos: SampleVideo, **releasing: Any) -> tuple[Path, d
 
 
 def images_of(folder: Path) -> dict[str, list[int]]:
-    """Return split to the seconds of its images."""
+    """Return the times of the images in seconds, by split."""
     names = sorted(path.relative_to(folder / "images") for path in (folder / "images").rglob("*.jpg"))
     found: dict[str, list[int]] = {}
     for name in names:
@@ -53,7 +53,7 @@ def test_release_project__one_video_is_cut_in_time(tmp_path: Path) -> None:
     assert images["image_id"].tolist() == list(range(1, 39))
     assert pd.read_parquet(folder / "data" / "videos.parquet")["split"].tolist() == [CUT]
     platform = build_project(tmp_path, videos=[LONG])
-    assert release_project(platform, "cyclists").metadata["version"] == "v001"  # the same again
+    assert release_project(platform, "cyclists").metadata["version"] == "v001"  # nothing has changed
     exported = export_release(platform, "cyclists", to=tmp_path / "out", format="yolo")
     assert exported.num_images == 38
 
@@ -85,7 +85,7 @@ def test_release_project__a_video_too_short_to_cut_trains_beside_one_that_is_cut
 def test_release_project__limits_and_licences_are_in_card_datasheet_and_report(tmp_path: Path) -> None:
     folder, content = release(tmp_path, LONG, SampleVideo("files-b", num_frames=4), SampleVideo("files-c"))
     limits = content["limits"]
-    assert "one video provides 83% of the images: files-long" in limits  # 40 of 48
+    assert "one video provides 83% of the images: files-long" in limits  # 40 of 48 images
     assert "all images come from one channel, Example channel" in limits
     assert "the class person has 40 boxes" in limits
     assert "the class person has no box in test and val" in limits
@@ -107,11 +107,11 @@ def test_release_project__too_short_to_cut(tmp_path: Path) -> None:
 
 
 def test_release_project__videos_of_a_channel_share_a_split(tmp_path: Path) -> None:
-    videos = [SampleVideo(f"files-{index}") for index in range(4)]  # all of one channel
+    videos = [SampleVideo(f"files-{index}") for index in range(4)]  # all from one channel
     _, apart = release(tmp_path, *videos)
     assert set(apart["splits"]["by_video"].values()) == {"train", "test", "val"}
     folder, together = release(tmp_path, *videos, group_by="channel")
-    assert set(together["splits"]["by_video"].values()) == {"train"}  # drawn anew
+    assert set(together["splits"]["by_video"].values()) == {"train"}  # the splits are drawn again
     assert together["splits"]["group_by"] == "channel"
     assert "and videos of one channel," in (folder / "datasheet.md").read_text()
     platform = build_project(tmp_path, videos=videos, releasing={"group_by": "channel"})
@@ -151,7 +151,7 @@ def test_release_project__folds(tmp_path: Path) -> None:
 def test_release_project__another_gap_moves_no_image_between_splits(tmp_path: Path) -> None:
     before, _ = release(tmp_path, LONG)
     after, content = release(tmp_path, LONG, guard_seconds=4.0)
-    wider = "train 0.000-27.000, test 31.000-32.000, val 36.000-end"  # every block begins where it began
+    wider = "train 0.000-27.000, test 31.000-32.000, val 36.000-end"  # every block begins at the same time as before
     assert content["splits"]["by_video"] == {"files-long": wider}
     assert images_of(after) == {"train": [*range(27)], "test": [31], "val": [36, 37, 38, 39]}
     assert content["frames"]["between_blocks"] == 8
@@ -166,8 +166,8 @@ def test_release_project__another_gap_moves_no_image_between_splits(tmp_path: Pa
     )
     _, same = release(tmp_path, LONG, guard_seconds=4.0)
     assert same["version"] == "v002"
-    assert release(tmp_path, LONG)[0] == before  # without the setting, the gaps are those it was cut with
-    _, kept = release(tmp_path, LONG, guard_seconds=6.0)  # nothing would be left of the test split
+    assert release(tmp_path, LONG)[0] == before  # without the setting, the original gaps are restored
+    _, kept = release(tmp_path, LONG, guard_seconds=6.0)  # this gap would leave nothing of the test split
     assert kept["splits"]["by_video"] == {"files-long": CUT}
     assert kept["splits"]["gaps_as_before"] == ["files-long"]
     assert any("keeps its earlier gaps" in limit for limit in kept["limits"])
@@ -175,6 +175,6 @@ def test_release_project__another_gap_moves_no_image_between_splits(tmp_path: Pa
 
 def test_release_project__gaps_are_counted_wherever_the_cut_video_stands(tmp_path: Path) -> None:
     release(tmp_path, LONG)
-    newcomers = [SampleVideo(f"files-a{index}") for index in range(3)]  # before it, in order
+    newcomers = [SampleVideo(f"files-a{index}") for index in range(3)]  # sorted before the cut video
     _, content = release(tmp_path, LONG, *newcomers)
     assert (content["frames"]["between_blocks"], content["frames"]["not_chosen"]) == (2, 0)

@@ -26,7 +26,7 @@ def test_withdrawn_release__is_neither_exported_nor_reused(tmp_path: Path) -> No
     assert "its author asked for it" in (platform.layout.report_folder("cyclists") / "index.html").read_text()
     with pytest.raises(DataMinerError, match=r"was withdrawn \(its author asked for it"):
         export_release(platform, "cyclists", format="coco", to=tmp_path / "out")
-    # the same tables again: what was withdrawn is not handed out a second time
+    # the tables are unchanged, but a withdrawn release is not reused
     again = release_project(platform, "cyclists")
     assert (again.status, again.metadata["version"]) == (OutcomeStatus.DONE, "v002")
 

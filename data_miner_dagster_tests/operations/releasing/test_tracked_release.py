@@ -1,4 +1,4 @@
-"""What a release has of objects that were followed along their videos: columns of boxes, and whole-clip tracks."""
+"""Tracked objects in a release: the track columns of its boxes, and whole-clip tracks."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ from data_miner_dagster_tests.operations.releasing.release_folders import releas
 from data_miner_dagster_tests.support.sample_project import build_project
 
 SEEN = [{"pts_seconds": 0.75, "confidence": 0.5}, {"pts_seconds": 1.25, "confidence": 0.25}]
-# By frame and class: the track, and the sightings that the box was recovered from.
+# By frame and class: the track id, and the sightings from which the box was recovered.
 TRACKS = {("files-aaa/000001", "bicycle"): (2, None), ("files-aaa/000003", "person"): (1, SEEN)}
 
 

@@ -1,4 +1,4 @@
-"""Releases of frames with unsure boxes, and what verdicts on boxes change."""
+"""Releases of frames with unsure boxes, and how verdicts on boxes change them."""
 
 import json
 from dataclasses import replace
@@ -25,14 +25,14 @@ from data_miner_dagster.stages.releasing import FrameOutcome
 from data_miner_dagster_tests.operations.releasing.release_folders import release_folder
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 
-UNSURE_BOX: BoxXyxy = (1.0, 1.0, 9.0, 9.0)  # a person at 0.2 on frame 1 of aaa, beside a bicycle at 0.9
+UNSURE_BOX: BoxXyxy = (1.0, 1.0, 9.0, 9.0)  # a person at 0.2 on frame 1 of files-aaa, beside a bicycle at 0.9
 BICYCLE: BoxXyxy = (4.0, 6.0, 40.0, 30.0)
 
 
 def said(
     word: str, box: BoxXyxy | None = None, name: str = "person", *, frame: str = "files-aaa/000001", **parts: Any
 ) -> Verdict:
-    """Return a verdict on a frame of the sample project, by default on the one with the unsure box."""
+    """Return a verdict on a frame of the sample project, by default on the frame with the unsure box."""
     video_key, _, index = frame.partition("/")
     share = None if box is None else shares_of(box, (64, 48))
     return Verdict(
@@ -82,7 +82,7 @@ def test_hold__the_frame_waits_and_the_funnel_adds_up(tmp_path: Path) -> None:
     assert boxes_of(platform, "files-aaa/000001").empty
     datasheet = (release_folder(platform) / "datasheet.md").read_text()
     assert "1 of 7 frames wait for review" in datasheet
-    assert "Images without any detection: 0." in datasheet  # those without a box are excluded here
+    assert "Images without any detection: 0." in datasheet  # frames without a box are excluded here
 
 
 def waiting_now(platform: Platform) -> int:
@@ -103,7 +103,7 @@ def test_num_waiting_now__counts_answers_before_the_next_release_and_after(tmp_p
     assert waiting_now(platform) == 0
     undo_verdict(platform.database, "cyclists", unsure.answer_id, who="ann")
     assert waiting_now(platform) == 1
-    complete = replace(said("complete"), given_at=utc_now() - timedelta(days=30))  # imported: answered long ago
+    complete = replace(said("complete"), given_at=utc_now() - timedelta(days=30))  # imported long after it was given
     add_verdicts(platform.database, "cyclists", [complete])
     assert waiting_now(platform) == 0
     release_project(platform, "cyclists")
@@ -118,10 +118,10 @@ def test_num_waiting_now__is_that_of_the_release_where_it_cannot_be_judged(tmp_p
     gone = replace(said("complete", frame="files-zzz/000001"), answer_id="of a deleted video")
     add_verdicts(platform.database, "cyclists", [said("right", UNSURE_BOX), gone])
     assert waiting_now(platform) == 0
-    platform.layout.detections_table("cyclists").rename(tmp_path / "elsewhere")  # is being made again
+    platform.layout.detections_table("cyclists").rename(tmp_path / "elsewhere")  # as if it were being rewritten
     assert waiting_now(platform) == 1
     (tmp_path / "elsewhere").rename(platform.layout.detections_table("cyclists"))
-    platform.layout.release_inputs("cyclists", "v001").unlink()  # as of an earlier version
+    platform.layout.release_inputs("cyclists", "v001").unlink()  # as in a release by an earlier version
     assert waiting_now(platform) == 1
 
 
@@ -137,7 +137,7 @@ def test_hold__many_frames_are_a_warning_with_its_remedy(tmp_path: Path) -> None
     unsure = [("person", 0.2, UNSURE_BOX)]
     videos = [SampleVideo("files-aaa", num_frames=4, boxes={0: unsure}), SampleVideo("files-bbb", num_frames=1)]
     platform = build_project(tmp_path / "some", videos=videos, releasing={"unsure": "hold"})
-    assert "warning" not in release_project(platform, "cyclists").metadata  # a fifth is no more than a fifth
+    assert "warning" not in release_project(platform, "cyclists").metadata  # one fifth of the frames is not too many
     assert project_funnel(platform, "cyclists").waiting_warning is None
     videos = [SampleVideo("files-aaa", num_frames=3, boxes={0: unsure}), SampleVideo("files-bbb", num_frames=1)]
     platform = build_project(tmp_path / "many", videos=videos, releasing={"unsure": "hold"})

@@ -1,4 +1,4 @@
-"""`plan`, on a real server and a root with a history."""
+"""Test `plan` with a real server and with a root that has a history."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ ITEM = "<item><title>{0}</title><enclosure url='{1}'/></item>"
 
 @pytest.fixture
 def project_file(server: HostileServer, tmp_path: Path) -> Path:
-    """A project of a feed with three videos, one of which its rules turn down, and a file that is there twice."""
+    """Write a project file with a feed of three videos, one of which the rules reject, and a file that exists twice."""
     items = "".join(ITEM.format(name, server.url(f"/{name}.mp4")) for name in ("a", "b", "advert"))
     feed = server.add("/feed", hostile.page(f"<rss><channel><title>F</title>{items}</channel></rss>", "text/xml"))
     for name in ("one.mp4", "copy.mp4"):
@@ -62,11 +62,12 @@ def test_plan__lists_and_fetches_nothing_and_leaves_nothing(
     assert (found["listed"], found["repeated"], found["rejected"]) == (5, 1, {"words": 1})
     assert (found["num_videos"], found["num_to_download"]) == (3, 3)
     assert found["downloads_by_site"] == {"127.0.0.1": 2}
-    assert (found["days"], found["slowest_site"]) == (2.0, "127.0.0.1")  # one a day
-    seconds = 2 * 300 + 3_000_000 / 150_000  # two as long as videos are, and a file by its size
+    assert (found["days"], found["slowest_site"]) == (2.0, "127.0.0.1")  # one video a day
+    # two videos of the default length, and a file whose length follows from its size
+    seconds = 2 * 300 + 3_000_000 / 150_000
     assert found["hours"] == pytest.approx(seconds / 3600)
     assert found["videos_bytes"] == 2 * 300 * 150_000 + 3_000_000
-    assert found["num_frames"] == round(seconds)  # one a second
+    assert found["num_frames"] == round(seconds)  # one frame a second
     assert found["failed_sources"] == []
     assert found["listing_requests"] == server.count("/feed") == server.count() == 1
     assert not root.exists()
@@ -136,7 +137,7 @@ def test_plan__says_what_a_verifier_may_cost_at_most(project_file: Path, tmp_pat
 
 
 def test_plan__counts_the_boxes_that_a_verifier_may_be_asked_about(tmp_path: Path) -> None:
-    """The videos have been built without a verifier, so the boxes are known: five, of which three are sure enough."""
+    """The videos were built without a verifier, so the boxes are known: five, of which three are confident enough."""
     boxes = {0: [("person", number / 10, (4.0, 6.0, 40.0, 30.0)) for number in (1, 3, 5, 7, 9)]}
     platform = build_project(tmp_path, videos=[SampleVideo("files-a", boxes=boxes)], through="detection")
     eyes = {"url": "https://api.example.org/v1", "model": "m", "price_per_box": 0.01}
@@ -168,7 +169,7 @@ def test_plan__nothing_can_be_listed(server: HostileServer, project_file: Path, 
 def test_rates_of__what_the_root_has_seen_comes_before_defaults(tmp_path: Path) -> None:
     platform = build_platform(tmp_path)
     assert rates_of(platform, "other").images_per_frame.origin == DEFAULT
-    platform = build_project(tmp_path)  # three videos of 5, 4 and 3 s and as many frames; 7 images with 5 boxes
+    platform = build_project(tmp_path)  # three videos of 5, 4 and 3 s with a frame each second; 7 images with 5 boxes
     release_project(platform, "cyclists")
     of_root = rates_of(platform, "other")
     assert (of_root.images_per_frame.value, of_root.boxes_per_image.value) == (7 / 12, 5 / 7)

@@ -84,7 +84,7 @@ def test_duplicate_tiles__one_row_a_group(tmp_path: Path) -> None:
         Verdict.KEPT,
         Verdict.DUPLICATE,
         Verdict.DUPLICATE,
-        Verdict.NEUTRAL,  # a free place
+        Verdict.NEUTRAL,  # an empty slot
         Verdict.KEPT,
         Verdict.DUPLICATE,
     ]
@@ -110,4 +110,4 @@ def test_detection_tiles__with_masks(tmp_path: Path) -> None:
         lambda rows: [row.update(mask=mask.as_coco()) for row in rows if row["confidence"] > 0.6],
     )
     tiles = detection_tiles(platform, platform.project_config("cyclists"), 3)
-    assert [box.mask for box in tiles[1].boxes] == [mask, None]  # person .7 and person .3
+    assert [box.mask for box in tiles[1].boxes] == [mask, None]  # persons at .7 and .3

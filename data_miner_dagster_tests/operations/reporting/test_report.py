@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 class _Page(HTMLParser):
-    """Collects what a page refers to, and whether its elements are closed."""
+    """A parser that collects a page's references, anchors, text and unclosed elements."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
-    """A platform with one release and its report."""
+    """Return a platform with one release and its report."""
     platform = build_project(tmp_path_factory.mktemp("released") / "root")
     release_project(platform, "cyclists")
     return platform
@@ -65,10 +65,10 @@ def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
     page = _Page(_html(platform))
     assert page.open == []
     loaded = {ref for ref in page.references if not ref.startswith(("data:image/webp", "#"))}
-    moments = {ref for ref in loaded if "#t=" in ref}  # links, too
+    moments = {ref for ref in loaded if "#t=" in ref}  # these are links as well
     assert {ref.partition("#t=")[0] for ref in moments} < loaded
     assert loaded - moments == {
-        *(f"https://videos.example/files-{key}.mp4" for key in ("aaa", "bbb", "ccc")),  # links, not loaded
+        *(f"https://videos.example/files-{key}.mp4" for key in ("aaa", "bbb", "ccc")),  # linked, not loaded
         "../../releases/cyclists/v001",
         "../../releases/cyclists/v001/datasheet.md",
     }
@@ -82,13 +82,13 @@ def test_write_report__needs_nothing_from_elsewhere(platform: Platform) -> None:
 def test_write_report__each_picture_opens_says_its_second_and_leads_there(platform: Platform) -> None:
     html = _html(platform)
     page = _Page(html)
-    assert "loading=" not in html  # a capture of the whole page has all pictures
+    assert "loading=" not in html  # without lazy loading, a capture of the whole page shows every picture
     assert {"boxes-1", "boxes-1-large", "kept-1", "kept-1-large"} <= page.anchors
     assert page.references.count("#boxes-1-large") == page.references.count("#boxes-1") == 1
     # Frame 3 of files-aaa is at 3 s.
     assert "https://videos.example/files-aaa.mp4#t=3" in page.references
     assert " at 0:03" in page.text
-    assert "files-aaa/000003" not in page.text  # but in the tooltip
+    assert "files-aaa/000003" not in page.text  # it is only in the tooltip
     assert "data-miner export cyclists --to FOLDER" in page.text
 
 
@@ -117,7 +117,7 @@ def test_write_report__says_how_many_frames_wait_and_why_boxes_are_missing(tmp_p
     )
     assert re.search(r"frames settled 6 1 waiting for review", funnel)
     assert "only those on released images" in funnel
-    assert "`data-miner review" not in html  # commands are marked as code
+    assert "`data-miner review" not in html  # commands are formatted as code
 
 
 def test_write_report__foreign_text_stays_text(tmp_path: Path) -> None:
@@ -186,5 +186,5 @@ def test_write_report__chromium_draws_it(platform: Platform, tmp_path: Path) -> 
         capture_output=True,
         timeout=300,
     )
-    # an empty page of this size is a few kB
+    # a screenshot of an empty page of this size takes only a few kB
     assert picture.stat().st_size > 60_000

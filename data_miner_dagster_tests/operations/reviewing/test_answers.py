@@ -1,4 +1,4 @@
-"""Answers become verdicts, and settle what was asked."""
+"""Answers become verdicts and settle the questions they answer."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ PERSON = ShownBox("person", (1 / 64, 1 / 48, 9 / 64, 9 / 48), "lite", "detector"
 
 
 def answer_to(item: ReviewItem, word: VerdictWord, queue: ReviewQueue, answer_id: str = "a1") -> Answer:
-    """Return an answer to the asked box of an item, or to its frame."""
+    """Return an answer about the box that an item asks about, or about its frame if it asks about no box."""
     asked = [box for box in item.frame.boxes if box.is_asked]
     return Answer(
         answer_id=answer_id,
@@ -30,7 +30,7 @@ def answer_to(item: ReviewItem, word: VerdictWord, queue: ReviewQueue, answer_id
 
 
 def keys_of(review: Review, queue: ReviewQueue) -> list[str]:
-    """Return the open questions of a queue."""
+    """Return the keys of a queue's open questions."""
     return [item.key for item in review.page(queue, size=100).items]
 
 
@@ -73,7 +73,7 @@ def test_give__settles_a_question_of_every_queue(tmp_path: Path) -> None:
 
     filtered = keys_of(review, ReviewQueue.FILTER)
     first = review.page(ReviewQueue.FILTER, size=1).items[0]
-    assert first.why == "dropped, 0.140 below the filter's threshold"  # 0.9 - 4 * 0.05 - 0.5, and 0.34
+    assert first.why == "dropped, 0.140 below the filter's threshold"  # 0.9 - 4 * 0.05 - 0.5 = 0.2 instead of 0.34
     review.give(answer_to(first, VerdictWord.KEEP, ReviewQueue.FILTER, "keep"), who="Ada")
     assert keys_of(review, ReviewQueue.FILTER) == filtered[1:]
 
@@ -116,7 +116,7 @@ def test_give__refuses_what_the_project_does_not_have(tmp_path: Path) -> None:
             review.give(wrong, who="Ada")
     with pytest.raises(ConfigError, match="is not a valid name for an author"):
         review.give(drawn, who=" ")
-    assert review.give(drawn, who="Ada").shown == ShownBox("person", PERSON.box)  # drawn: by no detector
+    assert review.give(drawn, who="Ada").shown == ShownBox("person", PERSON.box)  # drawn by a person, not detected
 
 
 def test_give__a_frame_that_has_another_id_by_now(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_unmet__says_why(tmp_path: Path) -> None:
     review.give(replace(at, answer_id="no box", shown=elsewhere), who="Ada")
     review.give(replace(at, answer_id="duplicate", frame_id="files-aaa/000002", pts_seconds=2.0), who="Ada")
     pair = Answer("chosen", VerdictWord.REPRESENTATIVE, ReviewQueue.DUPLICATES, "files-aaa/000002", 2.0)
-    review.give(replace(pair, other_frame_id="files-aaa/000001"), who="Ada")  # no build since
+    review.give(replace(pair, other_frame_id="files-aaa/000001"), who="Ada")  # no build has followed this answer
     assert [(one.verdict.answer_id, one.reason.name) for one in review.unmet()] == [
         ("no box", "NO_BOX"),
         ("duplicate", "NOT_EXAMINED"),
@@ -163,7 +163,7 @@ def test_give__who_corrects_a_shifted_box_does_not_bring_the_detected_one_back(
     new_box: tuple[float, float, float, float] | None,
     expected: list[tuple[tuple[float, float, float, float], BoxState]],
 ) -> None:
-    """The second answer is about the box where the first one had put it, far from where the detector found it."""
+    """The second answer is about the box where the first answer put it, far from where the detector found it."""
     platform = build_project(tmp_path)
     review = open_review(platform, "cyclists")
     (item,) = review.page(ReviewQueue.UNSURE).items
@@ -176,7 +176,8 @@ def test_give__who_corrects_a_shifted_box_does_not_bring_the_detected_one_back(
     assert now is not None
     persons = [(box.box, box.state) for box in now.frame.boxes if box.class_name == "person"]
     assert persons == expected
-    assert keys_of(review, ReviewQueue.UNSURE) == []  # the detected box is met, and not unsure again
+    # the verdict still matches the detected box, which does not become unsure again
+    assert keys_of(review, ReviewQueue.UNSURE) == []
     assert review.undo("second", who="Ben")
     now = review.item(ReviewQueue.BROWSING, item.key)
     assert now is not None

@@ -1,4 +1,4 @@
-"""The calibration of the filter's threshold as a queue of the review."""
+"""Calibration of the filter's threshold as a review queue."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_miner_dagster_tests.support.verdicts import frame_verdict
 
 @pytest.fixture
 def platform(tmp_path: Path) -> PlantedPlatform:
-    """400 frames, half on each side of the threshold of .5."""
+    """Return a platform with 400 filtered frames, half of them on each side of the threshold of .5."""
     platform = PlantedPlatform(tmp_path / "root")
     save_project(platform)
     scores = np.random.default_rng(0).permutation(np.arange(400) / 400)
@@ -74,7 +74,7 @@ def test_give__the_strata_stay_once_somebody_has_answered(platform: PlantedPlatf
     review = open_review(platform, "pets")
     plan = platform.layout.calibration_plan("pets")
     (first,) = keys_of(review, ReviewQueue.CALIBRATION, size=1)
-    assert not plan.exists()  # looking changes nothing
+    assert not plan.exists()  # reading the questions writes nothing
     answer(review, first, VerdictWord.KEEP)
     before = plan.read_bytes()
     add_video(platform.database, "local-c", "pets", status=VideoStatus.EXTRACTED)
@@ -97,7 +97,7 @@ def test_page__answers_of_files_are_not_asked_about_again(platform: PlantedPlatf
     find_threshold(platform, "pets", goal="precision", wanted=0.9, answers_file=answers)
     assert keys_of(review, ReviewQueue.CALIBRATION, size=1) == [second]
     assert first not in keys_of(review, ReviewQueue.FILTER)
-    assert verdicts_in_force(platform.database, "pets") == []  # a file moves no frame
+    assert verdicts_in_force(platform.database, "pets") == []  # answers from a file are not verdicts on frames
 
 
 def test_calibration__a_frame_is_kept_or_dropped_as_well(platform: PlantedPlatform) -> None:

@@ -1,4 +1,4 @@
-"""Verdicts into a file and back."""
+"""Verdicts are exported to a file and imported again."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -21,7 +21,7 @@ SHIFTED = Verdict(
     place=FramePlace("files-aaa", 1.0),
     frame_id="files-aaa/000001",
     queue=ReviewQueue.UNSURE,
-    who="=Ada, of Ækia",  # a spreadsheet would take it for a formula
+    who="=Ada, of Ækia",  # a spreadsheet would treat this as a formula
     given_at=NOON,
     shown=ShownBox("person", (1 / 64, 1 / 48, 9 / 64, 9 / 48), "lite", "r1", 0.2),
     new_box=(0.1, 0.2, 1 / 3, 1.0),
@@ -58,7 +58,7 @@ GONE = Verdict(
 
 
 def other_root(tmp_path: Path) -> Platform:
-    """Return a platform that knows the project and nothing else."""
+    """Return a platform on another root, which has the project's settings and nothing else."""
     platform = build_platform(tmp_path / "other")
     config = project_config()
     save_snapshot(platform.database, "cyclists", config.model_dump(mode="json"), "hash", None)

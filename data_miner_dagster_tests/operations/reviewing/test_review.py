@@ -28,7 +28,7 @@ def test_page__unsure(tmp_path: Path) -> None:
         ("bicycle", BoxState.OBJECT, False),
         ("person", BoxState.UNSURE, True),
     ]
-    # (1, 1, 9, 9) of 64 by 48 pixels
+    # (1, 1, 9, 9) as shares of 64 by 48 pixels
     box = (1 / 64, 1 / 48, 9 / 64, 9 / 48)
     assert item.frame.boxes[1].shown == ShownBox("person", box, "lite", "detector", 0.2)
 
@@ -41,7 +41,7 @@ def test_queues__say_how_far_the_reading_is(
     review = open_review(build_project(tmp_path), "cyclists")
     with caplog.at_level(logging.INFO, logger=progress.logger.name):
         review.queues()
-        review.queues()  # read already
+        review.queues()  # already prepared, so nothing more is logged
     told = [record.getMessage() for record in caplog.records if record.name == progress.logger.name]
     assert len(told) == 7
     assert told[0] == "review of cyclists: prepared 1 of 7 parts: 14 %", "one part gives no pace yet"
@@ -89,7 +89,7 @@ def test_page__disagreement_of_an_ensemble(tmp_path: Path) -> None:
     classes: dict[str, list[str]] = {"person": [], "bicycle": []}
     detection = {"classes": classes, "detectors": ["lite-detector", "yolo-world"]}
     review = open_review(build_project(tmp_path, detection=detection), "cyclists")
-    # All boxes of the project are of one detector; the most confident of each frame decides: .9, .7, .6, .5.
+    # All boxes come from one detector. The most confident box of each frame decides the order: .9, .7, .6, .5.
     assert [(item.frame.frame_id, item.why.split(";")[0]) for item in review.page(ReviewQueue.DISAGREEMENT).items] == [
         ("files-aaa/000001", "bicycle 0.90, threshold 0.30, found by 1 of 2 detectors"),
         ("files-bbb/000001", "person 0.70, threshold 0.30, found by 1 of 2 detectors"),
@@ -129,8 +129,8 @@ def test_page__follows_the_settings_and_the_tables(tmp_path: Path) -> None:
     build_project(tmp_path)
     assert [item.key for item in review.page(ReviewQueue.UNSURE).items] == ["files-aaa/000001"]
     build_project(tmp_path, releasing={"confidence_threshold": 0.65})
-    # Four frames have one unsure box each, and one object of each class is left: the distance to the threshold decides.
-    # The boxes are of .6, .5, .3 and .2.
+    # Four frames have one unsure box each and each class has one object left, so the distance to the threshold decides.
+    # The boxes have confidences of .6, .5, .3 and .2.
     keys = [item.key for item in review.page(ReviewQueue.UNSURE).items]
     assert keys == ["files-ccc/000000", "files-aaa/000003", "files-bbb/000001", "files-aaa/000001"]
 
@@ -141,11 +141,11 @@ def test_page__a_table_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatc
     detections = platform.layout.detections_table("cyclists")
 
     def read_too_late(*arguments: Any) -> ExaminedFrames:
-        detections.unlink(missing_ok=True)  # as a repair does, between a look at the folder and the reading
+        detections.unlink(missing_ok=True)  # as a repair may, after the folder is checked and before the table is read
         return read_examined_frames(*arguments)
 
     monkeypatch.setattr(index, "read_examined_frames", read_too_late)
-    assert review.page(ReviewQueue.UNSURE).items == ()  # as before detection
+    assert review.page(ReviewQueue.UNSURE).items == ()  # as if detection had not run
     assert len(review.page(ReviewQueue.DUPLICATES).items) == 2
     gone = build_project(tmp_path / "other")
     review = open_review(gone, "cyclists")

@@ -1,4 +1,4 @@
-"""Labels go out to a tool, a person corrects them there, and they come back as verdicts."""
+"""Labels are exported to a tool, corrected there by a person, and imported as verdicts."""
 
 import shutil
 from collections import Counter
@@ -30,7 +30,7 @@ NUM_OBJECTS, NUM_WRONG, NUM_SHIFTED, NUM_MISSING = 180, 36, 9, 9
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory) -> FaultyProject:
-    """A project with faults, released; a test copies its root."""
+    """Return a released project with faults, whose root each test copies."""
     project = build_faulty_project(tmp_path_factory.mktemp("released") / "root", NUM_IMAGES)
     assert (project.num_wrong, project.num_shifted, project.num_missing) == (NUM_WRONG, NUM_SHIFTED, NUM_MISSING)
     release_project(project.platform, "cyclists")
@@ -71,7 +71,7 @@ def test_import_corrections__the_next_release_has_no_fault_left(
 
 
 class RoundTrip:
-    """A release of the small project of support/sample_project.py that has gone out to CVAT."""
+    """A release of the small project of support/sample_project.py that was exported to CVAT."""
 
     def __init__(self, folder: Path) -> None:
         self.platform = build_platform(folder / "root")
@@ -95,7 +95,7 @@ class RoundTrip:
 
 @pytest.fixture(scope="module")
 def gone_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root, and the export beside it."""
+    """Return a folder with a root and, beside it, the export of its release."""
     folder = tmp_path_factory.mktemp("gone_out")
     platform = build_project(folder / "root")
     release_project(platform, "cyclists")
@@ -106,7 +106,7 @@ def gone_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trip(gone_out: Path, tmp_path: Path) -> RoundTrip:
-    """A copy of both."""
+    """Return a copy of the root and the export."""
     return RoundTrip(shutil.copytree(gone_out, tmp_path / "trip"))
 
 
@@ -126,12 +126,12 @@ def test_import_corrections__the_last_word_counts_and_the_same_adds_nothing(trip
     before = trip.xml.read_text()
     trip.change('label="bicycle"', 'label="person"')
     assert trip.back(who="ann").num_verdicts == 1
-    assert trip.back(who="bob").num_verdicts == 0  # says the same
+    assert trip.back(who="bob").num_verdicts == 0  # bob's correction is the same as ann's
     trip.xml.write_text(before)
     assert trip.back(who="bob", all_reviewed=True).num_verdicts == 5 + 7
     assert ("bob", "right", "files-aaa/000001") in trip.said()
     trip.change('label="bicycle"', 'label="person"')
-    assert trip.back(who="ann").num_verdicts == 1  # said before, and then contradicted
+    assert trip.back(who="ann").num_verdicts == 1  # ann gave this verdict before, but bob has contradicted it since
     assert ("ann", "other_class", "files-aaa/000001") in trip.said()
 
 

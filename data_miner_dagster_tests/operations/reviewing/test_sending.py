@@ -1,4 +1,4 @@
-"""Frames of a queue go out to a tool, and what a person says of them comes back."""
+"""Frames of a queue are sent to a tool, and a person's corrections are imported from it."""
 
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def test_send_frames__a_frame_that_was_held_is_released_once_it_came_back(tmp_pa
 def test_send_frames__each_frame_once_and_no_more_than_wanted(tmp_path: Path) -> None:
     platform = build_project(tmp_path / "root")
     sent = send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.NEAR_THRESHOLD, to=tmp_path / "all")
-    assert sent.num_images == 4  # six boxes
+    assert sent.num_images == 4  # the queue asks about six boxes on them
     some = send_frames(platform, "cyclists", tool="cvat", queue=ReviewQueue.RANDOM, to=tmp_path / "some", limit=3)
     assert some.num_images == 3
 

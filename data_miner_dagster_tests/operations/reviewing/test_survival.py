@@ -1,4 +1,4 @@
-"""What a person said outlives everything that a project makes anew, byte for byte, and is not asked again."""
+"""Verdicts survive everything that a project rebuilds, byte for byte, and their questions are not asked again."""
 
 import subprocess
 import sys
@@ -27,19 +27,19 @@ SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
 def rows(platform: Platform) -> list[tuple[object, ...]]:
-    """Return the stored verdicts as the database has them."""
+    """Return the rows of the verdicts table, ordered by id."""
     with platform.database.engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text("SELECT * FROM verdicts ORDER BY id"))]
 
 
 def asked(review: Review) -> dict[ReviewQueue, set[str]]:
-    """Return the keys of all open questions about boxes and frames."""
+    """Return the keys of all open questions about boxes and frames, by queue."""
     queues = (ReviewQueue.UNSURE, ReviewQueue.NEAR_THRESHOLD, ReviewQueue.RANDOM, ReviewQueue.FILTER)
     return {queue: {item.key for item in review.page(queue, size=100).items} for queue in queues}
 
 
 def extract_again(platform: LivingPlatform) -> None:
-    """Make the frames of the video again with one more among them, so that two have another index at their old time."""
+    """Rewrite the video's frames with one more among them, so that two frames have a new index at their old time."""
     angles, fingerprint = [0, 40, 30, 60], "frames of files-a, again"
     contents = [jpeg_of([("red", (2, 2, 2 + angle // 3, 30))]) for angle in angles]
     seconds = [0.0, 0.5, 1.0, 2.0]
@@ -55,7 +55,7 @@ def extract_again(platform: LivingPlatform) -> None:
 
 
 def test_give__outlives_detector_thresholds_deduplication_and_extraction(tmp_path: Path) -> None:
-    # The boxes are 1, 11 and 21 pixels wide: their confidences are .009, .104 and .198 of the picture.
+    # The boxes are 1, 11 and 21 pixels wide. Their confidences are their shares of the picture: .009, .104 and .198.
     life = LivingPlatform(tmp_path)
     life.configure(keep=0.1, near=0.999, splits=SPLITS, confidence=0.3, unsure_from=0.15)
     life.add("files-a", [0, 30, 60])
@@ -91,7 +91,7 @@ def test_give__outlives_detector_thresholds_deduplication_and_extraction(tmp_pat
         "files-a/000000": 0,
         "files-a/000001": 0,
         "files-a/000002": 0,
-        "files-a/000003": 0,  # no longer held back for a box that a person removed
+        "files-a/000003": 0,  # no longer held back because of a box that a person rejected
     }
 
 
