@@ -1,4 +1,4 @@
-"""Every stage of a project against the oracle, over random keys, frames and vectors, from one video to six hundred."""
+"""Compare every stage of a project with the oracle on random keys, frames and vectors of one to six hundred videos."""
 
 import json
 from collections import Counter
@@ -38,12 +38,12 @@ CLASS_WISE_IOU = 0.5
 SHARES = {"train": 0.5, "check": 0.3, "test": 0.2}
 CLASS_THRESHOLDS = {"cat": 0.6}
 DEFAULT_THRESHOLD = 0.3
-CLASS_UNSURE_FROM = {"dog": 0.3}  # its threshold, so that no dog is unsure
+CLASS_UNSURE_FROM = {"dog": 0.3}  # equal to the threshold, so that no dog is unsure
 DEFAULT_UNSURE_FROM = 0.2
 
 
 class Planted:
-    """A project of random videos, taken through its stages and compared after each."""
+    """A project of random videos that runs through its stages and is compared with the oracle after each."""
 
     def __init__(self, root: Path, num_videos: int, most_frames: int, seed: int) -> None:
         self.rng = np.random.default_rng((seed, num_videos))
@@ -55,7 +55,7 @@ class Planted:
             detection={"classes": {"cat": [], "dog": [], "bus": []}, "class_wise_iou": CLASS_WISE_IOU},
             releasing={
                 "splits": SHARES,
-                "guard_seconds": 0.0,  # of one or two videos, all images stay
+                "guard_seconds": 0.0,  # no image falls into a gap if there are one or two videos
                 "class_thresholds": CLASS_THRESHOLDS,
                 "confidence_threshold": DEFAULT_THRESHOLD,
                 "unsure_from": DEFAULT_UNSURE_FROM,
@@ -149,7 +149,7 @@ class Planted:
         frames: Sequence[FrameToDetect],
         *_others: object,
     ) -> None:
-        """Store answers about the frames in parts, the frames in another order than they were given."""
+        """Store random boxes for the frames in three parts, in another order than that of `frames`."""
         parts, role = looker.parts, platform.models.detector
         parts.prepare()
         order = self.rng.permutation(len(frames))
@@ -251,7 +251,7 @@ def _releasable(boxes: Sequence[Box]) -> list[Box]:
 
 @pytest.fixture(autouse=True)
 def _leave_the_disk_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of files are planted, and none needs to survive a power cut."""
+    """Disable fsync: thousands of files are planted, and none needs to survive a power failure."""
     monkeypatch.setattr("os.fsync", lambda _file: None)
 
 

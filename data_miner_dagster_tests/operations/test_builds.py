@@ -1,4 +1,4 @@
-"""What a project would be built from, and what it was built from."""
+"""The inputs from which a project would be built now, and those from which it was built."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_project_stage__a_build_goes_through_all_stages_also_where_they_are_curr
         ProjectStage.RELEASING,
     ):
         with project_stage(platform, "cyclists", stage):
-            pass  # current: `begin` is not called
+            pass  # up to date, so `begin` is not called
         stages.append(
             (row_of(platform).stage.value, row_of(platform).built_basis == present_basis(platform, row_of(platform)))
         )
@@ -56,4 +56,4 @@ def test_project_stage__a_build_goes_through_all_stages_also_where_they_are_curr
     ]
     with project_stage(platform, "cyclists", ProjectStage.DETECTION):
         pass
-    assert row_of(platform).stage is ProjectStage.COMPLETE  # nothing is being built
+    assert row_of(platform).stage is ProjectStage.COMPLETE  # no build is in progress

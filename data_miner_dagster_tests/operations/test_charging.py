@@ -20,7 +20,7 @@ def test_charging__what_a_stage_says_of_its_failure_is_not_taken_for_a_death(tmp
     with pytest.raises(NothingToReleaseError), charging(platform, "pets", RELEASING):
         raise NothingToReleaseError("0 candidates")
     assert open_batches(platform.database) == []
-    end_batch(platform.database, batch.id, "its run died", died=True)  # what the next tick sees of the run
+    end_batch(platform.database, batch.id, "its run died", died=True)  # as the next tick does for the run
     with platform.database.reading() as session:
         attempt = last_attempt(session, RELEASING, "pets")
         assert attempt is not None

@@ -1,4 +1,4 @@
-"""Damaged files of a root are found, and what is derived is removed; a planted root stands for a real one."""
+"""Damaged files in a root are found, and derived ones are removed. A planted root replaces a real one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A video that kills the process which works on it: real processes, a real SIGKILL."""
+"""A video kills the process that is working on it: real processes, a real SIGKILL."""
 
 import subprocess
 import sys
@@ -33,7 +33,8 @@ def test_deadly_video__is_found_by_halving_and_all_others_are_done(tmp_path: Pat
         assert done.returncode == -9, done.stderr
     embedded = [key for key in KEYS if platform.layout.embedding_file("colour", key).exists()]
     assert embedded == [key for key in KEYS if key != "file-b"]
-    assert sizes == [8, 3, 1, 1, 1, 3, 1]  # all; b, c, d of those left; b; c; d; and the others, of whom nobody dies
+    # all; b, c and d; then b, c and d one by one; and then the others, none of which kills the process
+    assert sizes == [8, 3, 1, 1, 1, 3, 1]
     assert num_deaths == 3
     row = find_video(platform.database, "file-b")
     assert row is not None

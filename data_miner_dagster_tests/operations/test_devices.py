@@ -39,10 +39,10 @@ def test_take_device__two_processes_at_once_have_different_ones_and_a_killed_one
     first, device_of_first = start()
     _, device_of_second = start()
     assert (device_of_first, device_of_second) == ("cuda:0", "cuda:1")
-    third = take_device(database, ["cuda:0", "cuda:1"])  # each has one already
+    third = take_device(database, ["cuda:0", "cuda:1"])  # each device has one process already
     first.kill()
     first.wait()
-    fourth = take_device(database, ["cuda:0", "cuda:1"])  # as free as before the first had it
+    fourth = take_device(database, ["cuda:0", "cuda:1"])  # the first process on cuda:0 is gone
     fifth = take_device(database, ["cuda:0", "cuda:1"])
     assert [device for device, _ in (third, fourth, fifth)] == ["cuda:0", "cuda:0", "cuda:1"]
     assert len(live_claims(database)) == 4
@@ -53,7 +53,7 @@ def test_take_device__two_processes_at_once_have_different_ones_and_a_killed_one
 
 def test_device_of_process__is_the_same_each_time(database: Database) -> None:
     assert [device_of_process(database, ["cpu"]) for _ in range(2)] == ["cpu", "cpu"]
-    assert live_claims(database) == []  # of one device there is nothing to choose
+    assert live_claims(database) == []  # a single device leaves no choice
 
 
 def test_devices_here__leaves_out_what_this_machine_does_not_have() -> None:

@@ -1,6 +1,6 @@
-"""An exception that nobody expects, raised at each boundary of each stage for one of twenty videos.
+"""Raise an unexpected exception at each boundary of each stage for one of twenty videos.
 
-Real clips, files, catalog and workers; the models are planted, since what they see is not the point.
+The clips, files, catalog and workers are real. The models are planted, since their results do not matter here.
 """
 
 import importlib
@@ -49,11 +49,11 @@ pytestmark = pytest.mark.slow(40)
 
 
 class _PlantedError(ZeroDivisionError):
-    """Nobody's business."""
+    """An error that no code expects."""
 
 
 def _blocks(number: int) -> npt.NDArray[np.uint8]:
-    """The (8, 8) blocks that video `number` shows."""
+    """Return the (8, 8) blocks that video `number` shows."""
     return np.random.default_rng(number).choice(np.array([20, 128, 235], np.uint8), (8, 8))
 
 
@@ -61,7 +61,7 @@ KNOWN = np.stack([_blocks(number).reshape(-1) for number in range(NUM_VIDEOS)]).
 
 
 class _BlocksEncoder:
-    """Every video at right angles to every other, and all equally like every prompt."""
+    """An encoder for which all videos are orthogonal to each other and equally similar to every prompt."""
 
     name = "blocks"
     fingerprint = "blocks-1"
@@ -122,7 +122,7 @@ def project_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def extracted(project_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root in which all twenty have their frames."""
+    """Return a root in which all twenty videos have their frames."""
     platform = _platform(tmp_path_factory.mktemp("extracted") / "root")
     register_project_file(platform, project_file)
     list_sources(platform, PROJECT)
@@ -152,7 +152,7 @@ def _victim_key(platform: Platform) -> str:
 
 
 def _plant(monkeypatch: pytest.MonkeyPatch, boundary: str, is_hit: Callable[[str], bool]) -> None:
-    """Have a boundary raise whenever what it is called with speaks of a victim."""
+    """Make a boundary raise whenever one of its arguments names a victim."""
     module, _, name = boundary.partition(":")
     *owners, attribute = name.split(".")
     owner: Any = importlib.import_module(f"{OPERATIONS}.{module}")
@@ -169,14 +169,14 @@ def _plant(monkeypatch: pytest.MonkeyPatch, boundary: str, is_hit: Callable[[str
 
 
 def _reasons(platform: Platform) -> list[str]:
-    """Return the reason of every video that failed, and of every member that the project goes on without."""
+    """Return the distinct reasons why videos failed and why the project goes on without a member."""
     videos = [video.error or "" for video in find_videos(platform.database) if video.error_kind is not None]
     members = [member.reason.partition(": ")[2] for member in find_members(platform.database, PROJECT) if member.reason]
     return sorted(set(videos + members))
 
 
 def _status_counts(platform: Platform) -> dict[str, int]:
-    """Return how often `data-miner status` counts internal errors, by what it counts."""
+    """Return the numbers of videos and members with an internal error in `data-miner status`, leaving out zeros."""
     database = platform.database
     videos = sum(row.count for row in count_videos(database, PROJECT) if row.reason == "internal_error")
     members = sum(row.count for row in count_project_videos(database, PROJECT) if row.reason == "internal_error")
@@ -197,7 +197,7 @@ def test_run__one_of_twenty_until_its_frames_exist(
 ) -> None:
     names = [VICTIM]
     with monkeypatch.context() as patched:
-        if boundary != "sourcing.local_keys:key_of_file":  # from the listing on, things go by keys
+        if boundary != "sourcing.local_keys:key_of_file":  # once listed, videos are identified by their keys
             list_sources(platform, PROJECT)
             names.append(_victim_key(platform))
         _plant(patched, boundary, lambda text: any(name in text for name in names))
@@ -236,7 +236,7 @@ def test_run__one_of_twenty_whose_frames_exist(
     if counts:
         (line,) = _reasons(later_platform)
         assert re.fullmatch(r"_PlantedError: planted \(operations/[a-z_/]+\.py:\d+\)", line)
-    else:  # an image, not the video
+    else:  # only an image fails, not the video
         assert outcome.counts["left out"] == 1
     retry_videos(later_platform.database, kinds={VideoErrorKind.INTERNAL_ERROR})
     assert _run(later_platform).counts["images"] == NUM_VIDEOS
@@ -252,7 +252,7 @@ def test_run__a_report_that_cannot_be_drawn_fails_no_release(
     assert later_platform.layout.release_folder(PROJECT, "v001").is_dir()
     if boundary == "releasing.release_project:write_report":
         assert re.fullmatch(r"not drawn: _PlantedError: planted \(.*\)", str(outcome.metadata["report"]))
-    else:  # the page lacks one gallery
+    else:  # the page only lacks one gallery
         assert Path(str(outcome.metadata["report"])).is_file()
 
 
@@ -280,6 +280,6 @@ def test_run__a_fault_of_all_ends_the_run_and_charges_nobody(
         with pytest.raises(SystematicFaultError, match=rf"{which} failed with the same .*: _PlantedError: planted"):
             _run(platform)
     assert _status_counts(platform) == {}
-    # The downloads that stand; the others are as if not tried.
+    # Finished downloads count as attempts. Everything else is as if it had not been tried.
     num_downloads = 0 if boundary.startswith("foreign.media_workers") else 1
     assert {(video.error_kind, video.attempts) for video in find_videos(platform.database)} <= {(None, num_downloads)}

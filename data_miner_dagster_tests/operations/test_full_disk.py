@@ -1,4 +1,4 @@
-"""A full disk passes: whatever it strikes is tried again, and goes through once there is room."""
+"""Work that fails because the disk is full is retried, and succeeds once there is space."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ from data_miner_dagster_tests.support.sample_project import build_project
 from data_miner_dagster_tests.support.small_videos import make_video
 
 ROOM_BYTES = 60_000
-"""Enough for rows of the catalog, not for a clip or frames."""
+"""Enough for rows of the catalog, but not for a clip or frames."""
 
 
 def leave_room(filler: Path) -> None:

@@ -127,7 +127,7 @@ def test_attempt__one_of_twenty_is_recorded_when_another_has_succeeded() -> None
 
     assert list(recorded) == ["item 7"]
     assert recorded["item 7"].line == "_PlantedError: planted"
-    assert seen_after.index(True) == 8  # held until item 8 came through
+    assert seen_after.index(True) == 8  # not recorded until item 8 succeeded
 
 
 @pytest.mark.parametrize(("num_items", "is_systematic"), [(1, False), (2, False), (3, True), (9, True)])
@@ -268,7 +268,7 @@ def test_attempt_alone__a_fault_is_an_answer(caplog: pytest.LogCaptureFixture) -
     assert isinstance(fault, ItemFault)
     assert fault.line == "_PlantedError: planted"
     assert caplog.records[0].getMessage() == "preview: p: _PlantedError: planted"
-    assert caplog.records[0].exc_info is not None  # its traceback goes to the log
+    assert caplog.records[0].exc_info is not None  # the traceback is logged
     assert attempt_alone("preview", "p", lambda: 5) == 5
 
 
@@ -291,7 +291,7 @@ def test_item_guard__three_in_a_row_without_room_are_a_full_disk() -> None:
     with item_guard("stage") as guard:
         guard.attempt("a", lambda: full, _never)
         guard.attempt("b", lambda: full, _never)
-        guard.succeed()  # a smaller one
+        guard.succeed()  # a smaller item
         guard.attempt("c", lambda: full, _never)
         guard.attempt("d", lambda: full, _never)
         with pytest.raises(OutageError, match="no space is left") as raised:

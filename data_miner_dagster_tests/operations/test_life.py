@@ -1,8 +1,8 @@
-"""A project's life at random, beside a plain model of it.
+"""Compare random histories of a project with a plain model of it.
 
-Videos are added, removed, taken out and forgotten, settings change and go back, work is interrupted, and releases are
-made. After each its images, splits, version and provenance are those that the model works out from angles, and the
-detector has looked at every picture once.
+Videos are added, removed, taken out and forgotten, settings change and are restored, work is interrupted, and releases
+are created. Each release must have the images, splits, version and provenance that the model computes from angles, and
+the detector must have examined every picture once.
 """
 
 import contextlib
@@ -39,15 +39,15 @@ from data_miner_dagster_tests.support.living_project import PROJECT, STAGES, Liv
 
 pytestmark = pytest.mark.slow(12)
 
-VIDEOS = {  # the angles of its frames; no two are equally far from the prompt
+VIDEOS = {  # the angles of each video's frames; no two are equally far from the prompt
     "files-x0": (0, 30),
     "files-x1": (11, 52),
     "files-x5": (21, 67),
     "files-x14": (6, 41, 57),
     "files-x26": (36, 63),
 }
-KEEP = (0.5, 0.8)  # up to 60, 36.87 degrees
-NEAR = (0.9, 0.97)  # within 25.8, 14.07 degrees
+KEEP = (0.5, 0.8)  # up to 60 or 36.87 degrees
+NEAR = (0.9, 0.97)  # within 25.8 or 14.07 degrees
 SPLITS = ({"train": 0.8, "val": 0.1, "test": 0.1}, {"train": 0.5, "test": 0.5})
 CONFIDENCE = (0.05, 0.9)
 Settings = tuple[float, float, int, float]
@@ -55,7 +55,7 @@ Settings = tuple[float, float, int, float]
 
 @dataclass
 class Published:
-    """One release, as the model knows it."""
+    """One release as the model knows it."""
 
     version: str
     inputs: tuple[frozenset[str], Settings]
@@ -65,7 +65,7 @@ class Published:
 
 @dataclass
 class Model:
-    """The whole of what is known of a project, in plain Python."""
+    """Everything that the model knows about a project."""
 
     members: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
@@ -77,7 +77,7 @@ class Model:
     looked_at: set[str] = field(default_factory=set)
 
     def kept(self) -> dict[str, int]:
-        """Return the angle of every frame that resembles the prompt."""
+        """Return the angle of every frame that resembles the prompt, by frame id."""
         keep = self.settings[0]
         return {
             make_frame_id(key, index): angle
@@ -87,7 +87,7 @@ class Model:
         }
 
     def decided(self) -> dict[str, str]:
-        """Return what each kept frame is represented by."""
+        """Return the representative of each kept frame, by frame id."""
         angles, near = self.kept(), self.settings[1]
         order = sorted(angles, key=lambda frame: (self.first_release.get(video_of(frame), math.inf), angles[frame]))
         leaders: list[str] = []
@@ -100,7 +100,7 @@ class Model:
         return named
 
     def images(self) -> set[str]:
-        """Return the frames that a release is made of."""
+        """Return the ids of the frames that a release contains."""
         return {frame for frame, leader in self.decided().items() if frame == leader}
 
 
@@ -109,7 +109,7 @@ def video_of(frame_id: str) -> str:
 
 
 def groups_of(decided: dict[str, str]) -> list[set[str]]:
-    """Return the videos that near-duplicates link, in groups."""
+    """Return the groups of videos that near-duplicates link."""
     groups: list[set[str]] = []
     for frame, leader in decided.items():
         linked = {video_of(frame), video_of(leader)}
@@ -119,7 +119,7 @@ def groups_of(decided: dict[str, str]) -> list[set[str]]:
 
 
 class Life(RuleBasedStateMachine):
-    """What may happen to a project."""
+    """Everything that may happen to a project, as a state machine."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Life(RuleBasedStateMachine):
         self.model = Model()
 
     def teardown(self) -> None:
-        """Remove the root."""
+        """Close the catalog and remove the root."""
         self.platform.database.dispose()
         shutil.rmtree(self.root)
 
@@ -170,7 +170,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.model.releases)
     @rule(data=st.data())
     def go_back(self, data: st.DataObject) -> None:
-        """To the inputs and settings of a release that stands."""
+        """Return to the inputs and settings of an existing release."""
         published = data.draw(st.sampled_from(self.model.releases))
         members, self.model.settings = published.inputs
         members -= self.model.forgotten
@@ -180,7 +180,7 @@ class Life(RuleBasedStateMachine):
         for key in sorted(members - self.model.members):
             self._add(key)
         self._configure()
-        self._release()  # which is the one that stands, or, where a video was forgotten, another
+        self._release()  # reuses the existing release, or creates one if a video was forgotten
 
     @precondition(lambda self: len(self.model.members) > 2 and not self.model.forgotten)
     @rule(data=st.data())
@@ -193,26 +193,26 @@ class Life(RuleBasedStateMachine):
         model.forgotten.add(key)
         model.releases = [release for release in model.releases if key not in release.splits]
         for release in model.releases:
-            release.checksums = self._checksums(release.version)  # its texts may have named the video
+            release.checksums = self._checksums(release.version)  # the release's texts may have named the video
         model.first_release.pop(key, None)
         model.split_of = {place: split for place, split in model.split_of.items() if place[1] != key}
 
     @rule(number=st.integers(1, len(STAGES)))
     def interrupt(self, number: int) -> None:
-        """So many stages, and no release."""
+        """Run this many stages, but do not release."""
         self._run_stages(number)
 
     @precondition(lambda self: self.model.images())
     @rule(
         moment=st.sampled_from(
             [
-                "releasing.writing.write_manifest",  # before the release is whole
-                "releasing.release_project.released_splits",  # before its rows
+                "releasing.writing.write_manifest",  # before the release is complete
+                "releasing.release_project.released_splits",  # before its rows are stored
             ]
         )
     )
     def interrupt_the_release(self, moment: str) -> None:
-        """Killed at a moment, and done again."""
+        """Interrupt a release at `moment`, then release again."""
 
         def killed(*_arguments: object, **_more: object) -> None:
             raise KeyboardInterrupt
@@ -234,7 +234,7 @@ class Life(RuleBasedStateMachine):
         for release in self.model.releases:
             assert self._checksums(release.version) == release.checksums
 
-    # --- how ---
+    # --- helpers ---
 
     def _configure(self) -> None:
         keep, near, splits, confidence = self.model.settings
@@ -283,7 +283,7 @@ class Life(RuleBasedStateMachine):
             model.split_of |= {(model.settings[2], key): split for key, split in splits.items()}
 
     def _compare(self, version: str, decided: dict[str, str], images: set[str]) -> None:
-        """Compare a release with what the model makes of the same inputs."""
+        """Compare a release with what the model computes from the same inputs."""
         folder = self.platform.layout.release_folder(PROJECT, version)
         assert damaged_files(folder) == []
         table = pd.read_parquet(folder / "data" / "images.parquet")
@@ -300,7 +300,7 @@ class Life(RuleBasedStateMachine):
         divided = set()
         for group in groups_of(decided):
             told = {splits[key] for key in group if key in splits}
-            is_cut = all(" " in split for split in told)  # of one or two videos, each in several splits
+            is_cut = all(" " in split for split in told)  # one or two videos, each divided between splits
             taken = {known[key] for key in group if key in splits and key in known}
             if len(taken) > 1:
                 divided.add(tuple(sorted(group & splits.keys())))

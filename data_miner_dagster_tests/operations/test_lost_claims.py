@@ -1,4 +1,4 @@
-"""A worker that slept, and whose work another has taken over, publishes nothing, charges nothing, and stops."""
+"""A worker that slept while another took over its work stops, publishes nothing and charges nothing."""
 
 import shutil
 from collections.abc import Callable
@@ -37,7 +37,7 @@ KEY = "urls-a"
 
 @pytest.fixture
 def platform(tmp_path: Path, clip: bytes) -> Platform:
-    """A platform with one video: a local file that waits to be downloaded."""
+    """Return a platform with one video, a local file that is waiting to be downloaded."""
     made = Platform(PlatformConfig.model_validate({"downloading": {"min_free_bytes": 0}}), tmp_path / "root")
     add_video(made.database, KEY)
     source = tmp_path / "source.mp4"
@@ -49,7 +49,7 @@ def platform(tmp_path: Path, clip: bytes) -> Platform:
 
 
 def put_into_place(platform: Platform) -> None:
-    """Have the video downloaded."""
+    """Store the video as if it had been downloaded."""
     path = platform.layout.video_folder(KEY) / "video.mp4"
     path.parent.mkdir(parents=True)
     row = find_video(platform.database, KEY)
@@ -70,7 +70,7 @@ def status_of(platform: Platform) -> VideoStatus:
 
 @pytest.fixture
 def sleep_too_long(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let this process sleep for an hour, in which a worker on another host takes all its claims."""
+    """Return a function that simulates an hour's sleep, during which another host takes over all claims."""
 
     def sleep() -> None:
         with platform.database.transaction() as session:
@@ -94,7 +94,7 @@ def test_extract_frames__a_lost_claim_publishes_no_folder_and_charges_no_failure
         [mine] = live_claims(platform.database)
         assert is_partial_of(job.folder.name, [mine.token])
         sleep_too_long()
-        if is_bad:  # as when the one who took over has removed what was half done
+        if is_bad:  # as if the other worker had removed the unfinished work
             raise VideoPermanentError(VideoErrorKind.UNDECODABLE, "planted")
         return made
 
@@ -131,7 +131,7 @@ def test_download_videos__a_lost_claim_publishes_no_file(
 
 
 def claims_date(platform: Platform) -> Any:
-    """Return the date at which claims expire that are expired."""
+    """Return the time at which a claim was made, which serves as an expiry time in the past."""
     return live_claims(platform.database)[0].claimed_at
 
 

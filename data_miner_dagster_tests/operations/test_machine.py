@@ -19,7 +19,7 @@ WHOLE, DIVIDED, LOST = range(3)
 
 @pytest.fixture
 def _three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole GPU, one divided with MIG, and one that has failed."""
+    """Simulate a whole GPU, one that is divided with MIG, and one that has failed."""
 
     def fail(code: int) -> Any:
         raise pynvml.NVMLError(code)

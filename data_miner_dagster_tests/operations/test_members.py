@@ -67,7 +67,7 @@ def test_project_members__each_member_in_one_list(platform: PlantedPlatform) -> 
     plant_frames(platform, "local-g", [[1, 0, 0, 0]])
     add_video(
         platform.database, "local-h", "pets", status=VideoStatus.EXTRACTED
-    )  # EXTRACTED in the catalog, its frames lost
+    )  # EXTRACTED in the catalog, but the frames are lost
 
     members = project_members(platform, "pets")
 

@@ -73,7 +73,7 @@ def test_open_platform__sections_that_are_not_set_are_those_the_root_remembers(t
     platform = open_platform(root)
     assert platform.config.extraction.every_seconds == 7
     assert platform.config.models.profile == "lite"
-    assert platform.config.logging.format == "text"  # not a section that a root keeps
+    assert platform.config.logging.format == "text"  # a root does not store this section
     assert open_platform(root, profile="standard").config.models.profile == "standard"
     config = tmp_path / "platform.yaml"
     config.write_text("platform: {extraction: {every_seconds: 3}}\n")

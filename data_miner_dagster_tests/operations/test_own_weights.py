@@ -1,4 +1,4 @@
-"""A user's own weights in a bucket: fetched once, resumed, verified, and none that can run code."""
+"""A user's own weights in a bucket: fetched once, resumed, verified, and refused if they can run code."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""The breaker and the budgets, seen from the hostile server."""
+"""Breakers, pauses and limits per site, as the hostile server sees them."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow(15)
 
 
 def reopen(platform: Platform) -> None:
-    """Let the time pass until which the breaker is open."""
+    """End the breaker's wait, and that of the videos, by moving their retry times into the past."""
     past = utc_now() - timedelta(seconds=1)
     with platform.database.transaction() as session:
         for gate in session.query(SiteGateRow):
@@ -51,12 +51,12 @@ def test_breaker__no_request_after_it_opens_until_its_time(
 
     opened_at = next(request.at for request in server.requests if request.path == "/05.mp4")
     late = [request for request in server.requests if request.at > opened_at and request.path != "/05.mp4"]
-    # None by the thread that read the answer; the others may each have had one on its way.
+    # The thread that read the answer sends no more requests; each other thread may have had one under way.
     assert len(late) <= concurrency - 1
     assert all(request.at < opened_at + 2 for request in late)
     gate = gate_state(platform.database, "127.0.0.1").closed
     assert gate is not None
-    assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # its own time, longer than the Retry-After
+    assert 890 < (gate.until - utc_now()).total_seconds() <= 900  # the breaker's wait, longer than the Retry-After
     assert "429" in gate.reason
 
     rows = {row.key: row for row in find_videos(platform.database)}
@@ -64,7 +64,7 @@ def test_breaker__no_request_after_it_opens_until_its_time(
         row = rows[key]
         if outcome.status is OutcomeStatus.DONE:
             assert row.status is VideoStatus.DOWNLOADED
-        else:  # every other one waits, with a reason and a date, and no attempt of its own counted
+        else:  # every other video waits, with a reason and a retry time, and is not charged an attempt
             assert (row.status, row.error_kind) == (VideoStatus.FAILED, VideoErrorKind.RATE_LIMITED)
             assert row.retry_after == gate.until
             assert row.attempts == 0
@@ -72,7 +72,7 @@ def test_breaker__no_request_after_it_opens_until_its_time(
     assert rows[keys[19]].status is VideoStatus.FAILED
 
     asked = server.count()
-    download_videos(platform, keys, force=True)  # force does not open a breaker
+    download_videos(platform, keys, force=True)  # `force` does not override a breaker
     assert server.count() == asked
 
     server.add("/05.mp4", hostile.whole_file(clip))
@@ -85,9 +85,9 @@ def test_breaker__no_request_after_it_opens_until_its_time(
 def test_breaker__what_was_connected_before_it_opened_sends_nothing_after(
     tmp_path: Path, server: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four threads have passed the gate and are connected; one sends its request, and the answer is 429."""
+    """Four threads have passed the breaker and are connected when one sends its request and receives a 429."""
     platform = make_platform(tmp_path / "root", concurrent_downloads=4)
-    # Whichever is first gets the 429.
+    # Every video answers 429, since any of them may be requested first.
     keys = listed(platform, [server.add(f"/{n}.mp4", hostile.status(429)) for n in range(8)])
     meeting = tmp_path / "meeting"
     meeting.mkdir()
@@ -135,7 +135,7 @@ def test_breaker__a_bot_check_opens_it(tmp_path: Path, server: HostileServer) ->
 def test_breaker__opens_at_a_listing_too(
     tmp_path: Path, server: HostileServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A site may refuse with a page that is no error by its status."""
+    """A site may refuse with a page whose HTTP status is not an error."""
 
     install_everywhere(monkeypatch)
     platform = make_platform(
@@ -206,7 +206,7 @@ def test_spacing__downloads_of_one_site_begin_apart(tmp_path: Path, server: Host
         starts = sorted(row.started_at for row in session.query(DownloadStartRow))
     assert len(starts) == 4
     assert all((later - earlier).total_seconds() >= 0.3 for earlier, later in pairwise(starts))
-    assert max(request.at for request in server.requests) - before >= 0.9  # the last waited for three spacings
+    assert max(request.at for request in server.requests) - before >= 0.9  # the last request waited for three pauses
 
 
 def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileServer, clip: bytes) -> None:
@@ -217,7 +217,7 @@ def test_spacing__of_one_site_holds_up_no_other(tmp_path: Path, server: HostileS
             allowed_private_hosts=("127.0.0.1", "127.0.0.2", "127.0.0.3"),
             politeness={"min_sleep_seconds": 4, "max_sleep_seconds": 4, "spare_private_hosts": False},
         )
-        # The worker starts for the first, so that the next two take milliseconds of the 4 s.
+        # The worker starts with the first download, so that the next two take only milliseconds of the 4 s.
         urls = [earlier.add("/first.mp4", hostile.whole_file(clip))]
         urls += [server.add(f"/{n}.mp4", hostile.whole_file(clip)) for n in range(2)]
         urls.append(other.add("/last.mp4", hostile.whole_file(clip)))
@@ -245,7 +245,7 @@ def test_places__one_site_is_asked_for_so_many_at_once(tmp_path: Path, server: H
             most[0] = max(most[0], at_work[0])
         time.sleep(0.05)
         with lock:
-            at_work[0] -= 1  # before the last byte: the client cannot have gone on yet
+            at_work[0] -= 1  # before the last byte is sent, so the client cannot have gone on yet
         hostile.whole_file(clip)(exchange)
 
     outcomes = download_videos(platform, listed(platform, [server.add(f"/{n}.mp4", answer) for n in range(4)]))

@@ -26,7 +26,7 @@ def test_check_before_work__what_it_is_compared_with_must_be_ready(tmp_path: Pat
 def test_check_before_work__every_model_of_the_project_must_be_obtainable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens at the hub's port, and only the network that follows objects is not part of the lite profile."""
+    """Nothing listens on the hub's port, and only the tracker is not part of the lite profile."""
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"

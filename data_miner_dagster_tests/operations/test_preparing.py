@@ -1,4 +1,4 @@
-"""What builds need of models, had early."""
+"""Models are loaded and prompts embedded before the builds that need them."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_begin__prompts_are_embedded_once_and_models_loaded(platform: PlantedPla
         preparation.begin(["pets"])
         preparation.begin(["streets", "pets"])
     assert platform.encoder.texts_embedded == ["cat", "bus"]
-    assert loads_of(platform).count("one-box") == 2  # of each project
+    assert loads_of(platform).count("one-box") == 2  # once per project
     embed_prompts(platform, ["cat", "bus"])  # as the stage does
     assert platform.encoder.texts_embedded == ["cat", "bus"]
 

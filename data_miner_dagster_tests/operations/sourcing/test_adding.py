@@ -1,4 +1,4 @@
-"""Adding one video by hand: from an address, through the same manners as any listing."""
+"""One video is added by hand from an address, as politely as any listing."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -41,7 +41,7 @@ def test_add_video__an_address_is_a_member_once_and_can_be_downloaded(
     ((key, is_new),) = add_video(platform, "p", url)
     assert is_new
     assert add_video(platform, "p", url) == [(key, False)]
-    assert server.count() == 0  # nothing is to be known before its download
+    assert server.count() == 0  # nothing is requested before the download
     (member,) = find_members(platform.database, "p")
     assert (member.source, member.query) == (BY_HAND, url)
     assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE

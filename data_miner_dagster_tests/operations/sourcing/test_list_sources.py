@@ -1,4 +1,4 @@
-"""`list_sources`, on real folders and a real server."""
+"""Test `list_sources` with real folders and a real server."""
 
 import os
 import re
@@ -74,7 +74,7 @@ def test_list_sources__files_relative_to_the_project_file(platform: Platform, tm
         "failed_sources": 0,
     }
     members = find_members(platform.database, "p")
-    # sha256 of "one" and "two", by sha256sum
+    # SHA-256 of "one" and "two", computed with sha256sum
     assert [member.video_key for member in members] == [
         "file-a.7692c3ad3540bb80",
         "file-b.3fc4ccfe745870e2",
@@ -106,7 +106,7 @@ def test_list_sources__one_source_fails_alone(platform: Platform, tmp_path: Path
     rows = listings(platform)
     assert (
         rows["gone"].error == f"the path ({tmp_path / 'gone'}) does not exist; correct it"
-    )  # its name is said by the key
+    )  # the key of the row gives the name
     assert rows["ftp://host/x.mp4"].error == "the address must be http or https, not 'ftp'; correct it"
     assert outcome.metadata["failed: gone"] == rows["gone"].error
     assert (rows["a.mp4"].num_found, rows["a.mp4"].error) == (1, None)
@@ -189,7 +189,7 @@ def test_list_sources__rss_feed_is_listed_flat(platform: Platform, server: Hosti
     assert {video.title for video in find_videos(platform.database)} == {"Clip 0", "Clip 1", "Clip 2"}
     asked = server.count()
     assert list_sources(platform, "p").status is OutcomeStatus.REUSED
-    assert server.count() == asked  # listed well with this configuration: not asked again
+    assert server.count() == asked  # listed without errors with this configuration, so not listed again
     list_sources(platform, "p", force=True)
     assert server.count() > asked
 
@@ -230,7 +230,7 @@ def feed_of(server: HostileServer, name: str) -> str:
 
 
 def test_list_sources__of_different_sites_at_once(tmp_path: Path, server: HostileServer) -> None:
-    """Neither feed is answered before both have been asked for."""
+    """Neither feed is answered before both have been requested."""
     platform = make_platform(tmp_path / "root", allowed_private_hosts=("127.0.0.1", "127.0.0.2"))
     both = threading.Barrier(2)
 
@@ -254,7 +254,7 @@ def test_list_sources__of_one_site_apart(tmp_path: Path, server: HostileServer) 
     add_project(platform, [{"type": "feeds", "urls": urls}])
     before = time.monotonic()
     assert list_sources(platform, "p").counts["members"] == 3
-    assert max(request.at for request in server.requests) - before >= 0.4  # the last waited for two
+    assert max(request.at for request in server.requests) - before >= 0.4  # the last request waited for two pauses
 
 
 def rss(server: HostileServer, count: int) -> str:
@@ -281,7 +281,7 @@ def test_list_sources__many_entries_are_recorded_in_portions_and_after_a_kill_th
     assert len(find_members(platform.database, "p")) == 2
     project = find_project(platform.database, "p")
     assert project is not None
-    assert project.sourced_config_hash is None  # so a run asks again
+    assert project.sourced_config_hash is None  # so the next run lists it again
     assert listings(platform) == {}
 
     outcome = list_sources(platform, "p")
@@ -328,7 +328,7 @@ def test_list_sources__what_a_folder_holds_besides_is_kept(platform: Platform, t
 
     add_project(platform, [{"type": "files", "paths": ["Part #1 of 2.mp4"]}], config_file=folder / "p.yaml")
     list_sources(platform, "p")
-    (listing,) = listings(platform).values()  # what is asked no more is not reported for ever
+    (listing,) = listings(platform).values()  # listings of removed entries are deleted
     assert (listing.query, listing.error, listing.passed_over) == ("Part #1 of 2.mp4", None, None)
 
 

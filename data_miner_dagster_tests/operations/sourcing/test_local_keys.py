@@ -1,4 +1,4 @@
-"""Keys of local files: readable, and one for each content whatever it is called."""
+"""Keys of local files: readable, and one per content, whatever the files are called."""
 
 import hashlib
 from pathlib import Path
@@ -25,7 +25,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def keys_of(platform: Platform, tmp_path: Path, *names: str) -> list[str]:
-    """List these files of the same content, and return the keys of the project's members."""
+    """List files with these names and the same content, and return the keys of the project's members."""
     for name in names:
         (tmp_path / name).write_bytes(BIKES)
     add_project(platform, [{"type": "files", "paths": list(names)}], config_file=tmp_path / "p.yaml")
@@ -61,7 +61,7 @@ def test_key__a_root_of_an_earlier_version_keeps_its_own(platform: Platform, tmp
 
 def test_key__a_new_catalog_finds_the_files_of_the_old_one(platform: Platform, tmp_path: Path) -> None:
     earlier = f"file-{DIGEST[:32]}"
-    assert find_projects(platform.database) == []  # which makes the catalog
+    assert find_projects(platform.database) == []  # this creates the catalog
     platform.layout.video_folder(earlier).mkdir(parents=True)
     assert keys_of(platform, tmp_path, "bikes.mp4") == [earlier]
 

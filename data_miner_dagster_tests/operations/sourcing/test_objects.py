@@ -1,4 +1,4 @@
-"""Buckets as sources: what is listed of them, and who may name them."""
+"""Buckets as sources: which objects are listed, and which sources and project files may name a bucket."""
 
 import sys
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_source__other_sources_take_no_bucket() -> None:
 def test_source__on_the_hub_is_not_sent_to_buckets(address: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"entry 1 is on the Hugging Face hub.*`type: files`"):
         UrlsSource.model_validate({"type": "urls", "urls": [address]})
-    # a line of a list in the watched folder
+    # in a list of addresses in the watched folder
     limits = limits_of(PlatformConfig(), tmp_path / "watched", tmp_path / "watched" / "p.yaml")
     problem = limits.problem_of_address(address)
     assert problem is not None

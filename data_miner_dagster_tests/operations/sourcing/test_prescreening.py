@@ -1,4 +1,4 @@
-"""Pre-screening, with an encoder that sees colours: red pictures resemble the prompt "red"."""
+"""Test pre-screening with an encoder that sees colours: red pictures resemble the prompt "red"."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from data_miner_dagster_tests.support.models import PlantedModels
 
 
 class ColourEncoder:
-    """An image is its mean colour; the prompts are the names of three colours."""
+    """An encoder that embeds an image as its mean colour. The prompts are the names of three colours."""
 
     name = "colours"
     fingerprint = "colours-1"
@@ -48,7 +48,7 @@ def platform(tmp_path: Path) -> Platform:
 
 
 def picture(rgb: tuple[int, int, int]) -> bytes:
-    image = np.full((16, 16, 3), rgb[::-1], np.uint8)  # OpenCV takes BGR
+    image = np.full((16, 16, 3), rgb[::-1], np.uint8)  # OpenCV expects BGR
     return bytes(cv2.imencode(".png", image)[1])
 
 
@@ -73,7 +73,7 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
         prescreening={"enabled": True},
     )
     config = platform.project_config("p")
-    assert threshold_of(platform, config) == pytest.approx(0.85)  # the encoder's own, less the slack
+    assert threshold_of(platform, config) == pytest.approx(0.85)  # the encoder's threshold minus the slack
     candidates = [
         candidate("red", server.add("/red.png", hostile.whole_file(picture((200, 0, 0)), "image/png"))),
         candidate("blue", server.add("/blue.png", hostile.whole_file(picture((0, 60, 80)), "image/png"))),
@@ -83,7 +83,7 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
     ]
     with SiteWorkers(platform.config.downloading) as client:
         rejections = prescreen(platform, client, "p", config, candidates)
-        assert rejections.keys() == {"generic-blue"}  # not seen is not bad
+        assert rejections.keys() == {"generic-blue"}  # a candidate without a readable picture is not rejected
         message = "the candidate's best picture has a similarity of 0.600 to 'green', below 0.850"
         assert rejections["generic-blue"].message == message
         with platform.database.reading() as session:
@@ -94,13 +94,13 @@ def test_prescreen__rejects_what_resembles_no_prompt_and_stores_every_score(
         }
         asked = server.count("/red.png")
         assert prescreen(platform, client, "p", config, candidates).keys() == {"generic-blue"}
-        assert server.count("/red.png") == asked  # scored once
+        assert server.count("/red.png") == asked  # it is scored only once
 
 
 def test_prescreen__storyboards_show_what_a_thumbnail_does_not(
     platform: Platform, server: HostileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ten boards of two by two pictures; what is asked for shows late in the video."""
+    """Each of ten storyboards has two by two pictures, and what the prompt describes appears late in the video."""
     blue = server.add("/blue.png", hostile.whole_file(picture((0, 0, 200)), "image/png"))
     colours = [*[(0, 0, 200)] * 7, *[(200, 0, 0)] * 3]
     fragments = [
@@ -138,10 +138,10 @@ def test_prescreen__storyboards_show_what_a_thumbnail_does_not(
         with SiteWorkers(platform.config.downloading, before_listing=asked.append) as client:
             rejections = prescreen(platform, client, name, platform.project_config(name), [video])
         assert bool(rejections) is is_rejected
-        assert asked == ["board"] * storyboards  # reading a page waits for its turn
+        assert asked == ["board"] * storyboards  # reading a page waits as a listing does
     with platform.database.reading() as session:
         counts = {row.project_name: row.num_pictures for row in session.scalars(select(PrescreeningRow))}
-    assert counts == {"pfalse": 1, "ptrue": 4}  # the thumbnail, and one picture each of three boards
+    assert counts == {"pfalse": 1, "ptrue": 4}  # only the thumbnail, or also one picture from each of three storyboards
     assert [server.count(f"/board{number}.png") for number in range(10)] == [0, 0, 1, 0, 1, 0, 0, 1, 0, 0]
     assert server.count("/small.png") == 0
 
@@ -156,4 +156,5 @@ def test_threshold_of__one_per_encoder(platform: Platform) -> None:
             prescreening={"enabled": True},
         )
     assert threshold_of(platform, platform.project_config("named")) == pytest.approx(0.65)
-    assert threshold_of(platform, platform.project_config("of_another")) == pytest.approx(0.85)  # the encoder's own
+    # the encoder's threshold minus the slack
+    assert threshold_of(platform, platform.project_config("of_another")) == pytest.approx(0.85)

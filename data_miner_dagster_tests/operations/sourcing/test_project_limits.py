@@ -1,4 +1,4 @@
-"""What a file of the watched folder reads of the environment and of the disk, against one that its user names."""
+"""What a project file in the watched folder may read from environment and disk, unlike one that a user names."""
 
 import shutil
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_register_project_files__no_variable_unless_it_is_allowed(
     assert "DM_TEST_SECRET" in line
     assert SECRET not in line
     assert find_projects(platform.database) == []
-    # what its user names reads what it says
+    # a file that the user names may read what it refers to
     elsewhere = shutil.copy(path, outside / "stranger.yaml")
     assert register_project_file(platform, Path(elsewhere)).is_changed
 
@@ -113,7 +113,7 @@ def test_list_sources__what_a_variable_holds_is_in_no_row_that_is_shown(tmp_path
         listings = {row.query: row.error for row in session.scalars(select(SourceListingRow))}
     assert listings.keys() == {found, unfound}
     assert "blue-green" not in str(listings.values())
-    # rows of a version that knew of no masks
+    # rows as written by a version that did not mask values
     row = find_project(platform.database, "stranger")
     assert row is not None
     with platform.database.transaction() as session:

@@ -63,13 +63,13 @@ def test_register_project_file__new_unchanged_and_changed(platform: Platform, tm
 def test_register_project_file__after_settings_that_no_longer_fit(
     platform: Platform, tmp_path: Path, misfit: dict[str, object]
 ) -> None:
-    """The remedy for stored settings that do not fit this version works."""
+    """Registering the file again repairs stored settings that do not fit this version."""
     path = tmp_path / "bikes.yaml"
     path.write_text(PROJECT)
     register_project_file(platform, path)
     row = find_project(platform.database, "bikes")
     assert row is not None
-    update_project(platform.database, "bikes", config={**row.config, **misfit})  # as another version may have kept it
+    update_project(platform.database, "bikes", config={**row.config, **misfit})  # as another version may have stored it
     with pytest.raises(ConfigError, match="do not fit this version"):
         platform.project_config("bikes")
     path.write_text(PROJECT.replace("a bicycle", "a tram"))

@@ -1,4 +1,4 @@
-"""Each type of source, and rules that are decided when a page has been read."""
+"""Each type of source, and rules that are decided once a video's page has been read."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_url_files__comments_blanks_duplicates(platform: Platform, server: Hosti
     assert [(member.source, member.rank) for member in find_members(platform.database, "p")] == [("url_files", 0)] * 2
     failed = {query: error for query, error in errors(platform).items() if error}
     assert failed.keys() == {"ftp://x/y.mp4", "gone.txt", "empty.txt"}
-    # a new line costs its own listing alone
+    # only the new line is listed
     with (tmp_path / "list.txt").open("a") as file:
         file.write(f"{server.url('/c.mp4')}\n")
     assert list_sources(platform, "p").counts["new"] == 1
@@ -83,7 +83,7 @@ def test_channels__only_new_stops_at_known_ones(platform: Platform, server: Host
     add_project(platform, [{"type": "channels", "urls": [url], "only_new": True}])
     assert list_sources(platform, "p").counts["new"] == 30
     again = list_sources(platform, "p", force=True)
-    assert (again.counts["listed"], again.counts["failed_sources"]) == (9, 0)  # the tenth known one ends it
+    assert (again.counts["listed"], again.counts["failed_sources"]) == (9, 0)  # the tenth known entry ends the listing
     server.add("/feed", hostile.page(feed(server, "n1", "n2", *names), "text/xml"))
     assert list_sources(platform, "p", force=True).counts["new"] == 2
 
@@ -97,7 +97,7 @@ def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
     source = {"type": "search", "query_files": files, "queries": ["red cars"]}
     (tmp_path / "a.mp4").write_bytes(b"one")
     add_project(platform, [source, {"type": "files", "paths": ["a.mp4"]}], config_file=tmp_path / "p.yaml")
-    with pytest.MonkeyPatch.context() as patch:  # no network in a test: every name is unknown
+    with pytest.MonkeyPatch.context() as patch:  # tests have no network, so every name is unknown
         patch.setattr(SiteWorkers, "jobs_module", "data_miner_dagster_tests.sites.nameless_jobs")
         outcome = list_sources(platform, "p")
     assert outcome.counts["members"] == 1
@@ -106,7 +106,7 @@ def test_search__query_files(platform: Platform, tmp_path: Path) -> None:
     assert "neither a search text nor" in str(found["bad.yaml"])
     assert str(found["odd.yaml"]).startswith("the file is not valid YAML (")
     assert found["gone.yaml"] == "no file was found; correct the path"
-    assert all(found[query] for query in ("red cars", "blue cars", "gone.yaml"))  # an error, no empty list
+    assert all(found[query] for query in ("red cars", "blue cars", "gone.yaml"))  # an error, not an empty list
 
 
 def test_frames__a_folder_is_one_video(platform: Platform, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def page_of(server: HostileServer, video: str, title: str) -> str:
 def test_rules__are_decided_when_the_page_has_been_read_and_before_a_byte_of_video(
     platform: Platform, server: HostileServer, tmp_path: Path
 ) -> None:
-    """A named URL is not read when listed; one extraction serves the rules and the download."""
+    """A URL in the project file is not requested when it is listed; its page is read once, for rules and download."""
     clip = make_video(tmp_path / "clip.mp4").read_bytes()
     server.add("/v.mp4", hostile.whole_file(clip))
     url = server.add("/page.mp4", hostile.page(page_of(server, "/v.mp4", "My toy car")))
@@ -174,7 +174,7 @@ def test_rules__are_decided_when_the_page_has_been_read_and_before_a_byte_of_vid
     assert row is not None
     assert (row.status, row.attempts) == (VideoStatus.PENDING, 0)
 
-    # another project wants it; the first one's answer stays
+    # another project wants the video; the first project's rejection stays
     add_project(platform, sources, name="q")
     list_sources(platform, "q")
     assert download_videos(platform, [key])[0].status is OutcomeStatus.DONE
@@ -215,7 +215,7 @@ def test_playlists__rules_decide_by_the_listing_and_a_video_is_extracted_once(
         "unseen": {**good, "view_count": 3},
         "long": {**good, "duration": 3600.0},
         "live": {**good, "live_status": "is_live"},
-        "bare": {},  # says nothing: its page will
+        "bare": {},  # the list gives no metadata, but the page will
         "beyond": good,
     }
     url = offer_list(server, "all", shown)
@@ -255,7 +255,7 @@ def test_duplicates__same_bytes_and_same_pictures_are_linked(
     contents = {
         "/a.mp4": first,
         "/b.mp4": first,  # the same bytes
-        "/c.mp4": moving(tmp_path / "2.mp4", "mpeg2video", 3),  # the same pictures, encoded otherwise
+        "/c.mp4": moving(tmp_path / "2.mp4", "mpeg2video", 3),  # the same pictures in another codec
         "/d.mp4": moving(tmp_path / "3.mp4", "mpeg4", 11),  # other pictures
     }
     keys = {}
@@ -329,7 +329,7 @@ def test_channels__date_window_stops_the_listing(platform: Platform, server: Hos
     add_project(platform, [{"type": "channels", "urls": [url], **window}])
     assert list_sources(platform, "p").counts["members"] == 2
     found = {video.url: video.upload_date for video in find_videos(platform.database, project="p")}
-    assert found == {  # nothing after "ancient" was read, and no guid is part of an address
+    assert found == {  # no entry after "ancient" was read, and no address contains a guid
         server.url("/young.mp4"): date(2024, 1, 31),
         server.url("/old.mp4"): date(2024, 1, 1),
     }
@@ -338,7 +338,7 @@ def test_channels__date_window_stops_the_listing(platform: Platform, server: Hos
 def test_secrets__addresses_that_carry_them_in_plain_are_not_kept(
     platform: Platform, server: HostileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a configuration: an error. In a line of a file: that line fails alone. In a listing: a rejected candidate."""
+    """A secret is an error in a configuration, fails its own line in a file, and rejects its candidate in a listing."""
     caplog.set_level("DEBUG")
     with pytest.raises(ValueError, match="env:NAME"):
         add_project(platform, [{"type": "urls", "urls": [server.url("/a.mp4?token=5EC12E7x")]}])
