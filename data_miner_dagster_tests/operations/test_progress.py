@@ -1,4 +1,4 @@
-"""Progress as the catalog knows it: what is due, what was done since the last pause, and by whom."""
+"""Progress as computed from the catalog: what is due, what was done since the last pause, and by which run."""
 
 import logging
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ def platform(tmp_path: Path) -> Platform:
 
 @dataclass
 class Clock:
-    """The clocks of the process and of its loading, as the test sets them."""
+    """Clocks of the process and of its loading of models, set by the test."""
 
     now: float = 1000.0
     loading: float = 0.0
@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def measure(platform: Platform, subject: str, stage: WorkStage, ended_at: datetime, **amounts: Any) -> None:
-    """Put on record what a stage spent, as if it had ended at a time."""
+    """Record what a stage spent, as if it had ended at `ended_at`."""
     spent = Measured(num_items=1, **amounts)
     values = {name: getattr(spent, name) for name in AMOUNTS}
     with platform.database.transaction() as session:
@@ -63,7 +63,7 @@ def add_downloaded(platform: Platform, *keys: str, seconds: float = 60.0) -> Non
 
 
 def add_done(platform: Platform, key: str, ended_at: datetime, *, wall_seconds: float, seconds: float = 60.0) -> None:
-    """Add a video whose frames and embeddings are there, made one after the other by a time."""
+    """Add a video whose extraction and embedding each took `wall_seconds` and ended at `ended_at`."""
     add_video(platform.database, key, status=VideoStatus.EXTRACTED, duration_seconds=seconds, sha256=key)
     for stage in (WorkStage.EXTRACTION, WorkStage.EMBEDDING):
         measure(platform, key, stage, ended_at, wall_seconds=wall_seconds)
@@ -84,7 +84,7 @@ def test_progress_of__nothing_seen_yet(platform: Platform) -> None:
 
 
 def test_progress_of__as_other_runs_took(platform: Platform) -> None:
-    """Two days ago a video took 10 s at each stage, so three of twice its length take 20 s each, 60 s at embedding."""
+    """Two days ago a video took 10 s in each stage, so three of twice its length take 20 s each: 60 s for embedding."""
     add_done(platform, "old", utc_now() - timedelta(days=2), wall_seconds=10)
     add_downloaded(platform, "a", "b", "c", seconds=120)
     found = progress_of(platform, "bikes")
@@ -95,7 +95,7 @@ def test_progress_of__as_other_runs_took(platform: Platform) -> None:
 
 
 def test_progress_of__at_the_pace_since_the_last_pause(platform: Platform) -> None:
-    """One minute of video took 10 s at each of two stages, side by side: embedding of 32 minutes is left, and 320 s."""
+    """A minute of video took 10 s in each of two parallel stages: embedding has 32 minutes of video left, or 320 s."""
     add_done(platform, "old", utc_now() - timedelta(hours=1), wall_seconds=600)
     add_video(platform.database, "old", "bikes")
     add_done(platform, "new", utc_now(), wall_seconds=10)
@@ -103,7 +103,7 @@ def test_progress_of__at_the_pace_since_the_last_pause(platform: Platform) -> No
     add_downloaded(platform, "a", "b", "c", seconds=600)
     found = progress_of(platform, "bikes")
     assert found is not None
-    assert found.num_open == 3 + 2  # the embeddings of those that are extracted have no basis here: due again
+    assert found.num_open == 3 + 2  # the two extracted videos count, as their embeddings have no basis here
     assert found.share_done == pytest.approx(20 / (20 + 300 + 320))
     assert found.remaining_seconds == pytest.approx(315, rel=0.05)
 
@@ -117,7 +117,7 @@ def test_progress_of__with_what_a_build_took_before(platform: Platform) -> None:
     found = progress_of(platform, "bikes")
     assert found is not None
     assert found.is_with_build
-    assert found.remaining_seconds == pytest.approx(10 + (30 + 30) * 2, rel=0.01)  # 2 s a frame, 30 a minute of video
+    assert found.remaining_seconds == pytest.approx(10 + (30 + 30) * 2, rel=0.01)  # 2 s a frame, 30 frames a minute
     assert found.line.endswith("until its release")
 
 
@@ -148,7 +148,7 @@ def test_standing_of__runs_tell_their_steps(platform: Platform, clock: Clock, mo
         standing = standing_of(platform, "bikes")
         assert standing.lines[0].startswith("bikes: detect: step 50 of 200: 25 %, about ")
         (run,) = standing.runs
-        assert run.remaining_seconds == pytest.approx(75, abs=20)  # the rest of 150 frames at two per second
+        assert run.remaining_seconds == pytest.approx(75, abs=20)  # the remaining 150 frames at two per second
         assert not standing.is_over
         assert standing.as_json()[0]["num_total"] == 200
 
@@ -175,7 +175,7 @@ def test_steps__a_line_when_it_is_due(monkeypatch: pytest.MonkeyPatch, caplog: p
     with caplog.at_level(logging.INFO, logger=progress.logger.name):
         steps = Steps("export: has copied", "files", 2_000)
         steps.advance(500)
-        steps.advance(500)  # within a minute: no line
+        steps.advance(500)  # within a minute of the last line, so not logged
     assert [record.getMessage() for record in caplog.records] == ["export: has copied 500 of 2,000 files: 25 %"]
     assert steps.share == 0.5
     assert ", about " in steps.line
@@ -184,21 +184,21 @@ def test_steps__a_line_when_it_is_due(monkeypatch: pytest.MonkeyPatch, caplog: p
 
 def test_steps__the_pace_is_measured_from_the_first_step_and_without_loading(clock: Clock) -> None:
     steps = Steps("detection: yolo has examined", "frames", 100)
-    clock.now += 600  # a model is loaded, and processes start
+    clock.now += 600  # time to load a model and start processes
     steps.advance(8)
     assert steps.line == "detection: yolo has examined 8 of 100 frames: 8 %"
     clock.now += 4
     steps.advance(2)
     assert steps.remaining_seconds == pytest.approx(180)
     clock.now += 300
-    clock.loading += 300  # a second model
+    clock.loading += 300  # another model is loaded
     assert steps.remaining_seconds == pytest.approx(180)
     steps.reach(100)
     assert steps.remaining_seconds is None
 
 
 def test_progress_of__the_first_embedded_video_waited_for_the_model(platform: Platform) -> None:
-    """Ten minutes of loading are charged to a run's first video, of which the model took ten seconds."""
+    """A run's first video is charged with ten minutes of loading, although the model needed ten seconds for it."""
     add_video(platform.database, "first", "bikes", status=VideoStatus.EXTRACTED, duration_seconds=60, sha256="first")
     measure(platform, "first", WorkStage.EMBEDDING, utc_now(), wall_seconds=600, floor_seconds=10, cpu_seconds=300)
     status = VideoStatus.EXTRACTED
@@ -211,7 +211,7 @@ def test_progress_of__the_first_embedded_video_waited_for_the_model(platform: Pl
 
 
 def test_progress_of__a_video_that_waits_for_the_model_tells_nothing(platform: Platform) -> None:
-    """The encoder has been loading for ten minutes, under the claim of the first video."""
+    """The encoder has been loading for ten minutes while the first video is claimed."""
     add_video(platform.database, "a", "bikes", status=VideoStatus.EXTRACTED, duration_seconds=60, sha256="a")
     with hold_claim(platform.database, "video/a", wait_seconds=0):
         with platform.database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Room under a root: downloads and extraction under a quota, what is removed for it, and what is asked for again."""
+"""Disk space of a root: work under a quota, what is removed to make room, and what is downloaded again."""
 
 import shutil
 import threading
@@ -55,7 +55,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def platform_of(root: Path, room: dict[str, Any]) -> Platform:
-    """Return a platform whose catalog, the log of which is larger than these videos, lies elsewhere."""
+    """Return a platform with its catalog outside the root, since the catalog's log is larger than these videos."""
     content = {
         "room": room,
         "downloading": POLITENESS_OFF,
@@ -82,13 +82,13 @@ def of_server(server: HostileServer, clips: Sequence[Path]) -> list[dict[str, An
 
 
 def settled(platform: Platform, most_rounds: int = 60) -> int:
-    """Download and extract in turns, as planners ask for it; return how many rounds it took."""
+    """Download and extract in turns, as planners do, until all is extracted; return the number of rounds."""
     for number in range(most_rounds):
         rows = find_videos(platform.database)
         if all(row.status is VideoStatus.EXTRACTED for row in rows):
             return number
         with platform.database.transaction() as session:
-            for row in rows:  # their date has come
+            for row in rows:  # as if it were time to retry
                 session.merge(row).retry_after = None
         pending = [row.key for row in rows if row.status is VideoStatus.PENDING]
         for outcome in download_videos(platform, pending):
@@ -99,7 +99,7 @@ def settled(platform: Platform, most_rounds: int = 60) -> int:
 
 @contextmanager
 def watched(folder: Path) -> Iterator[list[int]]:
-    """Measure a folder again and again while the block runs; the sizes come with the list."""
+    """Measure a folder repeatedly while the block runs, and append its sizes in bytes to the yielded list."""
     sizes, is_over = [0], threading.Event()
 
     def watch() -> None:
@@ -137,7 +137,7 @@ def test_quota__takes_at_most_the_quota_and_one_video(tmp_path: Path, clips: lis
     settled(free)
     asked = server.count()
     with watched(limited.root) as measured:
-        assert settled(limited) > 3  # it had to wait for extraction
+        assert settled(limited) > 3  # downloads had to wait for extraction
     assert max(measured) <= quota + max(sizes)
     assert digests(limited.layout.frames) == digests(free.layout.frames)
     facts = [[(row.key, row.sha256, row.size_bytes) for row in find_videos(each.database)] for each in (free, limited)]
@@ -151,7 +151,7 @@ def test_quota__takes_at_most_the_quota_and_one_video(tmp_path: Path, clips: lis
 
 @pytest.fixture
 def one(tmp_path: Path, clips: list[Path], server: HostileServer) -> tuple[Platform, str]:
-    """One video of a server, extracted, and its file removed at once."""
+    """Return a platform with one video from a server, whose file was removed after extraction, and the video's key."""
     platform = platform_of(tmp_path / "root", {"source_videos": "until_extracted"})
     [key] = listed(platform, of_server(server, clips[:1]))
     settled(platform)
@@ -215,7 +215,7 @@ def test_extract_frames__forced_where_the_site_has_the_video_no_more(
 
 
 def extracted(root: Path, clips: Sequence[Path], **room: Any) -> tuple[Platform, list[str]]:
-    """Return a platform with these local videos, as extraction leaves them, and their keys in order of the clips."""
+    """Return a platform with these clips as extracted local videos, and their keys in the order of `clips`."""
     platform = platform_of(root, {"quota": "1GB", **room})
     listed(platform, of_files(clips))
     keys = [f"file-{path.stem}.{sha256_of_file(path)[:16]}" for path in clips]
@@ -254,7 +254,7 @@ def test_free__the_copy_of_a_local_file_that_is_a_link_to_it_stays(tmp_path: Pat
     platform, [key] = extracted(tmp_path / "root", clips[:1])
     source_of(platform, key).unlink()
     source_of(platform, key).hardlink_to(clips[0])
-    assert Room(platform).free(1) == 0  # nothing would be gained
+    assert Room(platform).free(1) == 0  # removing a hard link frees no space
     assert source_of(platform, key).exists()
     assert row_of(platform, key).stored_bytes == 0
 
@@ -265,7 +265,7 @@ def test_free__nothing_that_is_always_to_be_kept(tmp_path: Path, clips: list[Pat
 
 
 def plant_release(folder: Path, video_key: str) -> None:
-    """Write as much of a release as says which videos it shows."""
+    """Write only those parts of a release that state which video it shows."""
     folder.mkdir(parents=True)
     (folder / CHECKSUMS_FILE).touch()
     content: dict[str, Any] = {name: {} for name in ("images_by_split", "boxes_by_class", "thresholds")}
@@ -276,7 +276,7 @@ def plant_release(folder: Path, video_key: str) -> None:
 
 
 def test_free__frames_that_nobody_needs(tmp_path: Path, clips: list[Path]) -> None:
-    """Four videos: one is wanted; of the others one is in a release, and one is wanted in a copy of the catalog."""
+    """Of four videos, the project, a release and a copy of the catalog need one each, and nothing needs the last."""
     platform, keys = extracted(tmp_path / "root", clips[:4], source_videos="always", caches="always")
     wanted, released, in_a_copy, needed_by_none = keys
     take_out(platform.database, "p", [released, needed_by_none])
@@ -289,7 +289,7 @@ def test_free__frames_that_nobody_needs(tmp_path: Path, clips: list[Path]) -> No
     assert size_bytes == files_size(platform.layout.frames_folder(needed_by_none))
     manifest = (release / MANIFEST_FILE).read_bytes()
     (release / MANIFEST_FILE).write_bytes(b"{}")
-    assert Room(platform).free(1 << 30) == 0  # which videos it shows is not known
+    assert Room(platform).free(1 << 30) == 0  # the videos that the release shows are unknown
     (release / MANIFEST_FILE).write_bytes(manifest)
     assert Room(platform).free(1 << 30) == size_bytes
     assert [has_frames(platform.layout, key) for key in (wanted, released, in_a_copy)] == [True] * 3
@@ -322,11 +322,11 @@ def test_removable_caches__of_the_encoder_that_only_a_selection_uses(tmp_path: P
     file.write_bytes(b"12345")
     assert [cache.name for cache in Room(platform).removable_caches()] == ([] if is_diverse else [encoder])
     update_project(platform.database, "cyclists", config={"name": "cyclists", "filtering": "of another version"})
-    assert list(Room(platform).removable_caches()) == []  # it may use the encoder
+    assert list(Room(platform).removable_caches()) == []  # the project may use the encoder
 
 
 def test_quota__less_than_what_must_stay(tmp_path: Path, clips: list[Path]) -> None:
-    """One at a time by default; else nothing, and the video is due again at a date without an attempt charged."""
+    """By default, one video at a time is processed. With `wait`, none is: it is retried later, without charge."""
     going_on = platform_of(tmp_path / "going_on", {"quota": 1})
     listed(going_on, of_files(clips[:2]))
     with watched(going_on.layout.videos) as measured:

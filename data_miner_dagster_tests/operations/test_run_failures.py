@@ -27,7 +27,7 @@ def raised_from(error: Exception, cause: Exception) -> Exception:
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch has it."""
+    """Has the name and the base class of torch's error."""
 
 
 def asked_by_project() -> ModelError:

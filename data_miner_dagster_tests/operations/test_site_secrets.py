@@ -1,4 +1,4 @@
-"""Secrets of the configuration, seen from the hostile server and in everything that is left behind."""
+"""Secrets in the configuration, as the hostile server receives them and in everything that is left behind."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_secrets__appear_nowhere_but_at_the_server(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Cookies, tokens by reference and signed redirects: used, and neither logged nor kept."""
+    """Cookies, tokens by reference and signed redirects are used, but neither logged nor stored."""
     caplog.set_level("DEBUG")
     cookie_file = tmp_path / "cookies.txt"
     cookie_file.write_text(
@@ -51,14 +51,14 @@ def test_secrets__appear_nowhere_but_at_the_server(
 
     at_server = "".join(request.path + str(request.headers) for request in server.requests)
     for name in ("COOKIE", "TOKEN", "SIGNED"):
-        assert SECRETS[name] in at_server, name  # the test would prove nothing otherwise
+        assert SECRETS[name] in at_server, name  # otherwise the test would prove nothing
     platform.database.dispose()
     kept = b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
     shown = caplog.text + repr(outcomes)
     for secret in SECRETS.values():
         assert secret.encode() not in kept
         assert secret not in shown
-    assert cookie_file.stat().st_mtime == 1  # the user's file is not written back
+    assert cookie_file.stat().st_mtime == 1  # the user's file is not overwritten
 
 
 def test_secrets__of_a_proxy_appear_nowhere(

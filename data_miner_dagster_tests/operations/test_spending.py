@@ -1,4 +1,4 @@
-"""What the stages spend on real videos is on record with their outcome, failed attempts included, and once."""
+"""What the stages spend on real videos is recorded once, with the outcome, even for failed attempts."""
 
 import os
 import time
@@ -62,7 +62,7 @@ def test_download_and_extract__from_a_server(tmp_path: Path, server: HostileServ
     before = spent_by_stage(platform.database)
     download_videos(platform, list(by_url.values()))
     extract_frames(platform, [by_url[urls[0]]])
-    assert spent_by_stage(platform.database) == before  # nothing was done, and nothing was counted
+    assert spent_by_stage(platform.database) == before  # nothing was done, so nothing was counted
 
 
 def test_embed__batches_of_several_videos(tmp_path: Path) -> None:
@@ -76,37 +76,37 @@ def test_embed__batches_of_several_videos(tmp_path: Path) -> None:
     files = [platform.layout.embedding_file("colour", key) for key in ("file-a", "file-b")]
     assert (spent.num_items, spent.num_failed, spent.num_frames) == (2, 0, 4)
     assert spent.bytes_written == sum(file.stat().st_size for file in files)
-    assert 0 < spent.floor_seconds < spent.wall_seconds <= took  # one after the other: no time counts twice
+    assert 0 < spent.floor_seconds < spent.wall_seconds <= took  # in sequence, so no time counts twice
 
 
 def tree_cpu_seconds() -> float:
-    """Return the CPU time of this process, its children, and what those have waited for, as the kernel counts it."""
+    """Return the CPU seconds that the kernel counts for this process, its children and their finished children."""
     children: list[int] = []
     for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended
+        with suppress(FileNotFoundError):  # the thread has just ended
             children += map(int, (task / "children").read_text().split())
     of_children = 0
     for child in children:
-        with suppress(OSError):  # one that has just ended
+        with suppress(OSError):  # the child has just ended
             fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
             of_children += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime: proc(5)
     return time.process_time() + of_children / os.sysconf("SC_CLK_TCK")
 
 
 def test_extract__cpu_is_what_the_kernel_counts_of_all_processes(tmp_path: Path) -> None:
-    """Within a fifth: the kernel also counts what is no video's, such as the start of a worker."""
+    """The two agree within a fifth, since the kernel also counts work for no video, such as starting a worker."""
     platform = ColourPlatform(tmp_path / "root")
     keys = ["file-a", "file-b"]
     for number, key in enumerate(keys):
         clip = make_noise(tmp_path / f"{key}.mp4", seed=number, num_frames=480, size_wh=(640, 360))
         add_download(platform, key, clip.read_bytes())
-    extract_frames(platform, keys)  # imports
+    extract_frames(platform, keys)  # so that everything is imported
     before, counted_before = spent_by_stage(platform.database)[WorkStage.EXTRACTION], tree_cpu_seconds()
-    with creating_lasting_objects():  # a collection of all that other tests have left would be no video's
+    with creating_lasting_objects():  # collecting the garbage of other tests is not work on a video
         extract_frames(platform, keys, force=True)
         counted = tree_cpu_seconds() - counted_before
     spent = spent_by_stage(platform.database)[WorkStage.EXTRACTION]
     assert spent.num_items == 2 * before.num_items == 4
     measured = spent.cpu_seconds - before.cpu_seconds
     assert 0.8 * counted <= measured <= 1.05 * counted
-    assert counted > 0.2  # enough to tell
+    assert counted > 0.2  # enough to compare

@@ -16,7 +16,7 @@ from data_miner_dagster_tests.support.sample_project import SampleVideo, build_p
 SHARES = {"train": 0.8, "test": 0.1, "val": 0.1}
 TEXT = "train=0.8,test=0.1,val=0.1"
 LARGE = SampleVideo("files-large", num_frames=9)
-"""Beside smaller ones, it trains."""
+"""Assigned to the training split if the other videos are smaller."""
 SMALL = SampleVideo("files-small", num_frames=5)
 OTHER = SampleVideo("files-other", num_frames=5)
 HUGE = SampleVideo("files-zzz", num_frames=30)
@@ -45,7 +45,7 @@ def test_release__a_video_that_was_away_comes_back_to_its_split(tmp_path: Path) 
     second = splits_of(release(tmp_path, with_nothing_kept(LARGE), SMALL, OTHER, HUGE))
     assert second == {SMALL.key: first[SMALL.key], OTHER.key: first[OTHER.key], HUGE.key: "train"}
     third = splits_of(release(tmp_path, LARGE, SMALL, OTHER, HUGE))
-    assert third == {**first, HUGE.key: "train"}  # drawn anew, the two small ones would not be in the same splits
+    assert third == {**first, HUGE.key: "train"}  # a new draw would give the two small videos other splits
 
 
 def test_release__splits_outlive_the_folders_of_releases(tmp_path: Path) -> None:
@@ -66,13 +66,13 @@ def test_release__splits_of_an_older_root_are_taken_from_its_releases(tmp_path: 
 
 
 def test_release__splits_that_were_drawn_by_an_earlier_version_stay(tmp_path: Path) -> None:
-    by_hash = {LARGE.key: "test", SMALL.key: "train", OTHER.key: "test"}  # as no draw would have it now
+    by_hash = {LARGE.key: "test", SMALL.key: "train", OTHER.key: "test"}  # no draw would give this result now
     platform = build_project(tmp_path, videos=[])
     with platform.database.transaction() as session:
         add_splits(session, "cyclists", TEXT, by_hash)
     assert splits_of(release(tmp_path, LARGE, SMALL, OTHER)) == by_hash
     after = splits_of(release(tmp_path, LARGE, SMALL, OTHER, HUGE))
-    assert after == {**by_hash, HUGE.key: "val"}  # which was empty
+    assert after == {**by_hash, HUGE.key: "val"}  # the split that was empty
 
 
 def test_release__one_video_that_an_earlier_version_released_stays_whole(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_release__one_video_that_an_earlier_version_released_stays_whole(tmp_pat
 
 def test_release__other_shares_draw_again_and_the_changes_say_so(tmp_path: Path) -> None:
     before = splits_of(release(tmp_path, LARGE, SMALL, OTHER))
-    release(tmp_path, LARGE)  # the release between knows nothing of the others
+    release(tmp_path, LARGE)  # the release in between does not contain the others
     content = release(tmp_path, LARGE, SMALL, OTHER, releasing={"splits": {"train": 1.0}})
     assert set(splits_of(content).values()) == {"train"}
     moved = from_json(ReleaseDifference, content["changes"])

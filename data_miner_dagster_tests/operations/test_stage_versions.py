@@ -26,9 +26,9 @@ def test_read_stage_versions__none_kept_are_those_of_the_first_version(platform:
 
 
 def test_record_stage_versions__keeps_what_other_stages_said(platform: Platform) -> None:
-    record_stage_versions(platform, "bikes", scoring=1, filtering=1)  # even where nothing differs from 0.1.0
+    record_stage_versions(platform, "bikes", scoring=1, filtering=1)  # even if nothing differs from 0.1.0
     kept = json.loads(platform.layout.stage_versions("bikes").read_text())
-    assert kept == {"scoring": 1, "filtering": 1}  # of stages that are still to come nothing is said
+    assert kept == {"scoring": 1, "filtering": 1}  # stages that have not run yet are missing
     record_stage_versions(platform, "bikes", deduplication=3)
     record_stage_versions(platform, "bikes", filtering=2)
     assert read_stage_versions(platform, "bikes") == {**FIRST_BUILD_VERSIONS, "deduplication": 3, "filtering": 2}

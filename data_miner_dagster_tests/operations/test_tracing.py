@@ -1,4 +1,4 @@
-"""Spans as a collector gets them, by the real exporter. Those of a whole run: end_to_end/test_main_job.py."""
+"""Spans as a collector receives them from the real exporter. Spans of a whole run: end_to_end/test_main_job.py."""
 
 import subprocess
 import sys

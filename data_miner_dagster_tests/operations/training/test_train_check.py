@@ -1,4 +1,4 @@
-"""A tiny network learns squares and discs from a release, becomes a detector, and finds labels that are missing."""
+"""A tiny network learns squares and discs from a release, becomes a detector, and finds missing labels."""
 
 import csv
 import os
@@ -34,13 +34,13 @@ from data_miner_dagster_tests.support import sample_project
 from data_miner_dagster_tests.support.sample_project import SampleVideo, build_project
 from data_miner_dagster_tests.support.verdicts import NOON
 
-pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(1200)]  # a starved machine trains slowly
+pytestmark = [pytest.mark.slow(20), pytest.mark.timeout(1200)]  # training is slow on an overloaded machine
 
 SIDE = 64
 FRAMES = 28
 VIDEOS = tuple(f"files-{letter}" for letter in "abcdefghij")
 UNLABELLED = {("files-a", index) for index in (3, 9, 21)}
-"""Frames whose label was left out: the student is to find what is missing."""
+"""Frames whose label was removed, for the student to find."""
 NETWORK = """
 nc: 2
 backbone:
@@ -55,7 +55,7 @@ Box = tuple[str, float, tuple[float, float, float, float]]
 
 
 def _picture(generator: np.random.Generator, name: str) -> tuple[Image.Image, Box]:
-    """Return noise with one shape on it, and the box of that."""
+    """Return a picture of noise with one shape on it, and the shape's box."""
     noise = generator.integers(90, 130, (48, SIDE, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     size = int(generator.integers(16, 28))
@@ -70,14 +70,14 @@ def _picture(generator: np.random.Generator, name: str) -> tuple[Image.Image, Bo
 
 @dataclass(frozen=True)
 class Trained:
-    """A root with a release, and what training on it gave."""
+    """A root with a release, and the result of training on that release."""
 
     platform: Platform
     outcome: ProjectOutcome
     student: Student
     release_before: dict[str, bytes]
     network: Path
-    elsewhere: Path  # the working directory of the caller, and its home
+    elsewhere: Path  # the caller's working directory and home
 
     @property
     def settings(self) -> TrainingSettings:
@@ -112,11 +112,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         patch.chdir(elsewhere)
         patch.setenv("HOME", str(elsewhere))
         patch.setenv(MODEL_CACHE_VARIABLE, str(folder / "models"))
-        patch.setenv("OMP_NUM_THREADS", "1")  # threads cost more than they give to a network of this size
+        patch.setenv("OMP_NUM_THREADS", "1")  # threads cost more than they gain with a network of this size
         release = platform.layout.release_folder("cyclists", "v001")
         before = files_of(release)
         leftover = platform.layout.students_folder("cyclists") / ".partial-0123456789ab-v001"
-        leftover.mkdir(parents=True)  # of a process that was killed
+        leftover.mkdir(parents=True)  # left by a process that was killed
         settings = TrainingSettings(str(network), epochs=2, image_size=SIDE, batch_size=8, learning_rate=0.01)
         outcome = train_check(platform, "cyclists", settings)
     student = latest_student(platform, "cyclists")
@@ -148,7 +148,7 @@ def test_train_check__stores_weights_and_curve_and_leaves_all_else_alone(trained
     release = trained.platform.layout.release_folder("cyclists", "v001")
     assert files_of(release) == trained.release_before
     written = [path for path in trained.elsewhere.rglob("*") if path.is_file()]
-    assert [path for path in written if ".onnxruntime" not in path.parts] == []  # which keeps an id there, whoever asks
+    assert [path for path in written if ".onnxruntime" not in path.parts] == []  # ONNX Runtime keeps an id there
 
 
 def test_train_check__the_student_is_a_detector_by_name(trained: Trained) -> None:
@@ -178,7 +178,7 @@ def test_train_check__frames_with_missing_labels_are_asked_about_first(trained: 
     asked = {item.key: item.why for item in page.items}
     found = [key for key in missing if "which is not labelled" in asked.get(key, "")]
     assert len(found) >= 2
-    assert len(asked) < len(VIDEOS) * FRAMES / 4  # it agrees with most
+    assert len(asked) < len(VIDEOS) * FRAMES / 4  # the student agrees with most labels
     place = FramePlace("files-a", float(found[0].rpartition("/")[2]))
     given = Verdict("1", VerdictWord.COMPLETE, place, found[0], ReviewQueue.STUDENT, "Ada", NOON)
     add_verdicts(trained.platform.database, "cyclists", [given])
@@ -201,10 +201,10 @@ def test_train_check__again_and_cancelled(trained: Trained) -> None:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     commands = []
     for child in children.read_text().split():
-        with suppress(OSError):  # another one that has just ended
+        with suppress(OSError):  # the child has just ended
             commands.append(Path(f"/proc/{child}/cmdline").read_bytes())
     workers = [command for command in commands if b"training.jobs" in command]
-    assert len(workers) <= 1  # the interpreter that starts workers; what it had started is gone
+    assert len(workers) <= 1  # the interpreter that starts workers remains; its workers are gone
 
 
 def test_train_check__a_network_in_the_home_folder_counts_by_its_content(

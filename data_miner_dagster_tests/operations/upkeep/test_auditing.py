@@ -1,4 +1,4 @@
-"""Stale and missing files, told by the catalog: real clips and files, an encoder that is known by hand."""
+"""Stale and missing files, identified from the catalog, with real clips and files and a simple encoder."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ def encoder() -> ColourEncoder:
 
 @pytest.fixture(scope="module")
 def made_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with two videos, extracted and embedded."""
+    """Return a root with two extracted and embedded videos."""
     platform = make_platform(tmp_path_factory.mktemp("made") / "root", ColourEncoder("colour"))
     assert settle_bases(platform)
     save_project(platform, "bikes")
@@ -167,6 +167,6 @@ def test_extract_frames__stale_frames_stay_where_no_others_can_be_made(
     assert {row.status for row in find_videos(other.database, KEYS)} == {VideoStatus.EXTRACTED}
     assert frames_identity(platform.layout, "file-a") == stored
     embed_frames(other, KEYS)
-    assert pending(other) == []  # until something changes
+    assert pending(other) == []  # nothing is pending until something changes
     assert settle_bases(make_platform(platform.root, encoder, every_seconds=0.25))
     assert pending(other) == [("EXTRACTION", key) for key in KEYS]

@@ -1,4 +1,4 @@
-"""Each part of the environment, sound and wanting, on this very machine."""
+"""Each part of the environment, sound and faulty, on this machine."""
 
 import resource
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def parts_of(root: Path, **settings: object) -> dict[str, Part]:
 
 
 def names_in(root: Path) -> set[str]:
-    """Return the names in a root, but those that SQLite gives to the catalog's log while somebody reads it."""
+    """Return the names in a root, except for the log files that SQLite has while the catalog is being read."""
     return {path.name for path in root.iterdir() if not path.name.endswith(("-wal", "-shm"))}
 
 
@@ -41,7 +41,7 @@ def test_inspect_environment__nothing_is_made_where_nothing_is(tmp_path: Path) -
 
 
 def test_inspect_environment__a_root_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "kind_of_file_system", lambda _: "ext4")  # wherever the files of tests are
+    monkeypatch.setattr(environment, "kind_of_file_system", lambda _: "ext4")  # wherever test files are stored
     root = tmp_path / "root"
     Platform(PlatformConfig(), root).database.dispose()
     before = names_in(root)
@@ -89,7 +89,7 @@ def test_inspect_environment__short_disk_missing_gpu_and_models(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    models = {"device": "cuda:7", "dedup_encoder": "dinov3"}  # which asks for a token
+    models = {"device": "cuda:7", "dedup_encoder": "dinov3"}  # this model needs a token
     parts = parts_of(tmp_path / "root", downloading={"min_free_bytes": 10**15}, models=models)
     assert parts["disk"].state is State.PROBLEM
     assert "less than platform.downloading.min_free_bytes" in parts["disk"].value

@@ -63,7 +63,7 @@ def test_forget_videos__nothing_names_it_any_more(platform: Platform) -> None:
     release_project(platform, "cyclists")
     without = [video for video in SAMPLE_VIDEOS if video.key != KEY]
     build_project(platform.root, videos=without)
-    release_project(platform, "cyclists")  # its changes name the video that is gone
+    release_project(platform, "cyclists")  # the changes in this release name the video that is gone
     calibration = layout.calibration_folder("cyclists")
     calibration.mkdir()
     (calibration / "answers.csv").write_text(f"frame_id,answer\n{KEY}/000001,keep\nfiles-bbb/000001,drop\n")
@@ -138,7 +138,7 @@ def test_forget_videos__no_listing_brings_it_back_and_its_name_is_not_kept(platf
 def test_forget_videos__again_after_an_interruption_ends_what_was_begun(platform: Platform) -> None:
     left = platform.layout.frames_folder(KEY)
     forget_videos(platform, KEY, reason="asked")
-    left.mkdir()  # as if it had been killed between rows and files
+    left.mkdir()  # as if killed between deleting rows and files
     assert forget_videos(platform, KEY, reason="asked").removal.removed == ()
     assert not left.exists()
 
@@ -174,7 +174,7 @@ def test_forget_videos__damaged_inputs_of_a_release_go(platform: Platform) -> No
     release_project(platform, "cyclists")
     inputs = platform.layout.release_inputs("cyclists", "v001")
     damage(inputs)
-    forget_videos(platform, "files-ddd", reason="asked")  # which the release does not show
+    forget_videos(platform, "files-ddd", reason="asked")  # a video that the release does not show
     assert not inputs.exists()
 
 

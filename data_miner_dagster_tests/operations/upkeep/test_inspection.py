@@ -47,7 +47,7 @@ def test_inspect_platform__lost_frames_are_made_again(platform: Platform) -> Non
     findings = inspect_platform(platform)
     assert drifts(findings) == [(Discrepancy.FRAMES_MISSING, "files-aaa")]
     assert mend_platform(platform, findings) == 1
-    assert status_of(platform, "files-aaa") is VideoStatus.PENDING  # its video file is not there either
+    assert status_of(platform, "files-aaa") is VideoStatus.PENDING  # its video file is missing too
     assert inspect_platform(platform) == []
 
 

@@ -1,4 +1,4 @@
-"""When an endpoint is asked, when it is left in peace, and how asking ends."""
+"""When requests go to an endpoint, when they pause, and how they end."""
 
 import threading
 import time
@@ -58,7 +58,7 @@ def test_replies__whoever_stops_taking_them_ends_what_is_on_its_way() -> None:
             assert [next(replies).answer is not None for _ in range(2)] == [True, True]
         threads = [thread for thread in threading.enumerate() if thread.name.startswith("verify")]
         for thread in threads:
-            thread.join(45)  # what is on its way takes 60 s
+            thread.join(45)  # a request under way would take 60 s
         assert not any(thread.is_alive() for thread in threads)
     assert len(kept) < 50
 

@@ -1,4 +1,4 @@
-"""What a verifier is for: few boxes that a detector gave the wrong class are left, and hardly a right one is lost."""
+"""A verifier removes most of the boxes with a wrong class and hardly any with the right one."""
 
 import random
 from collections.abc import Sequence
@@ -20,20 +20,21 @@ from data_miner_dagster.operations.verification.verify_boxes import BoxVerificat
 from data_miner_dagster_tests.support.chat_server import KEY, answer_text, chat_server
 
 CLASSES = ("dog", "cat")
-NUM_BOXES, NUM_PLANTED, NUM_WRONG_ANSWERS = 50, 15, 1  # 30 % of the boxes have the wrong class, 2 % of the answers
+# 30 % of the boxes have a wrong class, and 2 % of the answers are wrong
+NUM_BOXES, NUM_PLANTED, NUM_WRONG_ANSWERS = 50, 15, 1
 SIDE, COLUMNS = 32, 10
 FRAME_WH = (COLUMNS * SIDE, NUM_BOXES // COLUMNS * SIDE)
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """Return the colour of a thing, which tells which it is. Dogs are even, and dark red; cats are bright red."""
+    """Return the unique colour of an object. Dogs have even numbers and little red, cats have much red."""
     step = number // 2
     return (40, 230)[number % 2], 48 * (step % 5), 48 * (step // 5)
 
 
 @dataclass
 class Eyes:
-    """Sees what a picture shows, and is wrong about some."""
+    """An answerer that recognises objects by colour and gives the wrong answer about those in `wrong`."""
 
     wrong: frozenset[int] = frozenset()
 
@@ -67,7 +68,7 @@ def rows_with(wrong: frozenset[int]) -> list[dict[str, Any]]:
 
 
 def right_and_all(config: ProjectConfig, rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Return how many of the boxes that a release takes have the class of what they show, and how many it takes."""
+    """Return the number of released boxes with the right class, and the number of all released boxes."""
     released = Labelling(config, VerdictsByFrame([])).label(FramePlace("files-a", 0.0), FRAME_WH, rows).boxes
     numbers = [int(box.box_xyxy[1]) // SIDE * COLUMNS + int(box.box_xyxy[0]) // SIDE for box in released]
     pairs = zip(numbers, released, strict=True)

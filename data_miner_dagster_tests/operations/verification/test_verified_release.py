@@ -1,4 +1,4 @@
-"""What a release makes of a verifier's verdicts: decided again without asking, and said wherever boxes are counted."""
+"""A verifier's verdicts in a release: decided again without asking, and reported wherever boxes are counted."""
 
 import json
 from pathlib import Path
@@ -21,10 +21,10 @@ from data_miner_dagster.storage.tables import read_metadata, read_table, table_f
 from data_miner_dagster_tests.operations.releasing.release_folders import release_folder
 from data_miner_dagster_tests.support.sample_project import build_project
 
-# By frame and confidence. Of the other boxes two wait for an answer.
+# Answers by frame and confidence. Two of the other boxes wait for an answer.
 SAID = {
     ("files-aaa/000001", 0.9): "confirmed",
-    ("files-aaa/000001", 0.2): "confirmed",  # unsure by its confidence
+    ("files-aaa/000001", 0.2): "confirmed",  # unsure because of its confidence
     ("files-aaa/000003", 0.5): "rejected",
     ("files-bbb/000001", 0.7): "cannot_tell",
 }
@@ -33,7 +33,7 @@ ENDPOINT = {"url": "https://eyes.example/v1", "model": "sharp-eyes"}
 
 
 def verified(root: Path, **releasing: Any) -> Platform:
-    """Return the sample project with a verifier's answers, ready to be released."""
+    """Return a platform with the sample project and a verifier's answers, ready to be released."""
     platform = build_project(
         root,
         detection={"classes": {"person": [], "bicycle": ["bicycle", "bike"]}, "verifier": {"model": "eyes"}},

@@ -1,4 +1,4 @@
-"""Boxes that a verifier looks at: asked once, kept, and part of the tables of detection."""
+"""A verifier is asked once about each box, and its answers are stored and added to the detections tables."""
 
 import multiprocessing
 import os
@@ -189,7 +189,7 @@ def test_detect_project__a_budget_stops_it(tmp_path: Path, limit: dict[str, Any]
     prices: dict[str, Any] = {
         "price_per_million_input_tokens": 1.0,
         "price_per_million_output_tokens": 50.0,
-    }  # 1000 and 20 of them
+    }  # an answer costs 1,000 input and 20 output tokens
     with chat_server(sees_colours) as chat:
         platform = verified_project(tmp_path, chat, num_more=9, verifier=limit, **prices)
         outcome = detect_project(platform, PROJECT)

@@ -1,4 +1,4 @@
-"""The project of red and blue shapes with a verifier: a loopback endpoint that sees colours."""
+"""A project of red and blue shapes, with a loopback endpoint that sees colours as the verifier."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ VERIFIER = {"model": "eyes", "min_confidence": 0.001, "margin": 0}
 
 
 def sees_colours(rgb: RgbImage, prompt: str) -> str:
-    """Confirm a shape whose middle has the colour that is asked about."""
+    """Return an answer that confirms a shape if its middle has the colour in the prompt, and rejects it otherwise."""
     red, _, blue = (int(value) for value in rgb[rgb.shape[0] // 2, rgb.shape[1] // 2])
     colour = "red" if red > blue else "blue"
     is_asked = f"picture: {colour}?" in prompt
@@ -32,7 +32,7 @@ def sees_colours(rgb: RgbImage, prompt: str) -> str:
 
 
 def platform_with(root: Path, url: str, *detectors: ColourDetector, **endpoint: Any) -> Platform:
-    """Return the platform of a root with an endpoint called `eyes`."""
+    """Return a platform with an endpoint called `eyes`."""
     config = PlatformConfig.model_validate(
         {
             "downloading": {"allowed_private_hosts": ["127.0.0.1"]},
@@ -45,7 +45,10 @@ def platform_with(root: Path, url: str, *detectors: ColourDetector, **endpoint: 
 def verified_project(
     root: Path, chat: ChatServer, *, verifier: dict[str, Any] | None = None, num_more: int = 0, **endpoint: Any
 ) -> Platform:
-    """Video a: red; red and blue; nothing; then `num_more` of red and blue. Video b: blue. Nothing is detected yet."""
+    """Return a project of two videos on which nothing has been detected yet.
+
+    The frames of video a show red; red and blue; nothing; then red and blue `num_more` times. Video b shows blue.
+    """
     platform = platform_with(root, chat.url, **endpoint)
     set_detection(platform, batch_size=2, verifier={**VERIFIER, **(verifier or {})})
     set_stage(platform, ProjectStage.DETECTION_READY)
