@@ -1,1 +1,1 @@
-"""Recipes of CONTRIBUTING.md, followed in a copy: what they do not name needs no touching."""
+"""Follow the recipes of CONTRIBUTING.md in a copy, to prove that only the files they name have to change."""

@@ -1,4 +1,4 @@
-"""Following a recipe in a copy of the package, and running what came of it."""
+"""Follow a recipe in a copy of the package, and run the result."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ PACKAGE: Final = "data_miner_dagster"
 
 
 def copy_of_package(copy: Path, new_files: Mapping[str, str], changes: Mapping[str, Mapping[str, str]]) -> Path:
-    """Make a copy of the package and its contracts, with new files, and with texts replaced that occur once."""
+    """Copy the package and its import contracts, add new files, and replace texts that must occur exactly once."""
     shutil.copytree(REPOSITORY / PACKAGE, copy / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "setup.cfg", copy)
     for name, text in new_files.items():
@@ -32,7 +32,7 @@ def copy_of_package(copy: Path, new_files: Mapping[str, str], changes: Mapping[s
 
 
 def run(command: list[str], copy: Path) -> str:
-    """Return what a command prints that uses a copy of the package."""
+    """Run a command with a copy of the package, and return its output."""
     environment = {**os.environ, "PYTHONPATH": f"{copy}{os.pathsep}{REPOSITORY}"}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
@@ -40,12 +40,12 @@ def run(command: list[str], copy: Path) -> str:
 
 
 def follow(folder: Path, new_files: Mapping[str, str], changes: Mapping[str, Mapping[str, str]], used: str) -> None:
-    """Change a copy of the package as a recipe says, and run a script there that uses what was added."""
+    """Change a copy of the package as a recipe says, and run a script that uses the addition."""
     use(copy_of_package(folder / "copy", new_files, changes), used)
 
 
 def use(copy: Path, used: str) -> None:
-    """Run a script that imports a copy of the package. It finds the folder that the copy lies in as `tmp_path`."""
+    """Run a script that imports a copy of the package. There, `tmp_path` is the folder that contains the copy."""
     script = copy.parent / "used.py"
     script.write_text(_BEGINNING.format(tmp_path=os.fspath(copy.parent), copy=os.fspath(copy)) + used)
     run([sys.executable, os.fspath(script)], copy)
@@ -68,6 +68,6 @@ def recipe(title: str) -> str:
 
 
 def unnamed_files(title: str, files: Iterable[str]) -> list[str]:
-    """Return which of the files that were touched a section of CONTRIBUTING.md does not name."""
+    """Return the changed files that a section of CONTRIBUTING.md does not name."""
     text = recipe(title)
     return [name for name in files if f"`{name}`" not in text]

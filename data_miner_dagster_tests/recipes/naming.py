@@ -1,4 +1,4 @@
-"""What a text says is in the repository, and is not."""
+"""Find what a text names as part of the repository although it does not exist."""
 
 import ast
 import io
@@ -28,14 +28,14 @@ _HERE: Final = Path(__file__).parent
 
 
 def sections(text: str, title: str) -> Iterator[str]:
-    """Yield the sections of a Markdown text whose heading matches a pattern."""
+    """Yield the sections of a Markdown text whose headings match the pattern `title`."""
     for section in re.split(r"(?m)^(?=#+ )", text):
         if re.match(rf"#+ (?:{title})", section):
             yield section
 
 
 def items(text: str) -> Iterator[str]:
-    """Yield the rows of tables, the entries of lists and the paragraphs of a Markdown text; no code blocks."""
+    """Yield the table rows, list entries and paragraphs of a Markdown text without its code blocks."""
     lines: list[str] = []
     for line in [*_CODE_BLOCK.sub("", text).splitlines(), ""]:
         if lines and (not line.strip() or _ITEM.match(line.strip())):
@@ -46,22 +46,22 @@ def items(text: str) -> Iterator[str]:
 
 
 def problems(text: str, *, imagined: str | None = None) -> list[str]:
-    """Return what the words in backticks of a Markdown text name that is not there.
+    """Return a message for each word in backticks in a Markdown text that names something that does not exist.
 
-    A path is looked for in the repository, in the package and beside the paths before it; `<word>` in it is anything. A
-    name has to be in one of the files that are named in the same row, entry or paragraph; where none is, anywhere. If
-    the text says `name` of, or in, `module.py`, the module has to define it: an import is not enough. The name of a
-    file under a root may be anywhere.
+    A path is looked up in the repository, in the package and beside the preceding paths; `<word>` in a path matches
+    anything. A name must occur in one of the files that the same row, entry or paragraph names, or in any file if none
+    is named. If the text says `name` of, or in, `module.py`, the module must define the name; an import is not enough.
+    The name of a file in a root may occur in any file.
 
     Args:
         text: a Markdown text.
-        imagined: a word of an example. What contains it is passed over, and the names beside may be anywhere.
+        imagined: a word of an example. Words that contain it are ignored, and names beside them may occur in any file.
     """
     return [problem for item in items(text) for problem in _problems_of_item(item, imagined)]
 
 
 def named_files(text: str) -> set[Path]:
-    """Return the files and folders that the words in backticks of a Markdown text stand for."""
+    """Return the files and folders that the words in backticks in a Markdown text refer to."""
     found: set[Path] = set()
     for item in items(text):
         files = _Files()
@@ -72,15 +72,15 @@ def named_files(text: str) -> set[Path]:
 
 
 def broken_links(page: Path) -> list[str]:
-    """Return the links of a Markdown file, within the repository, to a file or heading that is not there."""
+    """Return the relative links in a Markdown file that point to a file or heading that does not exist."""
     links = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     return [link for link in links if not _leads_somewhere(page, *link.partition("#")[::2])]
 
 
 def missing_modules(package: Path) -> dict[str, list[str]]:
-    """Return, by module, the names `*.py` in its docstrings and comments for which there is no module.
+    """Return the names `*.py` in docstrings and comments for which there is no module, by the module they are in.
 
-    A name is looked for beside the module, in the folders above it up to the package.
+    A name is looked up beside the module and in the folders above it, up to the package.
     """
     found: dict[str, list[str]] = {}
     for module in sorted(package.rglob("*.py")):
@@ -110,7 +110,7 @@ def _leads_somewhere(page: Path, path: str, heading: str) -> bool:
 
 
 def _headings(text: str) -> set[str]:
-    """Return the names by which the headings of a text are linked to."""
+    """Return the anchors of the headings in a Markdown text."""
     titles = re.findall(r"(?m)^#+ (.*)$", _CODE_BLOCK.sub("", text))
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -140,7 +140,7 @@ def _problems_of_item(item: str, imagined: str | None) -> Iterator[str]:
 
 
 def _problem_of_place(token: str, files: "_Files") -> str | None:
-    """Return what is wrong with a token that stands for a file or a target, None if nothing is."""
+    """Return the problem with a token that stands for a file or a Makefile target, or None if there is none."""
     if found := _FILE_OF_A_ROOT.fullmatch(token):
         return None if found[1] in _text_of((REPOSITORY,)) else f"{token} is not in any file"
     if found := _TARGET.match(token):
@@ -155,10 +155,10 @@ class _Files:
 
     told: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
-    is_anywhere: bool = False  # what an item names besides
+    is_anywhere: bool = False  # whether other names of the item may occur in any file
 
     def add(self, token: str) -> bool:
-        """Add what a token stands for; return False if there is nothing."""
+        """Add the files that a token stands for, and return False if there are none."""
         rooms = [REPOSITORY, REPOSITORY / PACKAGE]
         beside = [folder for path in self.paths[::-1] for folder in (path, path.parent) if folder.is_dir()]
         bases = [*rooms, *beside] if "/" in token else [*beside, *rooms]
@@ -170,7 +170,7 @@ class _Files:
 
     @property
     def text(self) -> str:
-        """What is written in them; in all files if none is named, or one that is an example."""
+        """The content of the named files, or of all files if none is named or one is an example."""
         return _text_of((REPOSITORY,) if self.is_anywhere or not self.paths else self.paths)
 
 
@@ -196,4 +196,4 @@ def _sources(folder: Path) -> list[Path]:
     if folder == REPOSITORY:
         rooms = (PACKAGE, f"{PACKAGE}_tests", "benchmarks")
         return [*(file for room in rooms for file in _sources(folder / room)), *folder.glob("*.toml")]
-    return [file for file in sorted(folder.rglob("*.py")) if file.parent != _HERE]  # which write examples of names
+    return [file for file in sorted(folder.rglob("*.py")) if file.parent != _HERE]  # which contains made-up names

@@ -1,4 +1,4 @@
-"""`How to add an asset check`: `every_class_is_found`, of `detections`."""
+"""Follow `How to add an asset check` to add `every_class_is_found` to `detections`."""
 
 from pathlib import Path
 from typing import Final

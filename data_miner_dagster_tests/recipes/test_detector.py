@@ -1,4 +1,4 @@
-"""`How to add a detector or an encoder`: `middle`, which finds a thing in the middle of every picture."""
+"""Follow `How to add a detector or an encoder` to add `middle`, which finds an object in the middle of each picture."""
 
 from pathlib import Path
 from typing import Final
