@@ -1,7 +1,7 @@
-"""What a project must come to, worked out plainly from what is stored of its frames: the stages' judge.
+"""Compute plainly, from the stored data of a project's frames, the results that the project's stages must have.
 
 Written from docs/filtering.md, docs/deduplication.md and docs/releases.md with loops and dictionaries, without the
-stages' own code. Only numbers of a whole row at a time go through numpy. Slow, and small enough to be believed.
+stages' own code. numpy is only used for calculations on a whole row. The code is slow, but small enough to be trusted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ REASON_ORDER: Final = ("black", "flat", "blurred", "slide", "text")
 
 @dataclass(frozen=True, slots=True)
 class FrameFacts:
-    """What is stored of one frame. `similarity` is by prompt, None where the picture could not be read."""
+    """The stored data of one frame. `similarity` is by prompt, or None if the picture could not be read."""
 
     frame_id: str
     video_key: str
@@ -36,11 +36,11 @@ class FrameFacts:
 
 @dataclass(frozen=True, slots=True)
 class FilterRules:
-    """Prompts with the numbers that are in force for each."""
+    """The prompts, each with its effective threshold and margin."""
 
-    positive: Mapping[str, float]  # to the threshold
-    negative: Mapping[str, tuple[float | None, float]]  # to threshold and margin
-    junk: Mapping[str, tuple[float, float | None]]  # to threshold and margin
+    positive: Mapping[str, float]  # threshold by prompt
+    negative: Mapping[str, tuple[float | None, float]]  # threshold and margin by prompt
+    junk: Mapping[str, tuple[float, float | None]]  # threshold and margin by prompt
     dropped_flags: Sequence[str] = REASON_ORDER
     min_gap_seconds: float = 0.0
     max_frames_per_video: int | None = None
@@ -48,7 +48,7 @@ class FilterRules:
 
 
 def filter_decisions(frames: Sequence[FrameFacts], rules: FilterRules) -> dict[str, str | None]:
-    """Return why each frame is dropped, None where it is kept, by frame id."""
+    """Return the reason why each frame is dropped, or None if it is kept, by frame id."""
     reasons = {frame.frame_id: _own_reason(frame, rules) for frame in frames}
     headroom = {frame.frame_id: _headroom(frame, rules) for frame in frames}
     by_video: dict[str, list[FrameFacts]] = {}
@@ -67,7 +67,10 @@ def _headroom(frame: FrameFacts, rules: FilterRules) -> float:
 
 
 def leading_similarity(frame: FrameFacts, rules: FilterRules) -> float | None:
-    """Return the similarity to the positive prompt that leads: of equals, the first."""
+    """Return the similarity to the positive prompt with the most headroom, the first of equals.
+
+    It is None if the picture could not be read.
+    """
     if frame.similarity is None:
         return None
     similarity = frame.similarity
@@ -130,7 +133,7 @@ def _drop_over_cap(
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """What became of a kept frame. `tier` is None for a representative, which stands for itself."""
+    """The decision about a kept frame. `tier` is None for a representative, which represents itself."""
 
     representative: str
     tier: str | None
@@ -138,7 +141,7 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateRules:
-    """When two frames are near-duplicates."""
+    """Rules for when two frames are near-duplicates."""
 
     threshold: float
     max_hash_distance: int = 4
@@ -152,14 +155,16 @@ def deduplicate(
     rules: DuplicateRules,
     is_apart: Callable[[str, str], bool],
 ) -> dict[str, Duplicate]:
-    """Return what becomes of each kept frame: taken best first, each stands for those after it that are near.
+    """Return the decision about each kept frame, by frame id.
+
+    The frames are taken best first. A frame joins its nearest representative, or becomes one if none is near.
 
     Args:
         kept: frames that filtering kept.
-        similarity: to the leading positive prompt, by frame id.
+        similarity: similarity to the positive prompt with the most headroom, by frame id.
         vectors: stored vectors by frame id.
-        rules: when two are near.
-        is_apart: whether two frames, by id, are not near although they seem to be.
+        rules: rules for when two frames are near.
+        is_apart: given two frame ids, returns True if the frames are not near although they seem to be.
     """
     ordered = sorted(
         kept, key=lambda frame: (-similarity[frame.frame_id], -frame.sharpness, -frame.num_pixels, frame.frame_id)
@@ -202,7 +207,7 @@ def deduplicate(
 def reuploads(
     kept: Sequence[FrameFacts], found: Mapping[str, Duplicate], least_share: float = 0.8, least_pictures: int = 3
 ) -> dict[str, str]:
-    """Return the video that each re-uploaded video is found again in."""
+    """Return the video that contains each re-uploaded video, by the key of the re-upload."""
     runs: dict[str, list[tuple[str, int]]] = {}
     num_own: dict[str, int] = {}
     for frame in sorted(kept, key=lambda frame: (frame.video_key, frame.frame_index)):
@@ -228,7 +233,7 @@ def reuploads(
 
 
 def _pictures_shared(runs: Mapping[str, Sequence[tuple[str, int]]]) -> dict[tuple[str, str], int]:
-    """Return how many pictures two videos have in common, of those that at most 50 videos have."""
+    """Return the number of pictures that each pair of videos shares, ignoring pictures in more than 50 videos."""
     videos_by_group: dict[str, set[str]] = {}
     for key, of_video in runs.items():
         for group, _ in of_video:
@@ -242,7 +247,7 @@ def _pictures_shared(runs: Mapping[str, Sequence[tuple[str, int]]]) -> dict[tupl
 
 
 def _in_order(runs: Sequence[tuple[str, int]], others: Sequence[tuple[str, int]]) -> tuple[int, int]:
-    """Return (frames, pictures) of the common subsequence that covers most frames of `runs`, then most pictures."""
+    """Return (frames, pictures) of the common subsequence with the most frames of `runs`, then the most pictures."""
     best = [(0, 0)] * (len(others) + 1)
     for group, length in runs:
         row = [(0, 0)]
@@ -260,7 +265,7 @@ def _in_order(runs: Sequence[tuple[str, int]], others: Sequence[tuple[str, int]]
 
 
 def split_groups(video_keys: Sequence[str], links: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """Return the videos that must share a split, each group sorted: linked directly or by way of others."""
+    """Return the groups of videos that must share a split because they are linked, even indirectly; each is sorted."""
     neighbours: dict[str, set[str]] = {}
     for one, other in links:
         neighbours.setdefault(one, set()).add(other)
@@ -283,13 +288,13 @@ def split_groups(video_keys: Sequence[str], links: Sequence[tuple[str, str]]) ->
 def split_problems(
     groups: Sequence[Sequence[str]], shares: Mapping[str, float], splits: Mapping[str, str], images: Mapping[str, int]
 ) -> list[str]:
-    """Return what is wrong with the splits of a first release.
+    """Return a message for each problem with the splits of a first release.
 
     Args:
-        groups: videos that must share a split.
-        shares: split to share, the training split first.
-        splits: video key to split, or to `<split> <from>-<to>, ...` of a video that is cut in time.
-        images: video key to its number of images.
+        groups: groups of videos that must share a split.
+        shares: share by split, the training split first.
+        splits: split by video key, or `<split> <from>-<to>, ...` for a video that is cut in time.
+        images: number of images by video key.
     """
     keys = [key for group in groups for key in group]
     if sorted(splits) != sorted(keys):
@@ -310,7 +315,7 @@ def split_problems(
 
 
 def split_at(split: str, seconds: float) -> str | None:
-    """Return the split of a time in a video, given the video's split or its cut."""
+    """Return the split of a time in a video, given the video's split or its cut, or None if the time is in a gap."""
     if " " not in split:
         return split
     for part in split.split(", "):

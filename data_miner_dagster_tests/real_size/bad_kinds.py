@@ -1,4 +1,4 @@
-"""Files and answers that are no videos, or no whole ones, each with the reason that it must be given."""
+"""Files and responses that are not complete videos, each with the reasons for which they may be refused."""
 
 import io
 import zipfile
@@ -27,13 +27,13 @@ MakeAnswer = Callable[[bytes], Answer]
 
 @dataclass(frozen=True, slots=True)
 class BadKind:
-    """What must be refused, and how: as a file, or as the answer to a request for it."""
+    """A kind of file, or of response to a request for a file, that must be refused for one of `reasons`."""
 
     name: str
     suffix: str
     reasons: frozenset[VideoErrorKind]
     make: MakeFile
-    answer: MakeAnswer | None = None  # None: the file, if it is served at all
+    answer: MakeAnswer | None = None  # if None and the file is served, it is served as it is
     is_served: bool = False
 
 
@@ -57,7 +57,7 @@ def _first(share: float) -> Callable[[bytes], bytes]:
 
 
 def _over_samples(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Change what lies in the `mdat` of an mp4: its index stays as it was."""
+    """Return a function that changes the content of an mp4's `mdat` and leaves its index unchanged."""
 
     def changed(content: bytes) -> bytes:
         whole = bytearray(content)

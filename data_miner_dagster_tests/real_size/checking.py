@@ -1,4 +1,4 @@
-"""What a run left behind, compared with what the maker knows and with the oracle. Every difference is one line."""
+"""Compare a run's results with the known content of the clips and with the oracle. Each difference is one line."""
 
 import json
 from collections import Counter
@@ -39,7 +39,7 @@ _HALF_PRECISION: Final = 2e-3
 
 
 def rows_of_clips(clips: Sequence[Clip], server: HostileServer, videos: Sequence[Row]) -> dict[int, Row]:
-    """Return what `data-miner videos --json` says of each clip that is there, by the clip's number."""
+    """Return the row of `data-miner videos --json` for each clip that has one, by the clip's number."""
     by_digest = {digest_of_key(str(row["key"])): row for row in videos}
     by_url = {str(row["url"]): row for row in videos}
     found: dict[int, Row] = {}
@@ -58,7 +58,7 @@ def rows_of_clips(clips: Sequence[Clip], server: HostileServer, videos: Sequence
 
 
 def check_outcomes(clips: Sequence[Clip], rows: Mapping[int, Row]) -> Iterator[str]:
-    """Yield what became of a clip that should not."""
+    """Yield a line for each clip with a wrong outcome."""
     for clip in clips:
         row = rows.get(clip.number)
         what = f"{clip.number} ({clip.kind}, {clip.place.value})"
@@ -75,7 +75,7 @@ def check_outcomes(clips: Sequence[Clip], rows: Mapping[int, Row]) -> Iterator[s
 
 
 def expected_pictures(clip: Clip) -> list[int]:
-    """Return which pictures of a clip are taken, counted from the first that is shown: those on screen at each step."""
+    """Return the indices, among a clip's shown pictures, of those that must become frames: on screen at each step."""
     if clip.place is Place.FRAMES:
         return list(range(len(clip.times)))
     step = Fraction(str(EVERY_SECONDS))
@@ -88,7 +88,7 @@ def expected_pictures(clip: Clip) -> list[int]:
 
 
 def check_frames(platform: Platform, clip: Clip, video_key: str) -> Iterator[str]:
-    """Yield what is wrong with the frames of a good clip: their number, their times, and what they show."""
+    """Yield a line for each problem with the frames of a good clip: their number, times or content."""
     what = f"{clip.number} ({clip.kind})"
     table = read_table(platform.layout.frames_table(video_key)).to_pylist()
     expected = expected_pictures(clip)
@@ -100,7 +100,7 @@ def check_frames(platform: Platform, clip: Clip, video_key: str) -> Iterator[str
     first = Fraction(table[0]["pts"]) * Fraction(table[0]["time_base_numerator"], table[0]["time_base_denominator"])
     for row, wanted in zip(table, expected, strict=True):
         time = Fraction(row["pts"]) * Fraction(row["time_base_numerator"], row["time_base_denominator"]) - first
-        # Where a container rounds times, the picture on screen may be the one before or after.
+        # If a container rounds times, the picture on screen may be the previous or the next one.
         allowed = {
             place
             for place in range(max(0, wanted - 1), min(wanted + 2, len(clip.times)))
@@ -128,7 +128,7 @@ def _step_near(time: Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class StoredProject:
-    """Everything a project's decisions are made from, and the decisions, as they are stored."""
+    """A project's decisions and everything from which they were made, as stored."""
 
     platform: Platform
     name: str
@@ -141,11 +141,11 @@ class StoredProject:
 
     @property
     def member_keys(self) -> list[str]:
-        """The videos that have frames."""
+        """The keys of the videos that have frames, sorted."""
         return sorted({row["video_key"] for row in self.table("similarities")})
 
     def vectors(self, encoder: str) -> dict[str, np.ndarray]:
-        """Return every stored vector of an encoder by frame id."""
+        """Return every stored vector of an encoder, by frame id."""
         vectors: dict[str, np.ndarray] = {}
         for key in self.member_keys:
             stored = read_embeddings(self.platform.layout.embedding_file(encoder, key))
@@ -155,7 +155,7 @@ class StoredProject:
         return vectors
 
     def similarities(self) -> dict[str, dict[str, float] | None]:
-        """Return the stored similarities by frame id, by prompt; None where the picture could not be read."""
+        """Return each frame's stored similarities by prompt, or None if its picture could not be read, by frame id."""
         found: dict[str, dict[str, float] | None] = {}
         for row in self.table("similarities"):
             values = {name.partition(":")[2]: row[name] for name in row if name.startswith("similarity:")}
@@ -164,7 +164,7 @@ class StoredProject:
         return found
 
     def facts(self) -> list[FrameFacts]:
-        """Return the facts of every frame of every member, as its manifest and the similarities have them."""
+        """Return the facts about every frame of every member, from the tables of frames and similarities."""
         similarities = self.similarities()
         return [
             facts_of(row, similarities[row["frame_id"]])
@@ -174,7 +174,7 @@ class StoredProject:
 
 
 def check_similarities(project: StoredProject) -> Iterator[str]:
-    """Yield frames whose similarities are not the products of the stored vectors with the prompts'."""
+    """Yield a line for each similarity that is not the product of the frame's stored vector and the prompt's vector."""
     platform, stored = project.platform, project.similarities()
     texts = sorted({text for values in stored.values() if values is not None for text in values})
     prompts = dict(zip(texts, embed_prompts(platform, texts), strict=True))
@@ -189,7 +189,7 @@ def check_similarities(project: StoredProject) -> Iterator[str]:
 
 
 def check_filtering(project: StoredProject, facts: Sequence[FrameFacts], rules: FilterRules) -> Iterator[str]:
-    """Yield frames that filtering decided on otherwise than the oracle."""
+    """Yield a line for each frame on which filtering and the oracle disagree."""
     expected = oracle.filter_decisions(facts, rules)
     stored = {row["frame_id"]: row["drop_reason"] for row in project.table("filtered")}
     if stored.keys() != expected.keys():
@@ -202,7 +202,7 @@ def check_filtering(project: StoredProject, facts: Sequence[FrameFacts], rules: 
 def check_deduplication(
     project: StoredProject, facts: Sequence[FrameFacts], rules: FilterRules, vectors: Mapping[str, np.ndarray]
 ) -> Iterator[str]:
-    """Yield frames that deduplication put into another group than the oracle, and re-uploads it finds otherwise."""
+    """Yield a line for each frame whose group differs from the oracle's, and a line if the re-uploads differ."""
     kept_ids = {row["frame_id"] for row in project.table("filtered") if row["is_kept"]}
     kept = [frame for frame in facts if frame.frame_id in kept_ids]
     leading = {frame.frame_id: float(oracle.leading_similarity(frame, rules) or 0.0) for frame in kept}
@@ -223,7 +223,7 @@ def check_deduplication(
 
 
 def check_release(project: StoredProject, folder: Path) -> Iterator[str]:
-    """Yield images of a release that should not be there, are missing, or are in a split where they must not be."""
+    """Yield a line for each image of a release that is unexpected, missing, wrong or in a wrong split."""
     rows = project.table("deduplicated")
     unique = [row for row in rows if row["is_representative"]]
     boxes: dict[str, int] = {}

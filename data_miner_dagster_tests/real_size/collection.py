@@ -1,6 +1,6 @@
-"""Many clips of all kinds, some of them bad on purpose, with what must become of each.
+"""Make many clips of all kinds, some of them bad on purpose, each with its required outcome.
 
-The same number makes the same bytes. Half of the clips lie in folders, half are served.
+The same number always gives the same bytes. Half of the clips are in folders, half are served.
 """
 
 import io
@@ -24,11 +24,11 @@ from data_miner_dagster_tests.real_size.pictures import scene_pictures
 from data_miner_dagster_tests.sites.hostile_server import Answer, whole_file
 
 _ONE_BAD_IN: Final = 10
-"""Of this many clips one is bad, unless it is said otherwise."""
+"""By default, one in this many clips is bad."""
 PART_SIZE: Final = 10
-"""Clips in folders lie in a folder with so many neighbours, so that a project can take some of them alone."""
+"""The maximum number of clips in one subfolder. There are several, so that a project can include only some."""
 _NUM_SCENES: Final = 70
-"""Clips of one scene are near-duplicates: of 200 clips about three show the same."""
+"""Clips of one scene are near-duplicates: of 200 clips, about three show the same scene."""
 
 
 class Place(StrEnum):
@@ -42,41 +42,41 @@ class Place(StrEnum):
 
     @property
     def is_served(self) -> bool:
-        """True if it is fetched over HTTP."""
+        """True if the clip is fetched over HTTP."""
         return self in (Place.URL, Place.FEED)
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One clip, and what must become of it: its times if it is good, the reasons it may be given if it is bad."""
+    """One clip with its required outcome: times if it is good, the permitted reasons for refusal if it is bad."""
 
     number: int
     kind: str
     place: Place
-    path: Path  # of the file, also where it is served
-    times: tuple[Fraction, ...] = ()  # of each picture that is shown, after the first
-    numbers: tuple[int, ...] = ()  # that these pictures carry
+    path: Path  # of the file, even if it is served
+    times: tuple[Fraction, ...] = ()  # of the shown pictures, relative to the first
+    numbers: tuple[int, ...] = ()  # stamped on these pictures
     tolerance: Fraction = Fraction(0)
     has_stamps: bool = True
     reasons: frozenset[VideoErrorKind] = frozenset()
     answer: Answer | None = None
-    parts: Mapping[str, bytes] = field(default_factory=dict)  # what is served besides, by path
+    parts: Mapping[str, bytes] = field(default_factory=dict)  # other content to serve, by path
 
     @property
     def is_good(self) -> bool:
-        """True if it must be taken."""
+        """True if the clip must be accepted."""
         return not self.reasons
 
     @property
     def route(self) -> str:
-        """The path under which it is served, percent-encoded."""
+        """The path under which the clip is served, percent-encoded."""
         return "/" + urllib.parse.quote(self.path.name)
 
 
 def make_collection(
     folder: Path, number: int, samples: Sequence[Path], *, one_bad_in: int = _ONE_BAD_IN, workers: int = 2
 ) -> list[Clip]:
-    """Write `number` clips below a folder and return them; `samples` are clips of the real world to show parts of."""
+    """Write `number` clips below a folder and return them; some show parts of `samples`, which are real clips."""
     for name in ("disk", "served", "named", "making"):
         (folder / name).mkdir(parents=True)
     with ThreadPoolExecutor(workers) as pool:
@@ -86,7 +86,7 @@ def make_collection(
 def _make(folder: Path, position: int, one_bad_in: int, samples: tuple[Path, ...]) -> Clip:
     if position % one_bad_in == one_bad_in - 1:
         return _make_bad(folder, position, BAD_KINDS[position // one_bad_in % len(BAD_KINDS)], samples)
-    good = position - position // one_bad_in  # how many good ones came before
+    good = position - position // one_bad_in  # the number of good clips before this one
     if good < len(FRAME_FOLDERS):
         return _make_frames(folder, position, good, samples)
     good -= len(FRAME_FOLDERS)
@@ -98,12 +98,12 @@ def _path(folder: Path, position: int, suffix: str, place: Place) -> Path:
     name = {Place.NAMED: "named", Place.FOLDER: "disk"}.get(place, "served")
     parent = folder / name / f"part {position // PART_SIZE}" if place is Place.FOLDER else folder / name
     parent.mkdir(exist_ok=True)
-    # What names a file in YAML is interpolated; files that are found are not.
+    # File names in YAML are interpolated; names of files found in folders are not.
     return parent / (f"named {position}.{suffix}" if place is Place.NAMED else name_of(position, suffix))
 
 
 def _plain_path(folder: Path, position: int, suffix: str) -> Path:
-    """Where a file is made: libavformat reads patterns and protocols into names."""
+    """Return a safe path for making a file, since libavformat interprets patterns and protocols in names."""
     return folder / "making" / f"{position}.{suffix}"
 
 
@@ -152,10 +152,10 @@ def _make_bad(folder: Path, position: int, kind: BadKind, samples: tuple[Path, .
 
 
 def _saved(image: Image.Image, kind: str) -> tuple[bytes, str]:
-    """Return a picture as a file of a kind, and the file's ending."""
+    """Return the content of a file that stores a picture in the manner `kind`, and the file's suffix."""
     content = io.BytesIO()
     match kind:
-        case "exif 6":  # the camera was turned: what is stored lies on its side
+        case "exif 6":  # the camera was turned, so the stored picture lies on its side
             exif = Image.Exif()
             exif[0x0112] = 6
             image.transpose(Image.Transpose.ROTATE_90).save(content, "JPEG", quality=95, exif=exif)
@@ -197,7 +197,7 @@ FRAME_FOLDERS: Final[tuple[tuple[str, ...], ...]] = (
     ("two in one", "plain", "cmyk", "grey", "palette", "exif 3"),
     ("plain", "cut", "plain"),
 )
-"""The pictures of each folder, by kind; those that are cut are left out."""
+"""The kinds of the pictures in each folder. Pictures of the kind `cut` are left out."""
 
 
 def _make_frames(folder: Path, position: int, number: int, samples: tuple[Path, ...]) -> Clip:

@@ -1,4 +1,4 @@
-"""The kinds of clips: each good one knows when its pictures are shown, each bad one the reason it must be given."""
+"""The kinds of clips that must be accepted. Each kind knows when its pictures are shown."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ Writer = Callable[[Path, Sequence[Picture], "GoodKind"], None]
 
 @dataclass(frozen=True, slots=True)
 class GoodKind:
-    """A kind of clip that must be taken. Picture i is shown `times[i]` after the first one (default: by the rate)."""
+    """A kind of clip that must be accepted. Pictures are shown at the constant `rate` unless `gaps` is given."""
 
     name: str
     suffix: str
@@ -30,20 +30,20 @@ class GoodKind:
     rate: Fraction = Fraction(25)
     seconds: Fraction = Fraction(23, 10)
     size_wh: tuple[int, int] = (128, 96)
-    start: Fraction = Fraction(0)  # the time of the first picture
-    gaps: Sequence[Fraction] = ()  # what lies between pictures, where that is not constant; repeated
-    num_hidden: int = 0  # pictures in front that an edit list hides
-    tolerance: Fraction = _MILLISECOND  # what the container rounds times by
-    has_stamps: bool = True  # false where pictures are too small to carry them
-    turn: Callable[[Picture], Picture] | None = None  # what is stored, where a matrix turns it upright
-    patch: Callable[[bytes], bytes] | None = None  # of the finished file
-    write: Writer | None = None  # instead of PyAV
-    is_named: bool = False  # by itself in the project file: its ending says nothing
-    is_served: bool | None = None  # over HTTP or not; None: either
+    start: Fraction = Fraction(0)  # time of the first picture
+    gaps: Sequence[Fraction] = ()  # times between pictures, repeated, if they are not constant
+    num_hidden: int = 0  # leading pictures that an edit list hides
+    tolerance: Fraction = _MILLISECOND  # the unit to which the container rounds times
+    has_stamps: bool = True  # False if pictures are too small for stamps
+    turn: Callable[[Picture], Picture] | None = None  # gives the stored picture, which a matrix turns upright
+    patch: Callable[[bytes], bytes] | None = None  # applied to the finished file
+    write: Writer | None = None  # used instead of PyAV
+    is_named: bool = False  # named in the project file, since its suffix does not identify a video
+    is_served: bool | None = None  # over HTTP or not, or None if both will do
 
     @property
     def num_pictures(self) -> int:
-        """How many are shown."""
+        """The number of pictures that are shown."""
         if self.gaps:
             times = self.times
             return len(times)
@@ -51,7 +51,7 @@ class GoodKind:
 
     @property
     def times(self) -> tuple[Fraction, ...]:
-        """When each picture that is shown is shown, after the first one."""
+        """The times of the shown pictures, relative to the first."""
         if not self.gaps:
             return tuple(number / self.rate for number in range(max(1, int(self.seconds * self.rate))))
         times = [Fraction(0)]
@@ -60,7 +60,7 @@ class GoodKind:
         return tuple(times)
 
     def make(self, path: Path, pictures: Sequence[Picture]) -> None:
-        """Write the clip of these pictures (those hidden come first)."""
+        """Write a clip of these pictures, hidden ones first."""
         stored = [self.turn(picture) if self.turn is not None else picture for picture in pictures]
         stored = [np.ascontiguousarray(picture) for picture in stored]
         if self.write is not None:
@@ -76,7 +76,7 @@ class GoodKind:
 
 
 def by_ffmpeg(*arguments: str, first_pass: Sequence[str] = ()) -> Writer:
-    """Return a writer that gives the pictures to the ffmpeg program, for what PyAV has no encoder or muxer."""
+    """Return a writer that passes the pictures to the ffmpeg program, for encoders and muxers that PyAV lacks."""
 
     def write(path: Path, pictures: Sequence[Picture], kind: GoodKind) -> None:
         height, width = pictures[0].shape[:2]
@@ -92,10 +92,10 @@ _IN_SECONDS: Final = ("-pix_fmt", "yuv420p", "-g", "25")
 
 
 def _in_segments(*arguments: str) -> Writer:
-    """Return a writer of a playlist, with its segments beside it; their names begin with the playlist's and "-"."""
+    """Return a writer of a playlist with segments beside it, whose names start with the playlist's and "-"."""
 
     def write(path: Path, pictures: Sequence[Picture], kind: GoodKind) -> None:
-        # One format wants whole paths, others names beside the playlist.
+        # One format requires full paths, others require names relative to the playlist.
         whole = [argument.replace("NAME", str(path.with_suffix(""))) for argument in arguments]
         names = [argument.replace("STEM", path.stem) for argument in whole]
         by_ffmpeg("-c:v", "libx264", "-preset", "ultrafast", "-crf", "16", *_IN_SECONDS, *names)(path, pictures, kind)
@@ -104,7 +104,7 @@ def _in_segments(*arguments: str) -> Writer:
 
 
 def _two_recordings(path: Path, pictures: Sequence[Picture], kind: GoodKind) -> None:
-    """Two MPEG-TS recordings one after the other in one file; the second one's times start anew."""
+    """Write two consecutive MPEG-TS recordings into one file; the times of the second start again."""
     half = len(pictures) // 2
     parts = []
     for number, part in enumerate((pictures[:half], pictures[half:])):
@@ -116,7 +116,7 @@ def _two_recordings(path: Path, pictures: Sequence[Picture], kind: GoodKind) -> 
 
 
 def _lying_avi(content: bytes) -> bytes:
-    """An AVI whose header promises 9,999 pictures."""
+    """Return an AVI whose header claims 9,999 pictures."""
     changed = bytearray(content)
     header, stream = changed.index(b"avih") + 8, changed.index(b"strh") + 8
     changed[header + 16 : header + 20] = changed[stream + 32 : stream + 36] = (9999).to_bytes(4, "little")
@@ -153,7 +153,7 @@ _W, _H = 128 * ONE, 96 * ONE
 _Q: Final = 1 << 30
 
 SPECIAL_KINDS: Final[tuple[GoodKind, ...]] = (
-    # mp4 and its kin
+    # mp4 and related containers
     GoodKind("mp4, open groups", "mp4", _over(B_FRAMES, options={"x264-params": "open-gop=1"})),
     GoodKind("mp4, one keyframe", "mp4", _over(B_FRAMES, group=1000)),
     GoodKind("mp4, periodic intra refresh", "mp4", _over(H264, options={"intra-refresh": "1"})),
@@ -254,7 +254,7 @@ SPECIAL_KINDS: Final[tuple[GoodKind, ...]] = (
     GoodKind("MTS", "MTS", _over(H264, container="mpegts")),
     GoodKind("mpg, groups of 2 s", "mpg", _over(MPEG2, group=50), seconds=Fraction(49, 10)),
     GoodKind("vob, groups of 2 s", "vob", _over(MPEG2, group=50, container="vob"), seconds=Fraction(49, 10)),
-    # in pieces
+    # segmented
     GoodKind(
         "HLS, MPEG-TS",
         "m3u8",
@@ -282,7 +282,7 @@ SPECIAL_KINDS: Final[tuple[GoodKind, ...]] = (
         ),
         is_served=True,
     ),
-    # the rest
+    # others
     GoodKind("avi, the header lies", "avi", _over(H264), patch=_lying_avi),
     GoodKind("raw H.264", "h264", _over(H264, container="h264"), is_named=True, is_served=False),
     GoodKind("raw H.264, B-frames", "264", _over(B_FRAMES, container="h264"), is_named=True, is_served=False),
@@ -317,7 +317,7 @@ _BROADCAST: Final = (*map(Fraction, (24, 25, 30, 50, 60)), FILM, NTSC, 2 * NTSC)
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A container with a codec, to be crossed with rates, groups, sizes and first times."""
+    """A container with a codec, to be combined with rates, group lengths, sizes and start times."""
 
     suffix: str
     encoding: Encoding
@@ -361,7 +361,7 @@ FAMILIES: Final[tuple[Family, ...]] = (
 
 
 def crossed_kind(number: int) -> GoodKind:
-    """Return the `number`-th of endlessly many: a family with a rate, group, size, length and first time of its own."""
+    """Return a kind for any `number`: a family with its own rate, group length, size, duration and start time."""
     rng = np.random.default_rng((20_260_101, number))
     families = [family for family in FAMILIES for _ in range(family.weight)]
     family = families[number % len(families)]

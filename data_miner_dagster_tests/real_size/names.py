@@ -1,4 +1,4 @@
-"""File names that a file system allows and programs stumble over."""
+"""File names that a file system allows but that many programs mishandle."""
 
 from typing import Final
 
@@ -37,6 +37,6 @@ STEMS: Final[tuple[str, ...]] = (
 
 
 def name_of(number: int, suffix: str) -> str:
-    """Return the name of the `number`-th file: a stem in turn, with a number so that no two are alike."""
+    """Return the name of the `number`-th file: the stems are used in turn, with a number that keeps names unique."""
     stem = STEMS[number % len(STEMS)]
     return f"{stem}{'' if number < len(STEMS) else f' {number}'}.{suffix}"

@@ -1,4 +1,4 @@
-"""What the clips show: scenes of many kinds, and in each picture a strip of bars that says which picture it is."""
+"""Content of the clips: scenes of many kinds, with a strip of bars on each picture that encodes its number."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -14,13 +14,13 @@ Picture = npt.NDArray[np.uint8]
 
 NUM_BITS: Final = 10
 STRIP_SHARE: Final = 6
-"""The lowest sixth of a picture is the strip."""
+"""The strip is the lowest sixth of a picture."""
 _SCENE_WH: Final = (256, 192)
 _MOST_PHOTOS: Final = 12
 
 
 def stamp(picture: Picture, number: int) -> Picture:
-    """Return the picture with `number` in its lowest sixth: ten bars, most significant bit first, white for 1."""
+    """Return the picture with `number` stamped on its strip: ten bars, most significant bit first, white for 1."""
     height, width = picture.shape[:2]
     stamped = picture.copy()
     for bit in range(NUM_BITS):
@@ -30,7 +30,7 @@ def stamp(picture: Picture, number: int) -> Picture:
 
 
 def read_stamp(picture: Picture) -> int:
-    """Return the number that a picture carries, at whatever size it was stored."""
+    """Return the number that is stamped on a picture of any size."""
     height, width = picture.shape[:2]
     strip = height // STRIP_SHARE
     rows = picture[height - strip * 3 // 4 : height - strip // 4]
@@ -48,7 +48,7 @@ def read_stamp(picture: Picture) -> int:
 
 @cache
 def _photos(samples: tuple[Path, ...]) -> tuple[Image.Image, ...]:
-    """Return some frames of the sample clips, evenly spread."""
+    """Return some evenly spaced frames of each sample clip."""
     photos: list[Image.Image] = []
     for path in samples:
         with av.open(str(path)) as container:
@@ -127,15 +127,15 @@ SCENES: Final[Sequence[Callable[[int, tuple[Path, ...]], Image.Image]]] = (
 
 
 def scene_pictures(seed: int, num_frames: int, size_wh: tuple[int, int], samples: tuple[Path, ...]) -> list[Picture]:
-    """Return stamped pictures of scene `seed`: one thing that a camera moves over, or two with a cut in between.
+    """Return stamped pictures of scene `seed`: one view that a camera pans across, or two with a cut in between.
 
-    The same seed shows the same, at whatever size: clips of one seed are near-duplicates.
+    The same seed shows the same at any size, so clips with one seed are near-duplicates.
     """
     kind = seed % len(SCENES)
     scenes = [SCENES[kind](seed, samples)]
     if seed % 3 == 0:
         scenes.append(SCENES[(kind + 5) % len(SCENES)](seed + 1, samples))
-    speed = (0, 1, 3)[seed % 5 % 3]  # pixels of the scene a picture: standing, slow, fast
+    speed = (0, 1, 3)[seed % 5 % 3]  # scene pixels per picture: still, slow, fast
     pictures = []
     for number in range(num_frames):
         scene = scenes[number * len(scenes) // num_frames]

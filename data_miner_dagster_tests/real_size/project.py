@@ -1,4 +1,4 @@
-"""One project over a collection, as a user would write it: folders, files, addresses, a feed, folders of pictures."""
+"""A project for a collection, as a user would write it: folders, files, addresses, a feed, folders of pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,14 +29,14 @@ RULES: Final = FilterRules(
     min_gap_seconds=0.6,
     max_frames_per_video=3,
 )
-"""The same for the oracle."""
+"""The rules in `FILTERING`, for the oracle."""
 DUPLICATE_THRESHOLD: Final = 0.97
 SHARES: Final = {"train": 0.6, "test": 0.2, "val": 0.2}
 CONFIDENCE: Final = 0.3
 
 
 def project_content(name: str, clips: Sequence[Clip], folder: Path, server: HostileServer) -> dict[str, object]:
-    """Return a project file over these clips, its paths relative to the collection's folder."""
+    """Return the content of a project file for these clips, with paths relative to the collection's folder."""
     of_place: dict[Place, list[Clip]] = {place: [clip for clip in clips if clip.place is place] for place in Place}
     parents = sorted({str(clip.path.parent.relative_to(folder)) for clip in of_place[Place.FOLDER]})
     named = [str(clip.path.relative_to(folder)) for clip in of_place[Place.NAMED]]
@@ -72,7 +72,7 @@ def _feed(clips: Sequence[Clip], server: HostileServer) -> str:
 
 
 def absolute(content: dict[str, object], folder: Path) -> dict[str, object]:
-    """Return a project file with the paths of its sources made absolute."""
+    """Make the paths in a project file's sources absolute, in place, and return the project file's content."""
     for source in content["sourcing"]["sources"]:  # type: ignore[index]
         for name in ("paths", "folders"):
             if name in source:
@@ -88,7 +88,7 @@ def write_project(path: Path, content: Mapping[str, object]) -> Path:
 
 @contextmanager
 def serving(clips: Sequence[Clip]) -> Iterator[HostileServer]:
-    """Serve the clips that are to be fetched, and the bad answers."""
+    """Serve the clips that are fetched over HTTP, bad responses included."""
     with hostile_server() as server:
         for clip in clips:
             if clip.place.is_served and clip.answer is not None:

@@ -1,6 +1,6 @@
-"""Clips of all kinds as one project, by the commands a user types: nothing is lost, nothing is wrong.
+"""Run clips of all kinds as one project, with the commands a user types: nothing may be lost or wrong.
 
-That `data-miner up` makes the same of them is shown by `benchmarks.real_size`, and of others by the tests in `kills/`.
+`benchmarks.real_size` checks that `data-miner up` gives the same results for them, and `kills/` does so for others.
 """
 
 import json
@@ -26,15 +26,15 @@ from data_miner_dagster_tests.sites.hostile_server import HostileServer
 pytestmark = [pytest.mark.slow(95), pytest.mark.models, pytest.mark.timeout(2400)]
 
 NUM_CLIPS, ONE_BAD_IN = 5 * len(BAD_KINDS), 5
-"""All kinds of bad clips, all special kinds of good ones, and some that are crossed."""
+"""Enough for all bad kinds, all special good kinds, and some combined kinds."""
 NAME = "all-kinds"
 NO_UTF8 = os.fsdecode(b"caf\xe9.mp4")
-"""A name that no table can hold: the file is left out, with a word."""
+"""A name that no table can store, so the file is left out and reported."""
 
 
 @dataclass(frozen=True)
 class Collection:
-    """The clips and the server of those that are fetched."""
+    """The clips, and the server from which some of them are fetched."""
 
     folder: Path
     clips: Sequence[Clip]
@@ -58,7 +58,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]
 
 @pytest.fixture(scope="module")
 def root(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `data-miner run` has taken all clips to a release."""
+    """Return the root in which `data-miner run` has made a release from all clips."""
     root = tmp_path_factory.mktemp("run") / "root"
     content = project_content(NAME, collection.clips, collection.folder, collection.server)
     config = write_project(root.parent / f"{NAME}.yaml", absolute(content, collection.folder))
@@ -71,7 +71,7 @@ def root(collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def rows(collection: Collection, root: Path) -> dict[int, checking.Row]:
-    """What `data-miner videos` says of each clip."""
+    """Return the row of `data-miner videos` for each clip, by the clip's number."""
     shown = data_miner("videos", "--project", NAME, "--json", "--root", root)
     assert shown.returncode == 0, shown.stdout
     return checking.rows_of_clips(collection.clips, collection.server, json.loads(shown.stdout))

@@ -1,4 +1,4 @@
-"""Writing one clip with PyAV: any container, codec, rate, group length, first time, matrix, cover and sound."""
+"""Write one clip with PyAV: any container, codec, rate, group length, start time, matrix, cover and sound."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,23 +18,23 @@ from data_miner_dagster_tests.real_size.pictures import Picture
 
 SOUND_RATE: Final = 44_100
 _SOUND_BLOCK: Final = 1024
-os.environ.setdefault("SVT_LOG", "1")  # of the AV1 encoder: errors alone
+os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder logs only errors
 _TICKS: Final = 60_000
-"""A second, where pictures have times of their own: MPEG-4 knows no finer clock."""
+"""Ticks per second if pictures have their own times; MPEG-4 has no finer clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How pictures become a stream, and the stream a file. `options` are the codec's, `mux_options` the container's."""
+    """How pictures are encoded and stored. `options` are for the codec, `mux_options` for the container."""
 
     codec: str = "libx264"
     pix_fmt: str = "yuv420p"
     options: Mapping[str, str] = field(default_factory=dict)
-    container: str | None = None  # libavformat's name; None: by the file's ending
+    container: str | None = None  # libavformat's name, or None to use the file's suffix
     mux_options: Mapping[str, str] = field(default_factory=dict)
     group: int = 12
-    matrix: tuple[int, ...] | None = None  # the display matrix, as `tkhd` has it
-    aspect: Fraction | None = None  # of one pixel
+    matrix: tuple[int, ...] | None = None  # the display matrix, as stored in `tkhd`
+    aspect: Fraction | None = None  # of a pixel
     colours: Mapping[str, int] = field(default_factory=dict)  # attributes of the codec context
     sound_seconds: float = 0.0
     with_cover: bool = False
@@ -53,7 +53,7 @@ def write_clip(
     *,
     times: Sequence[Fraction] | None = None,
 ) -> None:
-    """Write pictures as a clip; picture i is shown at `times[i]` (default: at the rate, from 0)."""
+    """Write pictures as a clip. Picture i is shown at `times[i]`, or at `i / rate` if `times` is None."""
     with av.open(str(path), "w", format=encoding.container, options=dict(encoding.mux_options)) as container:
         small, stream = _add_streams(container, pictures[0], rate, encoding)
         tick = 1 / rate
@@ -82,7 +82,7 @@ def write_clip(
 def _add_streams(
     container: OutputContainer, picture: Picture, rate: Fraction, encoding: Encoding
 ) -> tuple[VideoStream | None, VideoStream]:
-    """Return the stream of half the size, if one comes first, and the stream of the pictures as they are."""
+    """Add a full-size stream and, if requested, a half-size one before it; return (half-size or None, full-size)."""
     if not encoding.smaller_stream_first:
         return None, _add_stream(container, picture, rate, encoding)
     small = _add_stream(container, picture[::2, ::2], rate, encoding)
@@ -111,7 +111,7 @@ def _add_stream(container: OutputContainer, picture: Picture, rate: Fraction, en
 
 @dataclass(slots=True)
 class _Sound:
-    """A quiet tone, muxed beside the pictures."""
+    """A quiet tone that is muxed alongside the pictures."""
 
     container: OutputContainer
     stream: Any
@@ -144,7 +144,7 @@ def _mux_cover(container: OutputContainer) -> None:
 
 
 def write_sound(path: Path, *, with_cover: bool = False) -> None:
-    """Write a second of sound, with a cover picture if asked for: no moving pictures."""
+    """Write a second of sound without moving pictures, but with a cover picture if `with_cover`."""
     with av.open(str(path), "w") as container:
         sound = _sound(container)
         if with_cover:
@@ -153,7 +153,7 @@ def write_sound(path: Path, *, with_cover: bool = False) -> None:
 
 
 def boxes_of(content: bytes, low: int, high: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (start, size, kind) of the ISO boxes between two places of an mp4."""
+    """Yield the (start, size, kind) of each ISO box between the offsets `low` and `high` of an mp4."""
     while low < high:
         size = int.from_bytes(content[low : low + 4], "big")
         yield low, size, content[low + 4 : low + 8]
