@@ -134,7 +134,7 @@ def test_download_videos__a_cancelled_run_ends_within_ten_seconds_and_what_it_le
 
 
 def _planted(monkeypatch: pytest.MonkeyPatch, platform: Platform, batches: list[list[str]]) -> None:
-    """Replace downloads by a function that gives each video up, and notes in `batches` what each batch contains."""
+    """Make downloads only mark each video as failed, and append the keys of each batch to `batches`."""
 
     def work(
         _platform: Platform, video_keys: Sequence[str], *, force: bool = False, report: ReportVideo | None = None

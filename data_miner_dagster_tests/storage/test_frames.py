@@ -144,7 +144,7 @@ def test_images_of_frames__of_several_videos_in_the_order_asked_for(layout: Stor
 
 
 def test_frames__no_other_module_knows_where_they_lie() -> None:
-    """The other modules name these files without opening the table of a video.
+    """Each of the other modules that name these files has a reason to do so.
 
     Extraction writes the table into a new folder, and the search for damage recognizes the table by its name. For a
     deleted frame, previews name a file that does not exist. The review and the search for similar frames already have

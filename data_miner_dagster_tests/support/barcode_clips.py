@@ -65,9 +65,9 @@ def make_clip(
     matrix: Sequence[int] | None = None,
     sample_aspect_ratio: Fraction | None = None,
 ) -> Path:
-    """Write a clip in which frame i shows `pictures[i]`, by default barcode i, at `pts[i]`, by default frame i's time.
+    """Write a clip whose frame i shows `pictures[i]`, or by default barcode i.
 
-    `pts` are in units of `time_base`, by default the duration of a frame.
+    `pts` has the time of each frame, in units of `time_base`. By default, the frame rate is constant.
     """
     with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=frame_rate)

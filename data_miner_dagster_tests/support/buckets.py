@@ -34,7 +34,7 @@ class Fault:
     method: str = "GET"
     path: str = ""
     num_times: int = 1
-    after: int = 0  # first lets this many matching requests pass
+    after: int = 0  # this many matching requests pass first
     seconds: float = 5.0
     call: Callable[[], None] = lambda: None
 

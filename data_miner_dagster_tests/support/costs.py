@@ -21,7 +21,7 @@ def _cpu_seconds_so_far() -> float:
 
 
 def pytest_collection_finish() -> None:
-    """Start to count after all imports, because they belong to several files."""
+    """Start counting after the collection, because its imports do not belong to a single file."""
     global _cpu_seconds_before
     _cpu_seconds_before = _cpu_seconds_so_far()
 

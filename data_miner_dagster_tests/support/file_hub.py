@@ -95,7 +95,7 @@ def serving_files() -> Iterator[tuple[type[FileHub], str]]:
 
 
 def use_hub(monkeypatch: pytest.MonkeyPatch, address: str, cache: Path) -> None:
-    """Make the hub's client use the hub at `address`. Normally it reads the address when it is imported."""
+    """Make the hub's client, which reads its settings when it is imported, use the hub at `address` and `cache`."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)

@@ -64,7 +64,7 @@ class LivingPlatform(PlantedPlatform):
                     "splits": dict(splits),
                     "confidence_threshold": confidence,
                     "unsure_from": unsure_from,
-                    "guard_seconds": 0.0,  # keep all images even of one or two videos
+                    "guard_seconds": 0.0,  # keep all images, even with only one or two videos
                 },
             }
         )

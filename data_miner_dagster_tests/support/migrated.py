@@ -1,4 +1,4 @@
-"""Create catalogs by repeating the SQL that Alembic ran for the first one of the process with the same dialect.
+"""Create catalogs with the SQL that Alembic ran for the process's first catalog in the same kind of database.
 
 Every Dagster instance asks Alembic several times for the revisions of its databases. They are read once per process.
 """

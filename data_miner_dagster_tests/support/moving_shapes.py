@@ -182,7 +182,7 @@ class AttentiveTracker:
     numbers: list[int] = field(default_factory=list)
 
     def start(self, classes: Sequence[ClassPrompts]) -> "AttentiveSession":
-        """Return a session, which numbers its objects independently of other sessions."""
+        """Return a session that numbers its objects independently of other sessions."""
         return AttentiveSession(classes, self.numbers)
 
 

@@ -21,7 +21,7 @@ def server_in(folder: Path) -> Any:
 
 
 def start_again(server: Any) -> None:
-    """Start a server that was stopped or killed again, on the same files."""
+    """Restart a server that was stopped or killed, on the same files."""
     _started(server.ensure_postgres_running)
 
 

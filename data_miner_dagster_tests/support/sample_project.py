@@ -118,7 +118,7 @@ def build_project(
     """Write a project to disk as if its stages had run up to `through`, and return its platform.
 
     `through` is one of sourcing, extraction, filtering, deduplication, detection. The function may be called again on
-    the same root with more videos; the tables are then written again.
+    the same root with more videos; everything is then rewritten.
     """
     platform = build_platform(root, catalog_url=catalog_url)
     config = project_config(name, **sections)

@@ -1,4 +1,4 @@
-"""Random networks of the real detector classes, a fraction of a megabyte each, saved like checkpoints of the hub."""
+"""Random networks of the real detector classes, a fraction of a megabyte each, saved like checkpoints on the hub."""
 
 import warnings
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tiny random networks of the real architectures, saved like checkpoints of the hub, including a tokenizer."""
+"""Tiny random networks of the real architectures, saved like checkpoints on the hub, including a tokenizer."""
 
 from pathlib import Path
 from typing import Any

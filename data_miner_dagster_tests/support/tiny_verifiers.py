@@ -1,4 +1,4 @@
-"""A tiny random Qwen3-VL, saved like a checkpoint of the hub: network, processor, tokenizer and chat template."""
+"""A tiny random Qwen3-VL, saved like a checkpoint on the hub: network, processor, tokenizer and chat template."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ def frame_verdict(frame_id: str, pts_seconds: float, word: VerdictWord, *, who: 
 def box_verdict(
     frame_id: str, pts_seconds: float, word: VerdictWord, shown: tuple[str, RelativeBox], **changes: object
 ) -> Verdict:
-    """Return a verdict on a box, which is `shown` as (class name, corners); `changes` replace other fields."""
+    """Return a verdict on a box; `shown` is its class name and relative box, and `changes` replace other fields."""
     place = FramePlace(split_frame_id(frame_id)[0], pts_seconds)
     answer_id = f"{frame_id}-{word}-{shown}"
     fields: dict[str, object] = {"queue": ReviewQueue.BROWSING, "who": "Ada", "given_at": NOON, **changes}

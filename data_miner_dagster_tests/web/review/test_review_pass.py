@@ -13,7 +13,7 @@ from data_miner_dagster_tests.web.review.serving import served
 
 NUM_IMAGES = 60
 NUM_OBJECTS, NUM_WRONG, NUM_SHIFTED, NUM_MISSING = 180, 36, 9, 9
-"""A fifth of the objects, a twentieth and a twentieth."""
+"""The last three numbers are a fifth, a twentieth and a twentieth of the first."""
 WITHIN_PIXELS = 0.3
 """How precisely a mouse hits an edge in a picture of 64 by 48 pixels."""
 
