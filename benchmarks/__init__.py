@@ -1,1 +1,1 @@
-"""Measure ratios side by side in one run. `make bench` runs most of the benchmarks."""
+"""Compare this package with alternatives, both measured in the same run. `make bench` runs most of the benchmarks."""

@@ -4,9 +4,9 @@
 
 - `data-miner backfill --keys-file` with 40 scattered keys of 120 tiny local clips, without a daemon: the number of
   runs.
-- `dagster job backfill -j list_sources` over 1,000 projects, each a run of its own, with `data-miner up` until the
-  first 100 have ended: the CPU time of the command that launches them, how many are at work at once, and the CPU time
-  of all processes for each run that ended.
+- `dagster job backfill -j list_sources` over 1,000 projects, with a run for each project, which `data-miner up`
+  executes until 100 have ended: the CPU time of the command that launches the runs, the number of runs that work at the
+  same time, and the CPU time of all processes per ended run.
 """
 
 import argparse
@@ -44,7 +44,7 @@ Figures = dict[str, int | float | str]
 
 
 def measure_scattered_keys(folder: Path, samples: Path) -> Figures:
-    """Backfill two of every six of the clips of a project."""
+    """Backfill every third clip of a project, and return the figures."""
     write_clips(folder / "clips", samples, _NUM_CLIPS)
     config = write_yaml(folder / "p.yaml", project("scattered", [{"type": "files", "paths": [str(folder / "clips")]}]))
     root = folder / "root"
@@ -90,13 +90,13 @@ def _plant_projects(platform: Platform, clip: Path, count: int) -> list[str]:
 
 def measure_job_backfill(folder: Path, samples: Path, num_partitions: int, num_executed: int) -> Figures:
     """Have Dagster's own command launch a run for each project, and wait until some have ended."""
-    os.environ.pop(DAGSTER_HOME_VARIABLE, None)  # that of the instance that was open before
+    os.environ.pop(DAGSTER_HOME_VARIABLE, None)  # set by the instance that was open before
     (clip, *_) = write_clips(folder / "clips", samples, 1)
     root = folder / "root"
     config = write_yaml(folder / "platform.yaml", {"platform": {"models": {"profile": "lite"}}})
     platform = open_platform(root, config, None)
     _plant_projects(platform, folder / "clips" / clip, num_partitions)
-    data_miner("pause", "--root", root, "-c", config)  # so that no sensor asks for the same
+    data_miner("pause", "--root", root, "-c", config)  # so that no sensor requests the same runs
     home = platform.layout.dagster_home
     env = environment(DAGSTER_HOME=str(home), DATA_MINER_ROOT=str(root), DATA_MINER_CONFIG=str(config))
     launch = [sys.executable, "-m", "dagster", "job", "backfill", "-w", str(deployment_file("workspace.yaml"))]

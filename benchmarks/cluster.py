@@ -1,9 +1,9 @@
-"""Run a project on a Ray cluster of this machine and disturb it while it works: `make bench-cluster`.
+"""Run a project on a Ray cluster on this machine, and disturb it while it works: `make bench-cluster`.
 
-The cluster has a head and two nodes, each of a few processes with declared resources. The root is shared, and
-PostgreSQL stores the catalog and Dagster's data. In each of four stages a node is killed halfway, and another one is
-started in its place. A run is cancelled as in the UI, and the head is killed. Two runs on two nodes share the project's
-detection. The result is compared with that of `data-miner run`, byte for byte.
+The cluster has a head and two nodes, each consisting of a few processes with declared resources. The root is shared,
+and PostgreSQL stores the catalog and Dagster's data. Halfway through each of four stages, a node is killed, and another
+one is started in its place. A run is cancelled as in the UI, and the head is killed. Two runs on two nodes share the
+project's detection. The result is compared with that of `data-miner run`, byte for byte.
 """
 
 import argparse
@@ -36,7 +36,7 @@ ALL_STRIKES: Final = (
     "node:detect_objects",
 )
 SHARED: Final = {
-    # nearly every frame is examined, and in tiles: enough work for other runs to join in
+    # nearly every frame is examined, in tiles, so that there is enough work for other runs to join in
     "filtering": {"positive": ["a bicycle", "a car on the street", "a person"], "positive_threshold": -1.0},
     "deduplication": {"threshold": 0.999, "perceptual_hash_minimum_contrast": 256, "reupload_minimum_pictures": 100},
     "detection": {
@@ -44,12 +44,12 @@ SHARED: Final = {
         "tiling": {"side": 64, "overlap": 0.1},
     },
 }
-"""The project whose detection two nodes share."""
+"""The sections of the project file for the detection that two nodes share."""
 
 
 def main() -> int:
     """Run once, and print a table or JSON. Return whether the run had a fault."""
-    parser = argparse.ArgumentParser(description="Strike a Ray cluster at work.")
+    parser = argparse.ArgumentParser(description="Disturb a Ray cluster while it works.")
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument(
         "--strikes",
@@ -72,7 +72,7 @@ def main() -> int:
         plan = Plan(strikes, num_sharing=2, changes=SHARED, limit_seconds=options.limit_seconds)
     num_videos = QUICK_VIDEOS if options.quick else options.videos
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in an orderly way, as on Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit in an orderly way, as on Ctrl-C
     fetch_profile("lite", progress=lambda _: None)
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent
     folder = Path(tempfile.mkdtemp(prefix="cluster_"))

@@ -1,4 +1,4 @@
-"""Measure the cost of work: processor and wall seconds of alternating rivals, and peak memory."""
+"""Measure the cost of code: the processor and wall seconds of rivals that take turns, and peak memory."""
 
 import resource
 import statistics
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The processor and wall seconds of this process and its finished children."""
+    """The processor and wall seconds used by this process and its finished children."""
 
     cpu: float
     wall: float
@@ -19,7 +19,7 @@ class Cost:
 def own_peak_bytes() -> int:
     """Return the peak resident memory of this process, in bytes, since it started or since `forget_own_peak`.
 
-    `ru_maxrss` would count what the parent held when it forked. Source: proc(5), VmHWM.
+    `ru_maxrss` would include the memory that the parent held when it forked. Source: proc(5), VmHWM.
     """
     [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
@@ -47,7 +47,7 @@ def compare(
     rounds: int,
     pick: Callable[[Iterable[float]], float] = statistics.median,
 ) -> list[Cost]:
-    """Return the cost of each rival, selected from all rounds. Rivals alternate, so a disturbance affects all."""
+    """Return each rival's cost, as `pick` selects it from all rounds. They take turns, so a disturbance affects all."""
     costs: list[list[Cost]] = [[] for _ in rivals]
     for _ in range(rounds):
         for position, rival in enumerate(rivals):

@@ -1,16 +1,18 @@
-"""Compare trackers on objects of one class that cross, by recovered boxes, removed phantoms and changes of an id.
+"""Compare trackers on objects of one class that cross, by recovered boxes, removed phantoms and id changes.
 
     python -m benchmarks.crossing            # 20 draws of 30 s, at .25 s and at .1 s
     python -m benchmarks.crossing --quick    # 2 draws
     python -m benchmarks.crossing --first 100    # draws on which no threshold was chosen
     python -m benchmarks.crossing --json
 
-Four shapes of one class move straight and bounce off the edges, over a textured background. 30 % of their boxes are
-dropped, one-frame phantoms are added at a tenth of them, and corners are off by half a pixel. Changes of an id are
-counted on all pictures, and on one each second, as frames are released. Everything that follows
-is the platform's own `follow`: with its tracker, which also compares the colours in the boxes, and on boxes alone with
-each tracker of the library `trackers` in turn. For colours, pictures are drawn and encoded as JPEGs, with shapes of
-four colours, of four shades of one, and of one. A box's colours cost the processor time that the last figure states.
+Four shapes of one class move in straight lines over a textured background, and bounce off the edges. 30 % of their
+boxes are missed, a tenth as many phantoms are added, each on a single picture, and corners are off by half a pixel. Id
+changes are counted on all pictures, and on one picture per second, the rate of released frames.
+
+The platform's own `follow` processes the boxes with the platform's tracker, which also compares the colours in the
+boxes, and then with each tracker of the library `trackers`, on boxes alone. To measure colours, pictures are drawn and
+encoded as JPEG, with shapes in four colours, in four shades of one colour, and in a single colour. The last figure is
+the processor time for measuring the colours of one box.
 """
 
 import argparse
@@ -53,7 +55,7 @@ PALETTES: Final = {
     "four shades": ((150, 60, 60), (205, 70, 60), (150, 60, 130), (160, 110, 60)),
     "one colour": ((150, 60, 60),) * 4,
 }
-"""The colours of the four shapes (RGB)."""
+"""The colours of the four shapes (RGB), by the name of the palette."""
 
 Boxes: TypeAlias = npt.NDArray[np.float64]
 MakeTracker: TypeAlias = Callable[[float], Any]
@@ -61,11 +63,11 @@ MakeTracker: TypeAlias = Callable[[float], Any]
 
 
 class _LibraryTracker(ByteTracker):
-    """A tracker of the library, used in place of ByteTrack."""
+    """A tracker of the library `trackers`, used in place of the platform's ByteTrack."""
 
     def __init__(self, tracker: Any) -> None:
         super().__init__(lost_seconds=1, every_seconds=1, start_confidence=_START_CONFIDENCE)
-        self._tracker = tracker  # without colours, which no other tracker takes
+        self._tracker = tracker  # it gets no colours, since only the platform's own tracker uses them
 
 
 def _trackers() -> dict[str, MakeTracker]:
@@ -202,7 +204,7 @@ def _noise() -> npt.NDArray[np.float64]:
 
 
 def draw_shapes(background: RgbImage, boxes: Boxes, palette: Sequence[tuple[int, int, int]]) -> RgbImage:
-    """Return a picture of the shapes: ellipses and rectangles in turn, the later ones in front."""
+    """Return a picture of the shapes: alternating ellipses and rectangles, with later ones in front."""
     picture = background.copy()
     for number, ((left, top, right, bottom), colour) in enumerate(zip(boxes.round().astype(int), palette, strict=True)):
         middle, width, height = ((left + right) / 2, (top + bottom) / 2), int(right - left), int(bottom - top)
@@ -225,7 +227,7 @@ class _Colours:
     num_boxes: int = 0
 
     def of(self, seen: "_Seen", truth: Boxes, seed: int) -> list[ObservedFrame[int]]:
-        """Return the frames of one draw with the colours of their boxes."""
+        """Return the frames of one draw, with the colours of their boxes added."""
         background, noise = np.clip(_texture(seed), 0, 255).astype(np.uint8), _noise()
         frames = []
         for observed in seen.frames:
@@ -288,7 +290,7 @@ def _count(
 
 def measure(draws: range) -> Iterator[tuple[str, float, Mapping[str, float]]]:
     """Yield the name, the seconds between pictures and the figures of each tracker."""
-    warnings.simplefilter("ignore")  # the library's own, about its interface
+    warnings.simplefilter("ignore")  # the library's own warnings about its interface
     cv2.setNumThreads(1)
     for every in INTERVALS:
         for name, palette in PALETTES.items():

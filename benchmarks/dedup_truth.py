@@ -32,11 +32,11 @@ from data_miner_dagster.stages.vectors import Float16Array, unit_rows
 IntArray = npt.NDArray[np.int64]
 
 
-# --- methods: the position of the picture kept for each ---
+# --- methods: each returns, for every picture, the position of the picture that is kept for it ---
 
 
 def greedy(is_near: npt.NDArray[np.bool_], similarity: npt.NDArray[np.float64]) -> IntArray:
-    """Return the most similar representative before each picture, or itself: leaders over any similarity."""
+    """Return each picture's most similar earlier representative, or itself: leader clustering with any similarity."""
     named = np.arange(len(is_near))
     for row in range(len(is_near)):
         leaders = [other for other in range(row) if named[other] == other and is_near[row, other]]
@@ -46,7 +46,7 @@ def greedy(is_near: npt.NDArray[np.bool_], similarity: npt.NDArray[np.float64]) 
 
 
 def components(is_near: npt.NDArray[np.bool_]) -> IntArray:
-    """Return the first picture of each picture's connected component."""
+    """Return the position of the first picture in each picture's connected component."""
     named = np.full(len(is_near), -1)
     for seed in range(len(is_near)):
         if named[seed] >= 0:
@@ -61,7 +61,7 @@ def components(is_near: npt.NDArray[np.bool_]) -> IntArray:
 
 
 def appearances_of(pictures: Sequence[Picture]) -> Appearances:
-    """Return the hashes of the pictures, each with a file of its own."""
+    """Return the hashes of the pictures, each of which counts as a different file."""
     measured = [
         measure_picture(np.asarray(cv2.cvtColor(each.image, cv2.COLOR_RGB2GRAY), np.uint8)) for each in pictures
     ]
@@ -86,7 +86,7 @@ def embed(encoder: ImageEncoder, pictures: Sequence[Picture]) -> Float16Array:
 
 
 def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float) -> dict[str, IntArray]:
-    """Return the representatives of the pictures, by method."""
+    """Return each picture's representative, by method."""
     nothing = np.zeros((0, vectors.shape[1]), np.float16)
     units = unit_rows(vectors)
     appearances = appearances_of(pictures)
@@ -109,8 +109,8 @@ def decide(pictures: Sequence[Picture], vectors: Float16Array, threshold: float)
 class Quality:
     """The quality of one method.
 
-    Recall is the share of changed pictures that were removed in favour of the same scene. Precision is the share of
-    removed pictures whose kept picture shows the same scene.
+    Recall is the share of changed pictures that were removed in favour of a picture of the same scene. Precision is the
+    share of removed pictures whose representative shows the same scene.
     """
 
     recall_by_change: dict[str, float]
@@ -118,7 +118,7 @@ class Quality:
     precision_of_photographs: float
     num_kept: int
     num_removed: int
-    num_lost: int  # removed, and no kept picture shows the same
+    num_lost: int  # removed pictures whose scene no kept picture shows
     lost_by_kind: dict[str, int]
     pan_kept: int
 
@@ -140,7 +140,7 @@ def measure(pictures: Sequence[Picture], named: IntArray) -> Quality:
         written = next((kind for kind in ("slide", "card") if picture.scene.startswith(kind)), None)
         right[written is not None] += verdict is True
         wrong[written is not None] += verdict is False
-        # A picture of the pan is covered by a kept one that overlaps: only what is clearly elsewhere loses it.
+        # A picture of the pan that overlaps a kept one is not lost: only a clear difference from all of them counts.
         kind = f"{written}s" if written else "pan" if picture.change == "pan" else "photographs and shots"
         lost[kind] += is_removed and all(are_same(picture, other) is False for other in kept)
     return Quality(
@@ -160,7 +160,7 @@ def _share(num_right: int, num_wrong: int) -> float:
 
 
 def separation(pictures: Sequence[Picture], vectors: Float16Array) -> dict[str, float]:
-    """Return the distance between the cosines of same and of different pictures, without the pan."""
+    """Return quantiles of the cosines between pictures of the same and of different scenes, without the pan."""
     rows = [row for row, picture in enumerate(pictures) if picture.change != "pan"]
     units = unit_rows(vectors[rows])
     cosines = units @ units.T

@@ -1,4 +1,4 @@
-"""Measure the time to find near-duplicates, relative to a bare FAISS search of the same size, and count those found.
+"""Measure the time to find near-duplicates against a bare FAISS search of the same size, and count those found.
 
     python -m benchmarks.deduplication             # the sizes of the figures in docs/deduplication.md: half an hour
     python -m benchmarks.deduplication --quick     # small sizes, to check that it works
@@ -87,7 +87,7 @@ def timed(work: Callable[[], Assignment]) -> tuple[Assignment, float]:
 
 
 def looks_of(num_frames: int, seed: int = 0) -> Appearances:
-    """Return files and hashes that all differ: they add the cost of comparing them, but no duplicates."""
+    """Return files and hashes that all differ, so that comparing them takes time but finds no duplicates."""
     hashes = np.random.default_rng(seed + 1000).integers(0, 2**64, num_frames, dtype=np.uint64)
     distance = DeduplicationConfig().perceptual_hash_distance
     return Appearances(np.arange(num_frames), hashes, np.ones(num_frames, np.bool_), distance)
@@ -105,7 +105,7 @@ def num_removed(assignment: Assignment) -> int:
 
 
 def measure_exact(sizes: Sizes) -> Figures:
-    """Measure an exact search of all pairs, and a bare FAISS search of all frames among all."""
+    """Measure the exact search among all frames, and a bare FAISS search for all frames among all frames."""
     vectors, num_duplicates = planted(sizes.exact_frames, sizes.exact_dimension, 0.3)
     start = time.perf_counter()
     bare = faiss.IndexFlatIP(sizes.exact_dimension)
@@ -117,7 +117,7 @@ def measure_exact(sizes: Sizes) -> Figures:
     nothing, alike = none_of(vectors.shape[1]), alike_of(len(vectors))
     found, seconds = timed(lambda: find_representatives(nothing, vectors, THRESHOLD, index, alike=alike))
     if num_removed(found) != num_duplicates:
-        raise AssertionError(f"{num_removed(found)} removed, {num_duplicates} were planted")
+        raise AssertionError(f"{num_removed(found)} duplicates were removed, but {num_duplicates} were planted")
     return {
         "exact_100k_seconds": seconds,
         "bare_100k_seconds": bare_seconds,
@@ -126,7 +126,7 @@ def measure_exact(sizes: Sizes) -> Figures:
 
 
 def measure_incremental(sizes: Sizes) -> Figures:
-    """Measure new frames against as many kept ones as the exact step has frames."""
+    """Measure the search for newcomers among kept frames, of which there are as many as frames in the exact step."""
     dimension = sizes.exact_dimension
     kept, _ = planted(sizes.exact_frames, dimension, 0)
     new, num_duplicates = planted(sizes.new_frames, dimension, 0.3, seed=1)
@@ -135,7 +135,7 @@ def measure_incremental(sizes: Sizes) -> Figures:
     found, seconds = timed(lambda: find_representatives(kept, new, THRESHOLD, index, alike=alike))
     named_earlier = int(np.count_nonzero(found.representative_ids < len(kept)))
     if named_earlier < 100 or num_removed(found) > num_duplicates + 100:
-        raise AssertionError(f"{named_earlier} of 100 planted frames found among the kept")
+        raise AssertionError(f"{named_earlier} of 100 planted frames were found among the kept frames")
     return {"incremental_seconds": seconds}
 
 

@@ -7,10 +7,10 @@
     python -m benchmarks.detection --architecture sam3 --images 1 --batch-size 1 --repeats 0 --threads 1 --only-detector
                                                           # where there is none: processor seconds of one image
 
-The architectures of the hub's models are built at full size with random weights (full_size.py): the arithmetic is
-theirs, and no model is downloaded. `one_by_one` and `batched` examine the same images; `operation` adds the
-work of `detect_project` around the detector: reading, checksums, decoding, parts, tables. On a GPU, the peak is the
-memory that torch allocated; otherwise it is the resident memory of the process with the network in it.
+The architectures of the hub's models are built at full size with random weights (full_size.py), so that the arithmetic
+is the same and no model is downloaded. `one_by_one` and `batched` examine the same images; `operation` adds the work of
+`detect_project` around the detector: reading, checksums, decoding, parts and tables. On a GPU, the peak is the memory
+that torch allocated; otherwise it is the resident memory of the process, including the network.
 """
 
 import argparse
@@ -61,7 +61,7 @@ CLASSES: Final = {"person": (), "bicycle": ("a bicycle",), "car": (), "bus": ("a
 
 
 def make_images(count: int) -> list[RgbImage]:
-    """Return smooth noise with a few hard edges, 1280 x 720."""
+    """Return `count` images of 1280 x 720 pixels: smooth noise with a few hard edges."""
     random = np.random.default_rng(0)
     width, height = FRAME_WH
     images = []
@@ -97,7 +97,7 @@ class Run:
 
 
 def run_of(action: Callable[[], object], *, repeats: int, device: str) -> Run:
-    """Return the best of `repeats` runs after a warm-up run, or the only run if `repeats` is 0."""
+    """Return the least times and highest peak of `repeats` runs after a warm-up, or of one run if `repeats` is 0."""
     runs = [_run_once(action, device) for _ in range(repeats + 1)][1 if repeats else 0 :]
     return Run(
         min(run.wall_seconds for run in runs),
@@ -115,7 +115,7 @@ def _run_once(action: Callable[[], object], device: str) -> Run:
     else:
         forget_own_peak()
     started, started_cpu = time.perf_counter(), time.process_time()
-    action()  # returns arrays, so nothing is still being computed
+    action()  # returns arrays, so the computation is complete
     wall, cpu = time.perf_counter() - started, time.process_time() - started_cpu
     return Run(wall, cpu, torch.cuda.max_memory_allocated(device) if on_cuda else own_peak_bytes())
 
@@ -184,7 +184,7 @@ def measure_operation(models: ModelProvider, images: Sequence[RgbImage], batch_s
     outcome = detect_project(platform, PROJECT)
     seconds = time.perf_counter() - started
     if outcome.counts["frames"] != len(images):
-        raise SystemExit(f"{outcome.counts['frames']} frames were looked at instead of {len(images)}")
+        raise SystemExit(f"{outcome.counts['frames']} frames were examined instead of {len(images)}")
     return len(images) / seconds
 
 

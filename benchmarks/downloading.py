@@ -4,10 +4,10 @@
     python -m benchmarks.downloading --files 40        # a small size, to check that it works
     python -m benchmarks.downloading --json
 
-Both sides are separate processes and fetch from a server in a third one. Ours lists, downloads, verifies (two pictures
-decoded, the end of the file read), hashes and records each video; yt-dlp downloads. Pauses and budgets are off. yt-dlp
-processes its list sequentially; ours is one process with `--threads`. Both times begin with the start of the
-interpreter, and both sides have compiled bytecode, as after an installation by pip.
+Both sides are separate processes, and fetch from a server in a third one. Our side lists, downloads, verifies (by
+decoding two pictures and reading the end of the file), hashes and records each video; yt-dlp only downloads. Pauses and
+budgets are off. yt-dlp processes its list sequentially; our side is one process with `--threads` threads. Both times
+begin with the start of the interpreter, and both sides have compiled bytecode, as after an installation with pip.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def measure(files: int, threads: int, repeats: int) -> dict[str, Any]:
             for side in SIDES:
                 run = _timed(side, work / f"{side}_{repeat}", urls, threads)
                 if run["files"] != files:
-                    raise SystemExit(f"{side}: {run['files']} of {files} files came in")
+                    raise SystemExit(f"{side}: {run['files']} of {files} files were downloaded")
                 ours.send("count")
                 seen, _ = ours.recv()
                 run["requests"], requests = seen - requests, seen

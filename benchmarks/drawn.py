@@ -9,7 +9,7 @@ from typing import Any
 def run_drawn(
     description: str | None, unit: str, default: int, measure: Callable[[int, int], Mapping[str, Any]]
 ) -> int:
-    """Print the result of `measure` for a number of inputs and a seed; return 1 if its `faults` names any."""
+    """Call `measure` with the number of inputs and the seed, and print the figures. Return 1 if it found any faults."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth")

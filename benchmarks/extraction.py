@@ -6,10 +6,10 @@ Generating the clips takes minutes; `--clips-in` keeps them for the next run. If
 been fetched, its figures are shown beside those of the generated clips, but do not count.
 
 Ratios compare CPU seconds (or wall time, if the name says so) on the same clip in the same run. They are medians of
-several rounds in which the rivals take turns. "The original" is what a script does without a plan: decode everything
-with PyAV, turn pictures into Pillow images, save with quality 95 and `optimize`. "The floor" of `keyframe` is what no
-program on top of libavcodec and libjpeg-turbo can save: the keyframes' packets, held in memory, decoded and their
-planes encoded.
+several rounds in which the rivals take turns. "The original" is what a script does without a plan: it decodes
+everything with PyAV, converts pictures to Pillow images, and saves them with quality 95 and `optimize`. "The floor" of
+`keyframe` is the work that no program on top of libavcodec and libjpeg-turbo can avoid: decoding the keyframes' packets
+from memory, and encoding the planes.
 """
 
 import argparse
@@ -77,7 +77,7 @@ QUALITY = 95
 
 
 class Bench:
-    """One run: a scratch folder, the clips, and the rivals as functions without arguments."""
+    """One run of the benchmark: a scratch folder, the clips, and the rivals as functions without arguments."""
 
     def __init__(
         self, scratch: Path, clips_folder: Path, *, is_quick: bool, rounds: int, names: Sequence[str] | None
@@ -98,7 +98,7 @@ class Bench:
         self._counter = 0
 
     def fresh_folder(self) -> Path:
-        """Return an empty folder, and remove the earlier ones."""
+        """Remove the previous folder, and return a new, empty one."""
         shutil.rmtree(self.scratch / f"out{self._counter}", ignore_errors=True)
         self._counter += 1
         folder = self.scratch / f"out{self._counter}"
@@ -106,12 +106,12 @@ class Bench:
         return folder
 
     def ours(self, clip: Clip, **settings: Any) -> Callable[[], object]:
-        """Write our frame folder, with manifest, measures and hashes, in this process."""
+        """Return a function that writes our frame folder, with manifest, measures and hashes, in this process."""
         config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
         return lambda: make_frame_folder(FrameFolderJob("bench-1", clip.path, self.fresh_folder(), "bench", config))
 
     def original_time(self, clip: Clip, every_seconds: int) -> Callable[[], object]:
-        """Decode everything, keep one frame every N seconds, save it with Pillow."""
+        """Return a function that decodes everything, and saves a frame every `every_seconds` seconds with Pillow."""
 
         def run() -> None:
             folder = self.fresh_folder()
@@ -123,7 +123,10 @@ class Bench:
         return run
 
     def original_keyframe(self, clip: Clip) -> Callable[[], object]:
-        """Decode everything, compare neighbours, and save where a new picture begins, which is every 5 seconds here."""
+        """Return a function that decodes everything, compares neighbours, and saves frames where a new picture begins.
+
+        Here, this is one frame every 5 seconds.
+        """
 
         def run() -> None:
             folder = self.fresh_folder()
@@ -139,7 +142,7 @@ class Bench:
         return run
 
     def floor_keyframe(self, clip: Clip) -> Callable[[], object]:
-        """Decode and encode the keyframes in memory, without files, colour conversion or measures."""
+        """Return a function that decodes and encodes the keyframes in memory, without files, conversion or measures."""
         with open_video(clip.path) as stream:
             keyframes = [packet for packet in packets_of(stream) if packet.is_keyframe]
 
@@ -152,9 +155,9 @@ class Bench:
         return run
 
     def bare(self, clips: Sequence[Clip], **settings: Any) -> Callable[[], object]:
-        """Decode the same packets and pictures in a bare loop that knows both beforehand.
+        """Return a bare loop that decodes the same packets and writes the same pictures, which it knows in advance.
 
-        It processes as many videos at once as this package does, since each core is slower while both are busy.
+        It processes as many videos at once as this package does, since each core is slower while the others are busy.
         """
         config = ExtractionConfig.model_validate({"jpeg_quality": QUALITY, **settings})
         plans = []
@@ -168,7 +171,7 @@ class Bench:
 
         def run() -> None:
             folder = self.fresh_folder()
-            # Forked: a bare loop has nothing to import. One loop a core, each taking the next video when it is free.
+            # Forked, since a bare loop imports nothing. Each core has a loop, which takes one video after another.
             context = multiprocessing.get_context("fork")
             following = context.Value("i", 0)
 
@@ -211,7 +214,7 @@ class Bench:
         return platform, keys
 
     def ours_folder(self, clips: Sequence[Clip], copies: int, **settings: Any) -> Callable[[], object]:
-        """Run the whole operation: catalog, claims, worker processes, two videos at a time."""
+        """Return a function that runs the whole operation: catalog, claims, workers, two videos at a time."""
         platform, keys = self.platform_with(clips, copies, **settings)
         kept = self.scratch / "platform"
         platform.database.dispose()
@@ -226,7 +229,7 @@ class Bench:
         return run
 
     def ffmpeg(self, clips: Sequence[Clip], copies: int) -> Callable[[], object]:
-        """Run one ffmpeg after another, each with as many threads as it chooses."""
+        """Return a function that runs one ffmpeg after another, each with as many threads as it chooses."""
         executable = imageio_ffmpeg.get_ffmpeg_exe()
 
         def run() -> None:
@@ -261,7 +264,7 @@ def _write_wanted(clip: Clip, is_sent: Sequence[bool], wanted: Collection[int], 
     with av.open(str(clip.path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        # The demuxer ends with one empty packet, which empties the decoder.
+        # The demuxer ends with one empty packet, which flushes the decoder.
         for packet, is_wanted in zip(container.demux(stream), [*is_sent, True], strict=True):
             for frame in packet.decode() if is_wanted else ():
                 if frame.pts in wanted:
@@ -270,9 +273,9 @@ def _write_wanted(clip: Clip, is_sent: Sequence[bool], wanted: Collection[int], 
 
 
 def measure(bench: Bench, parts: Sequence[str], report: Report) -> dict[str, float]:
-    """Run the parts and return the figures by key. With several generated clips, the worst counts."""
+    """Run the parts, and return the figures by key. If there are several generated clips, the worst counts."""
     figures: dict[str, float] = {}
-    bench.ours(bench.clips[0])()  # imports at first use do not count for the first video
+    bench.ours(bench.clips[0])()  # so that imports on first use do not count for the first video
     if "single" in parts:
         for clip in bench.clips:
             for key, rival, own, value in measure_clip(bench, clip):
@@ -308,13 +311,13 @@ def measure_clip(bench: Bench, clip: Clip) -> Iterator[tuple[str, Cost, Cost, fl
     yield "keyframe", plain_keyframe, keyframe, plain_keyframe.cpu / keyframe.cpu
     yield "keyframe_over_floor", floor, keyframe, keyframe.cpu / floor.cpu
     if clip.name.startswith("720p"):
-        # A key of its own for the high rate: 280 times real time is more than decoder and encoder alone reach there.
+        # The high rate has its own key, since decoder and encoder alone do not reach 280 times real time there.
         key = "keyframe_realtime_high" if clip.name == "720p_high" else "keyframe_realtime"
         yield key, Cost(clip.seconds, clip.seconds), keyframe, clip.seconds / keyframe.cpu
 
 
 def measure_folder(bench: Bench, report: Report) -> dict[str, float]:
-    """Return `overhead` and `ffmpeg_wall` for eight videos that the whole operation extracts."""
+    """Return `overhead` and `ffmpeg_wall` for eight videos, whose frames the whole operation extracts."""
     folder = [clip for clip in bench.clips if clip.name.startswith("720p") and clip.is_made]
     eight = [folder[number % len(folder)] for number in range(8)]
     bare, ffmpeg, ours = compare(

@@ -1,4 +1,4 @@
-"""Generate clips: a camera over a textured scene, and long videos that repeat packets."""
+"""Generate clips of a camera that moves over a textured scene, and long videos that repeat a clip's packets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from av.video.reformatter import Colorspace
 
 RATE = 30
 GOP_SECONDS = 5
-_BT709 = 1  # AVCOL_SPC_BT709: the tag of nearly all video of 720 lines and more
+_BT709 = 1  # AVCOL_SPC_BT709: the tag of nearly all video with 720 lines or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,11 @@ def make_clip(
     group_seconds: float = GOP_SECONDS,
     seed: int = 7,
 ) -> Clip:
-    """Generate a turn and zoom over a textured scene, with moving objects and grain, B-frames and closed groups.
+    """Generate a clip that turns and zooms over a scene, with moving objects, grain, B-frames and closed groups.
 
-    Keyframes take 12 % of the bits at the low rate of 720p and 5 % at the high one. Of real clips at hand 13 % in
-    `bigbuckbunny.mp4` (720p, 1.2 Mbit/s, one GOP of 5.3 s) and 18 % in `bikes.mp4`. Colours are BT.709 and tagged so,
-    as nearly all video of this size is. An existing file of that name is taken as it is.
+    Keyframes take 12 % of the bits at the low rate of 720p, and 5 % at the high rate. In real clips they take 13 %
+    (`bigbuckbunny.mp4`: 720p, 1.2 Mbit/s, one GOP of 5.3 s) and 18 % (`bikes.mp4`). Colours are BT.709 and tagged as
+    such, as in nearly all video of this size. If the file exists, it is used unchanged.
     """
     name = path.stem
     if path.is_file():
@@ -73,7 +73,7 @@ def make_clip(
 
 
 def repeat_clip(clip: Clip, path: Path, times: int) -> Clip:
-    """Create a long video by repeating the packets of a clip with continuing times, without encoding."""
+    """Create a long video by repeating the packets of a clip with continuous timestamps, without encoding."""
     with av.open(str(path), "w") as target:
         out = None
         for turn in range(times):

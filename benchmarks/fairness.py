@@ -62,7 +62,7 @@ def plant_large(root: Path, config: Path, file: Path, address: str, number: int)
 
 
 class _EndlessSite:
-    """Serves `/<number>.mp4` for any number: one of the clips, with the number in a box that players skip."""
+    """A site that serves a clip as `/<number>.mp4` for any number, with the number in a box that players skip."""
 
     def __init__(self, clips: list[Path]) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -101,7 +101,10 @@ class _EndlessSite:
 def small_project_seconds(
     folder: Path, server: CountingServer, names: list[str], beside: tuple[str, int] | None
 ) -> dict[str, float]:
-    """Return the seconds that the small project takes, beside a large one if `beside` is its address and size."""
+    """Return the seconds that the small project takes, and the other downloads and extractions in that time.
+
+    `beside` is the site's address and the number of videos of the large project, or None to leave it out.
+    """
     folder.mkdir()
     platform = KilledPlatform(folder, server, names)
     platform.prepare(is_waiting=True)

@@ -1,11 +1,11 @@
-"""Measure scoring frames against prompts, and deciding again, from stored files and through the real operation.
+"""Measure scoring frames against prompts and deciding again, with stored files and the real operation.
 
     python -m benchmarks.filtering                     # 1,000,000 frames of 5,000 videos, 768 dimensions, 40 prompts
     python -m benchmarks.filtering --frames 20000      # a small size, to check that it works
     python -m benchmarks.filtering --json
 
-Every measured step is a process of its own, so that its peak memory is its own. `bare` is the minimum that any filter
-needs: reading every .npz file, and one matrix product for each.
+Every measured step runs in a process of its own, so that its peak memory is its own. `bare` is the minimum that any
+filter needs: reading every .npz file, and one matrix product for each.
 """
 
 import argparse

@@ -35,7 +35,7 @@ def _saved(architecture: str, folder: Path, *parts: Any) -> Entry:
 
 
 def _grounding_dino(folder: Path, *, kind: str, architecture: str, size: str) -> Entry:
-    """Write a random Grounding DINO. LLMDet of a size is MM-Grounding-DINO of that size.
+    """Write a Grounding DINO with random weights. LLMDet is an MM-Grounding-DINO of the same size.
 
     Source: config.json of IDEA-Research/grounding-dino-base; for the others `get_mm_grounding_dino_config` in
     transformers' convert_mm_grounding_dino_to_hf.py.
@@ -62,7 +62,7 @@ def _grounding_dino(folder: Path, *, kind: str, architecture: str, size: str) ->
 
 
 def _owlv2(folder: Path) -> Entry:
-    """Source: config.json of google/owlv2-base-patch16-ensemble."""
+    """Write an OWLv2 with random weights. Source: config.json of google/owlv2-base-patch16-ensemble."""
     config = transformers.Owlv2Config(
         text_config={"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8},
         vision_config={"hidden_size": 768, "image_size": 960, "patch_size": 16},
@@ -73,20 +73,26 @@ def _owlv2(folder: Path) -> Entry:
 
 
 def _sam3(folder: Path) -> Entry:
-    """Source: the defaults of transformers' Sam3Config, which are those of facebook/sam3."""
+    """Write a SAM 3 with random weights. Source: the defaults of transformers' Sam3Config, those of facebook/sam3."""
     save_clip_tokenizer(folder, 32)
     network = transformers.Sam3Model(transformers.Sam3Config())
     return _saved("sam3", folder, network, transformers.Sam3ImageProcessor())
 
 
 def _rt_detr_v2(folder: Path) -> Entry:
-    """Source: the defaults of transformers' RTDetrV2Config, which are those of PekingU/rtdetr_v2_r50vd."""
+    """Write an RT-DETRv2 with random weights.
+
+    Source: the defaults of transformers' RTDetrV2Config, which are those of PekingU/rtdetr_v2_r50vd.
+    """
     network = transformers.RTDetrV2ForObjectDetection(transformers.RTDetrV2Config(id2label=_COCO))
     return _saved("rt-detr-v2", folder, network, transformers.RTDetrImageProcessor(size=_SQUARE_640))
 
 
 def _d_fine(folder: Path) -> Entry:
-    """Source: `dfine_l_coco` in transformers' convert_d_fine_original_pytorch_checkpoint_to_hf.py."""
+    """Write a D-FINE with random weights.
+
+    Source: `dfine_l_coco` in transformers' convert_d_fine_original_pytorch_checkpoint_to_hf.py.
+    """
     config = transformers.DFineConfig(
         id2label=_COCO, encoder_in_channels=[512, 1024, 2048], decoder_n_points=[3, 6, 3], num_denoising=0
     )
@@ -95,10 +101,10 @@ def _d_fine(folder: Path) -> Entry:
 
 
 def _deimv2(folder: Path) -> Entry:
-    """Write a random DEIMv2-M.
+    """Write a DEIMv2-M with random weights.
 
-    The depth and width of its neck could not be read: it has 18.9 million parameters
-    with these values, and the published one 18.1 million.
+    The published depth and width of its neck could not be looked up. With the values below, the network has 18.9
+    million parameters; the published one has 18.1 million.
 
     Source: DINOV3_PRESETS in transformers' convert_deimv2_original_pytorch_checkpoint_to_hf.py, and the sizes of
     DEIMv2-M.
@@ -128,7 +134,7 @@ def _deimv2(folder: Path) -> Entry:
 
 
 def _rf_detr(folder: Path) -> Entry:
-    """Source: `medium` in transformers' convert_rf_detr_to_hf.py."""
+    """Write an RF-DETR with random weights. Source: `medium` in transformers' convert_rf_detr_to_hf.py."""
     backbone = transformers.RfDetrDinov2Config(
         hidden_size=384,
         num_attention_heads=6,
@@ -147,7 +153,10 @@ def _rf_detr(folder: Path) -> Entry:
 
 
 def _yoloe(folder: Path) -> Entry:
-    """Source: Ultralytics' own yoloe-26s-seg.yaml. The text half is a substitute, which runs once per class list."""
+    """Write a YOLOE with random weights. Its text encoder is a substitute, which runs once per class list.
+
+    Source: Ultralytics' own yoloe-26s-seg.yaml.
+    """
     yolo = import_yolo()("yoloe-26s-seg.yaml", verbose=False)
     yolo.ckpt = {"train_args": {"imgsz": 640}}
     save_scripted_text(folder, file_name="mobileclip2_b.ts")
@@ -174,7 +183,7 @@ FULL_SIZE: Final[Mapping[str, Callable[[Path], Entry]]] = {
     "rf-detr-medium": _rf_detr,
     "yoloe-26s": _yoloe,
 }
-"""Networks by their name in the benchmark. OmDet-Turbo is missing, because its published backbone is timm's."""
+"""Functions that write the networks, by name. OmDet-Turbo is missing, because its published backbone is timm's."""
 
 
 def save_full_size(name: str, folder: Path) -> Entry:

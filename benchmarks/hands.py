@@ -1,8 +1,8 @@
 """Rerun and cancel real runs as a person does: `python -m benchmarks.hands [--videos 60] [--reexecutions 20]`.
 
 Runs are killed and executed again as in the UI, while the check for dead runs happens every second and must not end a
-live run. Then a run of each stage is cancelled while it works. The program prints the seconds until it is CANCELED, and
-the held work.
+live run. Then a run of each stage is cancelled while it works. The program prints the seconds until the run is
+CANCELED, and the work that is then on hold.
 """
 
 import argparse
@@ -72,7 +72,7 @@ def execute_again(platform: KilledPlatform, run_id: str) -> str:
 
 @contextmanager
 def looking_every_second(platform: KilledPlatform) -> Iterator[list[str]]:
-    """End dead runs every second, beside the platform's ticks, and yield a list of the ids of those that were ended."""
+    """End dead runs every second, in addition to the platform's ticks. Yield the growing list of their ids."""
     ours = open_platform(platform.root, platform.folder / "platform.yaml", "lite")
     instance = dg.DagsterInstance.from_config(str(platform.home))
     is_over = threading.Event()
@@ -93,7 +93,10 @@ def looking_every_second(platform: KilledPlatform) -> Iterator[list[str]]:
 
 
 def reexecutions(platform: KilledPlatform, number: int) -> dict[str, object]:
-    """Kill the process of a run and execute the run again, a number of times."""
+    """Kill the process of a run and execute the run again, `number` times.
+
+    Return how the new runs ended, and how many live runs the check for dead runs ended.
+    """
     outcomes: dict[str, int] = {}
     killed = set()
     with looking_every_second(platform) as ended:

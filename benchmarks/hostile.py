@@ -1,9 +1,9 @@
-"""Run all benchmarks with malicious inputs: damaged roots, YAML in the watched folder, and the other parts.
+"""Run all benchmarks with malicious inputs: media files, damaged roots, sites, and YAML in the watched folder.
 
     python -m benchmarks.hostile [--json] [--quick] [PART ...]
 
 Each part is a benchmark of its own, `benchmarks/hostile_<part>.py`, that counts crashes, hangs, tracebacks, silent
-losses and leaked bytes, and exits with status 1 if any count is not 0. So does this one.
+losses and leaked bytes, and exits with status 1 if any count is not 0. This program does the same.
 """
 
 import argparse
@@ -23,7 +23,7 @@ def run_part(part: str, *, is_quick: bool) -> dict[str, Any]:
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     try:
         figures = dict(json.loads(ended.stdout[ended.stdout.index("{") :]))
-    except ValueError:  # it ended before it had any
+    except ValueError:  # it ended before it printed any figures
         figures = {}
     return {**figures, "status": ended.returncode}
 
@@ -31,12 +31,12 @@ def run_part(part: str, *, is_quick: bool) -> dict[str, Any]:
 def main() -> int:
     """Run the parts, and print a table, or JSON with the figures by `part: name`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default: all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"a part: {', '.join(PARTS)}; default: all")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a tenth of each")
     options = parser.parse_args()
     if unknown := sorted(set(options.parts) - set(PARTS)):
-        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        parser.error(f"{unknown[0]!r} is not a part; use one of {', '.join(PARTS)}")
     figures: dict[str, Any] = {}
     for part in options.parts or PARTS:
         of_part = run_part(part, is_quick=options.quick)

@@ -3,9 +3,9 @@
     python -m benchmarks.hostile_media [--json] [--quick] [--videos 500] [--pictures 300] [--seed 1]
 
 Tiny valid files of many containers and codecs are created, and each mutant is one of them with flipped, cut, moved or
-inserted bytes. The correct result is frames, or a reason. A fault is a crash (the worker died), a hang (killed by the
-wall clock), a silently empty result (done without a frame, or with other files than rows), a traceback (an unexpected
-exception), or a valid picture lost beside a mutant. All counts are 0.
+inserted bytes. The correct result is frames or a reason. A fault is a crash (the worker died), a hang (the time limit
+killed the worker), a silently empty result (success without a frame, or files that do not match the rows), a traceback
+(an unexpected exception), or the loss of a valid picture beside a mutant. All counts must be 0.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def make_pictures(folder: Path) -> list[Path]:
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
-    """Return a file with a few of its bytes flipped, cut off, zeroed, moved, inserted or repeated."""
+    """Return the content of a file with a few bytes flipped, cut off, zeroed, moved, inserted or repeated."""
     data, size = bytearray(content), len(content)
     place, length = rng.randrange(size), rng.randrange(1, 3000)
     match rng.randrange(9):
@@ -116,7 +116,7 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 
 
 def _scatter(data: bytearray, kind: int, rng: random.Random) -> None:
-    """Change single bytes: a few bits anywhere (0, 1), every fiftieth byte (2), or some of the header (3)."""
+    """Change single bits anywhere (`kind` 0 or 1), one byte in fifty (2), or some bytes of the header (3)."""
     size = len(data)
     if kind == 2:
         for _ in range(size // 50):
@@ -158,7 +158,7 @@ def _frames(workers: FrameWorkers, path: Path, folder: Path, pictures: Sequence[
 
 
 def try_videos(folder: Path, num_videos: int, seed: int) -> Counter[str]:
-    """Return the outcomes of mutants at verification and at extraction, which does not depend on verification."""
+    """Count the outcomes of verifying and of extracting mutants. Those that fail verification are extracted, too."""
     (folder / "seeds").mkdir(parents=True)
     seeds, rng, tally = make_videos(folder / "seeds"), random.Random(seed), Counter[str]()
     limits = WorkerLimits(SECONDS, SECONDS, 2 << 30)
@@ -178,7 +178,7 @@ def try_videos(folder: Path, num_videos: int, seed: int) -> Counter[str]:
 
 
 def try_pictures(folder: Path, num_pictures: int, seed: int) -> Counter[str]:
-    """Return the outcomes of mutants, each imported from a folder with a valid picture, and read as a thumbnail."""
+    """Count the outcomes of mutants that are read as thumbnails, and imported from a folder with a valid picture."""
     (folder / "seeds").mkdir(parents=True)
     seeds, rng, tally = make_pictures(folder / "seeds"), random.Random(seed), Counter[str]()
     sound = folder / "seeds" / "a.jpg"

@@ -3,10 +3,10 @@
     python -m benchmarks.hostile_roots [--json] [--quick] [--roots 100] [--seed 1]
 
 A small real project is run once. Every root is a copy of its result, with one to three files damaged: emptied, cut in
-half, with flipped bits, or replaced by noise. Each command runs in a process of its own with a time limit. The correct
+half, given flipped bits, or replaced by noise. Each command runs in a process of its own with a time limit. The correct
 result is success, or one line that names a damaged file. A fault is a crash (a signal), a hang, a traceback, more than
-one line of error, a line that names none of the files, or a `run` that succeeds with another release than the undamaged
-root's, or without one (a silent loss). All counts are 0.
+one line of error, a line that names none of the files, or a `run` that succeeds without a release or with one that
+differs from the undamaged root's (a silent loss). All counts must be 0.
 """
 
 import atexit
@@ -116,12 +116,12 @@ def make_root(folder: Path) -> tuple[Path, Path]:
     config.write_text(yaml.safe_dump(content), encoding="utf-8")
     outcome = run_commands(folder / "sound", config, ("run",))[0]
     if outcome.status != 0:
-        raise RuntimeError(f"the sound root could not be made: {outcome.said}")
+        raise RuntimeError(f"the undamaged root could not be created: {outcome.said}")
     return folder / "sound", config
 
 
 def draw_damages(root: Path, number: int, rng: random.Random) -> list[list[Damage]]:
-    """Return `number` lists of one to three damages, every kind of file in turn."""
+    """Return `number` lists of one to three damages. Each kind of file is damaged in turn."""
     drawn = []
     for turn in range(number):
         some = []
@@ -135,7 +135,7 @@ def draw_damages(root: Path, number: int, rng: random.Random) -> list[list[Damag
 
 def run_commands(root: Path, config: Path, commands: Sequence[str] = COMMANDS) -> list[Outcome]:
     """Run commands on one root, each in a process forked from one that has imported the package."""
-    # Nothing is started in the server but imports, so a fork of it is whole.
+    # The fork server only imports modules and starts nothing, so its forks are complete.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["data_miner_dagster.cli.main", "data_miner_dagster.cli.in_process"])
     outcomes = []
@@ -175,7 +175,7 @@ def _command(command: str, root: Path, config: Path, said: Path) -> None:
         except BaseException:  # noqa: BLE001 - to be told apart from a line
             status = None
             traceback.print_exc(file=errors)
-    # as when the command's own process ends: this one is left without
+    # as at the end of the command's own process: a child of multiprocessing exits without these functions
     atexit._run_exitfuncs()  # noqa: SLF001 - nothing public runs them
     content = {"status": status, "output": output.getvalue(), "errors": errors.getvalue()}
     said.write_text(json.dumps(content), encoding="utf-8")

@@ -2,10 +2,10 @@
 
     python -m benchmarks.hostile_sites [--json] [--quick]
 
-The correct result is a video or a reason, and in each case the valid file. A fault is a worker that died, a case that
-takes longer than its limits, an exception (including one that became a stored `internal_error`), a case with neither a
-video nor a message, the valid file lost, or a leak: the environment's secret in a request, in a log or under the root,
-a request to a host that is not allowed, or a control character in the catalog.
+The correct result is a video or a reason, and in each case the valid file. A fault is a dead worker, a case that takes
+longer than its limits, an exception (including one that became a stored `internal_error`), a case with neither a video
+nor a message, the loss of the valid file, or a leak: a secret from the environment in a request, in a log or under the
+root, a request to a host that is not allowed, or a control character in the catalog.
 """
 
 import argparse
@@ -233,7 +233,7 @@ def _of_answers(base: str) -> Iterator[Case]:
 
 
 def cases(base: str) -> list[Case]:
-    """Return all cases of a server."""
+    """Return all cases for the server with the address `base`."""
     return [
         *_of_links(base),
         *_of_titles(base),
@@ -274,7 +274,7 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
         ]
         outcomes = {o.video_key: o for o in download_videos(platform, [member.video_key for member in members])}
     except ConfigError as error:
-        # A feed that is not XML has no entries, which is an error of the listing.
+        # A feed that is not XML has no entries, so listing it fails.
         return set() if case.is_feed and "no source of project" in str(error) else {"sound file lost"}
     except Exception as error:  # noqa: BLE001 - counted
         print(f"{case.name}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
@@ -284,7 +284,7 @@ def _try(platform: Platform, server: HostileServer, number: int, case: Case) -> 
     if not any(row.url == server.url("/good.mp4") and row.sha256 for row in good):
         faults.add("sound file lost")
     if not said and len(find_members(platform.database, project)) < (1 if case.is_feed else 2):
-        faults.add("silent empties")  # an item of a feed without an address does not count
+        faults.add("silent empties")  # a feed's item without an address does not count
     with_file = {row.key for row in find_videos(platform.database, list(outcomes)) if row.sha256 is not None}
     if any(not outcome.message and key not in with_file for key, outcome in outcomes.items()):
         faults.add("silent empties")

@@ -1,4 +1,4 @@
-"""Read malicious project files in the ways that `config check`, `run` and the watched folder do.
+"""Read malicious project files as `config check`, `run` and the watched folder do.
 
     python -m benchmarks.hostile_yaml [--json] [--quick] [--files 200] [--seed 1]
 
@@ -6,7 +6,7 @@ Half are written by hand: endless nesting, aliases, interpolations or numbers, t
 with special meanings in YAML. Half are a valid file with a few random edits. Each is read in a process of its own with
 limits of time and memory, and then all are put into one watched folder beside valid files. A fault is a crash (a
 signal), a hang, a traceback, more than one line, an environment variable's value in a line, or a valid file that is not
-registered (a silent loss). All counts are 0.
+registered (a silent loss). All counts must be 0.
 """
 
 import multiprocessing
@@ -54,7 +54,7 @@ _TOKENS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Hostile:
-    """One file: its bytes, or another kind of entry under its name."""
+    """One malicious entry of a folder: a file with its bytes, or another kind of entry."""
 
     name: str
     content: bytes | None
@@ -229,7 +229,7 @@ def _read(path: Path, sender: Any) -> None:
 
 
 def read_together(files: list[Hostile], folder: Path) -> tuple[str, str]:
-    """Read all files in a watched folder beside valid ones. Return the fault, or "" if there is none, and output."""
+    """Read all files in a watched folder beside valid ones. Return the fault, or "" without one, and the output."""
     from data_miner_dagster.config.settings import PlatformConfig
     from data_miner_dagster.operations.platform import Platform
     from data_miner_dagster.sensors.project_files import register_project_files

@@ -3,12 +3,12 @@
     python -m benchmarks.idle [--minutes 5] [--videos 20] [--json]
 
 `data-miner up` runs on a root whose project is complete. At the same time, Dagster's web server and daemon run with
-definitions that have a single sensor that skips, with the same dagster.yaml and the same interval of the sensor.
+definitions whose only sensor always skips. The dagster.yaml and the interval of the sensors are the same.
 
 - `idle_core_percent`, `stock_core_percent`: CPU time of all processes of each, in hundredths of a core.
 - `idle_points_above_stock`: their difference.
-- `idle_mb_per_day`: what DAGSTER_HOME grows by, extrapolated from the minutes that were measured, pages of databases
-  that are free again left out. Housekeeping, which removes ticks after six hours, does not count.
+- `idle_mb_per_day`: the growth of DAGSTER_HOME, extrapolated from the measured minutes. Free pages of databases do not
+  count, nor does housekeeping, which removes ticks after six hours.
 """
 
 import argparse
@@ -53,7 +53,7 @@ Figures = dict[str, int | float | str]
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The resources that one installation had used at a moment."""
+    """The resources that one installation had used by one moment."""
 
     cpu_seconds: float
     stored_bytes: int
@@ -64,7 +64,10 @@ def _reading(home: Path) -> _Reading:
 
 
 def _stored_bytes(folder: Path) -> int:
-    """Return the size of files in bytes. Of a database, only pages in use count, since its log varies by megabytes."""
+    """Return the size in bytes of all files, but only of the used pages of databases.
+
+    Logs of databases are left out, because their sizes vary by megabytes.
+    """
     total = 0
     for path in folder.rglob("*"):
         if path.suffix == ".db":
@@ -96,7 +99,7 @@ def _stock_dagster(folder: Path) -> Iterator[Path]:
         env = environment(DAGSTER_HOME=str(home))
         for command in commands:
             subprocess.Popen([sys.executable, "-m", *command], env=env, cwd=home, stdout=log, stderr=subprocess.STDOUT)
-            time.sleep(5)  # not both at once, which would create the same databases
+            time.sleep(5)  # one at a time, since both would create the same databases
         try:
             yield home
         finally:

@@ -16,7 +16,7 @@ from data_miner_dagster_tests.kills.server import CountingServer
 
 def main() -> int:
     """Run the kill test once per seed, and print a line for each. Return the number of runs with a fault."""
-    parser = argparse.ArgumentParser(description="Strike a platform at work at random moments.")
+    parser = argparse.ArgumentParser(description="Disturb a platform at random moments while it works.")
     parser.add_argument("--seeds", type=int, default=25, help="the number of runs")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--videos", type=int, default=60)
@@ -55,7 +55,7 @@ def main() -> int:
     server.close()
     if not (num_bad and options.keep):
         discard(folder)
-    print(f"{num_bad} of {options.seeds} lives were not good" + (f"; see {folder}" if num_bad and options.keep else ""))
+    print(f"{num_bad} of {options.seeds} runs had faults" + (f"; see {folder}" if num_bad and options.keep else ""))
     return num_bad
 
 

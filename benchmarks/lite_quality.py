@@ -3,9 +3,9 @@
     python -m benchmarks.lite_quality [--json]
 
 Filter: 34 images that installed packages ship (scikit-image, scikit-learn, matplotlib, ultralytics) and frames of the
-sample clips, labelled by hand for 19 prompts, and five prompts of things that none of them shows. Dedup: every image is
-compared with its altered copies and with all other images. Detection: which of the plainly visible classes are found.
-The set is small, and `lite-conse` was tuned on it, so the figures are the best to expect (docs/models.md).
+sample clips, labelled by hand for 19 prompts, and five prompts for things that none of them shows. Dedup: every image
+is compared with its altered copies and with all other images. Detection: which of the plainly visible classes are
+found. The set is small, and `lite-conse` was tuned on it, so the figures are the best to expect (docs/models.md).
 """
 
 import argparse
@@ -97,7 +97,7 @@ def labelled_images() -> dict[str, RgbImage]:
     """Return the images by name. A frame of a clip is called `<clip>@<second>`."""
     images = {}
     for package, (folder, names) in IMAGES_BY_PACKAGE.items():
-        spec = importlib.util.find_spec(package)  # found, not imported
+        spec = importlib.util.find_spec(package)  # found without being imported
         if spec is None or spec.origin is None:
             raise SystemExit(f"package {package} is not installed: pip install '.[dev]'")
         for name in names:
@@ -127,7 +127,7 @@ def _frames(path: Path, seconds: Iterable[Fraction]) -> dict[str, RgbImage]:
 
 
 def altered(image: RgbImage) -> dict[str, RgbImage]:
-    """Return copies as re-uploads make them: smaller, recompressed, darker, cropped, with bars, blurred."""
+    """Return altered copies like those of re-uploads: smaller, recompressed, darker, cropped, with bars, blurred."""
     height, width = image.shape[:2]
     _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 30])
     return {
@@ -141,13 +141,13 @@ def altered(image: RgbImage) -> dict[str, RgbImage]:
 
 
 def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Return the probability that a positive is above a negative, where a tie counts half."""
+    """Return the probability that a positive value is greater than a negative one. A tie counts half."""
     above = np.asarray(positive)[:, None] - np.asarray(negative)[None]
     return float((above > 0).mean() + 0.5 * (above == 0).mean())
 
 
 def average_precision(similarities: Float32Array, is_shown: Sequence[bool]) -> float:
-    """Return the mean, over the images that show it, of the precision down to each."""
+    """Return the mean of the precisions at the ranks of the images that show the prompt's object."""
     ranked = np.asarray(is_shown)[np.argsort(-similarities, kind="stable")]
     precisions = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
     return float(precisions[ranked].mean())
@@ -178,7 +178,7 @@ def measure_filter(provider: ModelProvider, images: Mapping[str, RgbImage]) -> d
 
 
 def measure_dedup(provider: ModelProvider, images: Mapping[str, RgbImage]) -> dict[str, Any]:
-    """Return how well altered copies are distinguished from other images, without pairs of frames of one shot."""
+    """Return how well altered copies are distinguished from other images. Only one frame of each shot is used."""
     encoder = provider.dedup_encoder.load()
     chosen = {name: image for name, image in images.items() if name != "bigbuckbunny.mp4@4"}
     originals = embed_images(encoder, list(chosen.values()))

@@ -1,16 +1,16 @@
-"""Measure the cost of orchestration beside the stages' own work, and how much of it grows.
+"""Measure the cost of orchestration in addition to the stages' own work, and how it grows with the catalog.
 
     python -m benchmarks.orchestration [--quick] [--json]
 
-- A thousand tiny videos from loopback to their release: by `data-miner run`, by `data-miner up` that nobody touches,
-  and by a plain loop over the same functions. `overhead_seconds_per_video` and `overhead_cpu_per_video` are the wall
-  time and the CPU time of all processes that `up` takes beyond the loop; `up_over_run` compares the two commands;
-  `history_kb_per_video` is the growth of DAGSTER_HOME under `up`.
+- A thousand tiny videos from a loopback server to their release: by `data-miner run`, by `data-miner up` without user
+  actions, and by a plain loop over the same functions. `overhead_seconds_per_video` and `overhead_cpu_per_video` are
+  the wall time and the CPU time of all processes that `up` takes beyond the loop; `up_over_run` compares the two
+  commands; `history_kb_per_video` is the growth of DAGSTER_HOME under `up`.
 - A hundred videos from a site so slow that downloads outlast extraction and embedding together:
-  `run_over_longest_stage` is the time of `data-miner run` over that of the downloads alone.
-- A catalog of 10,000 and of 100,000 videos in 50 projects: CPU of one tick of the sensor, and of `status`.
+  `run_over_longest_stage` is the time of `data-miner run` divided by that of the downloads alone.
+- A catalog of 10,000 and of 100,000 videos in 50 projects: the CPU time of one tick of the sensor and of `status`.
 
-`--quick`: a hundred videos, twenty slow ones, 10,000 and 20,000 planted ones.
+`--quick` uses a hundred videos, twenty slow ones, and 10,000 and 20,000 planted ones.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def measure_overhead(folder: Path, samples: Path, num_videos: int) -> Figures:
     platform = KilledPlatform(folder / "up", server, names)
     platform.prepare(is_waiting=True)
     home_before, wall, cpu = 0, 0.0, 0.0
-    by_kind: Figures = {}  # the daemon's has the code servers that it replaced, and the runs that these had started
+    by_kind: Figures = {}  # the daemon's includes the code servers that it replaced, and the runs that they had started
 
     def by_itself() -> None:
         nonlocal home_before, wall, cpu
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a new folder for the roots, which is kept")
     options = parser.parse_args()
     os.environ.setdefault("PYTHONPATH", str(Path(__file__).parents[1]))
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # processes find bytecode, as they do in an installation
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that processes find bytecode, as in an installation
     compileall.compile_dir(Path(data_miner_dagster.__file__).parent, quiet=1)
     fetch_profile("lite", progress=lambda _: None)
     samples = next(iter(fetch_samples(progress=lambda _: None).values())).parent

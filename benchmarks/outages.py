@@ -3,9 +3,9 @@
     python -m benchmarks.outages [--minutes 10] [--videos 60] [--kinds readonly disk postgres models]
     python -m benchmarks.outages --containers 10 [--videos 60]
 
-An outage begins in the middle of a project under `data-miner up`, and lasts. For each outage, the program prints the
-seconds from its end to the release, the failures that were charged to videos, and every fault: files that differ from
-the undisturbed ones, repeated downloads, and slots or claims left behind.
+An outage begins in the middle of a project under `data-miner up`, and lasts for `--minutes`. For each outage, the
+program prints the seconds from its end to the release, the failures that were charged to videos, and every fault: files
+that differ from the undisturbed ones, repeated downloads, and slots or claims left behind.
 
 With `--containers`, the code server runs in pid and host name namespaces of its own, as in a container; it is
 killed at this number of moments, each in a project of its own, and replaced under another host name. This needs root
@@ -59,15 +59,15 @@ class Outcome:
     """The result of a project after an outage, or after its container was replaced."""
 
     kind: str
-    seconds: float  # from its end, or from the kill, to the release
-    charged: list[str]  # what videos were charged with, if anything
+    seconds: float  # from the end of the outage, or from the kill, to the release
+    charged: list[str]  # the failures that were charged to videos, with their counts
     runs: dict[str, int]
     faults: list[str]
 
 
 @contextmanager
 def _own_models(folder: Path) -> Iterator[dict[str, str]]:
-    """Yield the environment of processes with a model cache of their own."""
+    """Yield the environment variables that give processes a model cache of their own."""
     from data_miner_dagster.models.cache import model_cache_folder
 
     copy = folder / "models"
@@ -78,7 +78,7 @@ def _own_models(folder: Path) -> Iterator[dict[str, str]]:
 def suffer(
     folder: Path, server: CountingServer, names: list[str], kind: str, minutes: float, expected: dict[str, str]
 ) -> Outcome:
-    """Take a project through one outage that begins when a third of the videos are downloaded."""
+    """Take a project through one outage, which begins when a third of the downloads and extractions are done."""
     folder.mkdir(parents=True)
     del server.gets[:]
     with ExitStack() as stack:
@@ -144,13 +144,13 @@ class ContainerPlatform(KilledPlatform):
             subprocess.run(done, env=self.environment(), check=True, capture_output=True)
         self.start_code("code-aaaa")
         workspace = str(CHECKOUT / "docker" / "workspace.yaml")
-        time.sleep(8)  # a compose file waits for the code server's health check
+        time.sleep(8)  # a compose file waits for the code server's health check instead
         self._start("web", ["dagster_webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", workspace])
         self._start("daemon", ["data_miner_dagster._daemon", "run", "-w", workspace])
         wait_for("the web server", self.answers, timeout=180, every=0.5)
 
     def start_code(self, host: str) -> None:
-        """Start the code server as a container of this host name."""
+        """Start the code server in namespaces of its own, like a container with this host name."""
         namespaces = ["unshare", "--pid", "--uts", "--fork", "--kill-child", "--mount-proc"]
         named = ["sh", "-c", f'hostname {host}; exec "$@"', "sh"]
         module = ["-m", "data_miner_dagster.definitions"]
@@ -186,7 +186,7 @@ class ContainerPlatform(KilledPlatform):
 def replace_container(
     folder: Path, server: CountingServer, names: list[str], moment: int, expected: dict[str, str]
 ) -> Outcome:
-    """Replace the code server's container once a number of downloads and extractions exist."""
+    """Replace the code server's container once `moment` downloads and extractions are done."""
     folder.mkdir(parents=True)
     del server.gets[:]
     with ExitStack() as stack:

@@ -2,10 +2,10 @@
 
 A place is a real photograph or shot. Its arrangements are sets of cut-outs from other photographs, placed on it; any
 two of them differ visibly by at least one object of `SMALLEST_SIDE` of the picture's longer side. Each is shown several
-times, not in a row, while the light drifts (brightness, colour, a cloud) and a clock runs in a corner. The whole is
-encoded as one H.264 clip with sensor noise, decoded, and stored as JPEG like a frame.
+times, not in a row, while the light drifts (brightness, colour, a cloud) and, in half of the places, a clock runs in a
+corner. The whole is encoded as one H.264 clip with sensor noise, decoded, and stored as JPEG like a frame.
 
-Moving cameras are made of the same photographs: held by hand, panned, and zoomed, with nothing else that changes.
+Clips of moving cameras are made from the same photographs: handheld, panned and zoomed, with nothing else changing.
 """
 
 import io
@@ -32,9 +32,9 @@ SMALLEST_SIDE: Final = 0.05
 """The smaller side of the smallest object, as a share of the picture's longer side."""
 LARGEST_SIDE: Final = 0.3
 VISIBLE_LEVELS: Final = 24
-"""The smallest difference of any colour channel, of 255, that counts as another object."""
+"""The smallest difference in any colour channel, out of 255, that counts as another object."""
 VISIBLE_SHARE: Final = 0.6
-"""The share of the pixels of a box of the smallest side that must differ by that much."""
+"""The share of pixels in a box of side `SMALLEST_SIDE` that must differ by at least `VISIBLE_LEVELS`."""
 JPEG_QUALITY: Final = 92
 LONGER_SIDE: Final = 640
 _STILLS: Final = (
@@ -57,7 +57,7 @@ class Shown:
 
 @cache
 def photographs() -> dict[str, RgbImage]:
-    """Return real pictures by name, `LONGER_SIDE` wide or high."""
+    """Return real pictures by name, each with a longer side of `LONGER_SIDE` pixels."""
     import sklearn.datasets
 
     folder = Path(skimage.__file__).parent / "data"
@@ -79,7 +79,7 @@ def _fitted(image: RgbImage) -> RgbImage:
 
 
 def fixed_camera(seed: int, *, num_arrangements: int = 6, num_visits: int = 2, frames_a_visit: int = 2) -> list[Shown]:
-    """Return the stored frames of one fixed camera, in time."""
+    """Return the stored frames of one fixed camera, in order of time."""
     rng = np.random.default_rng(seed)
     names = sorted(photographs())
     name = names[int(rng.integers(len(names)))]
@@ -114,7 +114,7 @@ class _Placed:
 
 
 def _arrangements(background: RgbImage, name: str, num: int, rng: Random) -> list[RgbImage]:
-    """Return pictures of which any two differ visibly. The first one is the empty place half of the time."""
+    """Return `num` pictures, any two of which differ visibly. In half of the cases, the first is the empty place."""
     placed: list[_Placed] = []
     pictures: list[RgbImage] = []
     if rng.random() < 0.5:
@@ -132,7 +132,7 @@ def _arrangements(background: RgbImage, name: str, num: int, rng: Random) -> lis
 
 
 def differ_visibly(one: RgbImage, other: RgbImage) -> bool:
-    """Return whether most of some box of the smallest side is another colour."""
+    """Return whether most pixels of some box of side `SMALLEST_SIDE` have a visibly different colour."""
     is_other = np.abs(one.astype(np.int16) - other).max(axis=2) >= VISIBLE_LEVELS
     side = round(SMALLEST_SIDE * LONGER_SIDE)
     share = cv2.boxFilter(is_other.astype(np.float32), -1, (side, side), borderType=cv2.BORDER_CONSTANT)
@@ -191,7 +191,7 @@ def _with_object(picture: RgbImage, placed: _Placed) -> RgbImage:
 
 
 def _drifting(pictures: Sequence[RgbImage], rng: Random) -> list[RgbImage]:
-    """Return the pictures in drifting light, with noise and a running clock."""
+    """Return the pictures in drifting light, with noise and, in half of the cases, a running clock."""
     height, width = pictures[0].shape[:2]
     num = len(pictures)
     gain = 1 + 0.22 * np.sin(np.linspace(0, rng.uniform(2, 9), num) + rng.uniform(0, 6))
@@ -222,7 +222,7 @@ def _with_clock(image: RgbImage, time: datetime) -> RgbImage:
 
 
 def encoded(frames: Sequence[RgbImage], crf: int) -> list[RgbImage]:
-    """Return the frames after H.264, by a real encoder and decoder."""
+    """Return the frames after encoding as H.264 at this `crf` and decoding."""
     content = io.BytesIO()
     height, width = frames[0].shape[:2]
     with av.open(content, "w", format="mp4") as container:
@@ -238,16 +238,16 @@ def encoded(frames: Sequence[RgbImage], crf: int) -> list[RgbImage]:
 
 
 def stored(image: RgbImage) -> RgbImage:
-    """Return a frame as it reads back from its stored JPEG."""
+    """Return a frame as it is read back from its stored JPEG."""
     content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     return decode_image(content.tobytes(), Path("frame.jpg"))
 
 
-# --- cameras that move ---
+# --- moving cameras ---
 
 
 def moving_cameras(seed: int, num_frames: int = 24) -> Iterator[tuple[str, list[RgbImage]]]:
-    """Yield clips of moving cameras by name: by hand, a slow pan, a zoom, of still photographs; and the real clips."""
+    """Yield named clips: handheld, a slow pan and a zoom over still photographs, and the real clips."""
     rng = np.random.default_rng(seed)
     for name in ("china.jpg", "motorcycle_left.png", "astronaut.png", "bikes.mp4 shot 1"):
         image = photographs()[name]

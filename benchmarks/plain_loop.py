@@ -1,4 +1,4 @@
-"""Call the functions of all stages one after another, without Dagster: the lower bound of orchestration.
+"""Call the functions of all stages one after another, without Dagster, as a lower bound for orchestration.
 
 python -m benchmarks.plain_loop PROJECT_FILE ROOT
 """
@@ -20,7 +20,7 @@ from data_miner_dagster.operations.sourcing.registering import register_project_
 
 
 def main() -> None:
-    """Take one project file to its release."""
+    """Take one project from its file to its release."""
     config, root = Path(sys.argv[1]), Path(sys.argv[2])
     platform = open_platform(root, config)
     project = register_project_file(platform, config).name

@@ -1,19 +1,19 @@
-"""Compare the cost of planning with the best fixed way to decode, for several file structures and settings.
+"""Compare the cost of planned decoding with that of the best fixed way, for several file structures and settings.
 
     python -m benchmarks.planning [--json] [--quick] [--clips-in FOLDER] [--clips NAME ...] [--rounds 5]
 
-Every way decodes the same frames; none encodes pictures, since that would hide the differences. Ours opens the file,
-reads its index, plans and decodes. The fixed ways are given the frames and the keyframes to seek to in advance, and
+Every way decodes the same frames. No way encodes pictures, since that would hide the differences. Ours opens the file,
+reads its index, plans and decodes. The fixed ways know the wanted frames and the keyframes to seek to in advance, and
 read no index:
 
-    through   decode everything up to the last frame that is wanted
-    nonref    the same, but the decoder skips what nothing refers to (`skip_frame`)
-    nonkey    the same, but the decoder skips everything but keyframes
-    seeks     a seek to each keyframe that is needed, and from there to the last frame that is wanted of its group
+    through   decode everything up to the last wanted frame
+    nonref    the same, but the decoder skips frames to which no other frame refers (`skip_frame`)
+    nonkey    the same, but the decoder skips everything except keyframes
+    seeks     seek to each keyframe that is needed, and decode from there to the last wanted frame of its group
 
-Ways that miss a frame do not apply; ways that take one and a half times as long as the best are timed only once.
-`planning` is our CPU time divided by that of the best other way, for the worst of all clips and settings. Each time is
-the least of several rounds, since other work on the machine can only add to it.
+A way that misses a wanted frame does not count. A way that takes at least one and a half times as long as the best is
+timed only once. `planning` is our CPU time divided by that of the best other way, for the worst of all clips and
+settings. Each time is the least of several rounds, since other work on the machine can only add to it.
 """
 
 import argparse
@@ -69,7 +69,7 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The frames of one clip under one setting; of each group that has some, its keyframe and the last one wanted."""
+    """The frames wanted from one clip under one setting, and each group's keyframe and last wanted frame."""
 
     pts: frozenset[int]
     groups: tuple[tuple[int, int], ...]
@@ -92,7 +92,7 @@ def make_clips(folder: Path, names: Iterable[str], *, is_quick: bool) -> list[Cl
 
 
 def wanted_of(clip: Clip, config: ExtractionConfig) -> Wanted:
-    """Return what every way has to see; the clips have closed groups only."""
+    """Return the frames that every way has to decode. The clips have only closed groups."""
     with open_video(clip.path) as stream:
         index = read_index(stream)
     assert index is not None
@@ -103,7 +103,7 @@ def wanted_of(clip: Clip, config: ExtractionConfig) -> Wanted:
 
 
 def ours(clip: Clip, config: ExtractionConfig) -> int:
-    """Return how many frames were seen by the way of the platform, which opens a file again where it cannot seek."""
+    """Decode the clip like the platform, which reopens a file that it cannot seek in, and count the frames."""
     for reader in index_readers(config):
         with open_video(clip.path) as stream:
             index = reader(stream)
@@ -121,7 +121,7 @@ def _see(stream: VideoStream, index: VideoIndex, config: ExtractionConfig) -> in
 
 
 def through(clip: Clip, wanted: Wanted, skip: str = "DEFAULT") -> int:
-    """Return how many of the frames were seen on the way from the start to the last."""
+    """Decode from the start to the last wanted frame, and return how many wanted frames were decoded."""
     remaining = set(wanted.pts)
     with av.open(str(clip.path)) as container:
         stream = container.streams.video[0]
@@ -135,7 +135,7 @@ def through(clip: Clip, wanted: Wanted, skip: str = "DEFAULT") -> int:
 
 
 def seeks(clip: Clip, wanted: Wanted) -> int:
-    """Return how many of the frames were seen from keyframes sought one by one."""
+    """Seek to one keyframe after another, and return how many wanted frames were decoded."""
     remaining = set(wanted.pts)
     with av.open(str(clip.path)) as container:
         stream = container.streams.video[0]

@@ -1,4 +1,4 @@
-"""Plant a catalog with many videos in every status by a few statements, as a load for planners and listings.
+"""Plant a catalog with many videos in every status with a few statements, as a load for planners and listings.
 
 No video file is created, so this can only measure code that reads only the catalog.
 """
@@ -57,9 +57,9 @@ _DATES: Final = [bindparam(name, type_=UtcDateTime()) for name in ("now", "in_a_
 
 
 def plant_videos(database: Database, num_videos: int, projects: Sequence[str], bases: dict[WorkStage, str]) -> None:
-    """Add videos in every status, each in two of the projects, which exist; determine the pending work.
+    """Add videos in every status, each to two of the existing projects, and determine the pending work.
 
-    Of twenty videos five are new, three have failed, two are downloaded, two are extracted and eight are embedded.
+    Of every twenty videos, five are new, three have failed, two are downloaded, two extracted and eight embedded.
     """
     now = utc_now()
     with database.transaction() as session:
@@ -85,7 +85,7 @@ def plant_videos(database: Database, num_videos: int, projects: Sequence[str], b
 
 
 def plant_root(platform: Platform, num_videos: int, *, num_projects: int = 50, num_batches: int = 2) -> None:
-    """Fill an empty root with projects, whose files are watched, with their videos, and with batches in flight."""
+    """Fill an empty root with watched projects, their videos, and batches in flight."""
     folder = platform.layout.project_files
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(num_projects):

@@ -59,7 +59,7 @@ _LONGEST_SECONDS: Final = 3000.0
 
 
 def main() -> None:
-    """Take the project to its last possible stage."""
+    """Take the project as far as it can get, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=100)
     options = parser.parse_args()
@@ -83,7 +83,7 @@ def main() -> None:
         return True if len({path.stem for path in platform.root.glob("embeddings/*/*.npz")}) >= len(names) - 1 else None
 
     try:
-        wait_for("the web server", platform.answers, timeout=180, every=0.5)  # by then there is a catalog to ask
+        wait_for("the web server", platform.answers, timeout=180, every=0.5)  # by then, the catalog exists
         wait_for("the release of the others", is_released, timeout=_LONGEST_SECONDS, every=1)
         time.sleep(30)
         keys = dict(platform.rows("SELECT url, key FROM videos"))

@@ -5,11 +5,11 @@
     python -m benchmarks.prescreening --json
 
 Real models (profile `lite`) through the real operations: sourcing, downloading, extraction, embedding, filtering. The
-candidates are pieces of two seconds of the sample clips, and still pictures that installed packages ship, panned over
-for two seconds. They are listed by a playlist with thumbnails and served over loopback; their pages name a storyboard
-of nine frames. The project asks for street scenes, which about one in four shows. A thumbnail is a frame of the video;
-real ones are chosen to attract viewers. `by_slack` is what other values of the setting would have done to the same
-scores of thumbnails.
+candidates are pieces of the sample clips and pans over still pictures that installed packages ship, two seconds each.
+A playlist lists them with thumbnails, and they are served over loopback; their pages name a storyboard of nine frames.
+The project asks for street scenes, which about one candidate in four shows. A thumbnail is a frame of the video, while
+real ones are chosen to attract viewers. `by_slack` shows the result that other values of `slack` would have had with
+the same similarities of thumbnails.
 
 The comparison is made twice. In `one_scene`, each candidate is one piece, which its thumbnail represents throughout. In
 `three_scenes`, each candidate is three pieces in sequence, and its thumbnail shows only the first.
@@ -56,7 +56,7 @@ PAN_RATE: Final = 10
 THUMBNAIL_WIDTH: Final = 320
 SIZE_WH: Final = (480, 270)
 BOARD_SIDE: Final = 3
-TILE_WH: Final = (160, 90)  # of YouTube's largest storyboards
+TILE_WH: Final = (160, 90)  # the size of tiles in YouTube's largest storyboards
 HURRY: Final = {"min_sleep_seconds": 0, "max_sleep_seconds": 0, "hourly_budget": None, "daily_budget": None}
 WAYS: Final[Mapping[str, Mapping[str, object]]] = {
     "without": {},
@@ -67,7 +67,7 @@ SLACKS: Final = (0.0, 0.02, 0.05, 0.1, 0.15)
 
 
 Piece = tuple[str, Sequence[RgbImage], int]
-"""Name, frames, frame rate."""
+"""The name, the frames and the frame rate of a scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Outcome:
 
 
 def _pan(image: RgbImage) -> list[RgbImage]:
-    """Return two seconds of a window that moves over a picture."""
+    """Return two seconds of video of a window that moves over a picture."""
     scale = 640 / image.shape[1]
     resized = np.asarray(cv2.resize(image, (640, round(image.shape[0] * scale))), np.uint8)
     height, width = (side * 9 // 10 // 2 * 2 for side in resized.shape[:2])
@@ -111,7 +111,7 @@ def _pan(image: RgbImage) -> list[RgbImage]:
 
 
 def pieces() -> list[Piece]:
-    """Return (name, frames, frame rate) of each scene."""
+    """Return a piece for each scene."""
     clips: list[Piece] = []
     for name, path in sorted(fetch_samples().items()):
         if "distorted" in name:
@@ -127,7 +127,7 @@ def pieces() -> list[Piece]:
 
 
 def in_threes(clips: Sequence[Piece]) -> list[Piece]:
-    """Return the same number of videos of three scenes each. Every scene is first, second and third once."""
+    """Return an equal number of videos with three scenes each. Every scene comes first, second and third once."""
     order = np.random.default_rng(0).permutation(len(clips))
     mixed: list[Piece] = []
     for number in range(len(order)):
@@ -142,7 +142,7 @@ def in_threes(clips: Sequence[Piece]) -> list[Piece]:
 
 
 def candidates(folder: Path, clips: Sequence[Piece]) -> list[Candidate]:
-    """Return each candidate. The thumbnail is the frame a second after the beginning."""
+    """Return a candidate for each clip. Its thumbnail is the frame one second after the start."""
     made = []
     for name, pictures, rate in clips:
         video = encode(folder / "candidate.mp4", pictures, rate, ORIGINAL).read_bytes()
@@ -239,7 +239,7 @@ def _figures(num_downloads: int, num_accepted: int, of_all: int) -> dict[str, fl
 
 
 def compare(clips: Sequence[Piece]) -> dict[str, Any]:
-    """Return the figures with and without pre-screening on the same candidates, and those of other slacks."""
+    """Return the figures with and without pre-screening on the same candidates, and for other values of `slack`."""
     with (
         tempfile.TemporaryDirectory(prefix="data_miner_benchmark_") as work,
         hostile_server() as server,

@@ -3,8 +3,8 @@
     python -m benchmarks.real_size [--quick] [--json]
 
 A thousand clips of all kinds, a tenth of them deliberately bad, are processed by `data-miner run`, and two hundred of
-them by `data-miner up`, whose release must equal that of `run` byte for byte. Errors are counted, and all counts are 0;
-details are printed to standard error. `--quick`: two hundred, and forty of them.
+them by `data-miner up`, whose release must equal that of `run` byte for byte. Errors are counted, and all counts must
+be 0; details are printed to standard error. `--quick` processes two hundred clips, and forty of them with `up`.
 """
 
 import argparse
@@ -47,16 +47,16 @@ class Bench:
 
     @property
     def some(self) -> list[Clip]:
-        """A fifth of the clips, in whole folders."""
+        """A fifth of the clips, consisting of whole folders."""
         return [clip for clip in self.clips if clip.number // PART_SIZE % _ONE_IN == 0]
 
     def content(self, name: str, clips: Sequence[Clip]) -> dict[str, object]:
-        """Return a project file over some clips."""
+        """Return the content of a project file for some clips."""
         return absolute(project_content(name, clips, self.folder / "clips", self.server), self.folder / "clips")
 
 
 def run(bench: Bench, name: str, clips: Sequence[Clip]) -> float:
-    """Take a project to its release by `data-miner run`, and return the seconds.
+    """Take a project to its release with `data-miner run`, and return the seconds.
 
     Raises:
         SystemExit: the command failed.
@@ -70,7 +70,7 @@ def run(bench: Bench, name: str, clips: Sequence[Clip]) -> float:
 
 
 def up(bench: Bench, name: str, clips: Sequence[Clip]) -> float:
-    """Take a project to its release by `data-miner up` and the watched folder; return the seconds from its start."""
+    """Take a project to its release with `data-miner up` and the watched folder; return the seconds from its start."""
     content = bench.content(name, clips)
     config = write_project(bench.folder / "platform.yaml", {"platform": content.pop("platform")})
     (bench.folder / "up").mkdir()
@@ -93,7 +93,7 @@ def _count(lines: Iterable[str]) -> int:
 
 
 def wrong(bench: Bench, name: str, clips: Sequence[Clip]) -> Figures:
-    """Return exact counts of a project by `run`: the results, and how many of them are wrong."""
+    """Return exact counts for a project that `run` has processed: its results, and how many of them are wrong."""
     root = bench.folder / "run"
     shown = json.loads(data_miner("videos", "--project", name, "--json", "--root", root).stdout)
     rows = checking.rows_of_clips(clips, bench.server, shown)
@@ -123,7 +123,7 @@ def wrong(bench: Bench, name: str, clips: Sequence[Clip]) -> Figures:
 
 
 def measure(*, num_clips: int) -> Figures:
-    """Make the clips, take them to releases both ways, and count."""
+    """Create the clips, take them to releases in both ways, and return the figures."""
     fetch_profile("lite")
     samples = [path for _, path in sorted(fetch_samples().items())]
     with tempfile.TemporaryDirectory(prefix="real_size_") as temporary:

@@ -1,7 +1,8 @@
 """Measure one pass through the review pages in a real browser: its time, its gestures, and the remaining errors.
 
-Run `python -m benchmarks.review_pass --images 1000` by hand. A fifth of the boxes is wrong, a twentieth each is shifted
-or missing. The person is a script that knows the truth and never hesitates, so only the pages are measured.
+Run `python -m benchmarks.review_pass --images 1000` by hand. A fifth of the boxes are wrong, a twentieth are shifted,
+and a twentieth are missing. The person is a script that knows the truth and never hesitates, so only the pages are
+measured.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from data_miner_dagster_tests.web.review.careful_person import CarefulPerson, br
 from data_miner_dagster_tests.web.review.serving import served
 
 WITHIN_PIXELS = 0.3
-"""Of pictures of 64 by 48 pixels, which the page shows at fifteen times their size."""
+"""The tolerance for a corner in pictures of 64 by 48 pixels, which the page shows at fifteen times their size."""
 
 
 def main() -> None:

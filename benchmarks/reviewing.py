@@ -1,11 +1,11 @@
 """Measure the response times and memory of the review pages, on a planted project.
 
-    python -m benchmarks.reviewing                   # 100,000 frames of 500 videos, five boxes each, as many dropped
+    python -m benchmarks.reviewing                   # 100,000 frames of 1,000 videos, with five boxes each
     python -m benchmarks.reviewing --quick           # 5,000 frames
     python -m benchmarks.reviewing --json
 
-The tables are those that the stages write; no picture exists, since no page needs one. Two detectors agree on a third
-of the boxes. Every size is a process of its own, so that its memory is its own.
+The tables are like those that the stages write. There are no pictures, since no page needs one. Two detectors agree on
+a third of the boxes. Each size runs in a process of its own, so that its memory is its own.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from data_miner_dagster_tests.support.frames import write_frames
 
 PROJECT: Final = "benchmark"
 CLASSES: Final = tuple(f"class {number}" for number in range(10))
-FRAMES_PER_VIDEO: Final = 400  # of which a release would hold every fourth, filtering drops a half
+FRAMES_PER_VIDEO: Final = 400  # filtering drops half of them, and a release would contain a quarter
 BOXES_PER_FRAME: Final = 5
 PAGE_SIZE: Final = 50
 NUM_ANSWERS: Final = 100
@@ -82,7 +82,7 @@ def plant(root: Path, num_frames: int) -> None:
 
 
 def _table(columns: Mapping[str, Sized], schema: pa.Schema) -> pa.Table:
-    """Return a table of some columns; the others are null."""
+    """Return a table with these columns; the other columns of the schema are null."""
     number = len(next(iter(columns.values())))
     return pa.table({name: columns.get(name, [None] * number) for name in schema.names}, schema=schema)
 
@@ -169,7 +169,7 @@ def _detected(key: str) -> dict[str, Any]:
 
 
 def measure(root: Path) -> dict[str, float]:
-    """Open the review and use it like a person."""
+    """Open the review, use it as a person would, and return the figures."""
     platform = Platform(PlatformConfig(), root)
     platform.project_config(PROJECT)
     before = _anonymous_bytes()
@@ -225,7 +225,7 @@ def _anonymous_bytes() -> int:
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("/proc/self/status does not say RssAnon")
+    raise RuntimeError("/proc/self/status has no line RssAnon")
 
 
 def main() -> None:

@@ -3,10 +3,10 @@
     python -m benchmarks.room [--videos 100] [--json]
 
 The videos are noise (6 MB each, much larger than their frames: the quota has to hold Dagster's storage and the catalog
-as well), half on a loopback server, half local files. `data-miner run` fills both roots, and the size
-of the limited one is measured all the time; then it is run again. The exit status is 1 if a project is not complete, if
-the root ever exceeded the quota by more than one video, if the second run downloaded a video, or if the two releases
-differ in a byte.
+as well), half of them on a loopback server, the others local files. `data-miner run` fills both roots, and the size of
+the limited one is measured continuously; then `run` is repeated there. The exit status is 1 if a project is not
+complete, if the root ever exceeded the quota by more than one video, if the second run downloaded a video, or if the
+two releases differ in a byte.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from data_miner_dagster_tests.support.small_videos import make_noise
 
 
 class Watcher:
-    """The sizes of a root, measured again and again: a file with several names counts once."""
+    """A thread that measures the sizes of a root continuously. A file with several names counts once."""
 
     def __init__(self, root: Path) -> None:
         self.peak_root = 0
@@ -158,9 +158,9 @@ def faults_of(figures: dict[str, Any]) -> list[str]:
     beyond = figures["peak_of_root"] - figures["quota"] - figures["largest_video"]
     return [
         *(["not every video was extracted"] if figures["extracted"] < figures["videos"] else []),
-        *([f"{size_text(beyond)} more than the quota and one video were taken"] if beyond > 0 else []),
-        *(["something was downloaded twice"] if figures["requests"] > figures["requests_without_quota"] else []),
-        *(["the second run asked for something"] if figures["requests_of_second_run"] else []),
+        *([f"{size_text(beyond)} more than the quota and one video was used"] if beyond > 0 else []),
+        *(["a video was downloaded twice"] if figures["requests"] > figures["requests_without_quota"] else []),
+        *(["the second run sent requests"] if figures["requests_of_second_run"] else []),
         *([] if figures["is_release_equal"] else ["the releases differ"]),
     ]
 

@@ -4,10 +4,10 @@
     python -m benchmarks.round_trips --images 60
     python -m benchmarks.round_trips --json
 
-A planted project has three objects per image. Its detector reported a fifth more boxes than there are objects, and
-shifted and missed a twentieth each. The release is exported for each tool, and a simulated person corrects every image
-in the tool's own file. The file is imported, and the project is released again. `num_faults` counts the images of that
-release with wrong labels, and must be 0; `num_faults_before` counts those of the first release.
+A planted project has three objects per image. Its detector reported a fifth more boxes than there are objects, shifted
+a twentieth of them, and missed another twentieth. The release is exported for each tool, and a simulated person
+corrects every image in the tool's own file. The file is imported, and the project is released again. `num_faults`
+counts the images with wrong labels in that release, and must be 0; `num_faults_before` counts those in the first one.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PROJECT = "cyclists"
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    """Store the time that a block takes."""
+    """Store the seconds that the block takes under `name`."""
     started = time.perf_counter()
     yield
     seconds[name] = round(time.perf_counter() - started, 2)
@@ -44,7 +44,7 @@ def measure(tool: str, num_images: int, folder: Path) -> Mapping[str, object]:
         release_project(platform, PROJECT)
     sent_folder = platform.layout.release_folder(PROJECT, "v001")
     with timed(seconds, "out"):
-        if tool != "coco":  # every release holds COCO
+        if tool != "coco":  # every release contains COCO
             sent_folder = export_release(platform, PROJECT, format=tool, to=folder / "export").folder
     path = ANNOTATORS[tool](sent_folder, project.truth, folder)
     with timed(seconds, "back"):

@@ -1,4 +1,4 @@
-"""Measure how many frames of fixed cameras with a new arrangement stay, and how many of the others are removed.
+"""Measure how many frames with a new arrangement stay among those of fixed cameras, and how many others are removed.
 
     python -m benchmarks.same_place               # 40 places, the figures of docs/deduplication.md; about ten minutes
     python -m benchmarks.same_place --quick       # 6 places
@@ -8,12 +8,12 @@
 Places, arrangements and cameras are those of benchmarks/place_pictures.py. The comparison was tuned on seeds 0 to 29;
 figures use seeds from 1000 on.
 
-A frame *should stay* if no frame that is kept before it shows its arrangement, and *should go* otherwise. Four methods
+A frame *should stay* if no earlier kept frame shows its arrangement, and *should go* otherwise. Four methods
 decide on the same frames in the same order:
     ours         embeddings of the `lite` image encoder, and thumbnails laid on top of each other
     embeddings   the same embeddings alone
-    tiles        the same encoder over 4 x 3 tiles of each frame: apart if those of a place are below `TILE_COSINE`
-    boxes        the `lite` detector: apart if a box of one frame meets no box of its class in the other
+    tiles        the same encoder on 4 x 3 tiles of each frame: distinct if a pair of tiles is below `TILE_COSINE`
+    boxes        the `lite` detector: distinct if a box in one frame overlaps no box of its class in the other
 
 `cost` measures one camera of thousands of frames: how long the search takes, and how many pairs were laid on top of
 each other.
@@ -66,20 +66,20 @@ def thumbnails_of(images: Sequence[RgbImage]) -> ThumbnailArray:
 
 
 def embed(encoder: ImageEncoder, images: Sequence[RgbImage]) -> Float16Array:
-    """Return the vectors that would be stored."""
+    """Return the vectors that embedding would store."""
     parts = [embed_images(encoder, images[start : start + 16]) for start in range(0, len(images), 16)]
     return np.concatenate(parts).astype(np.float16)
 
 
 def looks_of(thumbnails: ThumbnailArray | None, num: int, video_codes: IntArray | None = None) -> Appearances:
-    """Return the files and hashes of the frames, all different."""
+    """Return the appearances of `num` frames whose files all differ, and whose hashes tell nothing."""
     codes = np.zeros(num, np.int64) if video_codes is None else video_codes
     distinctions = Distinctions(None if thumbnails is None else thumbnails.__getitem__, codes)
     return Appearances(np.arange(num), np.zeros(num, np.uint64), np.zeros(num, np.bool_), 0, distinctions)
 
 
 def decide(vectors: Float16Array, threshold: float, looks: Appearances) -> IntArray:
-    """Return the representative of each frame, after a check of the guarantees."""
+    """Return the representative of each frame, after verifying the guarantees."""
     index, alike = FaissIndex(vectors.shape[1]), AlikeRepresentatives(looks, FaissHashIndex(0))
     named = find_representatives(vectors[:0], vectors, threshold, index, alike=alike).representative_ids
     if not verify_guarantees(vectors[:0], vectors, named, threshold, appearances=looks).holds:
@@ -88,7 +88,7 @@ def decide(vectors: Float16Array, threshold: float, looks: Appearances) -> IntAr
 
 
 def greedy(vectors: Float16Array, threshold: float, is_apart: IsApart) -> IntArray:
-    """Return the most similar representative before each frame that is not told apart from it, or the frame itself."""
+    """Return each frame's most similar earlier representative that is not distinct from it, or the frame itself."""
     units = unit_rows(vectors)
     named = np.arange(len(vectors))
     for row in range(len(vectors)):
@@ -99,11 +99,11 @@ def greedy(vectors: Float16Array, threshold: float, is_apart: IsApart) -> IntArr
     return named
 
 
-# --- candidates that were compared ---
+# --- alternatives to thumbnails ---
 
 
 def tiles_apart(encoder: ImageEncoder, images: Sequence[RgbImage]) -> IsApart:
-    """Distinguish frames by the embeddings of their tiles."""
+    """Return a function that distinguishes frames by the embeddings of their tiles."""
     rows, columns = TILES
     tiles = [
         np.ascontiguousarray(tile)
@@ -116,7 +116,7 @@ def tiles_apart(encoder: ImageEncoder, images: Sequence[RgbImage]) -> IsApart:
 
 
 def boxes_apart(provider: ModelProvider, images: Sequence[RgbImage]) -> IsApart:
-    """Distinguish frames by the boxes that a detector finds."""
+    """Return a function that distinguishes frames by the boxes that a detector finds."""
     detector = provider.detector.load()
     found = []
     for image in images:
@@ -145,7 +145,7 @@ def _iou(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
 
 @dataclass
 class Tally:
-    """The outcome of the frames of all places."""
+    """The outcomes of the frames of all places."""
 
     num_stay: int = 0
     num_should_stay: int = 0
@@ -154,7 +154,7 @@ class Tally:
     num_kept: int = 0
 
     def add(self, shown: Sequence[Shown], named: IntArray) -> None:
-        """Count one place."""
+        """Count the frames of one place."""
         kept: set[int] = set()
         for row, frame in enumerate(shown):
             is_kept = bool(named[row] == row)
@@ -170,7 +170,7 @@ class Tally:
 
 
 def measure_places(seeds: Sequence[int], *, with_others: bool) -> dict[str, float]:
-    """Return the figures of fixed cameras."""
+    """Return the figures for fixed cameras."""
     provider = ModelProvider(ModelsConfig(profile="lite"))
     encoder = provider.dedup_encoder.load()
     threshold = encoder.calibration.duplicate_threshold
@@ -204,7 +204,7 @@ def measure_places(seeds: Sequence[int], *, with_others: bool) -> dict[str, floa
 
 
 def measure_moving(seeds: Sequence[int]) -> dict[str, float]:
-    """Return how many frames of cameras that move are kept, with and without the comparison."""
+    """Return how many frames of moving cameras are kept, with and without the comparison of thumbnails."""
     encoder = ModelProvider(ModelsConfig(profile="lite")).dedup_encoder.load()
     threshold = encoder.calibration.duplicate_threshold
     figures: dict[str, float] = {"moving_frames": 0, "moving_ours_kept": 0, "moving_embeddings_kept": 0}
@@ -227,7 +227,7 @@ def measure_moving(seeds: Sequence[int]) -> dict[str, float]:
 
 @dataclass
 class _CountingThumbnails:
-    """Thumbnails of one camera of any number of frames, and how many were asked for."""
+    """The thumbnails of one camera's frames, and the number of thumbnails that were requested."""
 
     thumbnails: ThumbnailArray
     num_asked: int = field(default=0)
@@ -238,7 +238,7 @@ class _CountingThumbnails:
 
 
 def measure_cost(num_frames: int, num_arrangements: int) -> dict[str, float]:
-    """Return the cost of a fixed camera with every pair of frames within reach by embedding."""
+    """Return the cost of a fixed camera, all of whose frames are near-duplicates by their embeddings alone."""
     rng = np.random.default_rng(0)
     base = thumbnails_of([fixed_camera(0, num_arrangements=2)[0].image])[0]
     thumbnails = np.repeat(base[None], num_frames, axis=0).astype(np.int16)

@@ -4,8 +4,8 @@
 
 `stages.downloading.MAX_DIFFERENT_BITS` is based on this measurement. Each sample clip, and each of its thirds as a clip
 of its own, is encoded again, with three codecs, low bitrates, smaller frames and another frame rate. Thirds of one clip
-show one scene at different moments, and are the hardest different videos. The duration, which must also agree, is
-ignored.
+show one scene at different moments, so of all different videos they are the hardest to distinguish. The duration, which
+must also agree, is ignored.
 """
 
 import argparse
@@ -82,7 +82,10 @@ def encode(path: Path, frames: Sequence[RgbImage], rate: int, encoding: Encoding
 
 
 def distance(one: str, other: str) -> int:
-    """Return the greater of the distances at one and at two thirds, in bits of 64: what the threshold is held to."""
+    """Return the greater of the distances at one third and at two thirds, in bits out of 64.
+
+    The threshold applies to this value.
+    """
     pairs = zip(one.split("-"), other.split("-"), strict=True)
     return max((int(a, 16) ^ int(b, 16)).bit_count() for a, b in pairs)
 
@@ -97,7 +100,7 @@ def _clips(samples: Sequence[Path]) -> Iterator[tuple[str, list[RgbImage], int]]
 
 
 def measure() -> dict[str, Any]:
-    """Return the distances, sorted, of the same and of different clips."""
+    """Return the distances between encodings of one clip and between different clips."""
     samples = [path for name, path in sorted(fetch_samples().items()) if "distorted" not in name]
     originals: dict[str, str] = {}
     same: dict[str, list[int]] = {encoding.name: [] for encoding in (*ENCODINGS, *CHANGED)}
@@ -110,7 +113,7 @@ def measure() -> dict[str, Any]:
         for name, frames, rate in _clips(samples):
             original = fingerprint(frames, rate, ORIGINAL)
             if original is None:
-                continue  # too plain a picture to be told from others
+                continue  # the picture is too plain to be distinguished from others
             originals[name] = original
             for encoding in (*ENCODINGS, *CHANGED):
                 again = fingerprint(frames, rate, encoding)

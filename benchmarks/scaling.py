@@ -2,10 +2,10 @@
 
     python -m benchmarks.scaling [--videos 3] [--seconds 40] [--json]
 
-720p clips of 1.2 Mbit/s, each of another scene; one frame a second, lite models, every frame kept and nearly every one
-a representative. Each stage runs in a process of its own with one thread of each library. Its processor time is that of
-all its processes from the time when its models are loaded; `peak_mb` is of the largest one, with its
-models and libraries. docs/deploy/scaling.md multiplies.
+The clips are 720p at 1.2 Mbit/s, and each shows a different scene. One frame per second is sampled, with the lite
+models. Every frame is kept, and nearly every frame is a representative. Each stage runs in a process of its own, with
+one thread of each library. Its processor time is that of all its processes after its models are loaded; `peak_mb` is
+the peak of the largest process, with its models and libraries. docs/deploy/scaling.md extrapolates from the figures.
 """
 
 import argparse
@@ -51,7 +51,7 @@ STAGES: Final = (*_OF_VIDEOS, *_OF_PROJECTS)
 
 
 def project_content(folder: Path) -> dict[str, Any]:
-    """Return the project file: all frames are kept, and only equal ones are duplicates."""
+    """Return a project file with which all frames are kept, and only equal frames are duplicates."""
     return {
         "name": NAME,
         "sourcing": {"sources": [{"type": "files", "paths": [str(folder)]}]},
@@ -78,7 +78,7 @@ def work_of(stage: str, platform: Platform) -> Callable[[], object]:
 
 
 def run_stage(stage: str, config: Path, root: Path) -> None:
-    """Run one stage. Print the time used before the work, and the most memory that any of its processes took."""
+    """Run one stage. Print the processor time before its work, and the peak memory of its largest process."""
     platform = open_platform(root, config)
     if stage == "downloading":
         register_project_file(platform, config)
@@ -91,7 +91,7 @@ def run_stage(stage: str, config: Path, root: Path) -> None:
 
 
 def measure_stage(stage: str, config: Path, root: Path) -> dict[str, float]:
-    """Return the processor seconds of a stage's work, of all its processes, and their peak memory."""
+    """Run a stage, and return the processor seconds of all its processes and the peak memory of the largest."""
     earlier = cpu_seconds()
     command = [
         sys.executable,
@@ -116,13 +116,13 @@ def bytes_under(folder: Path) -> int:
 
 
 def sizes_of(root: Path) -> dict[str, int]:
-    """Return the bytes in each room of a root."""
+    """Return the bytes in each folder of a root, and in its catalog."""
     rooms = ("videos", "frames", "embeddings", "projects", "previews", "reports", "releases")
     return {**{room: bytes_under(root / room) for room in rooms}, "catalog": (root / "catalog.sqlite").stat().st_size}
 
 
 def measure(num_videos: int, seconds: int, folder: Path) -> dict[str, Any]:
-    """Take the clips to a release, stage by stage."""
+    """Take the clips to a release, stage by stage, and return the figures."""
     clips = folder / "clips"
     clips.mkdir(exist_ok=True)
     for number in range(num_videos):

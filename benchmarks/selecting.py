@@ -4,9 +4,10 @@
     python -m benchmarks.selecting --quick  # 20,000
     python -m benchmarks.selecting --json
 
-Two sets. *Long tail*: 60 clusters of 192 dimensions whose sizes fall as 1 / rank^1.3, seeds 0 to 4. *Clips*: the frames
-of the sample clips, ten a second, by the `lite` image encoder. The covering radius is the greatest distance (1 less the
-cosine, of the whole vectors) of any image to the nearest chosen one; random is the median of twenty draws.
+There are two sets of vectors. *Long tail*: 60 clusters of 192 dimensions whose sizes fall as 1 / rank^1.3, with seeds 0
+to 4. *Clips*: the frames of the sample clips, ten per second, embedded by the `lite` image encoder. The covering radius
+is the greatest distance (1 minus the cosine of the whole vectors) from any image to the nearest selected one. For
+random selections, it is the median of twenty draws.
 """
 
 import argparse

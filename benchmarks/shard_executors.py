@@ -1,6 +1,6 @@
-"""Compare Dagster's step executor, with each shard as a step, with runs that take shards in turn.
+"""Compare Dagster's step executor, which runs each shard as a step, with runs that take shards in turn.
 
-Belongs here: the job with dynamic outputs that the package does not have. `benchmarks.shards --executors` runs it.
+Belongs here: a job with dynamic outputs, which the package does not have. `benchmarks.shards --executors` runs it.
 """
 
 import os
@@ -74,7 +74,7 @@ def compare_executors(planted: Path, scratch: Path) -> dict[str, object]:
     runs = cpu_seconds() - before - measured.cpu_again
     return {
         "cpu_seconds_of_steps": steps,
-        "cpu_seconds_of_two_processes": runs,  # starting and loading included, without Dagster's part of a run
+        "cpu_seconds_of_two_processes": runs,  # includes starting and loading, but not Dagster's part of a run
         "cpu_seconds_of_their_work": measured.cpu,
         "num_steps": len(list((root / "parts").iterdir())),
         "steps_over_runs": steps / runs,

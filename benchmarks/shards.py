@@ -1,4 +1,4 @@
-"""Compare one project's detection by two workers with one, each worker on a core of its own, with the same bytes.
+"""Compare one project's detection by two workers with that by one, and check that both write the same bytes.
 
     python -m benchmarks.shards                            # three pairs, the lite detector's real weights
     python -m benchmarks.shards --frames 64 --pairs 1      # a small size, to check that it works
@@ -9,16 +9,16 @@ Every worker is a process with one thread of each library, pinned to one core. I
 and its libraries, reports that it is ready, and begins on a signal. The measurement ends when the tables are written.
 The other worker joins in once the first has cut the work into shards, as a run of `detect_shards` does.
 
-`speedup` is measured by the clock, and means something only where `used_by_others` (of both cores) is next to nothing.
-Beside it, what other work changes little:
+`speedup` is a ratio of wall times, and is meaningful only if `used_by_others`, the share of both cores that other
+processes use, is close to 0. Other work hardly affects these figures:
 
-- `speedup_unshared`, `cpu_unshared_over_one`: of two workers that share nothing, each with half of the frames as a
-  project of its own, at the same time: all that two cores of this machine can give. One memory serves both.
-- `cpu_two_over_one`, `cpu_two_over_unshared`: processor time. The second is what sharing costs.
-- `serial_share`: of one worker's processor time, what is not in shards, measured as another run over parts that are
-  all there. `speedup_by_serial_share` is what Amdahl's law makes of it; `speedup_by_cpu` is the processor time of one
-  over the serial part and half of the rest of what two took, so what the other worker and other programs do to caches
-  and memory counts, too.
+- `speedup_unshared`, `cpu_unshared_over_one`: the figures of two workers at the same time that share nothing, each with
+  half of the frames as a project of its own. They are the limit for two cores of this machine, which share its memory.
+- `cpu_two_over_one`, `cpu_two_over_unshared`: ratios of processor time. The second is the cost of sharing a project.
+- `serial_share`: the share of one worker's processor time that is not spent in shards, measured by another run, for
+  which all parts exist already. `speedup_by_serial_share` follows from it by Amdahl's law. `speedup_by_cpu` is the
+  processor time of one worker divided by the serial part plus half of the other processor time of two workers, so it
+  includes the effects of the other worker and of other programs on caches and memory.
 """
 
 import argparse
@@ -60,17 +60,17 @@ def open_root(root: Path) -> Platform:
 
 
 def cpu_seconds() -> float:
-    """Return the processor time of this process and of the children that it has waited for."""
+    """Return the processor seconds of this process and of the children that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def work(root: Path, core: int, *, leads: bool) -> None:
-    """Run one worker: load, begin on a signal, and print the processor time and the results."""
+    """Run one worker: load the model, begin on a signal, and print the processor time, also without the shards."""
     os.sched_setaffinity(0, {core})
     platform = open_root(root)
     detector = platform.models.detector.load()
-    detector.detect(make_images(1), [ClassPrompts("person", ("person",))], confidence_floor=0.05)  # loads all
+    detector.detect(make_images(1), [ClassPrompts("person", ("person",))], confidence_floor=0.05)  # loads everything
     _ = platform.database
     print("ready", flush=True)
     sys.stdin.readline()
@@ -84,7 +84,7 @@ def work(root: Path, core: int, *, leads: bool) -> None:
     print(json.dumps({"cpu": cpu_seconds() - before}), flush=True)
     sys.stdin.readline()
     before = cpu_seconds()
-    if leads:  # over parts that are all there
+    if leads:  # all parts exist already
         platform.layout.detected_frames_table(PROJECT).unlink()
         detect_project(platform, PROJECT)
     print(json.dumps({"cpu": cpu_seconds() - before}), flush=True)
@@ -96,15 +96,15 @@ class Measured:
 
     wall: float
     cpu: float
-    """Of all workers."""
+    """The processor time of all workers."""
     cpu_again: float
-    """Of the first, for everything but the shards."""
+    """The processor time of the first worker for everything except the shards."""
     used_by_others: float
-    """The share of the processor time of these cores that other processes had."""
+    """The share of the cores' processor time that other processes used."""
 
 
 def measure(workers: Sequence[tuple[Path, bool]], cores: Sequence[int]) -> Measured:
-    """Measure workers, each a root and whether the worker leads there, on a core of its own."""
+    """Measure workers at the same time, each on its own core and given as a root and whether it leads there."""
     command = [sys.executable, "-m", "benchmarks.shards", "--worker"]
     processes = [
         subprocess.Popen(
@@ -141,14 +141,14 @@ def _answer_of(process: subprocess.Popen[str]) -> str:
 
 
 def cores_busy_seconds(cores: Sequence[int]) -> float:
-    """Return the time for which cores have worked, for any process, since the machine started."""
+    """Return the seconds for which the cores have worked for any process since the machine started."""
     lines = {line.split()[0]: line.split()[1:] for line in Path("/proc/stat").read_text().splitlines() if line}
     ticks = [int(part) for core in cores for place, part in enumerate(lines[f"cpu{core}"][:8]) if place not in (3, 4)]
-    return sum(ticks) / os.sysconf("SC_CLK_TCK")  # proc(5): the fourth and fifth are of an idle core
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")  # proc(5): the fourth and fifth are idle time
 
 
 def same_tables(one: Path, other: Path) -> bool:
-    """Return whether two roots have the same bytes of detections."""
+    """Return whether two roots have the same tables of detections, byte for byte."""
     folders = [root / "projects" / PROJECT for root in (one, other)]
     return all(filecmp.cmp(folders[0] / name, folders[1] / name, shallow=False) for name in TABLES)
 

@@ -5,8 +5,9 @@
     python -m benchmarks.similar --json
 
 The command `data-miner similar FRAME` runs three times in a process of its own, on files in the page cache. The time is
-the median, and includes the start. The floor is what one thread takes to read the same files and multiply, without
-archives, checksums or exactness. The first hundred are compared with those by brute force in double precision.
+the median, and includes starting the command. The floor is the time that one thread needs to read the same files and
+multiply, without archives, checksums or exactness. The first hundred results are compared with those of a brute-force
+search in double precision.
 """
 
 import argparse
@@ -41,7 +42,7 @@ COUNT: Final = 100
 
 
 def plant(root: Path, num_videos: int) -> Platform:
-    """Write videos whose frames lie around a few hundred scenes, as real ones do, and their embeddings."""
+    """Write videos and their embeddings, which lie around a few hundred scenes, as real ones do."""
     platform = Platform(PlatformConfig.model_validate({"models": {"profile": "lite"}}), root)
     encoder = platform.models.filter_encoder
     rng = np.random.default_rng(0)
@@ -65,10 +66,10 @@ def plant(root: Path, num_videos: int) -> Platform:
 
 
 def floor_seconds(files: Sequence[Path], query: np.ndarray) -> float:
-    """Return the seconds that reading the same bytes and multiplying the same number of values takes."""
+    """Return the seconds for reading the same bytes and multiplying the same number of values."""
     size = FRAMES_PER_VIDEO * DIMENSION * 2
     started = time.perf_counter()
-    with np.errstate(all="ignore"):  # what is read is cut anywhere: the numbers mean nothing
+    with np.errstate(all="ignore"):  # the bytes are cut anywhere, so the numbers are meaningless
         for path in files:
             content = path.read_bytes()
             np.frombuffer(content[:size], np.float16).reshape(-1, DIMENSION).astype(np.float32) @ query
@@ -76,7 +77,7 @@ def floor_seconds(files: Sequence[Path], query: np.ndarray) -> float:
 
 
 def brute_force(platform: Platform, query: np.ndarray) -> list[str]:
-    """Return the ids of the most similar frames, each cosine in double precision."""
+    """Return the ids of the most similar frames, with all cosines computed in double precision."""
     encoder, found = platform.models.filter_encoder, []
     exact = query.astype(np.float64)
     for row in find_videos(platform.database):

@@ -1,11 +1,11 @@
-"""Measure how closely splits meet their shares, class by class, and which videos move when a project grows.
+"""Measure how closely splits meet their shares, class by class, and how many videos move when a project grows.
 
     python -m benchmarks.splits [--seeds 50] [--videos 200] [--newcomers 50] [--classes 10]
 
 Each seed plants videos with long-tailed classes: the k-th class is in about 1/k of the videos, and how many images and
-boxes a video brings is log-normal. A fifth of the videos are in groups of two to four. The columns are the error of the
-share, in points, over all classes and splits, of boxes and of images; classes of at least ten groups that some split
-lacks; and old videos that moved after the newcomers arrived.
+boxes a video brings is log-normal. A fifth of the videos are in groups of two to four. The figures are the errors of
+the shares of boxes and of images, in points, over all classes and splits; the classes of at least ten groups that some
+split lacks; and the old videos that moved after new ones arrived.
 """
 
 import argparse
@@ -34,9 +34,9 @@ class Planted:
 class Drawn:
     """The result of one draw."""
 
-    box_errors: Sequence[float]  # in points, of each class and split
+    box_errors: Sequence[float]  # in points, for each class and split
     image_errors: Sequence[float]
-    num_lacking: int  # (class, split) pairs, of classes with enough groups
+    num_lacking: int  # empty (class, split) pairs among classes with enough groups
     num_moved: int
 
 

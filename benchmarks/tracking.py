@@ -1,13 +1,13 @@
-"""Measure the peak memory of following objects over a whole clip, for two hours and for two minutes.
+"""Measure the peak memory for following objects through a whole clip, for two hours and for two minutes.
 
     python -m benchmarks.tracking            # clips of 2 minutes and 2 hours of moving shapes, a picture each .25 s
     python -m benchmarks.tracking --quick    # 1 and 5 minutes
     python -m benchmarks.tracking --json
 
-Each clip is made, and its frames are extracted, beforehand; a long one repeats the packets of a minute. Then detection
-runs in a process of its own, with `whole_clip`: pictures are decoded, a planted detector examines each and leaves out
-30 %, and tracks are written. The peaks are the kernel's, with all that is imported, of that process, which is to
-grow by a fifth at most, and of the worker that decodes, which ends before detectors work.
+Each clip repeats the packets of one minute. It is made in advance, and its frames are extracted. Then detection runs
+with `whole_clip` in a process of its own: pictures are decoded, a planted detector examines each one and misses 30 % of
+the boxes, and tracks are written. The peaks are measured by the kernel and include all imported modules. The peak of
+that process may grow by at most a fifth. The worker that decodes has a separate peak, and ends before detectors start.
 """
 
 import argparse
@@ -130,7 +130,7 @@ def measure(minutes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure, print, and fail if memory grows with the length of a clip."""
+    """Measure, and print the figures. Return 1 if memory grows with the length of a clip."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="clips of 1 and 5 minutes")
     parser.add_argument("--minutes", nargs=2, type=int, metavar=("SHORT", "LONG"), help="clips of other lengths")

@@ -29,7 +29,7 @@ STILLS: Final = (
     *("brick.png", "grass.png", "gravel.png"),
 )
 SHOT_STARTS: Final = {"bikes.mp4": (0.0, 1.2, 3.04, 5.48, 7.48, 9.68), "bigbuckbunny.mp4": (0.0,)}
-"""Seconds at which the shots of the clips begin: found by hand."""
+"""The seconds at which the shots of the clips begin, found by hand."""
 RETIMED_BY_SECONDS: Final = 0.24
 PAN_FRAMES: Final = 19
 SAME_OVERLAP: Final = 0.7
@@ -48,7 +48,7 @@ class Picture:
 
 
 def are_same(one: Picture, other: Picture) -> bool | None:
-    """Return whether two pictures show the same, or None if people would not agree."""
+    """Return whether two pictures show the same thing, or None if people would not agree."""
     if one.scene != other.scene:
         return False
     if one.window is None or other.window is None:
@@ -70,7 +70,7 @@ def scaled(image: RgbImage) -> RgbImage:
 
 
 def cropped(image: RgbImage) -> RgbImage:
-    """Return the middle 85 % of either side: 72 % of the picture."""
+    """Return the middle of the picture: 85 % of each side, 72 % of the area."""
     height, width = image.shape[:2]
     top, left = round(height * 0.075), round(width * 0.075)
     return np.ascontiguousarray(image[top : height - top, left : width - left])
@@ -154,9 +154,10 @@ def reencode(frames: Sequence[tuple[float, RgbImage]]) -> list[tuple[float, RgbI
 
 
 def clip_pictures(path: Path) -> Iterator[Picture]:
-    """Yield the middle frame of each shot, the same re-encoded, and the frame of a moment later.
+    """Yield the middle frame of each shot, the same frame re-encoded, and a frame from a moment later.
 
-    One frame a shot: the camera follows its subject, and what is "the same" within a shot would be a matter of taste.
+    There is only one frame per shot. Since the camera follows its subject, it would be a matter of taste which frames
+    of a shot are "the same".
     """
     frames = decode(path)
     poor = reencode(frames)
@@ -207,7 +208,7 @@ def slides() -> Iterator[Picture]:
 
 
 def title_cards() -> Iterator[Picture]:
-    """Yield title cards with different white words on black: little contrast, and one layout."""
+    """Yield title cards with different white words on black, which have little contrast and one layout."""
     for text in (
         "The end",
         "Chapter one",
@@ -225,7 +226,7 @@ def title_cards() -> Iterator[Picture]:
 
 
 def pan() -> Iterator[Picture]:
-    """Yield a window that moves over a wide photograph made of two that have nothing in common."""
+    """Yield a window that moves over a wide photograph, joined from two that have nothing in common."""
     import sklearn.datasets
 
     left, right = (sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg"))
@@ -239,7 +240,7 @@ def pan() -> Iterator[Picture]:
 
 
 def truth_set(*, quick: bool) -> list[Picture]:
-    """Return all pictures, originals first, since better pictures come first in order of quality."""
+    """Return all pictures in order of quality: originals come first."""
     clips = fetch_samples()
     names = ["bikes.mp4"] if quick else sorted(SHOT_STARTS)
     pictures = [picture for name in names for picture in clip_pictures(clips[name])]

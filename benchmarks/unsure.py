@@ -1,17 +1,17 @@
-"""Measure how many wrong and correct negatives a release loses when frames with unsure boxes wait.
+"""Measure how many wrong and correct negatives a release loses when frames with unsure boxes are held back.
 
     python -m benchmarks.unsure            # fits the curves to the lite detector, then plants 50,000 frames
     python -m benchmarks.unsure --quick    # 5,000 frames
     python -m benchmarks.unsure --json
 
-The confidence of true objects is a beta distribution with the mean and variance of the most confident person on each
-frame of `carphone_pristine.mp4` (every other frame): a man is on every frame, so the truth needs no label. The
-confidence of false boxes is one with the mean and variance of the most confident box of five classes on each frame of
-`bigbuckbunny.mp4` (every other frame), a cartoon that shows none of them. Frames of a clip resemble each other, and the
-detector is a small one: the curves say little about another detector. The constants that planted frames follow, here
-and in the tests, are in data_miner_dagster_tests/support/planted_misses.py; `fitted_*` should equal them.
+The confidences of true objects and of false boxes follow beta distributions. The one of true objects has the mean and
+variance of the most confident person on every other frame of `carphone_pristine.mp4`: a man is on every frame, so the
+truth needs no label. The one of false boxes has those of the most confident box of five classes on every other frame of
+`bigbuckbunny.mp4`, a cartoon that shows none of them. Frames of a clip resemble each other, and the detector is a small
+one, so the curves say little about another detector. The constants for planted frames, here and in the tests, are in
+data_miner_dagster_tests/support/planted_misses.py; `fitted_*` should equal them.
 
-`measured_*` are the same shares counted on the frames of the clips themselves, without any curve.
+`measured_*` are the same shares, counted on the frames of the clips without any curve.
 """
 
 import argparse
@@ -47,7 +47,7 @@ Confidences = npt.NDArray[np.float64]
 
 
 def best_confidences(detector: ObjectDetector, clip: str, class_names: Sequence[str]) -> Confidences:
-    """Return the confidence of the best box of any of the classes on each frame of a sample clip; 0 without a box."""
+    """Return the confidence of the best box of any of the classes on each frame of a sample clip, or 0."""
     classes = [ClassPrompts(name, (name,)) for name in class_names]
     images: list[RgbImage] = []
     with av.open(str(fetch_samples()[clip])) as container:
@@ -90,7 +90,7 @@ def measure_curves() -> dict[str, Any]:
 
 
 def measure_planted(num_frames: int) -> dict[str, Any]:
-    """Return the effect of holding frames, for the worst of several seeds."""
+    """Return the effect of holding frames back: the worst of several seeds for negatives, and means for frames."""
     falls, costs, silent, waiting = [], [], [], []
     for seed in SEEDS:
         frames = plant_frames(num_frames // len(SEEDS), seed=seed)
