@@ -23,7 +23,7 @@ DATABASES: Final = {"DATA_MINER_DAGSTER_URL": "dagster", "DATA_MINER_CATALOG_URL
 """
 TIMEOUT_SECONDS: Final = 5.0
 SILENT_SECONDS: Final = 150.0
-"""A daemon without a heartbeat for this long hangs, or waits for its database. It sends a heartbeat every 30 seconds.
+"""A daemon without a heartbeat for this long is hanging or waiting for its database. It sends one every 30 seconds.
 """
 _NEEDED_DAEMONS: Final = ("SENSOR", "QUEUED_RUN_COORDINATOR")
 _HEALTH: Final = "/grpc.health.v1.Health/Check"
@@ -57,7 +57,7 @@ def database_urls(environment: Mapping[str, str]) -> dict[str, str]:
 def _secret(environment: Mapping[str, str], variable: str) -> str:
     file = environment.get(variable)
     if not file:
-        sys.exit(f"{variable} is not set: name the file that holds the database's password")
+        sys.exit(f"{variable} is not set: set it to the path of a file that contains the database's password")
     try:
         value = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
@@ -66,7 +66,7 @@ def _secret(environment: Mapping[str, str], variable: str) -> str:
 
 
 def create_databases(environment: Mapping[str, str]) -> None:
-    """Create the databases that the server does not have yet, as with a volume of an earlier version."""
+    """Create the databases that the server does not have yet, for example with a volume from an earlier version."""
     import psycopg2
     from psycopg2 import sql
 
@@ -141,9 +141,9 @@ def daemon_problem(environment: Mapping[str, str]) -> str | None:
         return f"the database of Dagster cannot be asked: {type(error).__name__}"
     for part in _NEEDED_DAEMONS:
         if part not in silent:
-            return f"{part} was never heard of"
+            return f"{part} has never reported"
         if silent[part] > SILENT_SECONDS:
-            return f"{part} was last heard of {silent[part]:.0f} s ago"
+            return f"{part} last reported {silent[part]:.0f} s ago"
     return None
 
 

@@ -58,7 +58,7 @@ def test_database_urls__what_is_set_stays(service: ModuleType, tmp_path: Path) -
     [
         ({"password": ""}, "which is empty: write the database's password into it"),
         ({"DATA_MINER_DATABASE_PASSWORD_FILE": "/nowhere"}, "No such file or directory"),
-        ({"DATA_MINER_DATABASE_PASSWORD_FILE": ""}, "is not set: name the file"),
+        ({"DATA_MINER_DATABASE_PASSWORD_FILE": ""}, "is not set: set it to the path of a file"),
     ],
 )
 def test_database_urls__a_missing_secret_is_one_line(

@@ -4,8 +4,8 @@
     python docker/locks/licences.py models      only the models; needs no pip-licenses
 
 The packages are those of `cuda.txt`, the largest lock of an image. pip-licenses reads each one's metadata from an
-environment that has them all. A package without licence metadata is an error, until its licence is looked up and added
-below.
+environment that has them all. A package without licence metadata is an error until its licence is looked up and added
+to `LOOKED_UP`.
 """
 
 import json
@@ -20,7 +20,7 @@ from lock import LOCKS, REPOSITORY, pins
 PAGE: Final = REPOSITORY / "docs" / "licences.md"
 LOOKED_UP: Final = {
     "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # a stub for NVIDIA's packages that contains no files
-    "faster-coco-eval": "Apache-2.0",  # its file LICENSE
+    "faster-coco-eval": "Apache-2.0",  # according to its file LICENSE
 }
 SAME: Final = {
     "3-Clause BSD License": "BSD-3-Clause",
