@@ -57,7 +57,7 @@ class _Place:
 
 
 def assets_of_code() -> list[Asset]:
-    """Return the assets that Dagster loads, in an order that has each after its inputs."""
+    """Return the assets that Dagster loads, in an order in which each one comes after its inputs."""
     graph = defs.resolve_asset_graph()
     found = []
     for key in graph.toposorted_asset_keys:

@@ -30,12 +30,12 @@ PLACES: Final = {
     "examples/any_words.yaml": "examples/any_words.yaml",
     "examples/demo.yaml": "examples/demo.yaml",
 }
-"""Where files from outside docs/ are in the site, by their path in the repository."""
+"""The place in the site of each file from outside docs/, by its path in the repository."""
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "cli.md": commands_page,
     **{page_of(room): partial(room_page, room) for room in ROOMS},
 }
-"""Pages that only the site has, since they follow every change of the code: they are generated as the site is built."""
+"""Pages that only the site has, because they change with the code. They are generated when the site is built."""
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "troubleshooting.md": messages_section,
     "python.md": rooms_section,
