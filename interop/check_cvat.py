@@ -1,7 +1,7 @@
 """Check CVAT: labels and shapes with the models of its SDK, and its XML with Datumaro, its data library.
 
-The returned file is written by Datumaro's own writer of the format, and once by our code as CVAT's server writes it:
-with two decimals, and with the attributes that Datumaro omits.
+Two files are returned. Datumaro's own writer of the format writes one. Our code writes the other one as CVAT's server
+does: with two decimals, and with the attributes that Datumaro omits.
 """
 
 import json
@@ -12,7 +12,7 @@ from cvat_sdk import models
 from datumaro.components.annotation import AnnotationType, Bbox
 from datumaro.components.dataset import Dataset
 
-# https://docs.cvat.ai/docs/other/xml_format, for boxes of images
+# https://docs.cvat.ai/docs/other/xml_format, for boxes in images
 ATTRIBUTES = {
     "image": {"id", "name", "width", "height"},
     "box": {"label", "source", "occluded", "xtl", "ytl", "xbr", "ybr", "z_order"},
@@ -32,7 +32,7 @@ def main():
 
 
 def check_labels(folder):
-    """Check that the labels can be sent to a task's constructor: as many as in the XML, all of the SDK's types."""
+    """Check that a task accepts the labels, and that they equal those in the XML, where each name occurs once."""
     labels = json.loads((folder / "labels.json").read_text())
     for label in labels:
         attributes = [
@@ -96,7 +96,7 @@ def check_datumaro(folder, images):
 
 
 def write_datumaro(work, images):
-    """Correct the boxes in Datumaro, and write the format with it."""
+    """Correct the boxes in Datumaro, and write CVAT's format with it."""
     dataset = Dataset.import_from(str(work / "export"), "cvat")
     labels = dataset.categories()[AnnotationType.label]
     for item in list(dataset):
@@ -118,7 +118,7 @@ def write_datumaro(work, images):
 
 
 def write_xml(work, images):
-    """Correct the boxes as CVAT's server writes them."""
+    """Correct the boxes, and write them as CVAT's server does."""
     tree = ElementTree.parse(work / "export" / "annotations.xml")
     for image in tree.getroot().findall("image"):
         fact, entries = images[image.get("name")], image.findall("box")

@@ -1,6 +1,6 @@
-"""Check with Label Studio's SDK that interface and predictions are valid, and that its annotations can be imported.
+"""Check with Label Studio's SDK that the interface and the predictions are valid, and write annotations to import.
 
-Its converter writes the same annotations as COCO, which is imported, too.
+Its converter also writes the annotations as COCO, which is imported as well.
 """
 
 import json
@@ -54,7 +54,7 @@ def read(folder, images):
 
 
 def in_pixels(value):
-    """Return the corners of a region of a picture of 64 by 48 pixels."""
+    """Return the corners, in pixels, of a region in a picture of 64 by 48 pixels."""
     x, y = value["x"] * 0.64, value["y"] * 0.48
     return x, y, x + value["width"] * 0.64, y + value["height"] * 0.48
 

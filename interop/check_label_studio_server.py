@@ -66,7 +66,7 @@ class Server:
         self._log.close()
 
     def call(self, method, path, body=None):
-        """Return the bytes of a response."""
+        """Send a request, and return the content of the response. If the server reports an error, end the check."""
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Authorization": f"Token {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.address + path, content, headers, method=method)
@@ -78,7 +78,7 @@ class Server:
 
 
 def main():
-    """Import both exports, and correct the first."""
+    """Import both exports, and correct the tasks of the first."""
     work, facts = arguments()
     with Server(work) as server:
         for folder, images in facts.items():
@@ -93,7 +93,7 @@ def main():
 
 
 def new_project(server, folder, num_images):
-    """Return the number of a project with the tasks of an export."""
+    """Create a project with the tasks of an export, and return its id."""
     config = {"title": f"cyclists {folder.name}", "label_config": (folder / "label_config.xml").read_text()}
     project = json.loads(server.call("POST", "/api/projects/", config))["id"]
     if folder.name == "export":
@@ -112,7 +112,7 @@ def tasks_of(server, project):
 
 
 def check_tasks(server, work, tasks, images):
-    """Ensure that the server has the boxes with their names and scores, and serves each picture."""
+    """Check that the server has the boxes with their names and scores, and serves each picture."""
     expect("tasks", len(tasks), len(images))
     for task in tasks:
         name, fact = named(task, images)
@@ -132,7 +132,7 @@ def named(task, images):
 
 
 def submit(server, task, images):
-    """Submit the corrected boxes."""
+    """Submit the corrected boxes of a task."""
     _, fact = named(task, images)
     regions, result = task["predictions"][0]["result"], []
     for place, class_name, corners in corrected(fact["boxes"], fact["truth"]):

@@ -6,25 +6,25 @@ from pathlib import Path
 
 
 def arguments():
-    """Return the work folder and the facts of both exports."""
+    """Create the folder `returned`, and return the work folder and the facts of both exports."""
     work = Path(sys.argv[1])
     (work / "returned").mkdir()
     return work, json.loads((work / "facts.json").read_text())
 
 
 def expect(what, found, wanted):
-    """End the check if a condition does not hold."""
+    """End the check with a message if `found` differs from `wanted`."""
     if found != wanted:
         sys.exit(f"{what}: found {found!r}, expected {wanted!r}")
 
 
 def near(one, other, tolerance):
-    """Return whether two boxes, in pixels, are in the same place."""
+    """Return whether the corners of two boxes, in pixels, differ by at most `tolerance`."""
     return len(one) == len(other) and all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
 def corrected(boxes, truth):
-    """Yield the corrected boxes as (index of the original box or None, class name, corners or None if unchanged)."""
+    """Yield the corrected boxes as (index of the original or None if new, class name, corners or None if unchanged)."""
     left = [tuple(map(_tuple, box)) for box in truth]
     for number, (class_name, corners, *_) in enumerate(boxes):
         best = max(

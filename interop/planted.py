@@ -29,8 +29,8 @@ ODD_NAMES: Final = ('Füße & "x"/<y>', "no", "reviewed", "a/b\\c", "two  blanks
 def write_export(work: Path, tool: str) -> None:
     """Write the files that the tool's check reads.
 
-    `export/` of a release, `odd/` with unusual class names, and `facts.json`: by folder and picture, each box with its
-    class, corners, confidence and name, and the true objects.
+    `export/` is the export of a release, and `odd/` one with unusual class names. `facts.json` contains, by folder and
+    picture, each box with its class, corners, confidence, id and verdict, and the true objects.
     """
     project = build_faulty_project(work / "root", NUM_IMAGES)
     release_project(project.platform, "cyclists")
@@ -70,8 +70,8 @@ def write_export(work: Path, tool: str) -> None:
 def read_returned(work: Path, tool: str) -> Iterator[str]:
     """Yield the errors that remain after importing the files that the tool's packages wrote.
 
-    The files are in `returned/`. Each is a person's complete review of the export, in the format that its name begins
-    with.
+    The files are in `returned/`, and each is a person's complete review of the export. A file whose name begins with
+    `coco` is in that format, the others are in the tool's own.
     """
     for path in sorted((work / "returned").iterdir()):
         root = work / f"root of {path.stem}"
