@@ -75,7 +75,7 @@ def test_calibration__says_what_the_answers_call_for_and_how_to_put_it_in_force(
     sent = site.ask("/api/projects/pets/answers", method="POST", body={"answers": answers}, Cookie=cookie, **JSON)
     assert sent.status == 200
     found = site.ask(f"{ADDRESS}?goal=precision&wanted=0.95", Cookie=cookie).json
-    # All frames have answers, so nothing is uncertain: 24 of the 30 frames from .5 on are good, and so are all from .6 on.
+    # All frames have answers, so nothing is uncertain. Of the 30 frames from .5 on, 24 are good; from .6 on, all are.
     assert found["in_force"]["precision"] == [0.8, 0.8, 0.8]
     assert found["chosen"]["recall"] == [1.0, 1.0, 1.0]
     assert found["is_assured"]
