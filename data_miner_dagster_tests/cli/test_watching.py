@@ -61,7 +61,6 @@ def test_status_watch__a_project_between_two_runs_of_up_is_not_done(
     lock = take_root_lock(platform.layout.up_lock)
     monkeypatch.setattr("data_miner_dagster.cli.watching.time", SimpleNamespace(sleep=lambda _: os.close(lock)))
     result = CliRunner().invoke(app, ["--root", str(tmp_path), "status", "--watch"])
-    assert result.exit_code == 0, result.output
     assert result.exit_code == 0, (result.output, result.exception)
     lines = [line.partition("Z ")[2] for line in result.output.splitlines()]
     assert lines[0] == "bikes: finding and preparing videos"  # watching continues while `up` runs

@@ -16,7 +16,7 @@ def test_take__as_many_as_there_are_left() -> None:
     assert found.num_over == 3
 
 
-def test_take__those_on_their_way_count_at_the_top_price_price() -> None:
+def test_take__those_on_their_way_count_at_the_top_price() -> None:
     found = budget(cost_before=1.0, max_cost=2.0, max_boxes=100)
     assert found.take()
     found.settle(is_answered=True, cost=0.25)  # 0.75 is left, enough for three at this price
