@@ -20,7 +20,7 @@ from data_miner_dagster.domain.errors import ConfigError
             "'lite-yolo' is not in the model registry",
         ),
         (["--class", "taxi", "--profile", "lite"], "'taxi' is not one of them"),
-        (["--image", "bus.jpg"], 'write --image "part=bus.jpg"'),
+        (["--image", "bus.jpg"], 'as in --image "bus=bus.jpg"'),
         (
             ["bus", "--image", "bus=a.jpg", "--profile", "lite"],
             "'bus' has `images`, but detector 'lite-yolov3-tiny' does not accept",

@@ -179,7 +179,7 @@ def test_prune_history__a_kill_half_way_is_made_good(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(pruning, "_remove_files_of", killed)
+        patched.setattr(pruning, "remove_files_of", killed)
         with pytest.raises(KeyboardInterrupt):
             prune(instance)
     assert (len(instance.get_runs()), state_of(instance)) == (1, before)
