@@ -238,7 +238,10 @@ class Life(RuleBasedStateMachine):
 
     def _configure(self) -> None:
         keep, near, splits, confidence = self.model.settings
-        self.platform.configure(keep=keep, near=near, splits=SPLITS[splits], confidence=confidence)
+        # no box is unsure: the model knows nothing of frames that wait for a review
+        self.platform.configure(
+            keep=keep, near=near, splits=SPLITS[splits], confidence=confidence, unsure_from=confidence
+        )
 
     def _add(self, key: str) -> None:
         self.platform.add(key, VIDEOS[key])
