@@ -114,6 +114,7 @@ def _concerns(
     try:
         texts = (serialize_value(run), *map(serialize_value, instance.all_logs(run.run_id)))
     except DATABASE_ERROR:
+        instance.get_run_by_id(run.run_id)  # raises unless only the events of this run cannot be read
         return True  # perhaps: the file of its events is damaged
     return any(form in text for text in texts for form in forms)
 
@@ -125,7 +126,8 @@ def _delete_run(instance: "dg.DagsterInstance", run_id: str) -> None:
     try:
         instance.delete_run(run_id)
         instance.compute_log_manager.delete_logs(prefix=[run_id])
-    except DATABASE_ERROR:  # the file of its events is damaged
+    except DATABASE_ERROR:
+        instance.get_run_by_id(run_id)  # raises unless only the file of its events is damaged
         remove_files_of(instance, run_id)
         instance.run_storage.delete_run(run_id)
 
